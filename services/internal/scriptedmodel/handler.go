@@ -1,0 +1,263 @@
+// Package scriptedmodel is a scripted model endpoint: a small server that
+// speaks the Messages API and plays written scenarios instead of thinking. It
+// stands in for the real API in tests and in the demo, and is reached the same
+// way, by ANTHROPIC_BASE_URL.
+//
+// A marker in the latest prompt chooses the scenario: [[demo]], or with an
+// argument [[bash:echo hi]]. Where a conversation stands is read from the
+// request's own history, so conversations can be resumed and the endpoint
+// restarted at will.
+package scriptedmodel
+
+import (
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// maxRequestBytes bounds a request; the CLI's carry about 130 KB and grow with
+// the conversation.
+const maxRequestBytes = 64 << 20
+
+// Options of a Handler.
+type Options struct {
+	// Token is the bearer token that callers must show; empty accepts any.
+	Token string
+	// Pace is the pause between the pieces of streamed text. Zero: none.
+	Pace time.Duration
+	// Scenarios are added to the built-in ones and replace those of the same name.
+	Scenarios []Scenario
+}
+
+// Stats counts what a Handler was asked. It is a snapshot.
+type Stats struct {
+	// Messages counts the calls that a scenario answered, Auxiliary the CLI's
+	// side requests without tools, CountTokens the token counts.
+	Messages, Auxiliary, CountTokens int
+	// Unauthorized counts the calls with a wrong token or none.
+	Unauthorized int
+	// Invalid lists why requests were refused as malformed.
+	Invalid []string
+	// Tokens lists the different credentials seen, in order of appearance.
+	Tokens []string
+	// Scenarios counts the answered calls by scenario.
+	Scenarios map[string]int
+}
+
+// Handler is the endpoint. Create it with New.
+type Handler struct {
+	opts      Options
+	scenarios map[string]Scenario
+	mux       *http.ServeMux
+
+	mu    sync.Mutex
+	stats Stats
+	// failures counts the errors already given, by conversation and turn.
+	failures map[string]int
+	signals  map[string]*signal
+}
+
+// signal is a named gate. arrived is closed when the first request waits at
+// it, released when it is opened.
+type signal struct {
+	arrived, released         chan struct{}
+	arrivedOnce, releasedOnce sync.Once
+}
+
+// New returns a Handler. Besides the Messages API it serves
+// POST /scripted/release?signal=NAME, which does what Release does, for use
+// from another process.
+func New(opts Options) *Handler {
+	h := &Handler{
+		opts:      opts,
+		scenarios: map[string]Scenario{},
+		mux:       http.NewServeMux(),
+		failures:  map[string]int{},
+		signals:   map[string]*signal{},
+	}
+	h.stats.Scenarios = map[string]int{}
+	for _, s := range append(Builtin(), opts.Scenarios...) {
+		h.scenarios[s.Name] = s
+	}
+	h.mux.HandleFunc("POST /v1/messages", h.serveMessages)
+	h.mux.HandleFunc("POST /v1/messages/count_tokens", h.serveCountTokens)
+	h.mux.HandleFunc("POST /scripted/release", func(w http.ResponseWriter, r *http.Request) {
+		h.Release(r.URL.Query().Get("signal"))
+		w.WriteHeader(http.StatusNoContent)
+	})
+	// The CLI probes the address with HEAD / before the first call.
+	h.mux.HandleFunc("HEAD /", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	h.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		writeError(w, &Error{Status: http.StatusNotFound, Type: "not_found_error", Message: r.Method + " " + r.URL.Path})
+	})
+	return h
+}
+
+// ServeHTTP serves the Messages API.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
+
+// Release opens the gate of that name for all turns that wait for it, now or later.
+func (h *Handler) Release(name string) {
+	s := h.signal(name)
+	s.releasedOnce.Do(func() { close(s.released) })
+}
+
+// Arrived is closed once a request waits at the gate of that name.
+func (h *Handler) Arrived(name string) <-chan struct{} { return h.signal(name).arrived }
+
+// Stats returns the counts so far.
+func (h *Handler) Stats() Stats {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.stats
+	s.Invalid = append([]string(nil), s.Invalid...)
+	s.Tokens = append([]string(nil), s.Tokens...)
+	s.Scenarios = make(map[string]int, len(h.stats.Scenarios))
+	for name, n := range h.stats.Scenarios {
+		s.Scenarios[name] = n
+	}
+	return s
+}
+
+func (h *Handler) signal(name string) *signal {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s, ok := h.signals[name]
+	if !ok {
+		s = &signal{arrived: make(chan struct{}), released: make(chan struct{})}
+		h.signals[name] = s
+	}
+	return s
+}
+
+func (h *Handler) count(change func(*Stats)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	change(&h.stats)
+}
+
+// authorize checks the credential and remembers it.
+func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) bool {
+	token, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !isBearer {
+		token = r.Header.Get("X-Api-Key")
+	}
+	ok := h.opts.Token == "" || subtle.ConstantTimeCompare([]byte(token), []byte(h.opts.Token)) == 1
+	h.count(func(s *Stats) {
+		if !ok {
+			s.Unauthorized++
+		}
+		for _, seen := range s.Tokens {
+			if seen == token {
+				return
+			}
+		}
+		s.Tokens = append(s.Tokens, token)
+	})
+	if !ok {
+		writeError(w, &Error{Status: http.StatusUnauthorized, Type: "authentication_error", Message: "invalid bearer token"})
+	}
+	return ok
+}
+
+func (h *Handler) readRequest(w http.ResponseWriter, r *http.Request) (*messagesRequest, bool) {
+	if !h.authorize(w, r) {
+		return nil, false
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequestBytes))
+	if err != nil {
+		return nil, false // The client went away or sent too much; nobody reads an answer.
+	}
+	req := &messagesRequest{}
+	if err = json.Unmarshal(body, req); err == nil {
+		err = req.validate()
+	}
+	if err == nil && r.Header.Get("Anthropic-Version") == "" {
+		err = errors.New("anthropic-version: header is required")
+	}
+	if err != nil {
+		h.count(func(s *Stats) { s.Invalid = append(s.Invalid, err.Error()) })
+		writeError(w, &Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Message: err.Error()})
+		return nil, false
+	}
+	return req, true
+}
+
+func (h *Handler) serveCountTokens(w http.ResponseWriter, r *http.Request) {
+	if _, ok := h.readRequest(w, r); !ok {
+		return
+	}
+	h.count(func(s *Stats) { s.CountTokens++ })
+	writeJSON(w, http.StatusOK, map[string]any{"input_tokens": DefaultUsage.InputTokens})
+}
+
+func (h *Handler) serveMessages(w http.ResponseWriter, r *http.Request) {
+	req, ok := h.readRequest(w, r)
+	if !ok {
+		return
+	}
+	c := readConversation(req)
+	if len(req.Tools) == 0 {
+		// A side request of the CLI: a title, a quota check.
+		h.count(func(s *Stats) { s.Auxiliary++ })
+		h.answer(w, r, req, &c, turn(text(`{"title": "Scripted run"}`)))
+		return
+	}
+	t := h.turn(&c)
+	h.count(func(s *Stats) { s.Messages++; s.Scenarios[c.scenario]++ })
+	if t.Error != nil && h.fails(&c, t.Error) {
+		writeError(w, t.Error)
+		return
+	}
+	if t.Hang {
+		<-r.Context().Done()
+		return
+	}
+	if t.Wait != "" && !h.wait(r, c.expand(t.Wait)) {
+		return
+	}
+	h.answer(w, r, req, &c, t)
+}
+
+// turn returns what the scenario says next.
+func (h *Handler) turn(c *conversation) Turn {
+	s, ok := h.scenarios[c.scenario]
+	if !ok {
+		c.scenario = DefaultScenario
+		s = h.scenarios[DefaultScenario]
+	}
+	if c.step >= len(s.Turns) {
+		return turn(text("That is all there is in this scenario."))
+	}
+	return s.Turns[c.step]
+}
+
+// fails says whether this call gets the error.
+func (h *Handler) fails(c *conversation, e *Error) bool {
+	if e.Times == 0 {
+		return true
+	}
+	key := fmt.Sprintf("%s/%s/%d", c.session, c.scenario, c.turns)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.failures[key]++
+	return h.failures[key] <= e.Times
+}
+
+// wait blocks until the gate opens; false when the client left first.
+func (h *Handler) wait(r *http.Request, name string) bool {
+	s := h.signal(name)
+	s.arrivedOnce.Do(func() { close(s.arrived) })
+	select {
+	case <-s.released:
+		return true
+	case <-r.Context().Done():
+		return false
+	}
+}
