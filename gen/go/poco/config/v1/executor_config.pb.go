@@ -47,6 +47,13 @@ type ExecutorConfig struct {
 	WorkspaceGitIgnore []string `protobuf:"bytes,10,rep,name=workspace_git_ignore,json=workspaceGitIgnore,proto3" json:"workspace_git_ignore,omitempty"`
 	// The Claude Code CLI. Default: "claude" on PATH.
 	ClaudeCliPath string `protobuf:"bytes,11,opt,name=claude_cli_path,json=claudeCliPath,proto3" json:"claude_cli_path,omitempty"`
+	// Number of an inherited listening socket to serve on instead of host and
+	// port; 0 means none. The process runtime hands one over, so that a caller
+	// can connect before the executor is ready.
+	ListenFd int32 `protobuf:"varint,12,opt,name=listen_fd,json=listenFd,proto3" json:"listen_fd,omitempty"`
+	// Name of this executor in logs. It is passed on to all that the executor
+	// starts, which is how the process runtime finds what is left of it.
+	Id            string `protobuf:"bytes,13,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -158,11 +165,25 @@ func (x *ExecutorConfig) GetClaudeCliPath() string {
 	return ""
 }
 
+func (x *ExecutorConfig) GetListenFd() int32 {
+	if x != nil {
+		return x.ListenFd
+	}
+	return 0
+}
+
+func (x *ExecutorConfig) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 var File_poco_config_v1_executor_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_executor_config_proto_rawDesc = "" +
 	"\n" +
-	"$poco/config/v1/executor_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xad\x06\n" +
+	"$poco/config/v1/executor_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\x99\a\n" +
 	"\x0eExecutorConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -187,7 +208,11 @@ const file_poco_config_v1_executor_config_proto_rawDesc = "" +
 	" \x03(\tB\x1c\xea\xb8\x18\x18\n" +
 	"\x14WORKSPACE_GIT_IGNORE \tR\x12workspaceGitIgnore\x12=\n" +
 	"\x0fclaude_cli_path\x18\v \x01(\tB\x15\xea\xb8\x18\x11\n" +
-	"\x0fCLAUDE_CLI_PATHR\rclaudeCliPathB\xbb\x01\n" +
+	"\x0fCLAUDE_CLI_PATHR\rclaudeCliPath\x12?\n" +
+	"\tlisten_fd\x18\f \x01(\x05B\"\xbaH\x04\x1a\x02(\x00\xea\xb8\x18\x17\n" +
+	"\x12EXECUTOR_LISTEN_FD\x1a\x010R\blistenFd\x12)\n" +
+	"\x02id\x18\r \x01(\tB\x19\xbaH\x05r\x03\x18\xc8\x01\xea\xb8\x18\r\n" +
+	"\vEXECUTOR_IDR\x02idB\xbb\x01\n" +
 	"\x12com.poco.config.v1B\x13ExecutorConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (
