@@ -24,3 +24,12 @@ func OSSources() Sources {
 	}
 	return Sources{Environ: os.Environ(), DotEnvPath: path}
 }
+
+const (
+	// EnvironmentVariable tells what kind of deployment this is.
+	EnvironmentVariable = "APP_ENV"
+	// Development is its value that tolerates insecure defaults.
+	Development = "development"
+	// Production is its value that refuses insecure defaults.
+	Production = "production"
+)

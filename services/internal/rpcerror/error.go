@@ -5,6 +5,7 @@ package rpcerror
 import (
 	"fmt"
 	"maps"
+	"strings"
 
 	"connectrpc.com/connect/v2"
 )
@@ -52,7 +53,17 @@ func InvalidArgument(field, description string) *Error {
 
 // InvalidFields says what is wrong with several fields.
 func InvalidFields(violations ...FieldViolation) *Error {
-	return &Error{code: connect.CodeInvalidArgument, reason: "INVALID_ARGUMENT", fields: violations}
+	lines := make([]string, 0, len(violations))
+	for _, v := range violations {
+		if v.Field == "" {
+			lines = append(lines, v.Description)
+			continue
+		}
+		lines = append(lines, v.Field+": "+v.Description)
+	}
+	e := New(connect.CodeInvalidArgument, "INVALID_ARGUMENT", strings.Join(lines, "; "), nil)
+	e.fields = violations
+	return e
 }
 
 // FailedPrecondition says that the state does not allow the call.

@@ -1,18 +1,46 @@
-// Package rpcserver serves everything a service offers on one port.
+// Package rpcserver serves everything a service offers on one port: its RPC
+// services over gRPC, gRPC-Web and Connect, health, reflection, configuration,
+// and plain HTTP.
 package rpcserver
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
+	"syscall"
+	"time"
 
 	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"connectrpc.com/grpcreflect/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/logging"
+)
+
+const (
+	// maxRequestBytes bounds one request message.
+	maxRequestBytes = 16 << 20
+	// maxConcurrentStreams per connection: the services share one connection
+	// for all runs, and each run holds streams open. Go's default is 250.
+	maxConcurrentStreams = 10_000
+	// readHeaderTimeout bounds how long a client may take to ask.
+	readHeaderTimeout = 10 * time.Second
+	// idleTimeout closes connections that nobody uses.
+	idleTimeout = 5 * time.Minute
+	// pingAfter of silence the other end is pinged, so that a stream whose
+	// client has vanished ends.
+	pingAfter = 20 * time.Second
+	// pingTimeout is how long the other end may take to answer a ping.
+	pingTimeout = 10 * time.Second
+	// readyTimeout bounds one readiness check.
+	readyTimeout = 5 * time.Second
 )
 
 // ErrDraining is the cause with which open streams end when the server stops.
@@ -29,53 +57,193 @@ type Options struct {
 	Service string
 	// Addrs are the listen addresses, host:port.
 	Addrs []string
-	// Listeners are used instead of Addrs.
+	// Listeners are used instead of Addrs; the server closes them.
 	Listeners []net.Listener
 	Logger    *slog.Logger
-	// Config is served by ConfigService.
+	// Config is served by ConfigService; nil leaves that service out.
 	Config Reporter
 	// InternalToken opens ConfigService.
 	InternalToken config.Secret
-	// Ready says why the service is not ready; nil when it is.
+	// Ready says why the service is not ready; nil when it is. It is called at
+	// each check, concurrently, and has to respect its context.
 	Ready func(context.Context) error
 	// AccessLog logs one line for each call.
 	AccessLog bool
 	// Interceptors run before a request is decoded and validated.
 	Interceptors []connect.ServerInterceptor
-	// Registerer receives further metrics; the server has its own registry, see
-	// Server.Registry.
+	// Registerer receives the server's own metrics instead of its registry. When
+	// it is a prometheus.Gatherer as well, /metrics shows it too.
 	Registerer prometheus.Registerer
 }
 
-// Server is a service's one port.
+// Server is a service's one port. Use: New, register services on Connect and
+// handlers with Handle, Start, Shutdown.
 type Server struct {
-	connect *connect.Server
-	mux     *http.ServeMux
-	drain   chan struct{}
+	opts     Options
+	logger   *slog.Logger
+	connect  *connect.Server
+	mux      *http.ServeMux
+	http     *http.Server
+	registry *prometheus.Registry
+	health   *healthService
+
+	drainCtx context.Context
+	drain    context.CancelCauseFunc
+
+	mu        sync.Mutex
+	listeners []net.Listener
+	started   bool
+	serving   sync.WaitGroup
 }
 
 // New returns a server that does not listen yet.
 func New(opts Options) (*Server, error) {
-	return &Server{connect: connect.NewServer(opts.Interceptors...), mux: http.NewServeMux(), drain: make(chan struct{})}, nil
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{opts: opts, logger: opts.Logger, mux: http.NewServeMux(), registry: prometheus.NewRegistry()}
+	s.drainCtx, s.drain = context.WithCancelCause(context.Background())
+	if err := s.build(); err != nil {
+		return nil, fmt.Errorf("set up the %s server: %w", opts.Service, err)
+	}
+	return s, nil
+}
+
+func (s *Server) build() error {
+	interceptors, err := s.interceptors()
+	if err != nil {
+		return err
+	}
+	s.connect = connect.NewServer(interceptors...)
+	s.health = newHealthService(s)
+	s.health.register(s.connect)
+	if s.opts.Config != nil {
+		registerConfigService(s.connect, s.opts.Config, s.opts.InternalToken)
+	}
+	s.registerEndpoints()
+
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	s.http = &http.Server{
+		Handler:           s.middleware(s.mux),
+		Protocols:         protocols,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          maxConcurrentStreams,
+			MaxReceiveBufferPerConnection: 4<<20 - 1,
+			MaxReceiveBufferPerStream:     1 << 20,
+			SendPingTimeout:               pingAfter,
+			PingTimeout:                   pingTimeout,
+		},
+	}
+	return nil
 }
 
 // Connect is where services are registered, before Start.
 func (s *Server) Connect() *connect.Server { return s.connect }
 
 // Handle serves plain HTTP; call it before Start.
-func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, h) }
+func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, s.accessLog(h)) }
 
 // Registry is where the service's metrics are registered.
-func (s *Server) Registry() *prometheus.Registry { return nil }
+func (s *Server) Registry() *prometheus.Registry { return s.registry }
 
 // Start binds every address and returns once all are listening.
-func (s *Server) Start() error { return nil }
+func (s *Server) Start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started {
+		return errors.New("the server has been started before")
+	}
+	listeners, err := s.listen()
+	if err != nil {
+		return err
+	}
+	s.started = true
+	s.listeners = listeners
+	grpcreflect.Register(s.connect)
+	connecthttp.Mount(s.mux, s.connect, connecthttp.WithReadMaxBytes(maxRequestBytes))
+	for _, l := range listeners {
+		s.serving.Go(func() {
+			if err := s.http.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+				s.logger.Error("stopped listening", "address", l.Addr().String(), logging.KeyError, err)
+			}
+		})
+	}
+	return nil
+}
 
-// Addr is the first bound address.
-func (s *Server) Addr() net.Addr { return nil }
+func (s *Server) listen() ([]net.Listener, error) {
+	if len(s.opts.Listeners) > 0 {
+		return s.opts.Listeners, nil
+	}
+	if len(s.opts.Addrs) == 0 {
+		return nil, errors.New("no address to listen on")
+	}
+	var listeners []net.Listener
+	for _, addr := range s.opts.Addrs {
+		l, err := net.Listen("tcp", addr)
+		if err == nil {
+			listeners = append(listeners, l)
+			continue
+		}
+		for _, open := range listeners {
+			_ = open.Close() // the error to report is the other one
+		}
+		return nil, &ListenError{Addr: addr, Err: err}
+	}
+	return listeners, nil
+}
+
+// ListenError says that an address cannot be listened on.
+type ListenError struct {
+	Addr string
+	Err  error
+}
+
+// Error implements error.
+func (e *ListenError) Error() string {
+	switch {
+	case errors.Is(e.Err, syscall.EADDRINUSE):
+		return fmt.Sprintf("address %s is already in use", e.Addr)
+	case errors.Is(e.Err, syscall.EACCES):
+		return fmt.Sprintf("no permission to listen on address %s", e.Addr)
+	case errors.Is(e.Err, syscall.EADDRNOTAVAIL):
+		return fmt.Sprintf("address %s is not one of this machine's", e.Addr)
+	default:
+		return fmt.Sprintf("cannot listen on address %s: %v", e.Addr, e.Err)
+	}
+}
+
+// Unwrap returns the cause.
+func (e *ListenError) Unwrap() error { return e.Err }
+
+// Addr is the first bound address; nil before Start.
+func (s *Server) Addr() net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.listeners) == 0 {
+		return nil
+	}
+	return s.listeners[0].Addr()
+}
 
 // Draining is closed when the server begins to stop.
-func (s *Server) Draining() <-chan struct{} { return s.drain }
+func (s *Server) Draining() <-chan struct{} { return s.drainCtx.Done() }
 
-// Shutdown ends open streams with Unavailable and stops the server.
-func (s *Server) Shutdown(ctx context.Context) error { return nil }
+// Shutdown stops the server: health turns to NOT_SERVING, open streams end with
+// Unavailable, calls under way are finished until ctx ends, and then everything
+// is closed. It may be called more than once.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.drain(ErrDraining)
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = fmt.Errorf("calls did not end in time: %w", err)
+		err = errors.Join(err, s.http.Close())
+	}
+	s.serving.Wait()
+	return err
+}

@@ -1,0 +1,129 @@
+package rpcserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/otelconnect"
+	"connectrpc.com/validate"
+
+	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+)
+
+// interceptors returns the chain, outermost first. What observes a call is
+// outside of what recovers from panics, so that a panic is counted and logged
+// as the Internal the caller sees.
+func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
+	otel, err := otelconnect.NewServerInterceptor(otelconnect.WithoutMetrics())
+	if err != nil {
+		return nil, fmt.Errorf("set up tracing: %w", err)
+	}
+	observe, err := s.observer()
+	if err != nil {
+		return nil, err
+	}
+	chain := []connect.ServerInterceptor{observe, otel, s.recovery, rpcerror.Interceptor(s.logger), s.draining}
+	chain = append(chain, s.opts.Interceptors...)
+	return append(chain, validate.NewServerInterceptor()), nil
+}
+
+// recovery turns a panic into a bare Internal.
+func (s *Server) recovery(next connect.ServerFunc) connect.ServerFunc {
+	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) (err error) {
+		defer func() {
+			recovered := recover()
+			if recovered == nil {
+				return
+			}
+			if recovered == http.ErrAbortHandler { //nolint:errorlint // a sentinel passed to panic, never wrapped
+				panic(recovered)
+			}
+			s.logger.ErrorContext(ctx, "rpc panicked", "procedure", spec.Procedure,
+				"panic", fmt.Sprint(recovered), "stack", string(debug.Stack()))
+			err = rpcerror.Internal(ctx)
+		}()
+		return next(ctx, spec, stream)
+	}
+}
+
+// draining ends streams when the server stops. Unary calls are left to finish.
+func (s *Server) draining(next connect.ServerFunc) connect.ServerFunc {
+	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+		if s.drainCtx.Err() != nil {
+			return errUnavailable()
+		}
+		if spec.StreamType == connect.StreamTypeUnary {
+			return next(ctx, spec, stream)
+		}
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		var reading requestReader
+		if rc, ok := ctx.Value(responseControllerKey{}).(*http.ResponseController); ok {
+			reading.rc = rc
+		}
+		defer reading.finish()
+		stop := context.AfterFunc(s.drainCtx, func() {
+			cancel(ErrDraining)
+			reading.interrupt()
+		})
+		defer stop()
+		err := next(ctx, spec, stream)
+		if err != nil && errors.Is(context.Cause(ctx), ErrDraining) {
+			return errUnavailable().WithCause(err)
+		}
+		return err
+	}
+}
+
+func errUnavailable() *rpcerror.Error {
+	return rpcerror.Unavailable("SHUTTING_DOWN", ErrDraining.Error())
+}
+
+// requestReader interrupts a handler that waits for the next message of its
+// client, which no context reaches.
+type requestReader struct {
+	mu sync.Mutex
+	rc *http.ResponseController
+}
+
+func (r *requestReader) interrupt() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.rc != nil {
+		// A writer without deadlines leaves the handler to its context.
+		_ = r.rc.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// finish makes sure that a request that has ended is not touched any more.
+func (r *requestReader) finish() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rc = nil
+}
+
+// logCall writes the access log's line of one RPC.
+func (s *Server) logCall(ctx context.Context, spec connect.Spec, took time.Duration, err error) {
+	attrs := []any{"procedure", spec.Procedure, "code", codeName(err), "duration_ms", float64(took.Microseconds()) / 1000}
+	if info, ok := connect.CallInfoForServerContext(ctx); ok {
+		attrs = append(attrs, "protocol", info.Protocol, "peer", info.PeerAddr)
+	}
+	if err != nil {
+		attrs = append(attrs, logging.KeyError, rpcerror.Message(err))
+	}
+	s.logger.InfoContext(ctx, "rpc", attrs...)
+}
+
+func codeName(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	return rpcerror.CodeOf(err).String()
+}

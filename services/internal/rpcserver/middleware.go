@@ -1,0 +1,81 @@
+package rpcserver
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+
+	"github.com/felixge/httpsnoop"
+	"github.com/google/uuid"
+
+	"github.com/poco-ai/poco/services/internal/logging"
+)
+
+const (
+	// RequestIDHeader names one request; it is echoed.
+	RequestIDHeader = "X-Request-ID"
+	// TraceIDHeader names what a request belongs to; it is echoed.
+	TraceIDHeader = "X-Trace-ID"
+	// maxIDLength bounds an id taken from a caller, because it is logged.
+	maxIDLength = 128
+)
+
+type responseControllerKey struct{}
+
+// middleware gives every request its ids and survives panics.
+func (s *Server) middleware(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ids := logging.IDs{RequestID: saneID(r.Header.Get(RequestIDHeader)), TraceID: saneID(r.Header.Get(TraceIDHeader))}
+		if ids.RequestID == "" {
+			ids.RequestID = uuid.NewString()
+		}
+		if ids.TraceID == "" {
+			ids.TraceID = ids.RequestID
+		}
+		w.Header().Set(RequestIDHeader, ids.RequestID)
+		w.Header().Set(TraceIDHeader, ids.TraceID)
+		ctx := logging.WithIDs(r.Context(), ids)
+		ctx = context.WithValue(ctx, responseControllerKey{}, http.NewResponseController(w))
+		defer func() {
+			recovered := recover()
+			if recovered == nil {
+				return
+			}
+			if recovered == http.ErrAbortHandler { //nolint:errorlint // a sentinel passed to panic, never wrapped
+				panic(recovered)
+			}
+			s.logger.ErrorContext(ctx, "request panicked", "method", r.Method, "path", r.URL.Path,
+				"panic", fmt.Sprint(recovered), "stack", string(debug.Stack()))
+			// Without effect when the answer has begun.
+			http.Error(w, "internal error (request id "+ids.RequestID+")", http.StatusInternalServerError)
+		}()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// saneID returns an id that is safe to log and to send on, else nothing.
+func saneID(id string) string {
+	if len(id) > maxIDLength {
+		return ""
+	}
+	for _, c := range []byte(id) {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !letter && c != '-' && c != '_' && c != '.' && c != ':' {
+			return ""
+		}
+	}
+	return id
+}
+
+// accessLog writes the access log's line of one plain HTTP request.
+func (s *Server) accessLog(next http.Handler) http.Handler {
+	if !s.opts.AccessLog {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m := httpsnoop.CaptureMetrics(next, w, r)
+		s.logger.InfoContext(r.Context(), "http", "method", r.Method, "path", r.URL.Path, "status", m.Code,
+			"bytes", m.Written, "duration_ms", float64(m.Duration.Microseconds())/1000, "peer", r.RemoteAddr)
+	})
+}
