@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/claudecode"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
@@ -32,8 +33,7 @@ type Config struct {
 	StateDir string
 	// Command is the executor program and its arguments; DefaultCommand when empty.
 	Command []string
-	// CLIPath is the Claude Code CLI (CLAUDE_CLI_PATH): a path, or a name to
-	// look for on PATH; "claude" when empty.
+	// CLIPath is the Claude Code CLI (CLAUDE_CLI_PATH); "claude" on PATH when empty.
 	CLIPath string
 	// StartTimeout bounds the time until an executor answers; 0 means DefaultStartTimeout.
 	StartTimeout time.Duration
@@ -103,12 +103,8 @@ func (r *Runtime) Check(context.Context) error {
 	if _, err := r.command(); err != nil {
 		return err
 	}
-	cli := r.cfg.CLIPath
-	if cli == "" {
-		cli = "claude"
-	}
-	if _, err := exec.LookPath(cli); err != nil {
-		return fmt.Errorf("%w: %q is not an executable program: install it with \"npm install -g @anthropic-ai/claude-code\" or set CLAUDE_CLI_PATH", runtime.ErrCLIMissing, cli)
+	if _, err := claudecode.Find(r.cfg.CLIPath, ""); err != nil {
+		return fmt.Errorf("%w: %w", runtime.ErrCLIMissing, err)
 	}
 	return nil
 }

@@ -28,7 +28,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // as long as t.
 func harness(t *testing.T) (runtimetest.Harness, string) {
 	t.Helper()
-	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	executor := runtimetest.BuildExecutor(t)
 	stateDir := t.TempDir()
 	return runtimetest.Harness{
@@ -82,22 +81,7 @@ func TestContract(t *testing.T) {
 	runtimetest.Contract(t, h)
 }
 
-func get[T any](t *testing.T, method, url string) T {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
-	require.NoError(t, err)
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, resp.StatusCode, string(body))
-	var v T
-	require.NoError(t, json.Unmarshal(body, &v))
-	return v
-}
-
-// launch starts an executor with a grandchild that left its session and lost
+// launchWithRunaway starts an executor with a grandchild that left its session and lost
 // its parent.
 func launchWithRunaway(t *testing.T, h runtimetest.Harness) (runtime.Runtime, runtime.Executor) {
 	t.Helper()
@@ -106,7 +90,7 @@ func launchWithRunaway(t *testing.T, h runtimetest.Harness) (runtime.Runtime, ru
 	e, err := rt.Launch(t.Context(), h.NewSpec(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.Empty(t, h.Leftovers(t, e.ID)) })
-	pids := get[[]int](t, http.MethodPost, e.Addr+"/spawn")
+	pids := runtimetest.Ask[[]int](t, http.MethodPost, e.Addr+"/spawn")
 	require.Len(t, pids, 1)
 	require.Len(t, processesOf(t, e.ID), 2)
 	return rt, e
@@ -138,7 +122,7 @@ func TestDescendantsOfAnExecutorThatDiedUnwatchedAreEnded(t *testing.T) {
 	first := h.Open(t, worker, 0)
 	e, err := first.Launch(t.Context(), h.NewSpec(t))
 	require.NoError(t, err)
-	get[[]int](t, http.MethodPost, e.Addr+"/spawn")
+	runtimetest.Ask[[]int](t, http.MethodPost, e.Addr+"/spawn")
 	require.NoError(t, first.Close())
 	require.NoError(t, syscall.Kill(pidOf(t, e), syscall.SIGKILL))
 
@@ -163,7 +147,7 @@ func TestEnvironmentHoldsNoSecretOfTheManager(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, rt.Stop(t.Context(), e.ID, 0)) }()
 
-	env := get[[]string](t, http.MethodGet, e.Addr+"/environ")
+	env := runtimetest.Ask[[]string](t, http.MethodGet, e.Addr+"/environ")
 	require.NotContains(t, strings.Join(env, "\n"), "the-real-credential")
 	require.NotContains(t, strings.Join(env, "\n"), "the-internal-token")
 	for _, want := range []string{
@@ -172,7 +156,7 @@ func TestEnvironmentHoldsNoSecretOfTheManager(t *testing.T) {
 	} {
 		require.Contains(t, env, want)
 	}
-	args := get[[]string](t, http.MethodGet, e.Addr+"/args")
+	args := runtimetest.Ask[[]string](t, http.MethodGet, e.Addr+"/args")
 	require.NotContains(t, strings.Join(args, " "), spec.Token)
 	state, err := os.ReadFile(filepath.Join(stateDir, e.ID+".json"))
 	require.NoError(t, err)

@@ -123,6 +123,7 @@ func Post(t *testing.T, e runtime.Executor, path string, form url.Values) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(timeout(t), http.MethodPost, e.Addr+path+"?"+form.Encode(), nil)
 	require.NoError(t, err)
+	req.Close = true
 	if resp, err := http.DefaultTransport.RoundTrip(req); err == nil {
 		require.NoError(t, resp.Body.Close())
 	}
@@ -135,10 +136,8 @@ func exitWith(t *testing.T, e runtime.Executor, code int, say string) {
 
 func requireHealthy(t *testing.T, e runtime.Executor) {
 	t.Helper()
-	resp, err := http.Get(e.Addr + "/healthz")
-	require.NoError(t, err)
-	require.NoError(t, resp.Body.Close())
-	require.Equal(t, http.StatusOK, resp.StatusCode)
+	status, body := call(t, http.MethodGet, e.Addr+"/healthz")
+	require.Equal(t, http.StatusOK, status, body)
 }
 
 func list(t *testing.T, rt runtime.Runtime) []runtime.Executor {

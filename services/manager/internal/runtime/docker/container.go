@@ -1,0 +1,145 @@
+package docker
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+
+	"github.com/poco-ai/poco/services/manager/internal/runtime"
+)
+
+const (
+	// containerPort is where the executor listens in its container.
+	containerPort = 8000
+	// workspaceTarget is where its workspace is.
+	workspaceTarget = "/workspace"
+	// homeDir is writable, in memory, and ends with the container.
+	homeDir = "/home/poco"
+	// gatewayHost is the name under which containers reach the manager.
+	gatewayHost = "host.docker.internal"
+
+	// The log of one container takes at most logFiles times logFileSize.
+	logFileSize = "10m"
+	logFiles    = "3"
+
+	// The tmpfs are bounded by the container's memory limit too.
+	tmpSize  = "1g"
+	homeSize = "512m"
+	runSize  = "16m"
+
+	// cpuPeriods is what one CPU is in the engine's NanoCpus.
+	cpuPeriods = 1e9
+)
+
+func containerName(executorID string) string { return "poco-executor-" + executorID }
+
+// containerOptions is the whole sandbox: everything that is not needed is off.
+func (r *Runtime) containerOptions(spec runtime.Spec) (client.ContainerCreateOptions, error) {
+	publish, err := netip.ParseAddr(r.cfg.PublishAddress)
+	if err != nil {
+		return client.ContainerCreateOptions{}, fmt.Errorf("docker runtime: EXECUTOR_PUBLISH_ADDRESS: %w", err)
+	}
+	uid, gid := r.WorkspaceOwner()
+	owner := fmt.Sprintf("uid=%d,gid=%d", uid, gid)
+	yes := true
+	resources := container.Resources{
+		Memory: r.cfg.MemoryBytes,
+		// The same as Memory: no swap on top of it.
+		MemorySwap: r.cfg.MemoryBytes,
+		NanoCPUs:   int64(r.cfg.CPUs * cpuPeriods),
+	}
+	if r.cfg.PidsLimit > 0 {
+		resources.PidsLimit = &r.cfg.PidsLimit
+	}
+	return client.ContainerCreateOptions{
+		Name: containerName(spec.ExecutorID),
+		Config: &container.Config{
+			Image:        r.cfg.Image,
+			User:         fmt.Sprintf("%d:%d", uid, gid),
+			Env:          environment(spec),
+			Labels:       r.labels(spec),
+			ExposedPorts: network.PortSet{executorPort: {}},
+			// Not the workspace: an .env file in it is the agent's, not a setting.
+			WorkingDir: "/",
+			StopSignal: "SIGTERM",
+		},
+		HostConfig: &container.HostConfig{
+			Mounts: []mount.Mount{{Type: mount.TypeBind, Source: spec.WorkspaceDir, Target: workspaceTarget}},
+			PortBindings: network.PortMap{
+				executorPort: {{HostIP: publish, HostPort: "0"}}, // 0: the engine takes a free one
+			},
+			ExtraHosts:     []string{gatewayHost + ":host-gateway"},
+			CapDrop:        []string{"ALL"},
+			SecurityOpt:    []string{"no-new-privileges"},
+			ReadonlyRootfs: true,
+			Tmpfs: map[string]string{
+				// Agents build and run programs in these, so exec is on.
+				"/tmp":     "rw,exec,nosuid,nodev,mode=1777,size=" + tmpSize,
+				"/var/tmp": "rw,exec,nosuid,nodev,mode=1777,size=" + tmpSize,
+				homeDir:    "rw,exec,nosuid,nodev,mode=0700,size=" + homeSize + "," + owner,
+				"/run":     "rw,noexec,nosuid,nodev,mode=0755,size=" + runSize + "," + owner,
+			},
+			Init:          &yes,
+			IpcMode:       container.IPCModePrivate,
+			RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled},
+			LogConfig: container.LogConfig{
+				Type: "json-file", Config: map[string]string{"max-size": logFileSize, "max-file": logFiles},
+			},
+			Resources: resources,
+		},
+	}, nil
+}
+
+// environment is what the executor is told. Engines show it to everybody who
+// may use them, so it holds no credential but the token for this executor.
+func environment(spec runtime.Spec) []string {
+	values := maps.Clone(spec.Env)
+	if values == nil {
+		values = map[string]string{}
+	}
+	maps.Copy(values, map[string]string{
+		"EXECUTOR_ID":    spec.ExecutorID,
+		"EXECUTOR_TOKEN": spec.Token,
+		"EXECUTOR_HOST":  "0.0.0.0",
+		"EXECUTOR_PORT":  strconv.Itoa(containerPort),
+		"WORKSPACE_PATH": workspaceTarget,
+		"HOME":           homeDir,
+		"POCO_ENV_FILE":  "/dev/null",
+	})
+	env := make([]string, 0, len(values))
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		env = append(env, name+"="+values[name])
+	}
+	return env
+}
+
+func (r *Runtime) labels(spec runtime.Spec) map[string]string {
+	labels := maps.Clone(spec.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, map[string]string{
+		LabelWorker:    r.cfg.WorkerID,
+		LabelExecutor:  spec.ExecutorID,
+		LabelRun:       spec.RunID,
+		LabelSession:   spec.SessionID,
+		LabelUser:      spec.UserID,
+		LabelMode:      string(spec.Mode),
+		LabelWorkspace: spec.WorkspaceDir,
+	})
+	return labels
+}
+
+func ownedBy(info os.FileInfo, uid int) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(stat.Uid) == uid
+}

@@ -1,0 +1,287 @@
+// Package docker runs executors as hardened containers through the Docker
+// Engine API.
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"github.com/poco-ai/poco/services/manager/internal/runtime"
+)
+
+// Config says how containers are made. The settings are those of RuntimeConfig
+// in proto/poco/config/v1.
+type Config struct {
+	// WorkerID owns the containers.
+	WorkerID string
+	// Image is the executor image (EXECUTOR_IMAGE).
+	Image string
+	// PublishedHost is where published ports are reached (EXECUTOR_PUBLISHED_HOST).
+	PublishedHost string
+	// PublishAddress is the address the engine publishes on (EXECUTOR_PUBLISH_ADDRESS).
+	PublishAddress string
+	// MemoryBytes, CPUs and PidsLimit bound one container; 0 means no limit.
+	MemoryBytes int64
+	CPUs        float64
+	PidsLimit   int64
+	// StartTimeout bounds the time until an executor answers; 0 means DefaultStartTimeout.
+	StartTimeout time.Duration
+	// Logger; slog.Default() when nil.
+	Logger *slog.Logger
+}
+
+// DefaultStartTimeout bounds the time until an executor answers.
+const DefaultStartTimeout = time.Minute
+
+// Labels of every container, by which it is found again.
+const (
+	LabelWorker    = "ai.poco.worker"
+	LabelExecutor  = "ai.poco.executor"
+	LabelRun       = "ai.poco.run"
+	LabelSession   = "ai.poco.session"
+	LabelUser      = "ai.poco.user"
+	LabelMode      = "ai.poco.mode"
+	LabelWorkspace = "ai.poco.workspace"
+)
+
+// imageUser is the user and group of the executor image. A manager that is not
+// root cannot give files to it; its containers run as the manager's own user.
+const imageUser = 1000
+
+// Runtime is the docker runtime.
+type Runtime struct {
+	cfg    Config
+	log    *slog.Logger
+	engine *client.Client
+	ctx    context.Context // ends with Close
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup
+
+	mu         sync.Mutex
+	closed     bool
+	containers map[string]*tracked
+}
+
+var _ runtime.Runtime = (*Runtime)(nil)
+
+// New connects lazily: Check tells whether the engine is there. The engine is
+// the one that DOCKER_HOST and its sisters name, else the local one.
+func New(cfg Config) (*Runtime, error) {
+	if cfg.WorkerID == "" {
+		return nil, errors.New("docker runtime: a worker id is needed")
+	}
+	if cfg.Image == "" {
+		return nil, fmt.Errorf("%w: set EXECUTOR_IMAGE to the executor image", runtime.ErrImageMissing)
+	}
+	if cfg.PublishedHost == "" {
+		cfg.PublishedHost = "localhost"
+	}
+	if cfg.PublishAddress == "" {
+		cfg.PublishAddress = "127.0.0.1"
+	}
+	if cfg.StartTimeout <= 0 {
+		cfg.StartTimeout = DefaultStartTimeout
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	engine, err := client.New(client.FromEnv)
+	if err != nil {
+		return nil, fmt.Errorf("docker runtime: %w", err)
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	return &Runtime{
+		cfg: cfg, log: cfg.Logger, engine: engine, ctx: ctx, cancel: cancel, containers: map[string]*tracked{},
+	}, nil
+}
+
+// Name implements runtime.Runtime.
+func (r *Runtime) Name() string { return "docker" }
+
+// WorkspaceOwner implements runtime.Runtime.
+func (r *Runtime) WorkspaceOwner() (uid, gid int) {
+	if uid = os.Getuid(); uid > 0 {
+		return uid, os.Getgid()
+	}
+	return imageUser, imageUser
+}
+
+// Check implements runtime.Runtime: the engine answers and has the image.
+func (r *Runtime) Check(ctx context.Context) error {
+	if _, err := r.engine.Ping(ctx, client.PingOptions{}); err != nil {
+		return r.explain(err)
+	}
+	if _, err := r.engine.ImageInspect(ctx, r.cfg.Image); cerrdefs.IsNotFound(err) {
+		return r.imageMissing()
+	} else if err != nil {
+		return r.explain(err)
+	}
+	return nil
+}
+
+func (r *Runtime) imageMissing() error {
+	return fmt.Errorf("%w: the engine at %s has no image %q: build or pull it, or set EXECUTOR_IMAGE to another one",
+		runtime.ErrImageMissing, r.engine.DaemonHost(), r.cfg.Image)
+}
+
+// explain gives errors of the engine their kind and says what to do.
+func (r *Runtime) explain(err error) error {
+	if client.IsErrConnectionFailed(err) {
+		hint := "start it (systemctl start docker), or set DOCKER_HOST, or use EXECUTOR_RUNTIME=process"
+		if strings.Contains(err.Error(), "permission denied") {
+			hint = "add this user to the group docker, or set DOCKER_HOST, or use EXECUTOR_RUNTIME=process"
+		}
+		return fmt.Errorf("%w: no answer at %s (%v): %s", runtime.ErrEngineUnavailable, r.engine.DaemonHost(), err, hint) //nolint:errorlint // the kind is what programs look at
+	}
+	return fmt.Errorf("docker runtime: %w", err)
+}
+
+// Watch implements runtime.Runtime.
+func (r *Runtime) Watch(ctx context.Context, id string) (runtime.Exit, error) {
+	c, err := r.find(ctx, id)
+	if err != nil {
+		return runtime.Exit{}, err
+	}
+	select {
+	case <-c.done:
+		return c.exit, nil
+	default:
+	}
+	select {
+	case <-c.done:
+		return c.exit, nil
+	case <-ctx.Done():
+		return runtime.Exit{}, ctx.Err()
+	case <-r.ctx.Done():
+		return runtime.Exit{}, runtime.ErrClosed
+	}
+}
+
+// Stop implements runtime.Runtime. The engine counts grace in whole seconds, so
+// it is rounded up.
+func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) error {
+	c, err := r.find(ctx, id)
+	if errors.Is(err, runtime.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return runtime.ErrClosed
+	}
+	result := make(chan error, 1)
+	r.wg.Go(func() { result <- r.stop(c, grace) })
+	r.mu.Unlock()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *Runtime) stop(c *tracked, grace time.Duration) error {
+	seconds := int((grace + time.Second - 1) / time.Second)
+	_, err := r.engine.ContainerStop(r.ctx, c.containerID, client.ContainerStopOptions{Timeout: &seconds})
+	if err != nil && !cerrdefs.IsNotFound(err) && !cerrdefs.IsNotModified(err) {
+		return r.stopError(err)
+	}
+	// The exit and the log are read before the container goes.
+	select {
+	case <-c.done:
+	case <-r.ctx.Done():
+		return runtime.ErrClosed
+	}
+	c.removing.Lock()
+	defer c.removing.Unlock()
+	if err := r.remove(r.ctx, c.containerID); err != nil {
+		return r.stopError(err)
+	}
+	r.mu.Lock()
+	delete(r.containers, c.info.ID)
+	r.mu.Unlock()
+	return nil
+}
+
+func (r *Runtime) stopError(err error) error {
+	if r.ctx.Err() != nil {
+		return runtime.ErrClosed
+	}
+	return r.explain(err)
+}
+
+// remove removes a container by id or name, whatever its state; nil when there
+// is none.
+func (r *Runtime) remove(ctx context.Context, container string) error {
+	_, err := r.engine.ContainerRemove(ctx, container, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+	if cerrdefs.IsConflict(err) { // somebody else is removing it
+		return r.waitRemoved(ctx, container)
+	}
+	if cerrdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+func (r *Runtime) waitRemoved(ctx context.Context, id string) error {
+	wait := r.engine.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: container.WaitConditionRemoved})
+	select {
+	case <-wait.Result:
+		return nil
+	case err := <-wait.Error:
+		if cerrdefs.IsNotFound(err) {
+			return nil
+		}
+		return err
+	}
+}
+
+// List implements runtime.Runtime.
+func (r *Runtime) List(ctx context.Context) ([]runtime.Executor, error) {
+	if r.ctx.Err() != nil {
+		return nil, runtime.ErrClosed
+	}
+	found, err := r.engine.ContainerList(ctx, client.ContainerListOptions{
+		All: true, Filters: make(client.Filters).Add("label", LabelWorker+"="+r.cfg.WorkerID),
+	})
+	if err != nil {
+		return nil, r.explain(err)
+	}
+	list := make([]runtime.Executor, 0, len(found.Items))
+	for _, summary := range found.Items {
+		inspected, err := r.engine.ContainerInspect(ctx, summary.ID, client.ContainerInspectOptions{})
+		if cerrdefs.IsNotFound(err) || err == nil && inspected.Container.State.Status == container.StateRemoving {
+			continue
+		}
+		if err != nil {
+			return nil, r.explain(err)
+		}
+		list = append(list, r.executor(inspected.Container))
+	}
+	slices.SortStableFunc(list, func(a, b runtime.Executor) int { return a.StartedAt.Compare(b.StartedAt) })
+	return list, nil
+}
+
+// Close implements runtime.Runtime.
+func (r *Runtime) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.cancel(runtime.ErrClosed)
+	r.wg.Wait()
+	return r.engine.Close()
+}

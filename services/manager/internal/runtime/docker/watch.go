@@ -1,0 +1,180 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/pkg/stdcopy"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"github.com/poco-ai/poco/services/manager/internal/runtime"
+)
+
+const (
+	// The back-off between calls to an engine that does not answer.
+	engineFirstDelay = 50 * time.Millisecond
+	engineMaxDelay   = 2 * time.Second
+
+	// logTailLines is how much of a log is read for Exit.LogTail, which is then
+	// cut by bytes; logReadLimit bounds the reading, whatever long the lines are.
+	logTailLines = 200
+	logReadLimit = 4 << 20
+	logTimeout   = 10 * time.Second
+
+	// signalBase is what engines add to a signal's number in exit codes.
+	signalBase = 128
+)
+
+// tracked is a container that somebody watches or stops.
+type tracked struct {
+	containerID string
+	info        runtime.Executor
+	done        chan struct{} // closed once exit is set
+	exit        runtime.Exit
+	removing    sync.Mutex
+}
+
+// track begins to watch a container, once.
+func (r *Runtime) track(containerID string, info runtime.Executor) (*tracked, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, runtime.ErrClosed
+	}
+	if c, ok := r.containers[info.ID]; ok {
+		return c, nil
+	}
+	c := &tracked{containerID: containerID, info: info, done: make(chan struct{})}
+	r.containers[info.ID] = c
+	r.wg.Go(func() { r.monitor(c) })
+	return c, nil
+}
+
+// find returns a tracked container, or begins to track one of this worker that
+// the engine still has.
+func (r *Runtime) find(ctx context.Context, id string) (*tracked, error) {
+	r.mu.Lock()
+	c, ok := r.containers[id]
+	closed := r.closed
+	r.mu.Unlock()
+	switch {
+	case closed:
+		return nil, runtime.ErrClosed
+	case ok:
+		return c, nil
+	case id == "":
+		return nil, runtime.ErrNotFound
+	}
+	inspected, err := r.engine.ContainerInspect(ctx, containerName(id), client.ContainerInspectOptions{})
+	if cerrdefs.IsNotFound(err) || err == nil && inspected.Container.Config.Labels[LabelWorker] != r.cfg.WorkerID {
+		return nil, fmt.Errorf("%w: %s", runtime.ErrNotFound, id)
+	}
+	if err != nil {
+		return nil, r.explain(err)
+	}
+	return r.track(inspected.Container.ID, r.executor(inspected.Container))
+}
+
+// monitor waits for the end of a container and tells the watchers how it was.
+func (r *Runtime) monitor(c *tracked) {
+	delays := backoff.NewExponentialBackOff()
+	delays.InitialInterval, delays.MaxInterval = engineFirstDelay, engineMaxDelay
+	for {
+		exit, err := r.waitExit(c.containerID)
+		if err == nil {
+			c.exit = exit
+			close(c.done)
+			return
+		}
+		if r.ctx.Err() != nil {
+			return
+		}
+		delay := delays.NextBackOff()
+		r.log.Warn("watching an executor's container failed, trying again",
+			"executor_id", c.info.ID, "error", err, "delay", delay)
+		timer := time.NewTimer(delay)
+		select {
+		case <-timer.C:
+		case <-r.ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// waitExit blocks until the container does not run. An error is the engine's:
+// the container may go on.
+func (r *Runtime) waitExit(id string) (runtime.Exit, error) {
+	wait := r.engine.ContainerWait(r.ctx, id, client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
+	var err error
+	// One of the two comes also when the context ends; waiting for the context
+	// itself would leave the client's goroutine behind.
+	select {
+	case <-wait.Result:
+	case err = <-wait.Error:
+	}
+	var state *container.State
+	if err == nil {
+		var inspected client.ContainerInspectResult
+		inspected, err = r.engine.ContainerInspect(r.ctx, id, client.ContainerInspectOptions{})
+		state = inspected.Container.State
+	}
+	if cerrdefs.IsNotFound(err) {
+		return runtime.Exit{Code: runtime.CodeUnknown, Note: "its container was removed by somebody else"}, nil
+	}
+	if err != nil {
+		return runtime.Exit{}, err
+	}
+	if state.Running {
+		return runtime.Exit{}, fmt.Errorf("container %s runs although the engine said that it ended", id)
+	}
+	exit := exitOf(state)
+	exit.LogTail = r.logTail(id)
+	return exit, nil
+}
+
+func exitOf(state *container.State) runtime.Exit {
+	exit := runtime.Exit{Code: state.ExitCode, OOMKilled: state.OOMKilled, Note: state.Error}
+	if state.Status == container.StateCreated {
+		exit.Code = runtime.CodeUnknown
+		if exit.Note == "" {
+			exit.Note = "it was never started"
+		}
+		return exit
+	}
+	if signal := exit.Code - signalBase; signal > 0 && signal < 32 {
+		exit.Signal = syscall.Signal(signal)
+	}
+	return exit
+}
+
+// logTail returns the end of a container's log, or what went wrong with it: an
+// exit without its log is better than none.
+func (r *Runtime) logTail(id string) string {
+	ctx, cancel := context.WithTimeout(r.ctx, logTimeout)
+	defer cancel()
+	logs, err := r.engine.ContainerLogs(ctx, id, client.ContainerLogsOptions{
+		ShowStdout: true, ShowStderr: true, Tail: strconv.Itoa(logTailLines),
+	})
+	if err != nil {
+		return fmt.Sprintf("(its log cannot be read: %v)", err)
+	}
+	defer logs.Close()
+	var text bytes.Buffer
+	if _, err := stdcopy.StdCopy(&text, &text, io.LimitReader(logs, logReadLimit)); err != nil && text.Len() == 0 {
+		return fmt.Sprintf("(its log cannot be read: %v)", err)
+	}
+	tail := text.Bytes()
+	tail = tail[max(0, len(tail)-runtime.LogTailBytes):]
+	return strings.ToValidUTF8(string(tail), "\uFFFD")
+}
