@@ -184,7 +184,7 @@ func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) erro
 		return runtime.ErrClosed
 	}
 	result := make(chan error, 1)
-	r.wg.Go(func() { result <- r.stop(c, grace) })
+	r.wg.Go(func() { result <- r.stop(r.ctx, c, grace) })
 	r.mu.Unlock()
 	select {
 	case err := <-result:
@@ -194,21 +194,21 @@ func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) erro
 	}
 }
 
-func (r *Runtime) stop(c *tracked, grace time.Duration) error {
+func (r *Runtime) stop(ctx context.Context, c *tracked, grace time.Duration) error {
 	seconds := int((grace + time.Second - 1) / time.Second)
-	_, err := r.engine.ContainerStop(r.ctx, c.containerID, client.ContainerStopOptions{Timeout: &seconds})
+	_, err := r.engine.ContainerStop(ctx, c.containerID, client.ContainerStopOptions{Timeout: &seconds})
 	if err != nil && !cerrdefs.IsNotFound(err) && !cerrdefs.IsNotModified(err) {
 		return r.stopError(err)
 	}
 	// The exit and the log are read before the container goes.
 	select {
 	case <-c.done:
-	case <-r.ctx.Done():
+	case <-ctx.Done():
 		return runtime.ErrClosed
 	}
 	c.removing.Lock()
 	defer c.removing.Unlock()
-	if err := r.remove(r.ctx, c.containerID); err != nil {
+	if err := r.remove(ctx, c.containerID); err != nil {
 		return r.stopError(err)
 	}
 	r.mu.Lock()

@@ -152,7 +152,7 @@ func TestHardening(t *testing.T) {
 	require.Contains(t, host.Tmpfs, "/home/poco")
 	require.EqualValues(t, 256<<20, host.Memory)
 	require.Contains(t, []int64{host.Memory, -1}, host.MemorySwap) // -1: the kernel counts no swap
-	require.EqualValues(t, 1.5e9, host.NanoCPUs)
+	require.Equal(t, int64(1_500_000_000), host.NanoCPUs)
 	require.EqualValues(t, 64, *host.PidsLimit)
 	require.True(t, *host.Init)
 	require.Equal(t, "json-file", host.LogConfig.Type)

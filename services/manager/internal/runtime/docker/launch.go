@@ -31,8 +31,11 @@ func (r *Runtime) Launch(ctx context.Context, spec runtime.Spec) (runtime.Execut
 	if spec.Mode == "" {
 		spec.Mode = runtime.ModeEphemeral
 	}
-	if err := errors.Join(ctx.Err(), context.Cause(r.ctx)); err != nil {
+	if err := ctx.Err(); err != nil {
 		return runtime.Executor{}, err
+	}
+	if r.ctx.Err() != nil {
+		return runtime.Executor{}, runtime.ErrClosed
 	}
 	if err := giveTo(spec.WorkspaceDir, r.WorkspaceOwner); err != nil {
 		return runtime.Executor{}, fmt.Errorf("docker runtime: workspace: %w", err)

@@ -56,7 +56,7 @@ func (r *Runtime) track(containerID string, info runtime.Executor) (*tracked, er
 	}
 	c := &tracked{containerID: containerID, info: info, done: make(chan struct{})}
 	r.containers[info.ID] = c
-	r.wg.Go(func() { r.monitor(c) })
+	r.wg.Go(func() { r.monitor(r.ctx, c) })
 	return c, nil
 }
 
@@ -86,17 +86,17 @@ func (r *Runtime) find(ctx context.Context, id string) (*tracked, error) {
 }
 
 // monitor waits for the end of a container and tells the watchers how it was.
-func (r *Runtime) monitor(c *tracked) {
+func (r *Runtime) monitor(ctx context.Context, c *tracked) {
 	delays := backoff.NewExponentialBackOff()
 	delays.InitialInterval, delays.MaxInterval = engineFirstDelay, engineMaxDelay
 	for {
-		exit, err := r.waitExit(c.containerID)
+		exit, err := r.waitExit(ctx, c.containerID)
 		if err == nil {
 			c.exit = exit
 			close(c.done)
 			return
 		}
-		if r.ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return
 		}
 		delay := delays.NextBackOff()
@@ -105,7 +105,7 @@ func (r *Runtime) monitor(c *tracked) {
 		timer := time.NewTimer(delay)
 		select {
 		case <-timer.C:
-		case <-r.ctx.Done():
+		case <-ctx.Done():
 			timer.Stop()
 			return
 		}
@@ -114,8 +114,8 @@ func (r *Runtime) monitor(c *tracked) {
 
 // waitExit blocks until the container does not run. An error is the engine's:
 // the container may go on.
-func (r *Runtime) waitExit(id string) (runtime.Exit, error) {
-	wait := r.engine.ContainerWait(r.ctx, id, client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
+func (r *Runtime) waitExit(ctx context.Context, id string) (runtime.Exit, error) {
+	wait := r.engine.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
 	var err error
 	// One of the two comes also when the context ends; waiting for the context
 	// itself would leave the client's goroutine behind.
@@ -126,7 +126,7 @@ func (r *Runtime) waitExit(id string) (runtime.Exit, error) {
 	var state *container.State
 	if err == nil {
 		var inspected client.ContainerInspectResult
-		inspected, err = r.engine.ContainerInspect(r.ctx, id, client.ContainerInspectOptions{})
+		inspected, err = r.engine.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
 		state = inspected.Container.State
 	}
 	if cerrdefs.IsNotFound(err) {
@@ -139,7 +139,7 @@ func (r *Runtime) waitExit(id string) (runtime.Exit, error) {
 		return runtime.Exit{}, fmt.Errorf("container %s runs although the engine said that it ended", id)
 	}
 	exit := exitOf(state)
-	exit.LogTail = r.logTail(id)
+	exit.LogTail = r.logTail(ctx, id)
 	return exit, nil
 }
 
@@ -160,8 +160,8 @@ func exitOf(state *container.State) runtime.Exit {
 
 // logTail returns the end of a container's log, or what went wrong with it: an
 // exit without its log is better than none.
-func (r *Runtime) logTail(id string) string {
-	ctx, cancel := context.WithTimeout(r.ctx, logTimeout)
+func (r *Runtime) logTail(ctx context.Context, id string) string {
+	ctx, cancel := context.WithTimeout(ctx, logTimeout)
 	defer cancel()
 	logs, err := r.engine.ContainerLogs(ctx, id, client.ContainerLogsOptions{
 		ShowStdout: true, ShowStderr: true, Tail: strconv.Itoa(logTailLines),

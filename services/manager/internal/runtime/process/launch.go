@@ -87,7 +87,7 @@ func (r *Runtime) Launch(ctx context.Context, spec runtime.Spec) (runtime.Execut
 	if err := ctx.Err(); err != nil {
 		return runtime.Executor{}, err
 	}
-	c, err := r.start(command, spec)
+	c, err := r.start(ctx, command, spec)
 	if err != nil {
 		return runtime.Executor{}, fmt.Errorf("process runtime: %w", err)
 	}
@@ -109,8 +109,8 @@ func (r *Runtime) giveUp(ctx context.Context, c *child, cause error) error {
 	return errors.Join(fmt.Errorf("process runtime: launch executor: %w", cause), err)
 }
 
-func (r *Runtime) start(command []string, spec runtime.Spec) (*child, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func (r *Runtime) start(ctx context.Context, command []string, spec runtime.Spec) (*child, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (r *Runtime) start(command []string, spec runtime.Spec) (*child, error) {
 		return nil, errors.Join(err, r.forget(st.ID))
 	}
 	r.children[st.ID] = c
-	r.wg.Go(func() { r.monitor(c) })
+	r.wg.Go(func() { r.monitor(r.ctx, c) })
 	return c, nil
 }
 
@@ -152,6 +152,7 @@ func (r *Runtime) spawn(command, env []string, socket *os.File, st state) (*chil
 		return nil, err
 	}
 	defer output.Close()
+	//nolint:noctx // it outlives every context: Stop ends it
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = env
 	// Not the workspace: an .env file in it is the agent's, not a setting.
@@ -187,7 +188,7 @@ func (r *Runtime) spawn(command, env []string, socket *os.File, st state) (*chil
 func environment(spec runtime.Spec, port int, cliPath string) []string {
 	values := map[string]string{}
 	for _, name := range passedOn {
-		if value, ok := os.LookupEnv(name); ok {
+		if value, ok := os.LookupEnv(name); ok { //nolint:forbidigo // passed on, not read: these are the machine's, not settings
 			values[name] = value
 		}
 	}
@@ -213,19 +214,19 @@ func environment(spec runtime.Spec, port int, cliPath string) []string {
 
 // monitor waits for the end of one executor, kills what it left behind, and
 // tells the watchers.
-func (r *Runtime) monitor(c *child) {
+func (r *Runtime) monitor(ctx context.Context, c *child) {
 	exit := runtime.Exit{Code: runtime.CodeUnknown, Note: "it ended while no manager was watching"}
 	if c.proc != nil {
 		defer c.proc.close()
-		if err := c.proc.wait(r.ctx); err != nil {
-			if r.ctx.Err() == nil {
+		if err := c.proc.wait(ctx); err != nil {
+			if ctx.Err() == nil {
 				r.log.Error("watching an executor failed", "executor_id", c.state.ID, "error", err)
 			}
 			return
 		}
 		exit = c.proc.exit()
 	}
-	if err := r.sweep(c, false); err != nil {
+	if err := r.sweep(ctx, c, false); err != nil {
 		r.log.Error("an executor left processes behind", "executor_id", c.state.ID, "error", err)
 	}
 	exit.LogTail = logTail(r.logPath(c.state.ID))
@@ -233,9 +234,10 @@ func (r *Runtime) monitor(c *child) {
 	close(c.done)
 }
 
-// sweep kills everything an executor started, and itself too when asked.
-func (r *Runtime) sweep(c *child, leaderToo bool) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), sweepTimeout)
+// sweep kills everything an executor started, and itself too when asked. It is
+// not cut off by Close: half a family is worse than none.
+func (r *Runtime) sweep(ctx context.Context, c *child, leaderToo bool) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sweepTimeout)
 	defer cancel()
 	f := family{marker: markerVar + "=" + c.state.ID, leaderToo: leaderToo}
 	if c.proc != nil {

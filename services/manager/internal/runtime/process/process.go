@@ -181,7 +181,7 @@ func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) erro
 		return runtime.ErrClosed
 	}
 	result := make(chan error, 1)
-	r.wg.Go(func() { result <- r.stop(c, grace) })
+	r.wg.Go(func() { result <- r.stop(r.ctx, c, grace) })
 	r.mu.Unlock()
 	select {
 	case err := <-result:
@@ -193,7 +193,7 @@ func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) erro
 
 // stop ends one executor and frees what belonged to it. Several at once do no
 // harm: the shortest grace counts.
-func (r *Runtime) stop(c *child, grace time.Duration) error {
+func (r *Runtime) stop(ctx context.Context, c *child, grace time.Duration) error {
 	if grace > 0 && c.alive() {
 		if err := c.proc.signal(sigTerm); err != nil {
 			r.log.Warn("asking an executor to end failed", "executor_id", c.state.ID, "error", err)
@@ -203,23 +203,23 @@ func (r *Runtime) stop(c *child, grace time.Duration) error {
 		select {
 		case <-c.done:
 		case <-timer.C:
-		case <-r.ctx.Done():
+		case <-ctx.Done():
 			return runtime.ErrClosed
 		}
 	}
 	if c.alive() {
-		if err := r.sweep(c, true); err != nil {
+		if err := r.sweep(ctx, c, true); err != nil {
 			return err
 		}
 	}
 	select {
 	case <-c.done:
-	case <-r.ctx.Done():
+	case <-ctx.Done():
 		return runtime.ErrClosed
 	}
 	// What is left after the executor ended was swept before done was closed;
 	// an error of that is found again here.
-	if err := r.sweep(c, false); err != nil {
+	if err := r.sweep(ctx, c, false); err != nil {
 		return err
 	}
 	if err := r.forget(c.state.ID); err != nil {
@@ -295,7 +295,7 @@ func (r *Runtime) find(id string) (*child, error) {
 		return nil, fmt.Errorf("process runtime: look at executor %s: %w", id, err)
 	}
 	r.children[id] = c
-	r.wg.Go(func() { r.monitor(c) })
+	r.wg.Go(func() { r.monitor(r.ctx, c) })
 	return c, nil
 }
 

@@ -16,7 +16,7 @@ const testExecutorPackage = "github.com/poco-ai/poco/services/manager/internal/r
 func BuildExecutor(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "testexecutor")
-	build := exec.Command("go", "build", "-o", path, testExecutorPackage)
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", path, testExecutorPackage)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	output, err := build.CombinedOutput()
 	require.NoError(t, err, "build the test executor: %s", output)

@@ -2,7 +2,6 @@ package runtimetest
 
 import (
 	"context"
-	"net/http"
 	"sync"
 	"syscall"
 	"testing"
@@ -53,8 +52,6 @@ func stops(t *testing.T, h Harness) {
 	require.Empty(t, h.Leftovers(t, e.ID))
 	_, err := rt.Watch(timeout(t), e.ID)
 	require.ErrorIs(t, err, runtime.ErrNotFound)
-	_, err = http.Get(e.Addr + "/healthz")
-	require.Error(t, err, "its port still answers")
 }
 
 func stopsStubborn(t *testing.T, h Harness) {

@@ -176,7 +176,7 @@ func (r *scriptedRuntime) Launch(ctx context.Context, spec runtime.Spec) (runtim
 			return runtime.Executor{}, err
 		}
 	}
-	e, err := r.start(spec)
+	e, err := r.start(ctx, spec)
 	if err != nil {
 		return runtime.Executor{}, err
 	}
@@ -196,7 +196,7 @@ func (r *scriptedRuntime) Launch(ctx context.Context, spec runtime.Spec) (runtim
 	return e.info, nil
 }
 
-func (r *scriptedRuntime) start(spec runtime.Spec) (*scripted, error) {
+func (r *scriptedRuntime) start(ctx context.Context, spec runtime.Spec) (*scripted, error) {
 	if spec.Mode == "" {
 		spec.Mode = runtime.ModeEphemeral
 	}
@@ -215,7 +215,7 @@ func (r *scriptedRuntime) start(spec runtime.Spec) (*scripted, error) {
 		e.info.Addr = "http://127.0.0.1:1"
 		e.end(runtime.Exit{Code: behaviour.StartExitCode, LogTail: behaviour.LastWords})
 	case behaviour.Silent:
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}

@@ -34,12 +34,13 @@ func main() {
 }
 
 func run() error {
+	if os.Getenv(behaviour.Var) == behaviour.ExitsAtStart {
+		fmt.Fprintln(os.Stderr, behaviour.LastWords)
+		os.Exit(behaviour.StartExitCode)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	switch os.Getenv(behaviour.Var) {
-	case behaviour.ExitsAtStart:
-		fmt.Fprintln(os.Stderr, behaviour.LastWords)
-		os.Exit(behaviour.StartExitCode)
 	case behaviour.Silent:
 		<-ctx.Done()
 		return nil
@@ -68,7 +69,7 @@ func listen() (net.Listener, error) {
 	if fd, err := strconv.Atoi(os.Getenv("EXECUTOR_LISTEN_FD")); err == nil && fd > 0 {
 		return net.FileListener(os.NewFile(uintptr(fd), "listener"))
 	}
-	return net.Listen("tcp", net.JoinHostPort(os.Getenv("EXECUTOR_HOST"), os.Getenv("EXECUTOR_PORT")))
+	return new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort(os.Getenv("EXECUTOR_HOST"), os.Getenv("EXECUTOR_PORT")))
 }
 
 func handler() http.Handler {
@@ -82,8 +83,8 @@ func handler() http.Handler {
 		fmt.Fprintln(os.Stderr, r.FormValue("say"))
 		os.Exit(code)
 	})
-	mux.HandleFunc("POST /spawn", func(w http.ResponseWriter, _ *http.Request) {
-		pids, err := spawn()
+	mux.HandleFunc("POST /spawn", func(w http.ResponseWriter, r *http.Request) {
+		pids, err := spawn(r.Context())
 		reply(w, pids, err)
 	})
 	mux.HandleFunc("GET /environ", func(w http.ResponseWriter, _ *http.Request) {
@@ -100,7 +101,12 @@ func handler() http.Handler {
 		reply(w, "ok", err)
 	})
 	mux.HandleFunc("POST /fetch", func(w http.ResponseWriter, r *http.Request) {
-		resp, err := http.Get(r.FormValue("url"))
+		req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, r.FormValue("url"), nil)
+		if err != nil {
+			reply(w, "", err)
+			return
+		}
+		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			reply(w, "", err)
 			return
@@ -123,7 +129,7 @@ func reply(w http.ResponseWriter, v any, err error) {
 // spawn starts processes that hide as well as an agent's tools may: in a
 // session of their own, without a parent, deaf to SIGTERM. It returns their
 // numbers once all of them run.
-func spawn() ([]int, error) {
+func spawn(ctx context.Context) ([]int, error) {
 	report, write, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -133,7 +139,7 @@ func spawn() ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	child := exec.Command(self, "linger", "2")
+	child := exec.CommandContext(context.WithoutCancel(ctx), self, "linger", "2")
 	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	child.ExtraFiles = []*os.File{write}
 	if err := child.Start(); err != nil {
@@ -167,7 +173,7 @@ func linger() {
 	signal.Ignore(syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
 	report := os.NewFile(3, "report")
 	if os.Args[2] == "2" {
-		child := exec.Command(filepath.Clean(os.Args[0]), "linger", "1")
+		child := exec.CommandContext(context.Background(), filepath.Clean(os.Args[0]), "linger", "1")
 		child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		child.ExtraFiles = []*os.File{report}
 		if err := child.Start(); err != nil {
