@@ -1,0 +1,141 @@
+package terminal
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+)
+
+// question prints what the agent asks, and how to answer from elsewhere.
+func (r *Renderer) question(request *backendv1.UserInputRequested) {
+	var hint strings.Builder
+	for _, question := range request.GetQuestions() {
+		r.out.freshLine()
+		r.out.write(questionText(r.style, question))
+		hint.WriteString(" ANSWER")
+	}
+	r.entry(r.style.text(yellow, "  waiting; answer with: poco answer "+Clean(request.GetUserInputRequestId())+hint.String()))
+}
+
+func (r *Renderer) resolved(resolved *backendv1.UserInputResolved) {
+	switch resolved.GetStatus() {
+	case backendv1.UserInputStatus_USER_INPUT_STATUS_ANSWERED:
+		for _, question := range slices.Sorted(maps.Keys(resolved.GetAnswers())) {
+			r.entry(r.style.text(green, "✔ ") + Line(question, r.opts.Width) + " " +
+				r.style.text(bold, Line(resolved.GetAnswers()[question], r.opts.Width)))
+		}
+	case backendv1.UserInputStatus_USER_INPUT_STATUS_EXPIRED:
+		r.entry(r.style.text(yellow, "! nobody answered in time; the agent goes on without"))
+	case backendv1.UserInputStatus_USER_INPUT_STATUS_CANCELED:
+		r.entry(r.style.text(yellow, "! the question is no longer open"))
+	}
+}
+
+// questionText shows a question with its numbered options.
+func questionText(style Style, question *backendv1.UserQuestion) string {
+	var text strings.Builder
+	text.WriteString(style.text(bold, "? "+Clean(question.GetQuestion())) + "\n")
+	for i, option := range question.GetOptions() {
+		fmt.Fprintf(&text, "  %d. %s", i+1, Line(option.GetLabel(), defaultWidth))
+		if option.GetDescription() != "" {
+			text.WriteString(style.text(dim, " — "+Line(option.GetDescription(), 2*defaultWidth)))
+		}
+		text.WriteString("\n")
+	}
+	return text.String()
+}
+
+// Asker asks the questions of one request one after the other. It reads no
+// input itself: the caller hands it each line, so that the caller can wait for
+// other things meanwhile.
+type Asker struct {
+	out       io.Writer
+	style     Style
+	questions []*backendv1.UserQuestion
+	next      int
+	answers   map[string]string
+}
+
+// NewAsker prints the first question.
+func NewAsker(out io.Writer, color bool, questions []*backendv1.UserQuestion) *Asker {
+	asker := &Asker{out: out, style: Style(color), questions: questions, answers: map[string]string{}}
+	asker.ask()
+	return asker
+}
+
+// Answer takes the line that was typed. It returns the answers to all
+// questions after the last of them, and nil before. An empty line asks again.
+func (a *Asker) Answer(line string) map[string]string {
+	if a.next >= len(a.questions) {
+		return a.answers
+	}
+	question := a.questions[a.next]
+	answer, err := ParseAnswer(question, line)
+	if err != nil {
+		fmt.Fprintln(a.out, a.style.text(yellow, "  "+err.Error()))
+		a.promptLine(question)
+		return nil
+	}
+	a.answers[question.GetQuestion()] = answer
+	a.next++
+	if a.next < len(a.questions) {
+		a.ask()
+		return nil
+	}
+	return a.answers
+}
+
+func (a *Asker) ask() {
+	if a.next >= len(a.questions) {
+		return
+	}
+	question := a.questions[a.next]
+	fmt.Fprint(a.out, questionText(a.style, question))
+	a.promptLine(question)
+}
+
+func (a *Asker) promptLine(question *backendv1.UserQuestion) {
+	how := "your answer"
+	switch {
+	case question.GetMultiSelect() && len(question.GetOptions()) > 0:
+		how = "numbers separated by commas, or your own words"
+	case len(question.GetOptions()) > 0:
+		how = "a number, or your own words"
+	}
+	fmt.Fprint(a.out, a.style.text(cyan, "  "+how+": "))
+}
+
+// ParseAnswer turns what a person typed into an answer: numbers stand for
+// options (several, separated by commas, where the question allows it),
+// anything else is taken as it is.
+func ParseAnswer(question *backendv1.UserQuestion, line string) (string, error) {
+	line = strings.TrimSpace(line)
+	if line == "" {
+		return "", fmt.Errorf("please type an answer")
+	}
+	options := question.GetOptions()
+	parts := []string{line}
+	if question.GetMultiSelect() {
+		parts = strings.FieldsFunc(line, func(r rune) bool { return r == ',' || r == ' ' })
+	}
+	var labels []string
+	for _, part := range parts {
+		number, err := strconv.Atoi(part)
+		if err != nil || len(options) == 0 {
+			return line, nil // the person's own words
+		}
+		if number < 1 || number > len(options) {
+			return "", fmt.Errorf("there is no option %d, choose 1 to %d", number, len(options))
+		}
+		labels = append(labels, options[number-1].GetLabel())
+	}
+	if len(labels) == 0 { // only commas
+		return "", fmt.Errorf("please type an answer")
+	}
+	return strings.Join(labels, ", "), nil
+}

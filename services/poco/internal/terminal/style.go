@@ -1,0 +1,33 @@
+package terminal
+
+import "strconv"
+
+// Style colours text, or leaves it plain when it is false.
+type Style bool
+
+// SGR codes of the few looks that are used.
+const (
+	bold   = 1
+	dim    = 2
+	italic = 3
+	red    = 31
+	green  = 32
+	yellow = 33
+	cyan   = 36
+)
+
+func (s Style) on(code int) string {
+	if !s {
+		return ""
+	}
+	return "\x1b[" + strconv.Itoa(code) + "m"
+}
+
+func (s Style) off() string {
+	if !s {
+		return ""
+	}
+	return "\x1b[0m"
+}
+
+func (s Style) text(code int, text string) string { return s.on(code) + text + s.off() }
