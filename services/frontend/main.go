@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
@@ -18,11 +19,21 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	ctx, stop := lifecycle.SignalContext()
-	defer stop()
-	logger := logging.New("frontend", cfg.Msg.GetLogging())
-	if err := app.Run(ctx, cfg, app.Options{Logger: logger}); err != nil {
-		logger.Error("frontend stopped", "error", err)
+	logger, err := logging.New(cfg.Msg.GetLogging(), "frontend", os.Stderr)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	ctx, stop := lifecycle.SignalContext(context.Background())
+	err = app.Run(ctx, cfg, app.Options{Logger: logger.Logger})
+	stop()
+	if err != nil {
+		logger.Error("frontend stopped", logging.KeyError, err)
+	}
+	if closeErr := logger.Close(); closeErr != nil {
+		fmt.Fprintln(os.Stderr, closeErr)
+	}
+	if err != nil {
 		os.Exit(1)
 	}
 }
