@@ -104,7 +104,7 @@ type Spec struct {
 	Mode Mode
 	// Token is what callers of the executor must show (EXECUTOR_TOKEN). It is
 	// handed over in the environment, never on a command line, and not kept.
-	Token string
+	Token string `json:"-"`
 	// Env holds further settings of the executor by variable name, such as
 	// DEFAULT_MODEL. None of them may be a secret: engines show them. The
 	// runtime's own settings (port, token, workspace) win over them.
