@@ -1,38 +1,44 @@
-// Package testkit gives tests the real servers they need.
+// Package testkit gives tests the real servers they need. A server is started
+// once for each test process, at its first use, and ends with the process.
 package testkit
 
 import (
+	"net"
+	"os"
 	"testing"
 
-	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
-	"github.com/poco-ai/poco/services/internal/config"
-	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/stretchr/testify/require"
 )
 
-// Postgres returns the URL of a database on a server that this test process
-// shares, with the right to create databases. POCO_TEST_DATABASE_URL names a
-// running one instead. Without any, the test is skipped, or fails when
-// POCO_TEST_REQUIRE_ALL=1.
-func Postgres(t testing.TB) string { return "" }
+// requireAllVariable makes a test fail where it would be skipped because
+// something is not installed.
+const requireAllVariable = "POCO_TEST_REQUIRE_ALL"
 
-// S3Server is an S3 server for tests.
-type S3Server struct {
-	// Config names the server and a bucket of this test's own.
-	Config *configv1.ObjectStoreConfig
-	// AccessKey and SecretKey open it.
-	AccessKey config.Secret
-	SecretKey config.Secret
+// Missing skips a test because something is not there, or fails it when
+// POCO_TEST_REQUIRE_ALL=1.
+func Missing(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv(requireAllVariable) == "1" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
 }
-
-// S3 returns a server that this test process shares, with a new bucket.
-// POCO_TEST_S3_ENDPOINT, POCO_TEST_S3_ACCESS_KEY and POCO_TEST_S3_SECRET_KEY
-// name a running one instead. Without any, the test is skipped, or fails when
-// POCO_TEST_REQUIRE_ALL=1.
-func S3(t testing.TB) S3Server { return S3Server{} }
-
-// ObjectStore returns a store on a new bucket of S3.
-func ObjectStore(t testing.TB) *objectstore.Store { return nil }
 
 // FreePort returns a port of 127.0.0.1 that was free a moment ago. Prefer
 // handing over a listener.
-func FreePort(t testing.TB) int { return 0 }
+func FreePort(t testing.TB) int {
+	t.Helper()
+	l := Listener(t)
+	port := l.Addr().(*net.TCPAddr).Port
+	require.NoError(t, l.Close())
+	return port
+}
+
+// Listener returns a listener on a free port of 127.0.0.1, closed with the test.
+func Listener(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() }) // whoever was given it has closed it
+	return l
+}

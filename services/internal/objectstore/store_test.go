@@ -1,0 +1,185 @@
+package objectstore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/internal/testkit"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func read(t *testing.T, store *objectstore.Store, key string) ([]byte, objectstore.Object) {
+	t.Helper()
+	body, info, err := store.Get(t.Context(), key)
+	require.NoError(t, err)
+	defer body.Close()
+	data, err := io.ReadAll(body)
+	require.NoError(t, err)
+	return data, info
+}
+
+func TestPutAndGet(t *testing.T) {
+	store := testkit.ObjectStore(t)
+	large := bytes.Repeat([]byte("0123456789abcdef"), 20<<20/16) // three parts
+	tests := map[string]struct {
+		data []byte
+		size int64
+		body func([]byte) io.Reader
+	}{
+		"empty":            {nil, 0, func(b []byte) io.Reader { return bytes.NewReader(b) }},
+		"small":            {[]byte("hello"), 5, func(b []byte) io.Reader { return bytes.NewReader(b) }},
+		"unknown size":     {[]byte("hello"), -1, func(b []byte) io.Reader { return io.MultiReader(bytes.NewReader(b)) }},
+		"large":            {large, int64(len(large)), func(b []byte) io.Reader { return bytes.NewReader(b) }},
+		"large, streaming": {large, -1, func(b []byte) io.Reader { return io.MultiReader(bytes.NewReader(b)) }},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			key := "a/ünï cödé+&?/" + strings.ReplaceAll(name, " ", "")
+			require.NoError(t, store.Put(t.Context(), key, "text/plain", test.body(test.data), test.size))
+			data, info := read(t, store, key)
+			require.True(t, bytes.Equal(test.data, data))
+			require.Equal(t, int64(len(test.data)), info.Size)
+			require.Equal(t, "text/plain", info.ContentType)
+			stat, err := store.Stat(t.Context(), key)
+			require.NoError(t, err)
+			require.Equal(t, info.Size, stat.Size)
+		})
+	}
+}
+
+func TestPutFile(t *testing.T) {
+	store := testkit.ObjectStore(t)
+	path := filepath.Join(t.TempDir(), "f")
+	require.NoError(t, os.WriteFile(path, []byte("file"), 0o600))
+	require.NoError(t, store.PutFile(t.Context(), "f", "", path))
+	data, info := read(t, store, "f")
+	require.Equal(t, "file", string(data))
+	require.Equal(t, "application/octet-stream", info.ContentType)
+}
+
+func TestFailedPutStoresNothing(t *testing.T) {
+	store := testkit.ObjectStore(t)
+	broken := errors.New("broken")
+	body := io.MultiReader(bytes.NewReader(make([]byte, 12<<20)), iotest.ErrReader(broken))
+	require.ErrorIs(t, store.Put(t.Context(), "k", "", body, -1), broken)
+	_, _, err := store.Get(t.Context(), "k")
+	require.ErrorIs(t, err, objectstore.ErrNotFound)
+}
+
+func TestBadKeys(t *testing.T) {
+	store := testkit.ObjectStore(t)
+	for _, key := range []string{"", "/a", "a/../b", "a//b", "a/", ".", "a\x00b", strings.Repeat("k", 1025)} {
+		require.Error(t, store.Put(t.Context(), key, "", strings.NewReader(""), 0), "%q", key)
+		_, _, err := store.Get(t.Context(), key)
+		require.Error(t, err, "%q", key)
+	}
+}
+
+func TestListAndDelete(t *testing.T) {
+	store := testkit.ObjectStore(t)
+	for _, key := range []string{"p/b", "p/a", "q/c"} {
+		require.NoError(t, store.Put(t.Context(), key, "", strings.NewReader(key), -1))
+	}
+	list := func(prefix string) (keys []string) {
+		require.NoError(t, store.List(t.Context(), prefix, func(o objectstore.Object) error {
+			require.Equal(t, int64(3), o.Size)
+			keys = append(keys, o.Key)
+			return nil
+		}))
+		return keys
+	}
+	require.Equal(t, []string{"p/a", "p/b"}, list("p/"))
+	require.NoError(t, store.Delete(t.Context(), "p/a", "missing"))
+	require.Equal(t, []string{"p/b", "q/c"}, list(""))
+	require.NoError(t, store.DeletePrefix(t.Context(), "p/"))
+	require.Equal(t, []string{"q/c"}, list(""))
+	require.Error(t, store.DeletePrefix(t.Context(), ""))
+}
+
+func TestPresignGet(t *testing.T) {
+	store := testkit.ObjectStore(t)
+	require.NoError(t, store.Put(t.Context(), "k/ä b", "text/html", strings.NewReader("hi"), 2))
+	tests := map[string]struct {
+		filename, contentType string
+		inline                bool
+		disposition, gotType  string
+	}{
+		"save":          {"report.zip", "application/zip", false, `attachment; filename=report.zip`, "application/zip"},
+		"show, unicode": {"bär\n/x.txt", "", true, `inline; filename*=utf-8''b%C3%A4r__x.txt`, "text/html"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			url, expires, err := store.PresignGet(t.Context(), "k/ä b", test.filename, test.contentType, test.inline)
+			require.NoError(t, err)
+			require.WithinDuration(t, time.Now().Add(5*time.Minute), expires, time.Minute)
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			res, err := client.Get(url)
+			require.NoError(t, err)
+			defer res.Body.Close()
+			require.Equal(t, http.StatusOK, res.StatusCode)
+			require.Equal(t, test.disposition, res.Header.Get("Content-Disposition"))
+			require.Equal(t, test.gotType, res.Header.Get("Content-Type"))
+		})
+	}
+}
+
+func TestCheck(t *testing.T) {
+	server := testkit.S3(t)
+	server.Config.Bucket += "-new"
+	open := func(secret config.Secret) *objectstore.Store {
+		store, err := objectstore.New(t.Context(), server.Config, server.AccessKey, secret)
+		require.NoError(t, err)
+		t.Cleanup(store.Close)
+		return store
+	}
+	store := open(server.SecretKey)
+	require.ErrorContains(t, store.Check(t.Context()), "does not exist")
+	require.NoError(t, store.EnsureBucket(t.Context()))
+	require.NoError(t, store.EnsureBucket(t.Context()))
+	require.NoError(t, store.Check(t.Context()))
+	err := open(config.NewSecret("wrong-secret")).Check(t.Context())
+	require.ErrorContains(t, err, "reach the bucket")
+	require.NotContains(t, err.Error(), "wrong-secret")
+}
+
+func TestServiceAway(t *testing.T) {
+	server := testkit.S3(t)
+	l := testkit.Listener(t)
+	server.Config.Endpoint = "http://" + l.Addr().String()
+	server.Config.MaxAttempts = 1
+	require.NoError(t, l.Close())
+	store, err := objectstore.New(t.Context(), server.Config, server.AccessKey, server.SecretKey)
+	require.NoError(t, err)
+	require.Error(t, store.Check(t.Context()))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, store.Put(ctx, "k", "", strings.NewReader(""), 0), context.Canceled)
+}
+
+func TestUserPart(t *testing.T) {
+	for _, id := range []string{"default", "a", "0_-x", strings.Repeat("a", 63)} {
+		require.Equal(t, id, objectstore.UserPart(id))
+	}
+	seen := map[string]bool{}
+	for _, id := range []string{"", "Anna", "../x", "-a", "a/b", "ä", "a\n", strings.Repeat("a", 64)} {
+		part := objectstore.UserPart(id)
+		require.Regexp(t, `^~[0-9a-f]{32}$`, part)
+		require.False(t, seen[part])
+		seen[part] = true
+	}
+}

@@ -1,0 +1,21 @@
+package objectstore
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"regexp"
+)
+
+// plainPart is what may stand in a path or key as it is.
+var plainPart = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+
+// UserPart turns a user id into a part of a path or key: itself when it matches
+// [a-z0-9][a-z0-9_-]{0,62}, else a hash.
+func UserPart(userID string) string {
+	if plainPart.MatchString(userID) {
+		return userID
+	}
+	sum := sha256.Sum256([]byte(userID))
+	// "~" cannot begin a plain part, so no id can pass for another's hash.
+	return "~" + hex.EncodeToString(sum[:16])
+}
