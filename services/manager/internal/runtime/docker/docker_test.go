@@ -203,6 +203,17 @@ func TestInside(t *testing.T) {
 	}
 }
 
+func TestMemoryLimit(t *testing.T) {
+	m := newMachine(t)
+	rt, e := m.launch(t, docker.Config{MemoryBytes: 64 << 20}, m.NewSpec(t))
+	runtimetest.Post(t, e, "/hog", nil)
+	exit, err := rt.Watch(t.Context(), e.ID)
+	require.NoError(t, err)
+	require.True(t, exit.OOMKilled, exit.String())
+	require.Equal(t, 137, exit.Code)
+	require.Contains(t, exit.String(), "EXECUTOR_MEMORY_MB")
+}
+
 // The manager is reached through the host gateway.
 func TestReachesTheHost(t *testing.T) {
 	m := newMachine(t)

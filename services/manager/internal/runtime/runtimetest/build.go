@@ -13,7 +13,7 @@ const testExecutorPackage = "github.com/poco-ai/poco/services/manager/internal/r
 
 // BuildExecutor builds the test executor, statically linked, and returns its
 // path. The folder lives as long as t.
-func BuildExecutor(t *testing.T) string {
+func BuildExecutor(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "testexecutor")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", path, testExecutorPackage)

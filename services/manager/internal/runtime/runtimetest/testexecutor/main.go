@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -99,6 +100,18 @@ func handler() http.Handler {
 	mux.HandleFunc("POST /write", func(w http.ResponseWriter, r *http.Request) {
 		err := os.WriteFile(r.FormValue("path"), []byte("written\n"), 0o600)
 		reply(w, "ok", err)
+	})
+	mux.HandleFunc("POST /hog", func(http.ResponseWriter, *http.Request) {
+		const chunk, page = 1 << 20, 4096
+		var held [][]byte
+		for {
+			memory := make([]byte, chunk)
+			for i := 0; i < chunk; i += page {
+				memory[i] = 1 // only touched pages count
+			}
+			held = append(held, memory)
+			runtime.KeepAlive(held)
+		}
 	})
 	mux.HandleFunc("POST /fetch", func(w http.ResponseWriter, r *http.Request) {
 		req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, r.FormValue("url"), nil)
