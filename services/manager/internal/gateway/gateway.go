@@ -1,0 +1,230 @@
+// Package gateway passes executors' calls to the model API on, so that no
+// executor ever holds the real credential.
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+)
+
+// Prefix is where the gateway is mounted. An executor's ANTHROPIC_BASE_URL is
+// CALLBACK_BASE_URL with it at the end.
+const Prefix = "/model"
+
+const (
+	// maxRequestBytes is above what the model API takes (32 MiB).
+	maxRequestBytes = 64 << 20
+	// idleConnections to the model API are kept for the next calls.
+	idleConnections = 64
+	// apiKeyPrefix marks a key of Anthropic's console, which goes into x-api-key;
+	// every other token is a bearer token.
+	apiKeyPrefix = "sk-ant-api"
+)
+
+// VerifyRun returns the context of the held run a token was made for; it ends
+// with the run.
+type VerifyRun func(token string) (runID string, held context.Context, err error)
+
+// Options describes a gateway.
+type Options struct {
+	// BaseURL of the model API.
+	BaseURL string
+	// Token of the model API.
+	Token  config.Secret
+	Verify VerifyRun
+	Logger *slog.Logger
+	// Registerer takes the metrics.
+	Registerer prometheus.Registerer
+	// Transport is http.DefaultTransport's like when nil.
+	Transport http.RoundTripper
+}
+
+// Gateway is a reverse proxy for one model API. It streams, keeps nothing and
+// logs neither tokens nor bodies.
+type Gateway struct {
+	opts    Options
+	target  *url.URL
+	proxy   *httputil.ReverseProxy
+	metrics metrics
+}
+
+// New returns a gateway, to be mounted at Prefix + "/".
+func New(opts Options) (*Gateway, error) {
+	target, err := url.Parse(opts.BaseURL)
+	if err != nil {
+		return nil, errors.New("ANTHROPIC_BASE_URL is not a URL")
+	}
+	if opts.Transport == nil {
+		opts.Transport = newTransport()
+	}
+	g := &Gateway{opts: opts, target: target, metrics: newMetrics(opts.Registerer)}
+	g.proxy = &httputil.ReverseProxy{
+		Rewrite:        g.rewrite,
+		Transport:      opts.Transport,
+		FlushInterval:  -1, // every piece of a stream at once
+		ErrorHandler:   g.upstreamFailed,
+		ModifyResponse: cleanResponse,
+		ErrorLog:       slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
+	}
+	return g, nil
+}
+
+func newTransport() *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConns:          idleConnections,
+		MaxIdleConnsPerHost:   idleConnections,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		DisableCompression:    true, // pass through what the client asked for
+	}
+}
+
+// ServeHTTP checks the run token and passes the call on while its run is held.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rest := strings.TrimPrefix(r.URL.Path, Prefix)
+	if !strings.HasPrefix(path.Clean(rest)+"/", "/v1/") || path.Clean(rest) != strings.TrimSuffix(rest, "/") {
+		writeError(w, http.StatusNotFound, "not_found_error", "the model gateway passes on /v1/ only")
+		return
+	}
+	runID, held, err := g.opts.Verify(tokenOf(r))
+	if err != nil {
+		g.refuse(w, err)
+		return
+	}
+	if !g.opts.Token.IsSet() {
+		writeError(w, http.StatusUnauthorized, "authentication_error",
+			"ANTHROPIC_AUTH_TOKEN is not set: give it to the executor manager and start it again")
+		return
+	}
+	// A call in flight ends with its run.
+	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), runKey{}, runID))
+	defer cancel(nil)
+	defer context.AfterFunc(held, func() { cancel(errRunOver) })()
+
+	counted := &countingWriter{ResponseWriter: w}
+	start := time.Now()
+	r = r.WithContext(ctx)
+	r.Body = http.MaxBytesReader(w, r.Body, maxRequestBytes)
+	defer func() {
+		g.metrics.observe(counted.status, counted.bytes, time.Since(start))
+		g.opts.Logger.Debug("model call", logging.KeyRunID, runID, "path", rest, "status", counted.status,
+			"response_bytes", counted.bytes, "duration", time.Since(start))
+	}()
+	g.proxy.ServeHTTP(counted, r)
+}
+
+type runKey struct{}
+
+var errRunOver = errors.New("the run is over")
+
+func tokenOf(r *http.Request) string {
+	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		return strings.TrimSpace(token)
+	}
+	return r.Header.Get("X-Api-Key")
+}
+
+func (g *Gateway) refuse(w http.ResponseWriter, err error) {
+	var known *rpcerror.Error
+	if errors.As(err, &known) && known.Code() == connect.CodeUnavailable {
+		// The CLI waits and tries again, as it does when the API is overloaded.
+		w.Header().Set("Retry-After", "1")
+		writeError(w, http.StatusServiceUnavailable, "overloaded_error", "the executor manager is starting")
+		return
+	}
+	writeError(w, http.StatusUnauthorized, "authentication_error", "the run token is not valid, or its run is over")
+}
+
+// rewrite makes the call one of the manager's own: its token, and nothing that
+// tells who the executor is.
+func (g *Gateway) rewrite(pr *httputil.ProxyRequest) {
+	pr.Out.URL.Path = strings.TrimPrefix(pr.In.URL.Path, Prefix)
+	pr.Out.URL.RawPath = ""
+	pr.SetURL(g.target)
+	pr.Out.Host = g.target.Host
+	for _, name := range []string{"Authorization", "X-Api-Key", "Cookie", "Forwarded", "X-Real-Ip", "Via", "X-User-Id", "X-Request-Id", "Origin", "Referer"} {
+		pr.Out.Header.Del(name)
+	}
+	for name := range pr.Out.Header {
+		if strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "Proxy-") {
+			pr.Out.Header.Del(name)
+		}
+	}
+	token := g.opts.Token.Reveal()
+	if strings.HasPrefix(token, apiKeyPrefix) {
+		pr.Out.Header.Set("X-Api-Key", token)
+	} else {
+		pr.Out.Header.Set("Authorization", "Bearer "+token)
+	}
+}
+
+func cleanResponse(resp *http.Response) error {
+	resp.Header.Del("Set-Cookie")
+	return nil
+}
+
+// upstreamFailed answers for a model API that could not be reached.
+func (g *Gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err error) {
+	runID, _ := r.Context().Value(runKey{}).(string)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.Is(context.Cause(r.Context()), errRunOver):
+		writeError(w, http.StatusUnauthorized, "authentication_error", errRunOver.Error())
+	case r.Context().Err() != nil: // the executor hung up
+		w.WriteHeader(http.StatusBadGateway)
+	case errors.As(err, &tooLarge):
+		writeError(w, http.StatusRequestEntityTooLarge, "request_too_large", "the request is larger than the model API takes")
+	default:
+		g.opts.Logger.Warn("model API cannot be reached", logging.KeyRunID, runID, "host", g.target.Host, logging.KeyError, scrub(err))
+		writeError(w, http.StatusBadGateway, "api_error", "the model API at "+g.target.Host+" cannot be reached: "+scrub(err))
+	}
+}
+
+// scrub keeps the cause and leaves out the URL, which may hold a password.
+func scrub(err error) string {
+	var urlErr *url.Error
+	if errors.As(err, &urlErr) {
+		return urlErr.Err.Error()
+	}
+	return err.Error()
+}
+
+// writeError answers the way the model API does, so that the CLI shows it.
+func writeError(w http.ResponseWriter, code int, kind, message string) {
+	type detail struct {
+		Type    string `json:"type"`
+		Message string `json:"message"`
+	}
+	body, err := json.Marshal(struct {
+		Type  string `json:"type"`
+		Error detail `json:"error"`
+	}{"error", detail{kind, message}})
+	if err != nil {
+		http.Error(w, message, code)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_, _ = io.WriteString(w, string(body)) // nobody is left to tell
+}
