@@ -1,0 +1,271 @@
+package export
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime"
+	"os"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zip"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/poco-ai/poco/services/internal/objectstore"
+)
+
+const (
+	// parallelUploads of one export.
+	parallelUploads = 8
+	// archiveTop is the folder that everything in the archive is in.
+	archiveTop         = "workspace"
+	defaultContentType = "application/octet-stream"
+	// toolResultsDir is where the executor leaves tool results that were too
+	// large for an event, by run.
+	toolResultsDir = ".claude_data/poco/tool_results"
+)
+
+// Keys are the object keys of a session's export.
+type Keys struct {
+	Files, Manifest, Archive, ToolResults string
+}
+
+// KeysOf returns the keys of a session.
+func KeysOf(userID, sessionID string) Keys {
+	prefix := "workspaces/" + objectstore.UserPart(userID) + "/" + sessionID + "/"
+	return Keys{
+		Files: prefix + "files/", Manifest: prefix + "manifest.json", Archive: prefix + "archive.zip",
+		ToolResults: prefix + "tool_results/",
+	}
+}
+
+// Result is a finished export.
+type Result struct {
+	Keys  Keys
+	Files int64
+	Bytes int64
+}
+
+// exportOnce copies a workspace to object storage: changed files, the archive,
+// and last the manifest.
+func (e *Exporter) exportOnce(ctx context.Context, job Job) (Result, error) {
+	keys := KeysOf(job.UserID, job.SessionID)
+	root, err := e.opts.Workspaces.OpenWorkspace(job.UserID, job.SessionID)
+	if err != nil {
+		return Result{}, err
+	}
+	defer root.Close()
+	files, err := walk(ctx, root, e.opts.IgnoreDotFiles)
+	if err != nil {
+		return Result{}, err
+	}
+	old, err := e.previous(ctx, keys.Manifest)
+	if err != nil {
+		return Result{}, err
+	}
+	listed, err := e.uploadFiles(ctx, root, keys, files, old)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := e.uploadToolResults(ctx, root, keys, job.RunID); err != nil {
+		return Result{}, err
+	}
+	if err := e.uploadArchive(ctx, root, keys.Archive, listed); err != nil {
+		return Result{}, err
+	}
+	result := Result{Keys: keys, Files: int64(len(listed))}
+	for _, f := range listed {
+		result.Bytes += f.Size
+	}
+	body, err := json.Marshal(manifest{Version: manifestVersion, GeneratedAt: time.Now().UTC(), Files: listed})
+	if err != nil {
+		return Result{}, err
+	}
+	err = e.opts.Objects.Put(ctx, keys.Manifest, "application/json", bytes.NewReader(body), int64(len(body)))
+	return result, wrap("upload the manifest", err)
+}
+
+func wrap(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// uploadFiles uploads what changed and returns the manifest's list, in order
+// and without the files that vanished.
+func (e *Exporter) uploadFiles(ctx context.Context, root *os.Root, keys Keys, files []file, old map[string]manifestFile) ([]manifestFile, error) {
+	out := make([]manifestFile, len(files))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallelUploads)
+	for i, f := range files {
+		if prev, ok := old[f.path]; ok && unchanged(f, prev) {
+			out[i] = prev
+			continue
+		}
+		g.Go(func() error {
+			m, err := e.uploadFile(ctx, root, keys.Files+f.path, f.path)
+			out[i] = m
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	kept := out[:0]
+	for _, m := range out {
+		if m.Path != "" {
+			kept = append(kept, m)
+		}
+	}
+	return kept, nil
+}
+
+// uploadFile uploads one file as it is now. The zero manifestFile says that it
+// vanished, or is no longer a regular file.
+func (e *Exporter) uploadFile(ctx context.Context, root *os.Root, key, name string) (manifestFile, error) {
+	in, before, err := openRegular(root, name)
+	if err != nil || in == nil {
+		return manifestFile{}, err
+	}
+	defer in.Close()
+	size := before.Size()
+	// Exactly the size announced: a file that grows is cut, one that shrinks is
+	// filled up; either is marked and comes again with the next export.
+	body := io.NewSectionReader(in, 0, size)
+	if err := e.opts.Objects.Put(ctx, key, contentType(name), &fullReader{r: body, left: size}, size); err != nil {
+		return manifestFile{}, fmt.Errorf("upload %s: %w", name, err)
+	}
+	after, err := in.Stat()
+	volatile := err != nil || after.Size() != size || !after.ModTime().Equal(before.ModTime())
+	return manifestFile{
+		Path: name, Key: key, Size: size, MimeType: contentType(name), Status: "uploaded",
+		LastModified: before.ModTime().UTC(), Volatile: volatile,
+	}, nil
+}
+
+// openRegular opens a file that is still there and still regular; nil when it
+// is not. It never blocks on a FIFO that took the file's place.
+func openRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
+	info, err := root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	in, err := root.OpenFile(name, os.O_RDONLY|nonBlock, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	info, err = in.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, nil, errors.Join(err, in.Close())
+	}
+	return in, info, nil
+}
+
+// fullReader goes on with zeros when its file has become shorter than it was.
+type fullReader struct {
+	r    io.Reader
+	left int64
+}
+
+func (f *fullReader) Read(p []byte) (int, error) {
+	if f.left == 0 {
+		return 0, io.EOF
+	}
+	p = p[:min(int64(len(p)), f.left)]
+	n, err := f.r.Read(p)
+	if n == 0 && errors.Is(err, io.EOF) {
+		clear(p)
+		n, err = len(p), nil
+	}
+	f.left -= int64(n)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return n, err
+}
+
+func contentType(name string) string {
+	if t := mime.TypeByExtension(path.Ext(name)); t != "" {
+		return t
+	}
+	return defaultContentType
+}
+
+// uploadArchive streams a zip of the listed files into one object.
+func (e *Exporter) uploadArchive(ctx context.Context, root *os.Root, key string, files []manifestFile) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r, w := io.Pipe()
+	var writing sync.WaitGroup
+	defer writing.Wait()
+	writing.Go(func() { w.CloseWithError(writeZip(ctx, w, root, files)) })
+	err := e.opts.Objects.Put(ctx, key, "application/zip", r, -1)
+	// Lets go of a writer that nobody reads any more.
+	r.CloseWithError(errors.Join(err, io.ErrClosedPipe))
+	return wrap("upload the archive", err)
+}
+
+func writeZip(ctx context.Context, w io.Writer, root *os.Root, files []manifestFile) error {
+	z := zip.NewWriter(w)
+	for _, f := range files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := zipFile(z, root, f); err != nil {
+			return err
+		}
+	}
+	return z.Close()
+}
+
+func zipFile(z *zip.Writer, root *os.Root, f manifestFile) error {
+	in, info, err := openRegular(root, f.Path)
+	if err != nil || in == nil {
+		return err
+	}
+	defer in.Close()
+	header := &zip.FileHeader{Name: archiveTop + "/" + f.Path, Method: zip.Deflate, Modified: info.ModTime()}
+	header.SetMode(info.Mode().Perm())
+	out, err := z.CreateHeader(header)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, io.NewSectionReader(in, 0, info.Size()))
+	return wrap("archive "+f.Path, err)
+}
+
+// uploadToolResults uploads what the run's executor cut out of its events.
+func (e *Exporter) uploadToolResults(ctx context.Context, root *os.Root, keys Keys, runID string) error {
+	dir := toolResultsDir + "/" + runID
+	entries, err := fs.ReadDir(root.FS(), dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", dir, err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallelUploads)
+	for _, entry := range entries[:min(len(entries), maxFiles)] {
+		if entry.Type().IsRegular() {
+			g.Go(func() error {
+				_, err := e.uploadFile(ctx, root, keys.ToolResults+runID+"/"+entry.Name(), dir+"/"+entry.Name())
+				return err
+			})
+		}
+	}
+	return g.Wait()
+}

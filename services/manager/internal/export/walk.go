@@ -1,0 +1,92 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"time"
+)
+
+// ignoredNames are never exported, at any depth: what tools make and can make
+// again (reference behaviour 123).
+var ignoredNames = map[string]bool{
+	".git": true, ".hg": true, ".svn": true, ".DS_Store": true, "__pycache__": true,
+	".pytest_cache": true, ".mypy_cache": true, ".ruff_cache": true, "node_modules": true,
+	".venv": true, "venv": true, ".next": true, "dist": true, "build": true,
+	// The CLI's folder: its conversation and settings are private.
+	".claude_data": true,
+}
+
+// Bounds of one export.
+const (
+	maxFiles = 50_000
+	maxBytes = 20 << 30
+	maxDepth = 64
+)
+
+// file is a file to be exported, as it was when the workspace was walked.
+type file struct {
+	path    string
+	size    int64
+	modTime time.Time
+}
+
+// ErrTooLarge means that a workspace is over the bounds of an export.
+var ErrTooLarge = errors.New("workspace is too large to export")
+
+// walk lists the regular files of a workspace. Links are never followed, and
+// what vanishes meanwhile is left out.
+func walk(ctx context.Context, root *os.Root, ignoreDotFiles bool) ([]file, error) {
+	var files []file
+	var bytes int64
+	var visit func(dir string, depth int) error
+	visit = func(dir string, depth int) error {
+		if depth > maxDepth {
+			return fmt.Errorf("%w: folders nest deeper than %d at %s", ErrTooLarge, maxDepth, dir)
+		}
+		entries, err := fs.ReadDir(root.FS(), dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read folder %s: %w", dir, err)
+		}
+		for _, e := range entries {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if ignored(e.Name(), ignoreDotFiles) {
+				continue
+			}
+			name := path.Join(dir, e.Name())
+			if e.IsDir() {
+				if err := visit(name, depth+1); err != nil {
+					return err
+				}
+				continue
+			}
+			if !e.Type().IsRegular() {
+				continue
+			}
+			info, err := e.Info()
+			if err != nil {
+				continue // vanished
+			}
+			bytes += info.Size()
+			files = append(files, file{path: name, size: info.Size(), modTime: info.ModTime()})
+			if len(files) > maxFiles || bytes > maxBytes {
+				return fmt.Errorf("%w: more than %d files or %d bytes", ErrTooLarge, maxFiles, int64(maxBytes))
+			}
+		}
+		return nil
+	}
+	return files, visit(".", 0)
+}
+
+func ignored(name string, dotFiles bool) bool {
+	return ignoredNames[name] || dotFiles && strings.HasPrefix(name, ".")
+}

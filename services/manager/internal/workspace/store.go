@@ -1,0 +1,161 @@
+// Package workspace keeps the sessions' workspaces on the manager's disk.
+//
+//	<root>/active/<user part>/<session id>/workspace   mounted at /workspace
+//	<root>/active/<user part>/<session id>/meta.json
+package workspace
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/poco-ai/poco/services/internal/objectstore"
+)
+
+const (
+	activeDir    = "active"
+	workspaceDir = "workspace"
+	metaName     = "meta.json"
+	// inputsDir is where input files are put, inside a workspace.
+	inputsDir = "inputs"
+)
+
+// ErrMissing means that a session has no workspace on this disk.
+var ErrMissing = errors.New("no workspace of this session on this manager's disk")
+
+// Store is the folder that all workspaces are in.
+type Store struct {
+	root     string
+	uid, gid int
+	objects  ObjectReader
+}
+
+// Meta is what is remembered about a workspace besides its files.
+type Meta struct {
+	SessionID  string    `json:"session_id"`
+	UserID     string    `json:"user_id"`
+	RunID      string    `json:"run_id"`
+	CreatedAt  time.Time `json:"created_at"`
+	LastUsedAt time.Time `json:"last_used_at"`
+}
+
+// Open returns the store in root. Workspaces are made to belong to uid and
+// gid, the user that executors run as; -1 leaves them as they are.
+func Open(root string, uid, gid int, objects ObjectReader) (*Store, error) {
+	abs, err := filepath.Abs(root)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Join(abs, activeDir), 0o755); err != nil {
+		return nil, fmt.Errorf("WORKSPACE_ROOT %s is not usable: %w", abs, err)
+	}
+	return &Store{root: abs, uid: uid, gid: gid, objects: objects}, nil
+}
+
+// Root is the folder all workspaces are in.
+func (s *Store) Root() string { return s.root }
+
+// SessionDir is the folder of a session.
+func (s *Store) SessionDir(userID, sessionID string) string {
+	return filepath.Join(s.root, activeDir, objectstore.UserPart(userID), sessionID)
+}
+
+// Dir is the workspace of a session, whether it exists or not.
+func (s *Store) Dir(userID, sessionID string) string {
+	return filepath.Join(s.SessionDir(userID, sessionID), workspaceDir)
+}
+
+// Prepare makes a session's workspace ready for a run and returns its folder.
+// What is in it from earlier runs stays.
+func (s *Store) Prepare(userID, sessionID, runID string) (string, error) {
+	// The id becomes a path: nothing but a UUID may.
+	if _, err := uuid.Parse(sessionID); err != nil {
+		return "", fmt.Errorf("session id %q is not a UUID", sessionID)
+	}
+	dir := s.Dir(userID, sessionID)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("workspace cannot be created: %w", err)
+	}
+	if err := s.own(dir); err != nil {
+		return "", err
+	}
+	if err := writable(dir); err != nil {
+		return "", fmt.Errorf("workspace is not writable: %w", err)
+	}
+	return dir, s.writeMeta(userID, sessionID, runID)
+}
+
+// own makes the workspace folder writable for the executor's user. What is
+// inside was made by that user.
+func (s *Store) own(dir string) error {
+	if s.uid < 0 || s.uid == os.Geteuid() {
+		return nil
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Lchown(dir, s.uid, s.gid); err != nil {
+			return fmt.Errorf("workspace cannot be given to the executor's user %d: %w", s.uid, err)
+		}
+		return nil
+	}
+	// An ordinary user cannot give files away: everybody may write, inside a
+	// folder that only this machine's users reach.
+	if err := os.Chmod(dir, 0o777); err != nil {
+		return fmt.Errorf("workspace cannot be opened to the executor's user %d: %w", s.uid, err)
+	}
+	return nil
+}
+
+func writable(dir string) error {
+	f, err := os.CreateTemp(dir, ".poco-writable-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+func (s *Store) writeMeta(userID, sessionID, runID string) error {
+	now := time.Now().UTC()
+	path := filepath.Join(s.SessionDir(userID, sessionID), metaName)
+	meta := Meta{SessionID: sessionID, UserID: userID, RunID: runID, CreatedAt: now, LastUsedAt: now}
+	if old, err := readMeta(path); err == nil && !old.CreatedAt.IsZero() {
+		meta.CreatedAt = old.CreatedAt
+	}
+	b, err := json.MarshalIndent(meta, "", "  ")
+	if err != nil {
+		return err
+	}
+	// A crash must not leave half a file.
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, append(b, '\n'), 0o644); err != nil {
+		return fmt.Errorf("workspace cannot be described: %w", err)
+	}
+	return os.Rename(tmp, path)
+}
+
+func readMeta(path string) (Meta, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Meta{}, err
+	}
+	var m Meta
+	return m, json.Unmarshal(b, &m)
+}
+
+// OpenWorkspace opens a session's workspace for reading; no path leads out of
+// it, whatever links the agent has made.
+func (s *Store) OpenWorkspace(userID, sessionID string) (*os.Root, error) {
+	if _, err := uuid.Parse(sessionID); err != nil {
+		return nil, fmt.Errorf("session id %q is not a UUID", sessionID)
+	}
+	root, err := os.OpenRoot(s.Dir(userID, sessionID))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrMissing
+	}
+	return root, err
+}
