@@ -94,7 +94,9 @@ type runKey struct{}
 // Interceptor verifies run tokens before anything is decoded.
 func (h *Hub) Interceptor() connect.ServerInterceptor {
 	return auth.BearerInterceptor(
-		func(spec connect.Spec) bool { return spec.Procedure == managerv1connect.RunChannelServiceConnectProcedure },
+		func(spec connect.Spec) bool {
+			return spec.Procedure == managerv1connect.RunChannelServiceConnectProcedure
+		},
 		func(ctx context.Context, token string) (context.Context, error) {
 			runID, err := h.verify(token)
 			if err != nil {

@@ -268,3 +268,9 @@ func (l *Link) await(ctx context.Context, ok func() bool) bool {
 		}
 	}
 }
+
+// Finalize ends the link because the backend says that the run is in a final
+// state.
+func (l *Link) Finalize(status backendv1.RunStatus) {
+	l.finish(End{Kind: EndFinal, Status: status})
+}

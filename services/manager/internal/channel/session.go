@@ -227,7 +227,6 @@ func (l *Link) accept(s *session, e *backendv1.RunEvent) bool {
 	}
 }
 
-
 func (l *Link) acceptPartials(s *session, partials []*backendv1.PartialContent) {
 	if len(partials) == 0 {
 		return

@@ -1,0 +1,84 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/manager/internal/runtime"
+)
+
+// conclude brings a run to its end: the backend knows it, the executor is
+// gone, and the export is asked for. Only then is the slot free.
+func (r *heldRun) conclude(end ending) {
+	ctx := r.w.settling
+	r.mu.Lock()
+	if r.cancelTimer != nil {
+		r.cancelTimer.Stop()
+	}
+	r.mu.Unlock()
+	r.w.metrics.ended.WithLabelValues(string(end.how)).Inc()
+	switch end.how {
+	case howFinal:
+		r.logger.Info("run ended", "status", end.status.String())
+	case howFailed:
+		r.logger.Warn("run failed", "status", end.status.String(), "reason", end.reason, "message", end.message)
+		// Nothing of the executor's may come after this.
+		r.link.Revoke(end.reason)
+		r.finish(ctx, end)
+	case howLost:
+		r.logger.Warn("run lost, its executor is stopped", "cause", end.message)
+		r.link.Revoke(end.message)
+		r.exports = false
+	case howLeft:
+		r.exports = false
+		if r.handedOver {
+			r.logger.Info("run left to the next start of the manager")
+			return
+		}
+	}
+	if r.executor == nil || r.executor.ID == "" {
+		return
+	}
+	if end.how == howFinal && r.mode() == runtime.ModePersistent && ctx.Err() == nil {
+		r.w.park(*r.executor, r.logger)
+		return
+	}
+	r.w.stopExecutor(ctx, r.executor.ID, r.logger)
+}
+
+// finish tells the backend how the run ended, for as long as it is held.
+func (r *heldRun) finish(ctx context.Context, end ending) {
+	_, err := retry(ctx, func(ctx context.Context) (*queuev1.FinishRunResponse, error) {
+		if !r.w.now().Before(r.link.LeaseDeadline()) {
+			return nil, errReleased
+		}
+		return r.w.opts.Queue.FinishRun(ctx, &queuev1.FinishRunRequest{
+			RunId: r.id, FencingToken: r.claim.GetFencingToken(), Status: end.status, Reason: end.reason, Message: clip(end.message),
+		})
+	})
+	if err != nil {
+		r.logger.Error("end of the run could not be reported", logging.KeyError, err)
+	}
+}
+
+// stopExecutor stops an executor until it is gone, or the worker is.
+func (w *Worker) stopExecutor(ctx context.Context, id string, logger *slog.Logger) {
+	wait := newBackOff()
+	for {
+		err := w.opts.Runtime.Stop(ctx, id, w.opts.StopGrace)
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil || errors.Is(err, runtime.ErrClosed) {
+			logger.Warn("executor was not seen to stop", logging.KeyExecutorID, id, logging.KeyError, err)
+			return
+		}
+		logger.Warn("executor cannot be stopped, trying again", logging.KeyExecutorID, id, logging.KeyError, err)
+		if !pause(ctx, wait.NextBackOff()) {
+			return
+		}
+	}
+}

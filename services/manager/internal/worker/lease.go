@@ -1,0 +1,107 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/internal/logging"
+)
+
+const (
+	// renewShare: leases are renewed every third of their duration.
+	renewShare = 3
+	// renewRetry is how soon a failed renewal is tried again.
+	renewRetry = time.Second
+)
+
+// keepLeases renews all leases in one call, again and again, and gives up
+// those that ran out.
+func (w *Worker) keepLeases(ctx context.Context) {
+	interval := w.lease() / renewShare
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		// A process that was stopped and woken finds out here, if not earlier in
+		// its links: the clock has gone on.
+		w.expireLeases()
+		next := interval
+		if !w.renewLeases(ctx, interval) {
+			next = min(interval, renewRetry)
+		}
+		timer.Reset(next)
+	}
+}
+
+// expireLeases revokes the runs whose lease ran out unrenewed.
+func (w *Worker) expireLeases() {
+	now := w.now()
+	for _, r := range w.heldRuns() {
+		if !now.Before(r.link.LeaseDeadline()) {
+			r.link.Revoke("the lease ran out without being renewed")
+		}
+	}
+}
+
+func (w *Worker) heldRuns() []*heldRun {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	runs := make([]*heldRun, 0, len(w.runs))
+	for _, r := range w.runs {
+		runs = append(runs, r)
+	}
+	return runs
+}
+
+// renewLeases renews the leases of all held runs; false when the backend did
+// not answer.
+func (w *Worker) renewLeases(ctx context.Context, timeout time.Duration) bool {
+	req := &queuev1.RenewLeasesRequest{WorkerId: w.opts.Identity.WorkerID, LeaseDuration: w.leaseProto()}
+	for _, r := range w.heldRuns() {
+		select {
+		case <-r.link.Done(): // nothing to hold any more
+		default:
+			req.Leases = append(req.Leases, &queuev1.Lease{RunId: r.id, FencingToken: r.claim.GetFencingToken()})
+		}
+	}
+	if len(req.GetLeases()) == 0 {
+		return true
+	}
+	asked := w.now()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	resp, err := w.opts.Queue.RenewLeases(ctx, req)
+	if err != nil {
+		w.logger.Warn("leases cannot be renewed", "runs", len(req.GetLeases()), logging.KeyError, err)
+		return false
+	}
+	for _, renewal := range resp.GetRenewals() {
+		w.renewed(renewal, asked)
+	}
+	return true
+}
+
+func (w *Worker) renewed(renewal *queuev1.LeaseRenewal, asked time.Time) {
+	r := w.held(renewal.GetRunId())
+	switch {
+	case r == nil:
+	case renewal.GetRenewed():
+		// Counted from before the call: the backend's clock started no earlier.
+		r.link.Renew(asked.Add(renewal.GetLeaseDuration().AsDuration()))
+	case final(renewal.GetStatus()):
+		r.link.Finalize(renewal.GetStatus())
+	default:
+		r.link.Revoke("the lease was not renewed")
+	}
+}
+
+func final(s backendv1.RunStatus) bool {
+	return s == backendv1.RunStatus_RUN_STATUS_COMPLETED || s == backendv1.RunStatus_RUN_STATUS_FAILED ||
+		s == backendv1.RunStatus_RUN_STATUS_CANCELED
+}

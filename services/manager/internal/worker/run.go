@@ -1,0 +1,271 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/manager/internal/channel"
+	"github.com/poco-ai/poco/services/manager/internal/export"
+	"github.com/poco-ai/poco/services/manager/internal/runtime"
+)
+
+// Limits of a run's supervision.
+const (
+	// cancelGrace is how long an executor may take to end a canceled run before
+	// it is stopped.
+	cancelGrace = 30 * time.Second
+	// connectGrace is how long an executor may take to open its channel.
+	connectGrace = 30 * time.Second
+	// channelCheck is how often a missing channel is looked for.
+	channelCheck = 5 * time.Second
+	// lastWords is how long the channel of an executor that is gone may take to
+	// break; what it sent before is forwarded.
+	lastWords = 5 * time.Second
+)
+
+// heldRun is a run from its claim to its end. It goes through these steps, all
+// of them in supervise:
+//
+//	prepare → launch → queue.StartRun → executor.StartRun → watch → conclude
+type heldRun struct {
+	w         *Worker
+	id        string
+	sessionID string
+	userID    string
+	claim     *queuev1.ClaimedRun
+	claimedAt time.Time
+	link      *channel.Link
+	logger    *slog.Logger
+	// after is the session's run before this one, when it is still held: two
+	// never work in one workspace.
+	after *heldRun
+	// released is closed when the run is let go of.
+	released chan struct{}
+	// executor is the one that lives for this run; set by adoption or launch.
+	executor *runtime.Executor
+	// handedOver says that the executor may have the run.
+	handedOver bool
+	// exports says that the workspace is to be exported.
+	exports bool
+
+	mu sync.Mutex
+	// interrupt ends the preparation; nil before and after it.
+	interrupt context.CancelCauseFunc
+	canceled  bool
+	// overdue is closed when a canceled run has not ended in time.
+	overdue     chan struct{}
+	cancelTimer *time.Timer
+}
+
+func newHeldRun(w *Worker, claim *queuev1.ClaimedRun, asked time.Time, executor *runtime.Executor) *heldRun {
+	run := claim.GetRun()
+	r := &heldRun{
+		handedOver: executor != nil, exports: executor != nil,
+		w: w, id: run.GetId(), sessionID: run.GetSessionId(), userID: claim.GetUserId(),
+		claim: claim, claimedAt: w.now(), executor: executor,
+		logger:   w.logger.With(logging.KeyRunID, run.GetId(), logging.KeySessionID, run.GetSessionId()),
+		released: make(chan struct{}), overdue: make(chan struct{}),
+	}
+	r.link = channel.NewLink(channel.LinkOptions{
+		RunID: r.id, FencingToken: claim.GetFencingToken(), AckedSeq: claim.GetNextRunSeq() - 1,
+		LeaseDeadline: asked.Add(claim.GetLeaseDuration().AsDuration()),
+		Queue:         w.opts.Queue, Now: w.now, Logger: r.logger, CommandDone: w.ack,
+	})
+	return r
+}
+
+func (r *heldRun) exportJob() export.Job {
+	return export.Job{SessionID: r.sessionID, RunID: r.id, UserID: r.userID}
+}
+
+// ending is how a run's supervision ends.
+type ending struct {
+	how how
+	// For howFailed: what the backend is told.
+	status  backendv1.RunStatus
+	reason  string
+	message string
+}
+
+type how string
+
+const (
+	howFinal  how = "final"  // the backend has the end already
+	howFailed how = "failed" // the backend has to be told
+	howLost   how = "lost"   // the run is not ours any more
+	howLeft   how = "left"   // this manager stops; the next start takes over
+)
+
+func failed(reason, format string, args ...any) ending {
+	return ending{how: howFailed, status: backendv1.RunStatus_RUN_STATUS_FAILED, reason: reason, message: fmt.Sprintf(format, args...)}
+}
+
+func canceled(message string) ending {
+	return ending{how: howFailed, status: backendv1.RunStatus_RUN_STATUS_CANCELED, reason: reasonRunCanceled, message: message}
+}
+
+// supervise sees the run through.
+func (r *heldRun) supervise(ctx context.Context) {
+	defer r.w.release(r)
+	end := r.execute(ctx)
+	r.conclude(end)
+}
+
+func (r *heldRun) execute(ctx context.Context) ending {
+	begin := r.start
+	if r.executor != nil {
+		begin = r.resume
+	}
+	if end, ok := begin(ctx); !ok {
+		return end
+	}
+	return r.watch(ctx)
+}
+
+// Causes that end a preparation.
+var (
+	errCanceled  = errors.New("the run was canceled")
+	errReleased  = errors.New("the run is no longer held")
+	errInterrupt = errors.New("the manager stops")
+)
+
+// watch waits for the end of a started run.
+func (r *heldRun) watch(ctx context.Context) ending {
+	watching, stop := context.WithCancel(ctx)
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
+	defer stop()
+	gone := make(chan runtime.Exit, 1)
+	watcher.Go(func() { r.watchExecutor(watching, gone) })
+
+	check := time.NewTicker(channelCheck)
+	defer check.Stop()
+	for {
+		select {
+		case <-r.link.Done():
+			return r.linkEnded()
+		case exit := <-gone:
+			return r.executorGone(ctx, exit)
+		case <-r.overdue:
+			return canceled("The executor did not stop in time and was ended.")
+		case <-check.C:
+			if end, ok := r.channelMissing(); ok {
+				return end
+			}
+		case <-ctx.Done():
+			return r.interrupted()
+		}
+	}
+}
+
+// watchExecutor reports that the executor is gone. An engine that does not
+// answer is asked again.
+func (r *heldRun) watchExecutor(ctx context.Context, gone chan<- runtime.Exit) {
+	wait := newBackOff()
+	for {
+		exit, err := r.w.opts.Runtime.Watch(ctx, r.executor.ID)
+		switch {
+		case err == nil:
+			gone <- exit
+			return
+		case errors.Is(err, runtime.ErrNotFound):
+			gone <- runtime.Exit{Code: runtime.CodeUnknown, Note: "the runtime does not know it any more"}
+			return
+		case ctx.Err() != nil || errors.Is(err, runtime.ErrClosed):
+			return
+		}
+		r.logger.Warn("executor cannot be watched, trying again", logging.KeyError, err)
+		if !pause(ctx, wait.NextBackOff()) {
+			return
+		}
+	}
+}
+
+func (r *heldRun) linkEnded() ending {
+	switch end := r.link.End(); end.Kind {
+	case channel.EndFinal:
+		return ending{how: howFinal, status: end.Status}
+	case channel.EndRefused:
+		return failed(reasonExecutorLost, "%s", end.Reason)
+	default:
+		r.w.metrics.lost.Inc()
+		return ending{how: howLost, message: end.Reason}
+	}
+}
+
+// executorGone lets what the executor said last reach the backend: the
+// terminal event may be among it.
+func (r *heldRun) executorGone(ctx context.Context, exit runtime.Exit) ending {
+	closing, cancel := context.WithTimeout(ctx, lastWords)
+	r.link.AwaitClosed(closing)
+	cancel()
+	if !r.link.AwaitFlushed(ctx) {
+		return r.interrupted()
+	}
+	select {
+	case <-r.link.Done():
+		return r.linkEnded()
+	default:
+	}
+	r.mu.Lock()
+	wasCanceled := r.canceled
+	r.mu.Unlock()
+	if wasCanceled {
+		return canceled("")
+	}
+	return failed(reasonExecutorLost, "%s", exitMessage(exit))
+}
+
+// channelMissing ends a run whose executor cannot be heard. One that was heard
+// before stops its agent by itself when its lease runs out.
+func (r *heldRun) channelMissing() (ending, bool) {
+	since, connected, missing := r.link.GoneSince()
+	silence := r.w.now().Sub(since)
+	switch {
+	case !missing:
+		return ending{}, false
+	case !connected && silence > connectGrace:
+		return failed(reasonStartFailed, "The executor did not open its channel within %v: check that it reaches the manager at CALLBACK_BASE_URL=%s.",
+			connectGrace, r.w.opts.CallbackURL), true
+	case connected && silence > r.w.lease():
+		return failed(reasonExecutorLost, "The executor runs but its channel has been broken for %v.", silence.Round(time.Second)), true
+	default:
+		return ending{}, false
+	}
+}
+
+// interrupted is the end of a started run when the manager stops.
+func (r *heldRun) interrupted() ending {
+	if r.w.opts.StopExecutors {
+		return failed(reasonExecutorLost, "Poco was stopped while the run was under way.")
+	}
+	return ending{how: howLeft}
+}
+
+// deliver hands the run a command; false when it was done before.
+func (r *heldRun) deliver(cmd *queuev1.RunCommand) bool {
+	if !r.link.Deliver(cmd) {
+		return false
+	}
+	if cmd.GetCancel() == nil {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.canceled {
+		return true
+	}
+	r.canceled = true
+	if r.interrupt != nil {
+		r.interrupt(errCanceled)
+	}
+	r.cancelTimer = time.AfterFunc(cancelGrace, func() { close(r.overdue) })
+	return true
+}

@@ -1,0 +1,219 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+	"github.com/poco-ai/poco/services/manager/internal/runtime"
+)
+
+const (
+	// startRunTimeout bounds handing a run to its executor, which answers at once.
+	startRunTimeout = 15 * time.Second
+	startRunTries   = 4
+)
+
+// start brings a claimed run to the point where its executor has accepted it.
+// ok is false when it ended before.
+func (r *heldRun) start(ctx context.Context) (ending, bool) {
+	preparing, done := r.beginPreparation(ctx)
+	mcp, end, ok := r.prepare(preparing)
+	if ok {
+		end, ok = r.declareStarted(preparing)
+	}
+	// From here on a cancel goes to the executor.
+	if cause := done(); cause != nil {
+		return r.prepareEnded(cause), false
+	}
+	if !ok {
+		return end, false
+	}
+	// Not interrupted by a stop of the manager: the backend has the run as
+	// started, so it had better be.
+	starting, cancel := context.WithTimeout(context.WithoutCancel(ctx), startRunTimeout)
+	defer cancel()
+	r.handedOver = true
+	if err := r.handOver(starting, mcp, r.claim.GetPromptSubmitted()); err != nil {
+		return failed(reasonStartFailed, "The executor did not accept the run: %v", err), false
+	}
+	r.w.metrics.startTime.Observe(r.w.now().Sub(r.claimedAt).Seconds())
+	r.logger.Info("run started", logging.KeyExecutorID, r.executor.ID, "duration", r.w.now().Sub(r.claimedAt))
+	return ending{}, true
+}
+
+// beginPreparation returns a context that ends with a cancel of the run, with
+// its lease, or with the manager. done ends the preparation and tells the
+// cause when it was cut short.
+func (r *heldRun) beginPreparation(ctx context.Context) (preparing context.Context, done func() error) {
+	preparing, interrupt := context.WithCancelCause(ctx)
+	stopLink := context.AfterFunc(r.link.Context(), func() { interrupt(errReleased) })
+	stopStop := context.AfterFunc(ctx, func() { interrupt(errInterrupt) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.interrupt = interrupt
+	if r.canceled {
+		interrupt(errCanceled)
+	}
+	return preparing, func() error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.interrupt = nil
+		stopLink()
+		stopStop()
+		cause := context.Cause(preparing)
+		interrupt(nil)
+		return cause
+	}
+}
+
+// prepareEnded is the end of a run whose preparation was cut short.
+func (r *heldRun) prepareEnded(cause error) ending {
+	switch {
+	case errors.Is(cause, errCanceled):
+		return canceled("")
+	case errors.Is(cause, errReleased):
+		return r.linkEnded()
+	default:
+		// Claimed, and maybe just started: the agent has not seen the prompt. The
+		// next start adopts it, or its lease runs out and it is queued again.
+		return ending{how: howLeft}
+	}
+}
+
+// prepare makes the workspace ready and launches the executor.
+func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end ending, ok bool) {
+	if r.after != nil {
+		select {
+		case <-r.after.released:
+		case <-ctx.Done():
+			return "", ending{}, false
+		}
+		r.after = nil
+	}
+	if err := r.w.opts.Exporter.Supersede(ctx, r.sessionID); err != nil {
+		return "", ending{}, false
+	}
+	dir, err := r.w.opts.Workspaces.Prepare(r.userID, r.sessionID, r.id)
+	if err != nil {
+		return "", failed(reasonWorkspaceError, "The workspace could not be prepared: %v", err), false
+	}
+	r.exports = true
+	if err := r.w.opts.Workspaces.StageInputs(ctx, r.userID, r.sessionID, r.claim.GetConfig().GetInputFiles()); err != nil {
+		return "", failed(reasonWorkspaceError, "The input files could not be put into the workspace: %v", err), false
+	}
+	mcpConfig, err = r.resolveConfig(ctx)
+	if err != nil {
+		return "", failed(reasonConfigError, "The run's configuration could not be resolved: %v", status.Convert(err).Message()), false
+	}
+	executor, err := r.launch(ctx, dir)
+	if err != nil {
+		return "", launchFailed(err), false
+	}
+	r.executor = &executor
+	return mcpConfig, ending{}, true
+}
+
+func (r *heldRun) resolveConfig(ctx context.Context) (string, error) {
+	resp, err := retry(ctx, func(ctx context.Context) (*queuev1.ResolveRunConfigResponse, error) {
+		return r.w.opts.Queue.ResolveRunConfig(ctx, &queuev1.ResolveRunConfigRequest{RunId: r.id, FencingToken: r.claim.GetFencingToken()})
+	})
+	if status.Code(err) == codes.Unimplemented {
+		return "", nil // a backend without user configuration
+	}
+	return resp.GetMcpConfigJson(), err
+}
+
+// launch reuses the session's persistent executor, or starts a new one.
+func (r *heldRun) launch(ctx context.Context, dir string) (runtime.Executor, error) {
+	if e, ok := r.w.unpark(r.sessionID); ok {
+		if r.mode() == runtime.ModePersistent {
+			return e, nil
+		}
+		r.w.stopExecutor(ctx, e.ID, r.logger)
+	}
+	id := uuid.NewString()
+	return r.w.opts.Runtime.Launch(ctx, runtime.Spec{
+		ExecutorID: id, RunID: r.id, SessionID: r.sessionID, UserID: r.userID,
+		WorkspaceDir: dir, Mode: r.mode(), Token: r.w.opts.Identity.ExecutorToken(id),
+	})
+}
+
+func (r *heldRun) mode() runtime.Mode {
+	if r.claim.GetConfig().GetContainerMode() == backendv1.ContainerMode_CONTAINER_MODE_PERSISTENT {
+		return runtime.ModePersistent
+	}
+	return runtime.ModeEphemeral
+}
+
+// declareStarted tells the backend that the agent may see the prompt from now
+// on. After this, the prompt is never given to another executor.
+func (r *heldRun) declareStarted(ctx context.Context) (ending, bool) {
+	_, err := retry(ctx, func(ctx context.Context) (*queuev1.StartRunResponse, error) {
+		return r.w.opts.Queue.StartRun(ctx, &queuev1.StartRunRequest{RunId: r.id, FencingToken: r.claim.GetFencingToken()})
+	})
+	switch {
+	case err == nil:
+		return ending{}, true
+	case rpcerror.Reason(err) == reasonCanceled:
+		return canceled(""), false
+	case notOurs(err):
+		return ending{how: howLost, message: err.Error()}, false
+	default:
+		return failed(reasonStartFailed, "The backend did not let the run start: %s", status.Convert(err).Message()), false
+	}
+}
+
+// handOver gives the run to its executor. It is safe to repeat.
+func (r *heldRun) handOver(ctx context.Context, mcpConfig string, promptSubmitted bool) error {
+	client, closeClient, err := r.dial()
+	if err != nil {
+		return err
+	}
+	defer closeClient()
+	req := &executorv1.StartRunRequest{
+		RunId: r.id, SessionId: r.sessionID, Prompt: r.claim.GetPrompt(), Config: r.claim.GetConfig(),
+		AgentSessionId: r.claim.GetAgentSessionId(), NextRunSeq: max(1, r.claim.GetNextRunSeq()),
+		ChannelUrl: r.w.opts.CallbackURL, RunToken: r.w.opts.Identity.RunToken(r.id),
+		Limits: limits(r.w.opts.RunConfig, r.claim.GetConfig()), McpConfigJson: mcpConfig, PromptSubmitted: promptSubmitted,
+		ModelBaseUrl: r.w.opts.ModelURL, ModelToken: r.w.opts.Identity.RunToken(r.id), DefaultModel: r.w.opts.DefaultModel,
+	}
+	wait := newBackOff()
+	for try := 1; ; try++ {
+		ttl := r.link.LeaseDeadline().Sub(r.w.now())
+		if ttl <= 0 {
+			return errors.New("the lease ran out")
+		}
+		req.LeaseTtl = durationpb.New(ttl)
+		_, err := client.StartRun(ctx, req)
+		if err == nil {
+			return nil
+		}
+		if status.Code(err) != codes.Unavailable || try == startRunTries || !pause(ctx, wait.NextBackOff()) {
+			return errors.New(status.Convert(err).Message())
+		}
+	}
+}
+
+func (r *heldRun) dial() (ExecutorClient, func(), error) {
+	client, closeClient, err := r.w.opts.Dial(r.executor.Addr, r.w.opts.Identity.ExecutorToken(r.executor.ID))
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect to the executor: %w", err)
+	}
+	return client, func() {
+		if err := closeClient(); err != nil {
+			r.logger.Debug("connection to the executor did not close", logging.KeyError, err)
+		}
+	}, nil
+}

@@ -1,0 +1,215 @@
+// Package worker takes runs from the queue and sees each of them through: its
+// lease, its executor, its commands and its end.
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/manager/internal/channel"
+	"github.com/poco-ai/poco/services/manager/internal/export"
+	"github.com/poco-ai/poco/services/manager/internal/identity"
+	"github.com/poco-ai/poco/services/manager/internal/runtime"
+	"github.com/poco-ai/poco/services/manager/internal/workspace"
+)
+
+// ExecutorClient is what the worker asks an executor.
+type ExecutorClient interface {
+	StartRun(context.Context, *executorv1.StartRunRequest, ...grpc.CallOption) (*executorv1.StartRunResponse, error)
+	GetStatus(context.Context, *executorv1.GetStatusRequest, ...grpc.CallOption) (*executorv1.GetStatusResponse, error)
+}
+
+// DialExecutor opens a connection to the executor at a base URL, showing its
+// token with every call.
+type DialExecutor func(addr, token string) (client ExecutorClient, close func() error, err error)
+
+// Options describes a Worker.
+type Options struct {
+	Identity   *identity.Identity
+	Queue      queuev1.RunQueueServiceClient
+	Runtime    runtime.Runtime
+	Hub        *channel.Hub
+	Workspaces *workspace.Store
+	Exporter   *export.Exporter
+	Dial       DialExecutor
+	// Config of the queue, of runs and of the runtime.
+	QueueConfig *configv1.QueueConfig
+	RunConfig   *configv1.RunConfig
+	StopGrace   time.Duration
+	// CallbackURL is this manager as executors reach it.
+	CallbackURL string
+	// ModelURL is the model gateway as executors reach it.
+	ModelURL     string
+	DefaultModel string
+	// StopExecutors ends running runs when the worker stops. Otherwise their
+	// executors go on and are adopted by the next start.
+	StopExecutors bool
+	// Now is the monotonic clock that leases are judged by; time.Now when nil.
+	Now    func() time.Time
+	Logger *slog.Logger
+}
+
+// settleTime is how long the backend may be away when the worker stops, before
+// what is owed to it is left to the next start.
+const settleTime = 10 * time.Second
+
+// Worker holds runs. Use: New, Run once.
+type Worker struct {
+	opts    Options
+	logger  *slog.Logger
+	now     func() time.Time
+	metrics *Metrics
+
+	// settling outlasts Run's context by settleTime, for what is owed to the
+	// backend when the worker stops.
+	settling context.Context
+
+	// wake asks for a look at the queue.
+	wake chan struct{}
+	// background are acknowledgements on their way.
+	background sync.WaitGroup
+	// supervisors are the held runs.
+	supervisors sync.WaitGroup
+	// parking are the watchers of waiting executors.
+	parking sync.WaitGroup
+
+	mu      sync.Mutex
+	runs    map[string]*heldRun // by run id
+	latest  map[string]*heldRun // by session id: whom the next run waits for
+	parked  map[string]*parked  // by session id: persistent executors without a run
+	adopted bool
+}
+
+// New returns a worker that does nothing yet.
+func New(opts Options) *Worker {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	return &Worker{
+		opts: opts, logger: opts.Logger, now: opts.Now, metrics: newMetrics(),
+		wake:   make(chan struct{}, 1),
+		runs:   make(map[string]*heldRun),
+		latest: make(map[string]*heldRun),
+		parked: make(map[string]*parked),
+	}
+}
+
+// Ready tells whether the worker knows its runs: after a restart it has
+// adopted what still lives.
+func (w *Worker) Ready() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.adopted
+}
+
+// Load is how many runs are held, and the most that may be.
+func (w *Worker) Load() (held, limit int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.runs), w.maxRuns()
+}
+
+func (w *Worker) maxRuns() int { return int(w.opts.QueueConfig.GetMaxConcurrentTasks()) }
+
+func (w *Worker) lease() time.Duration { return w.opts.QueueConfig.GetClaimLease().AsDuration() }
+
+// Run adopts what an earlier process left and works until ctx ends. Then it
+// stops claiming, hands its runs over as Options.StopExecutors says, and
+// returns when nothing of its own is left.
+func (w *Worker) Run(ctx context.Context) error {
+	// Leases are kept until the last run is handed over.
+	leases, stopLeases := context.WithCancel(context.WithoutCancel(ctx))
+	var keeper sync.WaitGroup
+	keeper.Go(func() { w.keepLeases(leases) })
+	defer keeper.Wait()
+	defer stopLeases()
+
+	settling, stopSettling := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopSettling()
+	w.settling = settling
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(settleTime, stopSettling) })()
+
+	if err := w.adopt(ctx); err != nil {
+		w.supervisors.Wait()
+		return err
+	}
+	var loops sync.WaitGroup
+	loops.Go(func() { w.watchCommands(ctx) })
+	loops.Go(func() { w.resumeExports(ctx) })
+	if w.opts.QueueConfig.GetPullEnabled() {
+		loops.Go(func() { w.watchQueue(ctx) })
+		loops.Go(func() { w.claimLoop(ctx) })
+	} else {
+		w.logger.Warn("runs are not taken from the queue: TASK_PULL_ENABLED is false")
+	}
+	loops.Wait()
+	w.supervisors.Wait()
+	w.unparkAll()
+	w.parking.Wait()
+	w.background.Wait()
+	return nil
+}
+
+// hold takes a claimed run in and supervises it. asked is when the claim was
+// asked for: the lease counts from before the call.
+func (w *Worker) hold(ctx context.Context, claim *queuev1.ClaimedRun, asked time.Time, executor *runtime.Executor) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	id := claim.GetRun().GetId()
+	if w.runs[id] != nil {
+		w.logger.Error("queue handed out a run that is held already", "run_id", id)
+		return
+	}
+	r := newHeldRun(w, claim, asked, executor)
+	r.after = w.latest[r.sessionID]
+	w.runs[id], w.latest[r.sessionID] = r, r
+	w.opts.Hub.Add(r.link)
+	w.metrics.held.Set(float64(len(w.runs)))
+	w.supervisors.Go(func() { r.supervise(ctx) })
+}
+
+// release lets go of a run; its slot is free.
+func (w *Worker) release(r *heldRun) {
+	w.opts.Hub.Remove(r.link)
+	r.link.Close()
+	for _, cmd := range r.link.TakeCommands() {
+		w.ack(cmd.GetId())
+	}
+	w.mu.Lock()
+	delete(w.runs, r.id)
+	if w.latest[r.sessionID] == r {
+		delete(w.latest, r.sessionID)
+		if r.exports {
+			w.opts.Exporter.Start(r.exportJob())
+		}
+	}
+	w.metrics.held.Set(float64(len(w.runs)))
+	close(r.released)
+	w.mu.Unlock()
+	w.poke()
+}
+
+// held returns a held run, or nil.
+func (w *Worker) held(runID string) *heldRun {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.runs[runID]
+}
+
+// poke asks for a look at the queue.
+func (w *Worker) poke() {
+	select {
+	case w.wake <- struct{}{}:
+	default: // asked for already
+	}
+}
+
+func (w *Worker) leaseProto() *durationpb.Duration { return durationpb.New(w.lease()) }
