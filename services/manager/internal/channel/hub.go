@@ -39,6 +39,14 @@ func (h *Hub) Open() {
 	h.open = true
 }
 
+// Shut says that the manager stops. From now on an executor whose run was let
+// go of is told to try again, and finds the next start of the manager.
+func (h *Hub) Shut() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.open = false
+}
+
 // Add makes a link reachable.
 func (h *Hub) Add(l *Link) {
 	h.mu.Lock()
@@ -56,7 +64,7 @@ func (h *Hub) Remove(l *Link) {
 }
 
 // Lookup returns the link of a held run. open is false while it is not known
-// yet which runs are held.
+// yet, or no longer, which runs are held.
 func (h *Hub) Lookup(runID string) (l *Link, open bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -83,7 +91,7 @@ func (h *Hub) find(runID string) (*Link, error) {
 	case l != nil:
 		return l, nil
 	case !open:
-		return nil, rpcerror.Unavailable("MANAGER_STARTING", "the manager is starting, try again")
+		return nil, rpcerror.Unavailable("MANAGER_NOT_READY", "the manager is starting or stopping, try again")
 	default:
 		return nil, rpcerror.NotFound("run", runID)
 	}

@@ -19,6 +19,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
@@ -49,7 +50,10 @@ type Options struct {
 	// Token of the model API.
 	Token  config.Secret
 	Verify VerifyRun
-	Logger *slog.Logger
+	// Stopping ends with calls in flight when the manager stops: they may last
+	// for minutes, and the CLI makes them again.
+	Stopping <-chan struct{}
+	Logger   *slog.Logger
 	// Registerer takes the metrics.
 	Registerer prometheus.Registerer
 	// Transport is http.DefaultTransport's like when nil.
@@ -121,6 +125,15 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), runKey{}, runID))
 	defer cancel(nil)
 	defer context.AfterFunc(held, func() { cancel(errRunOver) })()
+	answered := make(chan struct{})
+	defer close(answered)
+	go func() {
+		select {
+		case <-g.opts.Stopping:
+			cancel(errStopping)
+		case <-answered:
+		}
+	}()
 
 	counted := &countingWriter{ResponseWriter: w}
 	start := time.Now()
@@ -136,11 +149,14 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 type runKey struct{}
 
-var errRunOver = errors.New("the run is over")
+var (
+	errRunOver  = errors.New("the run is over")
+	errStopping = errors.New("the executor manager stops")
+)
 
 func tokenOf(r *http.Request) string {
-	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-		return strings.TrimSpace(token)
+	if token := auth.BearerToken(r.Header.Get("Authorization")); token != "" {
+		return token
 	}
 	return r.Header.Get("X-Api-Key")
 }
@@ -191,6 +207,8 @@ func (g *Gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err err
 	switch {
 	case errors.Is(context.Cause(r.Context()), errRunOver):
 		writeError(w, http.StatusUnauthorized, "authentication_error", errRunOver.Error())
+	case errors.Is(context.Cause(r.Context()), errStopping):
+		writeError(w, http.StatusServiceUnavailable, "overloaded_error", errStopping.Error())
 	case r.Context().Err() != nil: // the executor hung up
 		w.WriteHeader(http.StatusBadGateway)
 	case errors.As(err, &tooLarge):

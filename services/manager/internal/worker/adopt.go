@@ -34,10 +34,8 @@ func (w *Worker) adopt(ctx context.Context) error {
 	}
 	orphans := w.takeOver(ctx, living, resp.GetRuns(), asked)
 
-	w.mu.Lock()
-	w.adopted = true
-	w.mu.Unlock()
 	w.opts.Hub.Open()
+	close(w.adopted)
 	w.supervisors.Go(func() { w.removeOrphans(orphans) })
 	return nil
 }

@@ -33,6 +33,7 @@ func (r *heldRun) conclude(end ending) {
 		r.link.Revoke(end.message)
 		r.exports = false
 	case howLeft:
+		r.w.opts.Hub.Shut()
 		r.exports = false
 		if r.handedOver {
 			r.logger.Info("run left to the next start of the manager")

@@ -81,11 +81,13 @@ type Worker struct {
 	// parking are the watchers of waiting executors.
 	parking sync.WaitGroup
 
-	mu      sync.Mutex
-	runs    map[string]*heldRun // by run id
-	latest  map[string]*heldRun // by session id: whom the next run waits for
-	parked  map[string]*parked  // by session id: persistent executors without a run
-	adopted bool
+	// adopted is closed when it is known which runs are held.
+	adopted chan struct{}
+
+	mu     sync.Mutex
+	runs   map[string]*heldRun // by run id
+	latest map[string]*heldRun // by session id: whom the next run waits for
+	parked map[string]*parked  // by session id: persistent executors without a run
 }
 
 // New returns a worker that does nothing yet.
@@ -95,20 +97,17 @@ func New(opts Options) *Worker {
 	}
 	return &Worker{
 		opts: opts, logger: opts.Logger, now: opts.Now, metrics: newMetrics(),
-		wake:   make(chan struct{}, 1),
-		runs:   make(map[string]*heldRun),
-		latest: make(map[string]*heldRun),
-		parked: make(map[string]*parked),
+		wake:    make(chan struct{}, 1),
+		runs:    make(map[string]*heldRun),
+		latest:  make(map[string]*heldRun),
+		parked:  make(map[string]*parked),
+		adopted: make(chan struct{}),
 	}
 }
 
-// Ready tells whether the worker knows its runs: after a restart it has
-// adopted what still lives.
-func (w *Worker) Ready() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.adopted
-}
+// Adopted is closed when the worker knows its runs: after a restart, when it
+// has adopted what still lives.
+func (w *Worker) Adopted() <-chan struct{} { return w.adopted }
 
 // Load is how many runs are held, and the most that may be.
 func (w *Worker) Load() (held, limit int) {

@@ -1,0 +1,167 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+
+	"connectrpc.com/connect/v2"
+
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
+	"github.com/poco-ai/poco/gen/go/poco/manager/v1/managerv1connect"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/internal/auth"
+	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/grpcclient"
+	"github.com/poco-ai/poco/services/internal/lifecycle"
+	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/internal/rpcserver"
+	"github.com/poco-ai/poco/services/manager/internal/channel"
+	"github.com/poco-ai/poco/services/manager/internal/export"
+	"github.com/poco-ai/poco/services/manager/internal/gateway"
+	"github.com/poco-ai/poco/services/manager/internal/identity"
+	"github.com/poco-ai/poco/services/manager/internal/inspection"
+	"github.com/poco-ai/poco/services/manager/internal/runtime"
+	"github.com/poco-ai/poco/services/manager/internal/runtime/selection"
+	"github.com/poco-ai/poco/services/manager/internal/worker"
+	"github.com/poco-ai/poco/services/manager/internal/workspace"
+)
+
+// Names of the manager's secrets.
+const (
+	envInternalToken = "INTERNAL_API_TOKEN"
+	envModelToken    = "ANTHROPIC_AUTH_TOKEN"
+	envS3AccessKey   = "S3_ACCESS_KEY"
+	envS3SecretKey   = "S3_SECRET_KEY"
+)
+
+// manager is all parts, connected.
+type manager struct {
+	identity *identity.Identity
+	runtime  runtime.Runtime
+	worker   *worker.Worker
+	server   *rpcserver.Server
+}
+
+// build connects the parts and registers them to be closed in reverse order:
+// the server stops first, the lock of the workspace folder is given back last.
+func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Closers) (*manager, error) {
+	msg := cfg.Msg
+	id, err := identity.Open(msg.GetWorkspace().GetRoot(), msg.GetQueue().GetWorkerId())
+	if err != nil {
+		return nil, err
+	}
+	closers.Add("workspace lock", plain(id.Close))
+
+	rt, why, err := selection.Open(ctx, msg.GetRuntime(), selection.Options{
+		WorkerID: id.WorkerID, WorkspaceRoot: msg.GetWorkspace().GetRoot(), Logger: opts.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	closers.Add("runtime", plain(rt.Close))
+	opts.Logger.InfoContext(ctx, "runtime chosen", "runtime", rt.Name(), "why", why)
+
+	backend, err := grpcclient.Dial(msg.GetServer().GetBackendUrl(), cfg.Secret(envInternalToken))
+	if err != nil {
+		return nil, err
+	}
+	closers.Add("backend connection", plain(backend.Close))
+	queue := queuev1.NewRunQueueServiceClient(backend)
+
+	objects, err := objectstore.New(ctx, msg.GetObjectStore(), cfg.Secret(envS3AccessKey), cfg.Secret(envS3SecretKey))
+	if err != nil {
+		return nil, err
+	}
+	closers.Add("object store", plain(func() error { objects.Close(); return nil }))
+
+	uid, gid := rt.WorkspaceOwner()
+	workspaces, err := workspace.Open(msg.GetWorkspace().GetRoot(), uid, gid, objects)
+	if err != nil {
+		return nil, err
+	}
+	exporter := export.New(export.Options{
+		WorkerID: id.WorkerID, Objects: objects, Endpoint: msg.GetObjectStore().GetEndpoint(), Queue: queue,
+		Workspaces: workspaces, IgnoreDotFiles: msg.GetWorkspace().GetIgnoreDotFiles(), Logger: opts.Logger,
+	})
+	closers.Add("exporter", plain(func() error { exporter.Close(); return nil }))
+
+	hub := channel.NewHub(id.VerifyRunToken)
+	callback := strings.TrimSuffix(msg.GetServer().GetCallbackBaseUrl(), "/")
+	w := worker.New(worker.Options{
+		Identity: id, Queue: queue, Runtime: rt, Hub: hub, Workspaces: workspaces, Exporter: exporter, Dial: dialExecutor,
+		QueueConfig: msg.GetQueue(), RunConfig: msg.GetRun(), StopGrace: msg.GetRuntime().GetStopGrace().AsDuration(),
+		CallbackURL: callback, ModelURL: callback + gateway.Prefix, DefaultModel: msg.GetModel().GetDefaultModel(),
+		StopExecutors: opts.StopExecutors, Logger: opts.Logger.With(logging.KeyWorkerID, id.WorkerID),
+	})
+	server, err := newServer(cfg, opts, hub, w)
+	if err != nil {
+		return nil, err
+	}
+	closers.Add("server", server.Shutdown)
+	managerv1connect.RegisterRunChannelServiceHandler(server.Connect(), hub)
+	managerv1connect.RegisterExecutorPoolServiceHandler(server.Connect(), &inspection.Pool{WorkerID: id.WorkerID, Runtime: rt, Load: w.Load})
+	managerv1connect.RegisterWorkspaceServiceHandler(server.Connect(), &inspection.Workspaces{Store: workspaces})
+
+	model, err := gateway.New(gateway.Options{
+		BaseURL: msg.GetModel().GetAnthropicBaseUrl(), Token: cfg.Secret(envModelToken), Verify: hub.VerifyRun,
+		Stopping: server.Draining(), Logger: opts.Logger, Registerer: server.Registry(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	server.Handle(gateway.Prefix+"/", model)
+	return &manager{identity: id, runtime: rt, worker: w, server: server}, server.Registry().Register(w.Metrics())
+}
+
+func newServer(cfg *Config, opts Options, hub *channel.Hub, w *worker.Worker) (*rpcserver.Server, error) {
+	token := cfg.Secret(envInternalToken)
+	options := rpcserver.Options{
+		Service: "manager", Logger: opts.Logger, Config: cfg, InternalToken: token,
+		AccessLog: cfg.Msg.GetLogging().GetAccessLog(),
+		Ready: func(context.Context) error {
+			select {
+			case <-w.Adopted():
+				return nil
+			default:
+				return errors.New("waiting for the backend to hand over the runs of before")
+			}
+		},
+		Interceptors: []connect.ServerInterceptor{
+			hub.Interceptor(),
+			auth.BearerInterceptor(auth.ServiceMatcher(
+				managerv1connect.ExecutorPoolServiceName, managerv1connect.WorkspaceServiceName), auth.StaticToken(token)),
+		},
+	}
+	if opts.Listener != nil {
+		options.Listeners = []net.Listener{opts.Listener}
+	} else {
+		for _, host := range cfg.Msg.GetServer().GetHosts() {
+			options.Addrs = append(options.Addrs, net.JoinHostPort(host, strconv.Itoa(int(cfg.Msg.GetServer().GetPort()))))
+		}
+	}
+	return rpcserver.New(options)
+}
+
+func dialExecutor(addr, token string) (worker.ExecutorClient, func() error, error) {
+	conn, err := grpcclient.Dial(addr, config.NewSecret(token))
+	if err != nil {
+		return nil, nil, err
+	}
+	return executorv1.NewExecutorServiceClient(conn), conn.Close, nil
+}
+
+// warnIfUnusable tells at start what would fail every run.
+func (m *manager) warnIfUnusable(ctx context.Context, logger *slog.Logger) {
+	if err := m.runtime.Check(ctx); err != nil {
+		logger.WarnContext(ctx, "executors cannot be launched now; runs will fail until this is mended", logging.KeyError, err)
+	}
+}
+
+func plain(f func() error) func(context.Context) error {
+	return func(context.Context) error { return f() }
+}
