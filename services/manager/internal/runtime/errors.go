@@ -4,13 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/poco-ai/poco/services/internal/dockerengine"
 )
 
 var (
 	// ErrEngineUnavailable means that the container engine does not answer.
-	ErrEngineUnavailable = errors.New("container engine unavailable")
+	ErrEngineUnavailable = dockerengine.ErrUnavailable
 	// ErrImageMissing means that the engine does not have the executor image.
-	ErrImageMissing = errors.New("executor image missing")
+	ErrImageMissing = dockerengine.ErrImageMissing
 	// ErrCLIMissing means that the process runtime finds no Claude Code CLI.
 	ErrCLIMissing = errors.New("Claude Code CLI missing") //nolint:staticcheck // a product's name keeps its capital
 	// ErrExecutorMissing means that the process runtime finds no executor program.

@@ -14,6 +14,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 
+	"github.com/poco-ai/poco/services/internal/dockerengine"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
@@ -24,8 +25,6 @@ const (
 	workspaceTarget = "/workspace"
 	// homeDir is writable, in memory, and ends with the container.
 	homeDir = "/home/poco"
-	// gatewayHost is the name under which containers reach the manager.
-	gatewayHost = "host.docker.internal"
 
 	// The log of one container takes at most logFiles times logFileSize.
 	logFileSize = "10m"
@@ -77,7 +76,7 @@ func (r *Runtime) containerOptions(spec runtime.Spec) (client.ContainerCreateOpt
 			PortBindings: network.PortMap{
 				executorPort: {{HostIP: publish, HostPort: "0"}}, // 0: the engine takes a free one
 			},
-			ExtraHosts:     []string{gatewayHost + ":host-gateway"},
+			ExtraHosts:     []string{dockerengine.GatewayHost + ":host-gateway"},
 			CapDrop:        []string{"ALL"},
 			SecurityOpt:    []string{"no-new-privileges"},
 			ReadonlyRootfs: true,

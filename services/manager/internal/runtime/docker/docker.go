@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
+	"github.com/poco-ai/poco/services/internal/dockerengine"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
@@ -96,9 +96,9 @@ func New(cfg Config) (*Runtime, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	engine, err := client.New(client.FromEnv)
+	engine, err := dockerengine.New()
 	if err != nil {
-		return nil, fmt.Errorf("docker runtime: %w", err)
+		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	return &Runtime{
@@ -119,32 +119,7 @@ func (r *Runtime) WorkspaceOwner() (uid, gid int) {
 
 // Check implements runtime.Runtime: the engine answers and has the image.
 func (r *Runtime) Check(ctx context.Context) error {
-	if _, err := r.engine.Ping(ctx, client.PingOptions{}); err != nil {
-		return r.explain(err)
-	}
-	if _, err := r.engine.ImageInspect(ctx, r.cfg.Image); cerrdefs.IsNotFound(err) {
-		return r.imageMissing()
-	} else if err != nil {
-		return r.explain(err)
-	}
-	return nil
-}
-
-func (r *Runtime) imageMissing() error {
-	return fmt.Errorf("%w: the engine at %s has no image %q: build or pull it, or set EXECUTOR_IMAGE to another one",
-		runtime.ErrImageMissing, r.engine.DaemonHost(), r.cfg.Image)
-}
-
-// explain gives errors of the engine their kind and says what to do.
-func (r *Runtime) explain(err error) error {
-	if client.IsErrConnectionFailed(err) {
-		hint := "start it (systemctl start docker), or set DOCKER_HOST, or use EXECUTOR_RUNTIME=process"
-		if strings.Contains(err.Error(), "permission denied") {
-			hint = "add this user to the group docker, or set DOCKER_HOST, or use EXECUTOR_RUNTIME=process"
-		}
-		return fmt.Errorf("%w: no answer at %s (%v): %s", runtime.ErrEngineUnavailable, r.engine.DaemonHost(), err, hint) //nolint:errorlint // the kind is what programs look at
-	}
-	return fmt.Errorf("docker runtime: %w", err)
+	return dockerengine.Check(ctx, r.engine, r.cfg.Image)
 }
 
 // Watch implements runtime.Runtime.
@@ -221,7 +196,7 @@ func (r *Runtime) stopError(err error) error {
 	if r.ctx.Err() != nil {
 		return runtime.ErrClosed
 	}
-	return r.explain(err)
+	return dockerengine.Explain(r.engine, err)
 }
 
 // remove removes a container by id or name, whatever its state; nil when there
@@ -259,7 +234,7 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Executor, error) {
 		All: true, Filters: make(client.Filters).Add("label", LabelWorker+"="+r.cfg.WorkerID),
 	})
 	if err != nil {
-		return nil, r.explain(err)
+		return nil, dockerengine.Explain(r.engine, err)
 	}
 	list := make([]runtime.Executor, 0, len(found.Items))
 	for _, summary := range found.Items {
@@ -268,7 +243,7 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Executor, error) {
 			continue
 		}
 		if err != nil {
-			return nil, r.explain(err)
+			return nil, dockerengine.Explain(r.engine, err)
 		}
 		list = append(list, r.executor(inspected.Container))
 	}

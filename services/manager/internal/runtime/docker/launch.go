@@ -15,6 +15,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 
+	"github.com/poco-ai/poco/services/internal/dockerengine"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
@@ -81,7 +82,7 @@ func (r *Runtime) start(ctx context.Context, spec runtime.Spec) (*tracked, error
 	case cerrdefs.IsConflict(err):
 		return nil, fmt.Errorf("docker runtime: %w: %s", runtime.ErrExists, spec.ExecutorID)
 	case cerrdefs.IsNotFound(err):
-		return nil, r.imageMissing()
+		return nil, dockerengine.ImageMissing(r.engine, r.cfg.Image)
 	case err != nil:
 		return nil, r.abandon(ctx, options.Name, err)
 	}
@@ -108,7 +109,7 @@ func (r *Runtime) start(ctx context.Context, spec runtime.Spec) (*tracked, error
 
 func (r *Runtime) abandon(ctx context.Context, container string, cause error) error {
 	if !errors.Is(cause, runtime.ErrClosed) {
-		cause = r.explain(cause)
+		cause = dockerengine.Explain(r.engine, cause)
 	}
 	return errors.Join(cause, r.remove(ctx, container))
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
+	"github.com/poco-ai/poco/services/internal/dockerengine"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
@@ -80,7 +81,7 @@ func (r *Runtime) find(ctx context.Context, id string) (*tracked, error) {
 		return nil, fmt.Errorf("%w: %s", runtime.ErrNotFound, id)
 	}
 	if err != nil {
-		return nil, r.explain(err)
+		return nil, dockerengine.Explain(r.engine, err)
 	}
 	return r.track(inspected.Container.ID, r.executor(inspected.Container))
 }
