@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/gen/go/poco/manager/v1/managerv1connect"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
@@ -96,6 +97,7 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 		Identity: id, Queue: queue, Runtime: rt, Hub: hub, Workspaces: workspaces, Exporter: exporter, Dial: dialExecutor,
 		QueueConfig: msg.GetQueue(), RunConfig: msg.GetRun(), StopGrace: msg.GetRuntime().GetStopGrace().AsDuration(),
 		CallbackURL: callback, ModelURL: callback + gateway.Prefix, DefaultModel: msg.GetModel().GetDefaultModel(),
+		ExecutorEnv:   executorEnv(msg),
 		StopExecutors: opts.StopExecutors, Logger: opts.Logger.With(logging.KeyWorkerID, id.WorkerID),
 	})
 	server, err := newServer(cfg, opts, hub, w)
@@ -164,4 +166,19 @@ func (m *manager) warnIfUnusable(ctx context.Context, logger *slog.Logger) {
 
 func plain(f func() error) func(context.Context) error {
 	return func(context.Context) error { return f() }
+}
+
+// executorEnv is what executors share with their manager: how they log, and
+// the model of a run that names none.
+func executorEnv(msg *configv1.ManagerConfig) map[string]string {
+	env := map[string]string{
+		"APP_ENV":       msg.GetDeployment().GetAppEnv(),
+		"DEBUG":         strconv.FormatBool(msg.GetLogging().GetDebug()),
+		"LOG_FORMAT":    msg.GetLogging().GetFormat(),
+		"DEFAULT_MODEL": msg.GetModel().GetDefaultModel(),
+	}
+	if level := msg.GetLogging().GetLevel(); level != "" {
+		env["LOG_LEVEL"] = level
+	}
+	return env
 }

@@ -147,6 +147,7 @@ func (r *heldRun) launch(ctx context.Context, dir string) (runtime.Executor, err
 	return r.w.opts.Runtime.Launch(ctx, runtime.Spec{
 		ExecutorID: id, RunID: r.id, SessionID: r.sessionID, UserID: r.userID,
 		WorkspaceDir: dir, Mode: r.mode(), Token: r.w.opts.Identity.ExecutorToken(id),
+		Env: r.w.opts.ExecutorEnv,
 	})
 }
 
