@@ -2,7 +2,6 @@ package dockerengine_test
 
 import (
 	"net"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -11,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/poco-ai/poco/services/internal/dockerengine"
+	"github.com/poco-ai/poco/services/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -38,8 +38,7 @@ func TestNoEngine(t *testing.T) {
 func TestEngine(t *testing.T) {
 	engine := open(t)
 	if _, err := engine.Ping(t.Context(), client.PingOptions{}); err != nil {
-		require.Empty(t, os.Getenv("POCO_TEST_REQUIRE_ALL"), "no container engine: %v", err)
-		t.Skipf("no container engine: %v", err)
+		testkit.Missing(t, "no container engine: %v", err)
 	}
 	require.ErrorIs(t, dockerengine.Check(t.Context(), engine, ""), dockerengine.ErrImageMissing)
 	err := dockerengine.Check(t.Context(), engine, "poco-no-such-image:none")

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/poco-ai/poco/services/internal/testkit"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 	"github.com/poco-ai/poco/services/manager/internal/runtime/docker"
 	"github.com/poco-ai/poco/services/manager/internal/runtime/runtimetest"
@@ -44,8 +45,7 @@ func newMachine(t *testing.T) machine {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, engine.Close()) })
 	if _, err := engine.Ping(t.Context(), client.PingOptions{}); err != nil {
-		require.Empty(t, os.Getenv("POCO_TEST_REQUIRE_ALL"), "no container engine: %v", err)
-		t.Skipf("no container engine: %v", err)
+		testkit.Missing(t, "no container engine: %v", err)
 	}
 	m := machine{engine: engine, image: "poco-test-executor:" + uuid.NewString()}
 	m.importImage(t)

@@ -1,0 +1,91 @@
+package docker_test
+
+import (
+	"bytes"
+	"os"
+	"testing"
+
+	"github.com/moby/moby/api/pkg/stdcopy"
+	"github.com/moby/moby/client"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
+	"github.com/poco-ai/poco/services/internal/claudecode"
+	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/grpcclient"
+	"github.com/poco-ai/poco/services/internal/testkit"
+	"github.com/poco-ai/poco/services/manager/internal/runtime"
+	"github.com/poco-ai/poco/services/manager/internal/runtime/docker"
+)
+
+// imageVariable names the real executor image, built by .ci/executor-image.
+const imageVariable = "POCO_TEST_EXECUTOR_IMAGE"
+
+func launchReal(t *testing.T) (machine, runtime.Spec, runtime.Executor) {
+	t.Helper()
+	image := os.Getenv(imageVariable)
+	if image == "" {
+		testkit.Missing(t, "%s is not set: build the executor image with .ci/executor-image", imageVariable)
+	}
+	m := newMachine(t)
+	spec := m.NewSpec(t)
+	_, e := m.launch(t, docker.Config{Image: image, MemoryBytes: 1 << 30, CPUs: 1, PidsLimit: 256}, spec)
+	return m, spec, e
+}
+
+func TestRealExecutorTakesItsTokenOnly(t *testing.T) {
+	_, spec, e := launchReal(t)
+	for token, want := range map[string]codes.Code{
+		spec.Token: codes.OK, "wrong": codes.Unauthenticated, "": codes.Unauthenticated,
+	} {
+		conn, err := grpcclient.Dial(e.Addr, config.NewSecret(token))
+		require.NoError(t, err)
+		_, err = executorv1.NewExecutorServiceClient(conn).GetStatus(t.Context(), &executorv1.GetStatusRequest{})
+		require.Equal(t, want, status.Code(err), "token %q: %v", token, err)
+		require.NoError(t, conn.Close())
+	}
+}
+
+// What an agent finds in its sandbox.
+func TestRealExecutorImage(t *testing.T) {
+	m, _, e := launchReal(t)
+	for _, c := range []struct{ name, script, want string }{
+		{"the pinned CLI", "claude --version", claudecode.Version},
+		{"not root", "id -u", ""},
+		{"a workspace to write in", "git init -q /workspace/x && cd /workspace/x && echo a >f && git add f && git -c user.name=a -c user.email=a@b commit -qm a && git log --format=%s", "a"},
+		{"a home to write in", "echo a >$HOME/f && cat $HOME/f", "a"},
+		{"tools", "command -v rg git python3 curl jq", "python3"},
+		{"no capabilities", "grep CapEff /proc/self/status", "0000000000000000"},
+		{"no way up", "grep NoNewPrivs /proc/self/status", "1"},
+	} {
+		code, output := m.exec(t, e, c.script)
+		require.Zero(t, code, "%s: %s", c.name, output)
+		require.Contains(t, output, c.want, c.name)
+	}
+	_, user := m.exec(t, e, "id -u")
+	require.NotEqual(t, "0\n", user)
+	for _, script := range []string{"echo a >/etc/f", "echo a >/usr/local/bin/f", "ls /var/run/docker.sock", "chown 0:0 /workspace"} {
+		code, output := m.exec(t, e, script)
+		require.NotZero(t, code, "%s: %s", script, output)
+	}
+}
+
+// exec runs a shell script in an executor's container.
+func (m machine) exec(t *testing.T, e runtime.Executor, script string) (code int, output string) {
+	t.Helper()
+	created, err := m.engine.ExecCreate(t.Context(), e.Handle, client.ExecCreateOptions{
+		AttachStdout: true, AttachStderr: true, Cmd: []string{"sh", "-c", script},
+	})
+	require.NoError(t, err)
+	attached, err := m.engine.ExecAttach(t.Context(), created.ID, client.ExecAttachOptions{})
+	require.NoError(t, err)
+	defer attached.Close()
+	var text bytes.Buffer
+	_, err = stdcopy.StdCopy(&text, &text, attached.Reader)
+	require.NoError(t, err)
+	inspected, err := m.engine.ExecInspect(t.Context(), created.ID, client.ExecInspectOptions{})
+	require.NoError(t, err)
+	return inspected.ExitCode, text.String()
+}
