@@ -1,0 +1,95 @@
+// Package dbtest gives each test a database of its own.
+package dbtest
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/stretchr/testify/require"
+
+	"github.com/poco-ai/poco/db/migrations")
+
+// template is the migrated database that every test's is a copy of. It is made
+// once per test process, whose tests share one server.
+var template = struct {
+	once sync.Once
+	name string
+	err  error
+}{}
+
+// URL returns the URL of a new database with the current schema, on the server
+// that admin opens with the right to create databases (testkit.Postgres gives
+// one). It is dropped at the end of the test.
+func URL(t testing.TB, admin string) string {
+	t.Helper()
+	ctx := context.Background()
+	template.once.Do(func() { template.name, template.err = makeTemplate(ctx, admin) })
+	require.NoError(t, template.err, "make the template database")
+
+	name := "poco_test_" + uuid.NewString()[:13]
+	require.NoError(t, execute(ctx, admin, fmt.Sprintf(`CREATE DATABASE %q TEMPLATE %q`, name, template.name)))
+	t.Cleanup(func() {
+		if err := execute(ctx, admin, fmt.Sprintf(`DROP DATABASE IF EXISTS %q WITH (FORCE)`, name)); err != nil {
+			t.Logf("drop the test database: %v", err)
+		}
+	})
+	return withDatabase(t, admin, name)
+}
+
+// Pool returns a pool on a new database; see URL.
+func Pool(t testing.TB, admin string) *pgxpool.Pool {
+	t.Helper()
+	return PoolOn(t, URL(t, admin))
+}
+
+// PoolOn returns a pool on a given database, closed at the end of the test.
+func PoolOn(t testing.TB, databaseURL string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := pgxpool.New(context.Background(), databaseURL)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+func makeTemplate(ctx context.Context, admin string) (string, error) {
+	name := "poco_template_" + uuid.NewString()[:13]
+	if err := execute(ctx, admin, fmt.Sprintf(`CREATE DATABASE %q`, name)); err != nil {
+		return "", err
+	}
+	cfg, err := pgx.ParseConfig(admin)
+	if err != nil {
+		return "", fmt.Errorf("parse the database URL: %w", err)
+	}
+	cfg.Database = name
+	db := stdlib.OpenDB(*cfg)
+	if err := migrations.Apply(ctx, db); err != nil {
+		return "", err
+	}
+	return name, db.Close()
+}
+
+func execute(ctx context.Context, databaseURL, statement string) error {
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	if _, err := conn.Exec(ctx, statement); err != nil {
+		return fmt.Errorf("%s: %w", statement, err)
+	}
+	return conn.Close(ctx)
+}
+
+func withDatabase(t testing.TB, databaseURL, name string) string {
+	t.Helper()
+	u, err := url.Parse(databaseURL)
+	require.NoError(t, err)
+	u.Path = "/" + name
+	return u.String()
+}

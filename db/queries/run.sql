@@ -1,0 +1,147 @@
+-- RunInsert takes the clock after the session's lock, so that runs of a session
+-- are in the order in which they were enqueued.
+-- name: RunInsert :one
+INSERT INTO runs (id, session_id, user_id, schedule_mode, scheduled_at, created_at, prompt, config, client_request_id, request_hash)
+SELECT @id, @session_id, @user_id, @schedule_mode, coalesce(sqlc.narg('scheduled_at')::timestamptz, t.now), t.now, @prompt, @config,
+       sqlc.narg('client_request_id'), sqlc.narg('request_hash')
+FROM (SELECT clock_timestamp() AS now) t
+RETURNING *;
+
+-- name: RunGet :one
+SELECT * FROM runs WHERE id = @id;
+
+-- name: RunGetOwned :one
+SELECT r.* FROM runs r JOIN sessions s ON s.id = r.session_id
+WHERE r.id = @id AND r.user_id = @user_id AND s.deleted_at IS NULL;
+
+-- name: RunGetByClientRequest :one
+SELECT id, session_id, request_hash FROM runs WHERE user_id = @user_id AND client_request_id = @client_request_id::text;
+
+-- RunLock comes after the lock of the run's session, never before it.
+-- name: RunLock :one
+SELECT sqlc.embed(runs), coalesce(lease_expires_at > clock_timestamp(), false)::boolean AS lease_valid
+FROM runs WHERE id = @id FOR UPDATE;
+
+-- name: RunLockQueued :many
+SELECT * FROM runs WHERE session_id = @session_id AND status = 'queued'
+ORDER BY scheduled_at, created_at, id FOR UPDATE;
+
+-- RunClaim takes the oldest run that may start now of each given session. The
+-- sessions are locked and their runs are read after that, so nothing can come
+-- in between.
+-- name: RunClaim :many
+UPDATE runs SET
+    status = 'claimed',
+    worker_id = @worker_id::text,
+    lease_expires_at = clock_timestamp() + @lease_duration::interval,
+    fencing_token = runs.fencing_token + 1,
+    attempt = runs.attempt + 1,
+    updated_at = clock_timestamp()
+FROM unnest(@session_ids::uuid[]) AS locked (session_id)
+CROSS JOIN LATERAL (
+    SELECT q.id FROM runs q
+    WHERE q.session_id = locked.session_id
+      AND q.status = 'queued'
+      AND q.scheduled_at <= clock_timestamp()
+      AND q.schedule_mode = ANY(@schedule_modes::text[])
+    ORDER BY q.scheduled_at, q.created_at, q.id
+    LIMIT 1
+) oldest
+WHERE runs.id = oldest.id AND runs.status = 'queued'
+RETURNING runs.*;
+
+-- name: RunUpdate :exec
+UPDATE runs SET
+    status = @status,
+    status_reason = @status_reason,
+    status_message = @status_message,
+    progress = @progress,
+    started_at = @started_at,
+    finished_at = @finished_at,
+    worker_id = @worker_id,
+    lease_expires_at = @lease_expires_at,
+    fencing_token = @fencing_token,
+    last_run_seq = @last_run_seq,
+    prompt_submitted = @prompt_submitted,
+    resumes = @resumes,
+    cancel_message = @cancel_message,
+    updated_at = clock_timestamp()
+WHERE id = @id;
+
+-- RunRenewLeases extends every lease that is still held. A lease that has run
+-- out stays so: its executor has stopped. The rows are locked in the order of
+-- their ids, so that two calls cannot block each other.
+-- name: RunRenewLeases :many
+WITH held AS (
+    SELECT r.id
+    FROM runs r
+    JOIN (SELECT unnest(@run_ids::uuid[]) AS run_id, unnest(@fencing_tokens::bigint[]) AS fencing_token) l
+      ON r.id = l.run_id AND r.fencing_token = l.fencing_token
+    WHERE r.worker_id = @worker_id::text
+      AND r.status IN ('claimed', 'running', 'canceling')
+      AND r.lease_expires_at > clock_timestamp()
+    ORDER BY r.id
+    FOR NO KEY UPDATE OF r
+)
+UPDATE runs SET lease_expires_at = clock_timestamp() + @lease_duration::interval
+FROM held WHERE runs.id = held.id
+RETURNING runs.id;
+
+-- name: RunStatuses :many
+SELECT id, status FROM runs WHERE id = ANY(@ids::uuid[]);
+
+-- name: RunListHeld :many
+SELECT id, session_id FROM runs
+WHERE worker_id = @worker_id::text AND status IN ('claimed', 'running', 'canceling')
+  AND lease_expires_at > clock_timestamp();
+
+-- name: RunAdopt :many
+UPDATE runs SET
+    fencing_token = fencing_token + 1,
+    lease_expires_at = clock_timestamp() + @lease_duration::interval
+WHERE id IN (
+    SELECT r.id FROM runs r
+    WHERE r.session_id = ANY(@session_ids::uuid[])
+      AND r.worker_id = @worker_id::text
+      AND r.status IN ('claimed', 'running', 'canceling')
+      AND r.lease_expires_at > clock_timestamp()
+    ORDER BY r.id FOR NO KEY UPDATE)
+RETURNING *;
+
+-- name: RunListExpired :many
+SELECT id, session_id FROM runs
+WHERE lease_expires_at <= clock_timestamp()
+ORDER BY lease_expires_at
+LIMIT @max_runs;
+
+-- RunNextDeadline is when the next lease or question expires, or the next run
+-- may start.
+-- name: RunNextDeadline :one
+SELECT clock_timestamp()::timestamptz AS now, least(
+    (SELECT min(r.lease_expires_at) FROM runs r WHERE r.lease_expires_at IS NOT NULL),
+    (SELECT min(u.expires_at) FROM user_input_requests u WHERE u.status = 'pending'),
+    (SELECT min(q.scheduled_at) FROM runs q WHERE q.status = 'queued' AND q.scheduled_at > @after::timestamptz),
+    clock_timestamp() + interval '1 hour'
+)::timestamptz AS deadline;
+
+-- name: RunList :many
+SELECT r.* FROM runs r JOIN sessions s ON s.id = r.session_id
+WHERE r.user_id = @user_id AND s.deleted_at IS NULL
+  AND (cardinality(@statuses::text[]) = 0 OR r.status = ANY(@statuses::text[]))
+  AND (r.created_at, r.id) < (@before_created_at::timestamptz, @before_id::uuid)
+ORDER BY r.created_at DESC, r.id DESC
+LIMIT @page_limit;
+
+-- name: RunListOfSession :many
+SELECT * FROM runs
+WHERE session_id = @session_id
+  AND (cardinality(@statuses::text[]) = 0 OR status = ANY(@statuses::text[]))
+  AND (created_at, id) < (@before_created_at::timestamptz, @before_id::uuid)
+ORDER BY created_at DESC, id DESC
+LIMIT @page_limit;
+
+-- RunAnyDue says whether a scheduled run came due since the last look.
+-- name: RunAnyDue :one
+SELECT EXISTS (
+    SELECT 1 FROM runs WHERE status = 'queued' AND scheduled_at > @after::timestamptz AND scheduled_at <= clock_timestamp()
+);

@@ -1,0 +1,16 @@
+-- name: RunCommandInsert :exec
+INSERT INTO run_commands (id, worker_id, run_id, session_id, kind, command)
+VALUES (@id, @worker_id, @run_id, @session_id, @kind, @command);
+
+-- name: RunCommandList :many
+SELECT id, command FROM run_commands WHERE worker_id = @worker_id ORDER BY created_at, id;
+
+-- name: RunCommandDelete :exec
+DELETE FROM run_commands WHERE id = @id AND worker_id = @worker_id;
+
+-- A run that has ended needs no cancel and no answer any more.
+-- name: RunCommandDeleteOfRun :exec
+DELETE FROM run_commands WHERE run_id = @run_id AND kind IN ('cancel', 'answer');
+
+-- name: RunCommandDeleteExports :exec
+DELETE FROM run_commands WHERE session_id = @session_id AND kind = 'export';

@@ -1,0 +1,102 @@
+-- name: SessionInsert :exec
+INSERT INTO sessions (id, user_id, project_id, title, config, created_at, updated_at)
+VALUES (@id, @user_id, @project_id, @title, @config, @created_at, @created_at);
+
+-- name: SessionGet :one
+SELECT * FROM sessions WHERE id = @id;
+
+-- name: SessionGetOwned :one
+SELECT * FROM sessions WHERE id = @id AND user_id = @user_id AND deleted_at IS NULL;
+
+-- SessionLock takes the lock that orders everything about a session.
+-- name: SessionLock :one
+SELECT * FROM sessions WHERE id = @id FOR UPDATE;
+
+-- name: SessionLockOfRun :one
+SELECT * FROM sessions WHERE id = (SELECT r.session_id FROM runs r WHERE r.id = @run_id) FOR UPDATE;
+
+-- SessionLockMany locks in one order, so that two callers cannot block each
+-- other.
+-- name: SessionLockMany :many
+SELECT * FROM sessions WHERE id = ANY(@ids::uuid[]) ORDER BY id FOR UPDATE;
+
+-- SessionLockClaimable locks the sessions whose oldest run that may start now is
+-- among the oldest of the queue. A session that another transaction works on is
+-- left out, run and all, so no later run of it can be taken instead. The
+-- condition on active_run_id is checked again on the locked row.
+-- name: SessionLockClaimable :many
+SELECT s.*
+FROM runs r
+JOIN sessions s ON s.id = r.session_id
+WHERE r.status = 'queued'
+  AND r.scheduled_at <= clock_timestamp()
+  AND r.schedule_mode = ANY(@schedule_modes::text[])
+  AND s.deleted_at IS NULL
+  AND s.active_run_id IS NULL
+  AND (s.worker_id IS NULL OR s.worker_id = @worker_id::text OR NOT EXISTS (
+      SELECT 1 FROM workers w WHERE w.id = s.worker_id AND w.last_seen > clock_timestamp() - @gone_after::interval))
+  AND NOT EXISTS (
+      SELECT 1 FROM runs e
+      WHERE e.session_id = r.session_id
+        AND e.status = 'queued'
+        AND e.schedule_mode = ANY(@schedule_modes::text[])
+        AND (e.scheduled_at, e.created_at, e.id) < (r.scheduled_at, r.created_at, r.id))
+ORDER BY r.scheduled_at, r.created_at, r.id
+LIMIT @max_runs
+FOR UPDATE OF s SKIP LOCKED;
+
+-- name: SessionUpdate :exec
+UPDATE sessions SET
+    project_id = @project_id,
+    title = @title,
+    status = @status,
+    config = @config,
+    state = @state,
+    last_seq = @last_seq,
+    active_run_id = @active_run_id,
+    latest_run_id = @latest_run_id,
+    queued_runs = @queued_runs,
+    agent_session_id = @agent_session_id,
+    worker_id = @worker_id,
+    export_status = @export_status,
+    export_reason = @export_reason,
+    export_run_id = @export_run_id,
+    manifest_key = @manifest_key,
+    archive_key = @archive_key,
+    files_prefix = @files_prefix,
+    deleted_at = @deleted_at,
+    updated_at = clock_timestamp()
+WHERE id = @id;
+
+-- name: SessionList :many
+SELECT * FROM sessions
+WHERE user_id = @user_id AND deleted_at IS NULL
+  AND (created_at, id) < (@before_created_at::timestamptz, @before_id::uuid)
+ORDER BY created_at DESC, id DESC
+LIMIT @page_limit;
+
+-- name: SessionListOfProject :many
+SELECT * FROM sessions
+WHERE user_id = @user_id AND project_id = @project_id::uuid AND deleted_at IS NULL
+  AND (created_at, id) < (@before_created_at::timestamptz, @before_id::uuid)
+ORDER BY created_at DESC, id DESC
+LIMIT @page_limit;
+
+-- name: SessionGetMany :many
+SELECT * FROM sessions WHERE id = ANY(@ids::uuid[]) AND user_id = @user_id;
+
+-- SessionLastSeqs is the backup for hints that were missed.
+-- name: SessionLastSeqs :many
+SELECT id, last_seq, (deleted_at IS NOT NULL)::boolean AS deleted FROM sessions WHERE id = ANY(@ids::uuid[]);
+
+-- SessionIsIdle says whether nothing more is to be expected after last_seq.
+-- name: SessionIsIdle :one
+SELECT (s.active_run_id IS NULL AND s.export_status <> 'pending' AND NOT EXISTS (
+    SELECT 1 FROM runs r WHERE r.session_id = s.id AND r.status = 'queued' AND r.scheduled_at <= clock_timestamp()
+))::boolean AS idle, s.last_seq
+FROM sessions s WHERE s.id = @id;
+
+-- name: SessionListPendingExports :many
+SELECT id, export_run_id, user_id FROM sessions
+WHERE worker_id = @worker_id::text AND export_status = 'pending' AND active_run_id IS NULL
+ORDER BY updated_at;

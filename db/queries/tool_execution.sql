@@ -1,0 +1,33 @@
+-- A call and its answer may come in either order, and either one twice.
+-- name: ToolExecutionUpsertUse :batchexec
+INSERT INTO tool_executions (id, session_id, run_id, seq, tool_use_id, tool_name, input, created_at)
+VALUES (@id, @session_id, @run_id, @seq, @tool_use_id, @tool_name, @input, @created_at)
+ON CONFLICT (session_id, tool_use_id) DO UPDATE SET
+    tool_name = excluded.tool_name,
+    input = excluded.input;
+
+-- name: ToolExecutionUpsertResult :batchexec
+INSERT INTO tool_executions (id, session_id, run_id, seq, tool_use_id, tool_name, output, is_error, created_at)
+VALUES (@id, @session_id, @run_id, @seq, @tool_use_id, 'unknown', @output, @is_error, @created_at)
+ON CONFLICT (session_id, tool_use_id) DO UPDATE SET
+    output = excluded.output,
+    is_error = excluded.is_error,
+    duration_us = coalesce(tool_executions.duration_us,
+        greatest(0, (extract(epoch FROM excluded.created_at - tool_executions.created_at) * 1000000)::bigint));
+
+-- ToolExecutionList ends a page before it has more than max_bytes, but never
+-- before its first row.
+-- name: ToolExecutionList :many
+SELECT id, session_id, run_id, seq, tool_use_id, tool_name, input, output, is_error, duration_us, created_at FROM (
+    SELECT t.*, sum(octet_length(t.input) + coalesce(octet_length(t.output), 0)) OVER (ORDER BY t.seq, t.id) AS total,
+           row_number() OVER (ORDER BY t.seq, t.id) AS n
+    FROM (
+        SELECT * FROM tool_executions x
+        WHERE x.session_id = @session_id
+          AND (sqlc.narg('run_id')::uuid IS NULL OR x.run_id = sqlc.narg('run_id')::uuid)
+          AND (x.seq, x.id) > (@after_seq::bigint, @after_id::uuid)
+        ORDER BY x.seq, x.id LIMIT @page_limit
+    ) t
+) page
+WHERE n = 1 OR total <= @max_bytes::bigint
+ORDER BY seq, id;

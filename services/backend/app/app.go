@@ -1,0 +1,143 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/poco-ai/poco/gen/go/poco/backend/v1/backendv1connect"
+	"github.com/poco-ai/poco/gen/go/poco/queue/v1/queuev1connect"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/poco-ai/poco/services/backend/internal/hint"
+	"github.com/poco-ai/poco/services/backend/internal/page"
+	"github.com/poco-ai/poco/services/backend/internal/queue"
+	"github.com/poco-ai/poco/services/backend/internal/rpc"
+	"github.com/poco-ai/poco/services/backend/internal/run"
+	"github.com/poco-ai/poco/services/backend/internal/session"
+	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/backend/internal/task"
+	"github.com/poco-ai/poco/services/backend/internal/userinput"
+	"github.com/poco-ai/poco/services/backend/internal/watch"
+	"github.com/poco-ai/poco/services/internal/auth"
+	"github.com/poco-ai/poco/services/internal/lifecycle"
+	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/internal/rpcserver"
+)
+
+// shutdownTimeout is how long the parts may take to stop, all together.
+const shutdownTimeout = 20 * time.Second
+
+// Options are what a caller may decide beside the configuration.
+type Options struct {
+	// Logger is used instead of one made from the configuration.
+	Logger *slog.Logger
+	// Listener is used instead of HOST and PORT.
+	Listener net.Listener
+	// Addrs are listened on, host:port, instead of HOST and PORT.
+	Addrs []string
+	// Ready is called once with the base URL, when /readyz would say so.
+	Ready func(baseURL string)
+}
+
+// Run runs the backend until ctx is done, and returns nil when it then stopped
+// cleanly.
+func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
+	logger := opts.Logger
+	if logger == nil {
+		logger = slog.Default()
+	}
+	var closers lifecycle.Closers
+	defer func() {
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		err = errors.Join(err, closers.Close(stopCtx))
+	}()
+
+	pool, err := openDatabase(ctx, cfg, logger)
+	if err != nil {
+		return err
+	}
+	closers.Add("database", func(context.Context) error { pool.Close(); return nil })
+	objects, err := objectstore.New(ctx, cfg.Msg.GetObjectStore(), cfg.Secret("S3_ACCESS_KEY"), cfg.Secret("S3_SECRET_KEY"))
+	if err != nil {
+		return fmt.Errorf("open the object store: %w", err)
+	}
+
+	// Background work outlives ctx: it ends when the server has drained.
+	workCtx, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	hub := watch.NewHub(logger)
+	bus := hint.NewBus(pool, hub, logger)
+	st := store.New(pool, bus)
+	hub.Attach(workCtx, st)
+	runs := queue.New(st, bus, logger, cfg.Msg.GetUserInput().GetTimeout().AsDuration())
+	work, workCtx := errgroup.WithContext(workCtx)
+	work.Go(func() error { return hub.Run(workCtx) })
+	work.Go(func() error { return bus.Run(workCtx) })
+	work.Go(func() error { return runs.Sweep(workCtx) })
+	closers.Add("background work", func(context.Context) error { stopWork(); return work.Wait() })
+
+	server, err := newServer(cfg, opts, logger, st)
+	if err != nil {
+		return err
+	}
+	register(server.Connect(), cfg, st, objects, hub, runs)
+	if err := server.Start(); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	closers.Add("server", server.Shutdown)
+	if opts.Ready != nil {
+		opts.Ready("http://" + server.Addr().String())
+	}
+	logger.InfoContext(ctx, "backend is ready", "addr", server.Addr().String())
+
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-workCtx.Done(): // only when a part gave up
+		return work.Wait()
+	}
+}
+
+func newServer(cfg *Config, opts Options, logger *slog.Logger, st *store.Store) (*rpcserver.Server, error) {
+	token := cfg.Secret("INTERNAL_API_TOKEN")
+	so := rpcserver.Options{
+		Service: Service, Addrs: opts.Addrs, Logger: logger, Config: cfg, InternalToken: token,
+		Ready: st.Ping, AccessLog: cfg.Msg.GetLogging().GetAccessLog(),
+		Interceptors: []connect.ServerInterceptor{
+			auth.BearerInterceptor(auth.ServiceMatcher("poco.queue.v1."), auth.StaticToken(token)),
+			auth.UserInterceptor(token),
+		},
+	}
+	switch {
+	case opts.Listener != nil:
+		so.Listeners = []net.Listener{opts.Listener}
+	case len(so.Addrs) == 0:
+		c := cfg.Msg.GetServer()
+		so.Addrs = []string{net.JoinHostPort(c.GetHost(), strconv.Itoa(int(c.GetPort())))}
+	}
+	server, err := rpcserver.New(so)
+	if err != nil {
+		return nil, fmt.Errorf("set up the server: %w", err)
+	}
+	return server, nil
+}
+
+func register(server *connect.Server, cfg *Config, st *store.Store, objects *objectstore.Store, hub *watch.Hub, runs *queue.Queue) {
+	tokens := page.NewTokens(cfg.Secret("SECRET_KEY"))
+	sessions := session.New(st, tokens)
+	backendv1connect.RegisterTaskServiceHandler(server, &rpc.TaskService{Tasks: task.New(st)})
+	backendv1connect.RegisterSessionServiceHandler(server, &rpc.SessionService{
+		Sessions: sessions, Workspaces: session.NewWorkspaces(sessions, objects), Hub: hub,
+	})
+	backendv1connect.RegisterRunServiceHandler(server, &rpc.RunService{Runs: run.New(st, tokens)})
+	backendv1connect.RegisterUserInputServiceHandler(server, &rpc.UserInputService{Requests: userinput.New(st, tokens)})
+	queuev1connect.RegisterRunQueueServiceHandler(server, &rpc.QueueService{Queue: runs, Hub: hub})
+}

@@ -1,0 +1,101 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/poco-ai/poco/db/migrations"
+)
+
+const (
+	// connectTimeout bounds one attempt to connect.
+	connectTimeout = 5 * time.Second
+	// idleTime is how long an unused connection is kept: an idle backend holds
+	// few.
+	idleTime = 2 * time.Minute
+	// healthPeriod is how often idle connections are looked after.
+	healthPeriod = 30 * time.Second
+	minRetry     = 50 * time.Millisecond
+	maxRetry     = 2 * time.Second
+	// errStarting is what Postgres says while it starts or stops.
+	errStarting = "57P03"
+)
+
+// openDatabase waits for Postgres, brings its schema up to date, and returns a
+// pool.
+func openDatabase(ctx context.Context, cfg *Config, logger *slog.Logger) (*pgxpool.Pool, error) {
+	c := cfg.Msg.GetDatabase()
+	poolCfg, err := pgxpool.ParseConfig(cfg.Secret("DATABASE_URL").Reveal())
+	if err != nil {
+		// The cause may quote the URL, password included.
+		return nil, errors.New("DATABASE_URL: expected a Postgres connection URL such as postgres://user:password@host:5432/poco")
+	}
+	poolCfg.MaxConns = c.GetMaxConnections()
+	poolCfg.MaxConnIdleTime = idleTime
+	poolCfg.HealthCheckPeriod = healthPeriod
+	poolCfg.ConnConfig.ConnectTimeout = connectTimeout
+	poolCfg.ConnConfig.RuntimeParams["application_name"] = "poco-backend"
+	if cfg.Msg.GetLogging().GetSql() {
+		poolCfg.ConnConfig.Tracer = statementLog{logger}
+	}
+	if err := waitForDatabase(ctx, poolCfg.ConnConfig, c.GetWaitTimeout().AsDuration(), logger); err != nil {
+		return nil, err
+	}
+	if c.GetRunMigrations() {
+		db := stdlib.OpenDB(*poolCfg.ConnConfig)
+		err := errors.Join(migrations.Apply(ctx, db), db.Close())
+		if err != nil {
+			return nil, err
+		}
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, poolCfg)
+	if err != nil {
+		return nil, fmt.Errorf("open the database pool: %w", err)
+	}
+	return pool, nil
+}
+
+// waitForDatabase tries until Postgres takes a connection. What waiting cannot
+// change, such as a wrong password, ends it at once.
+func waitForDatabase(ctx context.Context, cfg *pgx.ConnConfig, timeout time.Duration, logger *slog.Logger) error {
+	retry := backoff.NewExponentialBackOff()
+	retry.InitialInterval, retry.MaxInterval = minRetry, maxRetry
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		conn, err := pgx.ConnectConfig(ctx, cfg)
+		var refused *pgconn.PgError
+		switch {
+		case err == nil:
+			return struct{}{}, conn.Close(ctx)
+		case errors.As(err, &refused) && refused.Code != errStarting:
+			return struct{}{}, backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(retry), backoff.WithMaxElapsedTime(max(timeout, time.Millisecond)), backoff.WithNotify(func(err error, _ time.Duration) {
+		logger.DebugContext(ctx, "wait for Postgres", "error", err)
+	}))
+	if err != nil {
+		return fmt.Errorf("connect to Postgres at %s:%d (DATABASE_URL) within %s: %w", cfg.Host, cfg.Port, timeout, err)
+	}
+	return nil
+}
+
+// statementLog logs SQL statements, never their parameters.
+type statementLog struct{ logger *slog.Logger }
+
+// TraceQueryStart implements pgx.QueryTracer.
+func (l statementLog) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	l.logger.InfoContext(ctx, "sql", "statement", data.SQL)
+	return ctx
+}
+
+// TraceQueryEnd implements pgx.QueryTracer.
+func (l statementLog) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}

@@ -1,0 +1,257 @@
+package hint
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+)
+
+const (
+	// channel is the one Postgres channel of all hints.
+	channel = "poco_hint"
+	// ListenerName is the application_name of the listening connection.
+	ListenerName = "poco-backend-listen"
+	// maxPending bounds what waits to be sent while Postgres is away; beyond it
+	// everyone is woken instead.
+	maxPending = 10000
+	// probeInterval is how long the listening connection may be silent before
+	// it is asked for a sign of life.
+	probeInterval = 30 * time.Second
+	probeTimeout  = 10 * time.Second
+	minBackoff    = 100 * time.Millisecond
+	maxBackoff    = 5 * time.Second
+)
+
+// Bus carries hints to this backend's handler, and through Postgres to the
+// handlers of the other backends.
+type Bus struct {
+	pool     *pgxpool.Pool
+	listen   *pgx.ConnConfig
+	logger   *slog.Logger
+	handler  Handler
+	instance string
+
+	wake      chan struct{}
+	mu        sync.Mutex
+	pending   Set
+	partials  []string // encoded lines
+	overflow  bool
+	listening Signal
+	connects  int
+}
+
+// NewBus returns a bus that sends through pool and listens on a connection of
+// its own. Run makes it work.
+func NewBus(pool *pgxpool.Pool, handler Handler, logger *slog.Logger) *Bus {
+	id := make([]byte, 8)
+	rand.Read(id) //nolint:errcheck // crypto/rand.Read never fails
+	listen := pool.Config().ConnConfig.Copy()
+	listen.RuntimeParams["application_name"] = ListenerName
+	return &Bus{
+		pool: pool, listen: listen, logger: logger, handler: handler,
+		instance: hex.EncodeToString(id), wake: make(chan struct{}, 1),
+	}
+}
+
+// Publish hands hints to this backend at once and sends them to the others.
+// Call it after the commit. A NOTIFY inside the transaction would be exact, but
+// takes a lock that serialises all commits of the database.
+func (b *Bus) Publish(set Set) {
+	if set.Empty() {
+		return
+	}
+	b.handler.Hint(set)
+	b.mu.Lock()
+	b.pending.Merge(set)
+	if len(b.pending.Sessions)+len(b.pending.Listed)+len(b.pending.Workers) > maxPending {
+		b.pending, b.overflow = Set{}, true
+	}
+	b.mu.Unlock()
+	b.poke()
+}
+
+// PublishPartials hands text being written to the session's watchers here and
+// at the other backends.
+func (b *Bus) PublishPartials(sessionID string, partials []*backendv1.PartialContent) {
+	if len(partials) == 0 {
+		return
+	}
+	b.handler.Partials(sessionID, partials)
+	lines, err := partialLines(sessionID, partials)
+	if err != nil {
+		b.logger.Warn("drop text being written", "error", err)
+		return
+	}
+	b.mu.Lock()
+	if len(b.partials)+len(lines) <= maxPending { // else they are lost, as they may be
+		b.partials = append(b.partials, lines...)
+	}
+	b.mu.Unlock()
+	b.poke()
+}
+
+func (b *Bus) poke() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run sends and listens until ctx is done.
+func (b *Bus) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return b.sendAll(ctx) })
+	g.Go(func() error { return b.listenAll(ctx) })
+	return g.Wait()
+}
+
+// sendAll sends what is pending as soon as the previous sending is done: hints
+// that come meanwhile travel together.
+func (b *Bus) sendAll(ctx context.Context) error {
+	retry := newBackoff()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-b.wake:
+		}
+		lines := b.take()
+		if len(lines) == 0 {
+			continue
+		}
+		_, err := b.pool.Exec(ctx, "SELECT pg_notify('"+channel+"', p) FROM unnest($1::text[]) p", pack(b.instance, lines))
+		if err == nil {
+			retry.Reset()
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		b.logger.Warn("send hints", "error", err)
+		b.mu.Lock()
+		b.overflow = true
+		b.mu.Unlock()
+		if !pause(ctx, retry.NextBackOff()) {
+			return nil
+		}
+		b.poke()
+	}
+}
+
+func (b *Bus) take() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	lines := setLines(b.pending)
+	if b.overflow {
+		lines = append(lines, lineAll)
+	}
+	lines = append(lines, b.partials...)
+	b.pending, b.partials, b.overflow = Set{}, nil, false
+	return lines
+}
+
+// listenAll keeps one connection listening. Whoever waits is woken after each
+// connect, because hints may have passed while there was none.
+func (b *Bus) listenAll(ctx context.Context) error {
+	retry := newBackoff()
+	for {
+		err := b.listenOnce(ctx, retry.Reset)
+		if ctx.Err() != nil {
+			return nil
+		}
+		b.logger.Warn("listen for hints", "error", err)
+		if !pause(ctx, retry.NextBackOff()) {
+			return nil
+		}
+	}
+}
+
+func (b *Bus) listenOnce(ctx context.Context, connected func()) error {
+	conn, err := pgx.ConnectConfig(ctx, b.listen)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() {
+		closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		conn.Close(closeCtx) //nolint:errcheck // the connection is given up
+	}()
+	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	connected()
+	b.handler.WakeAll()
+	b.mu.Lock()
+	b.connects++
+	b.mu.Unlock()
+	b.listening.Notify()
+	for {
+		n, err := waitForNotification(ctx, conn)
+		if err != nil {
+			return err
+		}
+		if n != nil {
+			dispatch(n.Payload, b.instance, b.handler)
+		}
+	}
+}
+
+// waitForNotification returns nil when there was none for a while and the
+// connection still answers.
+func waitForNotification(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
+	waitCtx, cancel := context.WithTimeout(ctx, probeInterval)
+	n, err := conn.WaitForNotification(waitCtx)
+	cancel()
+	if err == nil {
+		return n, nil
+	}
+	if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("wait for a notification: %w", err)
+	}
+	pingCtx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	if err := conn.Ping(pingCtx); err != nil {
+		return nil, fmt.Errorf("probe: %w", err)
+	}
+	return nil, nil
+}
+
+// Connects returns how often the bus has begun to listen, and a channel that is
+// closed when it does again.
+func (b *Bus) Connects() (int, <-chan struct{}) {
+	ch := b.listening.C()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.connects, ch
+}
+
+func newBackoff() *backoff.ExponentialBackOff {
+	e := backoff.NewExponentialBackOff()
+	e.InitialInterval, e.MaxInterval = minBackoff, maxBackoff
+	return e
+}
+
+// pause waits; it returns false when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,116 @@
+// Package hint tells every backend that something may have changed. Hints wake
+// claimers and watchers; the truth is in the tables, and whoever waits for a
+// hint also looks now and then without one.
+package hint
+
+import (
+	"hash/fnv"
+	"strconv"
+	"sync"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+)
+
+// Set is what one transaction changed.
+type Set struct {
+	// Sessions have new events, up to the given number.
+	Sessions map[string]int64
+	// Listed are sessions whose entry in lists changed, with their user's key.
+	Listed map[string]string
+	// Queue is set when a run may be claimed that could not be before.
+	Queue bool
+	// Workers have new commands.
+	Workers map[string]struct{}
+}
+
+// Session notes that a session has events up to seq.
+func (s *Set) Session(id string, seq int64) {
+	if s.Sessions == nil {
+		s.Sessions = make(map[string]int64)
+	}
+	s.Sessions[id] = max(seq, s.Sessions[id])
+}
+
+// List notes that the session's entry in its user's list changed.
+func (s *Set) List(sessionID, userID string) {
+	if s.Listed == nil {
+		s.Listed = make(map[string]string)
+	}
+	s.Listed[sessionID] = UserKey(userID)
+}
+
+// Worker notes that a worker has a new command.
+func (s *Set) Worker(id string) {
+	if s.Workers == nil {
+		s.Workers = make(map[string]struct{})
+	}
+	s.Workers[id] = struct{}{}
+}
+
+// Merge adds what other holds.
+func (s *Set) Merge(other Set) {
+	for id, seq := range other.Sessions {
+		s.Session(id, seq)
+	}
+	for id, key := range other.Listed {
+		if s.Listed == nil {
+			s.Listed = make(map[string]string)
+		}
+		s.Listed[id] = key
+	}
+	for id := range other.Workers {
+		s.Worker(id)
+	}
+	s.Queue = s.Queue || other.Queue
+}
+
+// Empty says whether there is nothing in it.
+func (s *Set) Empty() bool {
+	return len(s.Sessions) == 0 && len(s.Listed) == 0 && len(s.Workers) == 0 && !s.Queue
+}
+
+// UserKey stands for a user in hints. Two users may share one; then each is
+// woken by the other's changes, and finds nothing.
+func UserKey(userID string) string {
+	h := fnv.New64a()
+	h.Write([]byte(userID)) //nolint:errcheck // a hash never fails
+	return strconv.FormatUint(h.Sum64(), 36)
+}
+
+// Handler acts on hints, this backend's own and the others'. Its methods return
+// soon and may be called from several goroutines.
+type Handler interface {
+	// Hint says what changed.
+	Hint(Set)
+	// Partials hands on text being written in a session.
+	Partials(sessionID string, partials []*backendv1.PartialContent)
+	// WakeAll says that hints may have been missed.
+	WakeAll()
+}
+
+// Signal wakes everyone who waits, any number of times.
+type Signal struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+// C returns a channel that is closed at the next Notify. Take it before looking
+// at the state it is about, so that no change falls in between.
+func (s *Signal) C() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ch == nil {
+		s.ch = make(chan struct{})
+	}
+	return s.ch
+}
+
+// Notify wakes everyone.
+func (s *Signal) Notify() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ch != nil {
+		close(s.ch)
+		s.ch = nil
+	}
+}

@@ -1,0 +1,161 @@
+package hint
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/proto"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+)
+
+const (
+	// maxPayload is under the 8000 bytes that Postgres allows a notification.
+	maxPayload = 7900
+	// maxPartialText is the most text of one partial: a base64 line with it
+	// stays below maxPayload.
+	maxPartialText = 5000
+)
+
+// A notification is the sender's id and then one line for each hint. Ids of
+// workers are escaped, so that no line holds a space or newline too many.
+const (
+	lineSession = "s"
+	lineListed  = "l"
+	lineQueue   = "q"
+	lineWorker  = "w"
+	linePartial = "p"
+	lineAll     = "a"
+)
+
+func setLines(s Set) []string {
+	lines := make([]string, 0, len(s.Sessions)+len(s.Listed)+len(s.Workers)+1)
+	if s.Queue {
+		lines = append(lines, lineQueue)
+	}
+	for id, seq := range s.Sessions {
+		lines = append(lines, fmt.Sprintf("%s %s %d", lineSession, id, seq))
+	}
+	for id, key := range s.Listed {
+		lines = append(lines, fmt.Sprintf("%s %s %s", lineListed, id, key))
+	}
+	for id := range s.Workers {
+		lines = append(lines, lineWorker+" "+url.QueryEscape(id))
+	}
+	return lines
+}
+
+func partialLines(sessionID string, partials []*backendv1.PartialContent) ([]string, error) {
+	var lines []string
+	for _, p := range partials {
+		for _, piece := range splitPartial(p) {
+			raw, err := proto.Marshal(piece)
+			if err != nil {
+				return nil, fmt.Errorf("encode partial: %w", err)
+			}
+			line := fmt.Sprintf("%s %s %s", linePartial, sessionID, base64.RawStdEncoding.EncodeToString(raw))
+			if len(line) < maxPayload-64 { // else its ids are of absurd length
+				lines = append(lines, line)
+			}
+		}
+	}
+	return lines, nil
+}
+
+// splitPartial cuts text that is too long for one notification, between runes.
+func splitPartial(p *backendv1.PartialContent) []*backendv1.PartialContent {
+	text := p.GetText() + p.GetThinking()
+	if len(text) <= maxPartialText {
+		return []*backendv1.PartialContent{p}
+	}
+	var pieces []*backendv1.PartialContent
+	for text != "" {
+		n := min(maxPartialText, len(text))
+		for n < len(text) && n > 0 && !utf8.RuneStart(text[n]) {
+			n--
+		}
+		if n == 0 {
+			n = min(maxPartialText, len(text))
+		}
+		piece := &backendv1.PartialContent{
+			RunId: p.GetRunId(), AgentMessageId: p.GetAgentMessageId(), BlockIndex: p.GetBlockIndex(), AfterRunSeq: p.GetAfterRunSeq(),
+		}
+		if _, thinking := p.GetDelta().(*backendv1.PartialContent_Thinking); thinking {
+			piece.Delta = &backendv1.PartialContent_Thinking{Thinking: text[:n]}
+		} else {
+			piece.Delta = &backendv1.PartialContent_Text{Text: text[:n]}
+		}
+		pieces = append(pieces, piece)
+		text = text[n:]
+	}
+	return pieces
+}
+
+// pack puts lines into as few notifications as hold them.
+func pack(instance string, lines []string) []string {
+	var payloads []string
+	var b strings.Builder
+	for _, line := range lines {
+		if b.Len() > 0 && b.Len()+1+len(line) > maxPayload {
+			payloads = append(payloads, b.String())
+			b.Reset()
+		}
+		if b.Len() == 0 {
+			b.WriteString(instance)
+		}
+		b.WriteByte('\n')
+		b.WriteString(line)
+	}
+	if b.Len() > 0 {
+		payloads = append(payloads, b.String())
+	}
+	return payloads
+}
+
+// dispatch hands a notification to the handler, unless this instance sent it.
+// Lines of kinds it does not know come from a newer backend and are skipped.
+func dispatch(payload, instance string, h Handler) {
+	sender, rest, _ := strings.Cut(payload, "\n")
+	if sender == instance {
+		return
+	}
+	var set Set
+	partials := make(map[string][]*backendv1.PartialContent)
+	for line := range strings.Lines(rest) {
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) == 1 && fields[0] == lineQueue:
+			set.Queue = true
+		case len(fields) == 1 && fields[0] == lineAll:
+			h.WakeAll()
+		case len(fields) == 3 && fields[0] == lineSession:
+			if seq, err := strconv.ParseInt(fields[2], 10, 64); err == nil {
+				set.Session(fields[1], seq)
+			}
+		case len(fields) == 3 && fields[0] == lineListed:
+			if set.Listed == nil {
+				set.Listed = make(map[string]string)
+			}
+			set.Listed[fields[1]] = fields[2]
+		case len(fields) == 2 && fields[0] == lineWorker:
+			if id, err := url.QueryUnescape(fields[1]); err == nil {
+				set.Worker(id)
+			}
+		case len(fields) == 3 && fields[0] == linePartial:
+			var p backendv1.PartialContent
+			if raw, err := base64.RawStdEncoding.DecodeString(fields[2]); err == nil && proto.Unmarshal(raw, &p) == nil {
+				partials[fields[1]] = append(partials[fields[1]], &p)
+			}
+		}
+	}
+	if !set.Empty() {
+		h.Hint(set)
+	}
+	for id, list := range partials {
+		h.Partials(id, list)
+	}
+}

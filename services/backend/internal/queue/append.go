@@ -1,0 +1,117 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/poco-ai/poco/db/dbgen"
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/backend/internal/run"
+	"github.com/poco-ai/poco/services/backend/internal/storable"
+	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+)
+
+// Ack is the answer to Append: everything up to Seq is committed.
+type Ack struct {
+	Seq    int64
+	Status backendv1.RunStatus
+}
+
+// Append stores a batch of a run's events, each exactly once, with everything
+// that is derived from them, in one transaction. Events that are already stored
+// are acknowledged again, also after the run has ended. Text being written goes
+// to live watchers once the batch is committed.
+func (q *Queue) Append(ctx context.Context, runID string, token int64, events []*backendv1.RunEvent, partials []*backendv1.PartialContent) (Ack, error) {
+	if err := checkBatch(events); err != nil {
+		return Ack{}, err
+	}
+	for _, e := range events {
+		storable.Event(e.GetPayload())
+	}
+	var ack Ack
+	var sessionID string
+	var active bool
+	err := q.change(ctx, runID, token, func(ctx context.Context, s *store.Session, r *dbgen.Run) error {
+		sessionID = s.ID
+		err := q.appendNew(ctx, s, r, events)
+		ack = Ack{Seq: r.LastRunSeq, Status: store.RunStatus(r.Status)}
+		active = !run.IsFinal(r.Status)
+		return err
+	})
+	if err != nil {
+		return Ack{}, err
+	}
+	if active && len(partials) > 0 {
+		for _, p := range partials {
+			p.RunId = canonical(runID)
+			storable.Message(p)
+		}
+		q.partials.PublishPartials(sessionID, partials)
+	}
+	return ack, nil
+}
+
+// checkBatch refuses what no executor sends: numbers that are not contiguous,
+// events of the backend's own, events after the end.
+func checkBatch(events []*backendv1.RunEvent) error {
+	for i, e := range events {
+		field := fmt.Sprintf("events[%d]", i)
+		switch {
+		case e.GetRunSeq() < 1:
+			return rpcerror.InvalidArgument(field+".run_seq", "must be at least 1")
+		case i > 0 && e.GetRunSeq() != events[i-1].GetRunSeq()+1:
+			return rpcerror.InvalidArgument(field+".run_seq", "must follow the number of the event before it")
+		case e.GetPayload() == nil:
+			return rpcerror.InvalidArgument(field+".payload", "is required")
+		case i < len(events)-1 && e.GetPayload().GetRunFinished() != nil:
+			return rpcerror.InvalidArgument(field, "is the end of the run and must be the last event")
+		}
+		switch e.GetPayload().GetKind().(type) {
+		case *backendv1.EventPayload_RunStatusChanged, *backendv1.EventPayload_UserInputResolved,
+			*backendv1.EventPayload_ExportChanged, *backendv1.EventPayload_SessionUpdated:
+			return rpcerror.InvalidArgument(field+".payload", "is an event that only the backend writes")
+		}
+	}
+	return nil
+}
+
+// appendNew appends what is new in a batch to a locked run.
+func (q *Queue) appendNew(ctx context.Context, s *store.Session, r *dbgen.Run, events []*backendv1.RunEvent) error {
+	for len(events) > 0 && events[0].GetRunSeq() <= r.LastRunSeq {
+		events = events[1:]
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	switch {
+	case run.IsFinal(r.Status):
+		return rpcerror.FailedPrecondition(ReasonFinished, "the run has ended, nothing can follow", map[string]string{
+			"acked_run_seq": strconv.FormatInt(r.LastRunSeq, 10),
+		})
+	case r.Status == store.RunClaimed:
+		return rpcerror.FailedPrecondition(ReasonNotStarted, "the run has not been started", nil)
+	case events[0].GetRunSeq() != r.LastRunSeq+1:
+		return rpcerror.FailedPrecondition(ReasonGap, "an event is missing before this batch", map[string]string{
+			"expected_run_seq": strconv.FormatInt(r.LastRunSeq+1, 10),
+		})
+	}
+	p := projection{session: s, run: r, inputTimeout: q.inputTimeout}
+	for _, e := range events {
+		if err := p.apply(ctx, e); err != nil {
+			return err
+		}
+	}
+	return p.finish(ctx)
+}
+
+// occurredAt is when an event happened: by the executor's clock where it gives a
+// time that can be stored.
+func occurredAt(e *backendv1.RunEvent) time.Time {
+	if t := e.GetOccurredAt(); t.IsValid() && t.GetSeconds() > 0 {
+		return t.AsTime().Truncate(time.Microsecond)
+	}
+	return store.Now()
+}

@@ -1,0 +1,175 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/poco-ai/poco/db/dbgen"
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/backend/internal/run"
+	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/backend/internal/userinput"
+	"github.com/poco-ai/poco/services/internal/logging"
+)
+
+const (
+	// expiryBatch bounds one look for expired leases.
+	expiryBatch = 100
+	// maxSweepPause is the longest the sweep sleeps: other backends give leases
+	// too, which this one's timer knows nothing of.
+	maxSweepPause = 15 * time.Second
+	// minSweepPause keeps a deadline in the past from spinning.
+	minSweepPause = 20 * time.Millisecond
+	// maxResumes is how often a run goes on after its executor was lost.
+	maxResumes = 1
+)
+
+// verdict is what becomes of a run whose lease ran out.
+type verdict int
+
+const (
+	// verdictRequeue: the agent had not started, or may resume.
+	verdictRequeue verdict = iota
+	// verdictCanceled: a cancel was committed before.
+	verdictCanceled
+	// verdictLost: the agent had started, and nobody knows how far it came.
+	verdictLost
+)
+
+// judge decides about a run whose lease ran out.
+func judge(r *dbgen.Run, policy backendv1.LostExecutorPolicy, agentSessionID string) verdict {
+	switch {
+	case r.Status == store.RunCanceling:
+		return verdictCanceled
+	case !r.PromptSubmitted:
+		return verdictRequeue
+	case r.Status == store.RunClaimed:
+		// It was to resume; the worker that claimed it never began.
+		return verdictRequeue
+	case policy == backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME && r.Resumes < maxResumes && agentSessionID != "":
+		return verdictRequeue
+	default:
+		return verdictLost
+	}
+}
+
+// ExpireLeases acts on every lease that has run out.
+func (q *Queue) ExpireLeases(ctx context.Context) error {
+	expired, err := q.store.Read().RunListExpired(ctx, expiryBatch)
+	if err != nil {
+		return fmt.Errorf("list expired leases: %w", err)
+	}
+	for _, e := range expired {
+		if err := q.expire(ctx, e.SessionID, e.ID); err != nil {
+			return fmt.Errorf("expire the lease of run %s: %w", e.ID, err)
+		}
+	}
+	return nil
+}
+
+func (q *Queue) expire(ctx context.Context, sessionID, runID string) error {
+	return q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		s, err := tx.LockSession(ctx, sessionID)
+		if err != nil {
+			return err
+		}
+		r, leaseValid, err := tx.LockRun(ctx, runID)
+		if err != nil {
+			return err
+		}
+		if leaseValid || !run.IsActive(r.Status) {
+			return nil // renewed or ended in between
+		}
+		var cfg backendv1.TaskConfig
+		if err := proto.Unmarshal(r.Config, &cfg); err != nil {
+			return fmt.Errorf("decode config: %w", err)
+		}
+		decision := judge(r, cfg.GetLostExecutorPolicy(), s.AgentSessionID)
+		q.logger.WarnContext(ctx, "lease ran out", logging.KeyRunID, r.ID, logging.KeySessionID, s.ID, "status", r.Status, "verdict", int(decision))
+		switch decision {
+		case verdictRequeue:
+			if r.PromptSubmitted && r.Status == store.RunRunning {
+				r.Resumes++
+			}
+			return run.Requeue(ctx, s, r)
+		case verdictCanceled:
+			r.FencingToken++
+			return run.Finish(ctx, s, r, run.Outcome{Status: store.RunCanceled, Reason: run.ReasonCanceled, NoExport: true})
+		default:
+			r.FencingToken++
+			return run.Finish(ctx, s, r, run.Outcome{
+				Status: store.RunFailed, Reason: run.ReasonExecutorLost, NoExport: true,
+				Message: "The executor manager stopped renewing its lease, so the run was given up. Send the prompt again to go on.",
+			})
+		}
+	})
+}
+
+// Sweep acts on leases and questions the moment they expire, and wakes claimers
+// the moment a scheduled run is due, until ctx is done.
+func (q *Queue) Sweep(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	due := time.Now()
+	after := store.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case by := <-q.sweep:
+			if by.Before(due) {
+				due = by
+				timer.Reset(time.Until(due))
+			}
+			continue
+		case <-timer.C:
+		}
+		pause := maxSweepPause
+		now, deadline, err := q.sweepOnce(ctx, after)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			q.logger.WarnContext(ctx, "sweep expired leases", logging.KeyError, err)
+			pause = time.Second
+		default:
+			after = now
+			pause = min(max(deadline.Sub(now), minSweepPause), maxSweepPause)
+		}
+		due = time.Now().Add(pause)
+		timer.Reset(pause)
+	}
+}
+
+// sweepOnce returns the database's time and the next deadline.
+func (q *Queue) sweepOnce(ctx context.Context, after time.Time) (now, deadline time.Time, err error) {
+	read := q.store.Read()
+	err = errors.Join(q.ExpireLeases(ctx), userinput.ExpireAll(ctx, q.store))
+	if err != nil {
+		return now, deadline, err
+	}
+	due, err := read.RunAnyDue(ctx, after)
+	if err != nil {
+		return now, deadline, fmt.Errorf("look for runs that are due: %w", err)
+	}
+	if due {
+		q.store.NotifyQueue()
+	}
+	row, err := read.RunNextDeadline(ctx, store.Now())
+	if err != nil {
+		return now, deadline, fmt.Errorf("look for the next deadline: %w", err)
+	}
+	return row.Now, row.Deadline, nil
+}
+
+// sweepBy makes the sweep look no later than at a time.
+func (q *Queue) sweepBy(t time.Time) {
+	select {
+	case q.sweep <- t:
+	default: // one is pending; the sweep also looks without being told
+	}
+}

@@ -1,0 +1,80 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/backend/internal/run"
+	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+)
+
+// ReportExport notes how an export ended. It changes no run, and nothing at all
+// when the export is no longer the session's: then it returns false.
+func (q *Queue) ReportExport(ctx context.Context, report *queuev1.ReportExportRequest) (bool, error) {
+	accepted := false
+	err := q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		accepted = false
+		s, err := tx.LockSession(ctx, report.GetSessionId())
+		if store.IsNotFound(err) {
+			return rpcerror.NotFound("session", report.GetSessionId())
+		}
+		if err != nil {
+			return err
+		}
+		if s.ExportStatus != store.ExportPending || s.ExportRunID == nil || *s.ExportRunID != canonical(report.GetRunId()) ||
+			s.WorkerID == nil || *s.WorkerID != report.GetWorkerId() {
+			return nil
+		}
+		accepted = true
+		if report.GetStatus() == backendv1.ExportStatus_EXPORT_STATUS_READY {
+			if err := checkKeys(s.UserID, s.ID, report); err != nil {
+				return err
+			}
+			s.ManifestKey, s.ArchiveKey, s.FilesPrefix = report.GetManifestKey(), report.GetArchiveKey(), report.GetFilesPrefix()
+		}
+		s.ExportStatus, s.ExportReason = store.ExportStatusText(report.GetStatus()), report.GetReason()
+		s.Changed()
+		if err := tx.Q.RunCommandDeleteExports(ctx, s.ID); err != nil {
+			return fmt.Errorf("drop export commands: %w", err)
+		}
+		changed := run.ExportChanged(s)
+		changed.GetExportChanged().FileCount, changed.GetExportChanged().TotalBytes = report.GetFileCount(), report.GetTotalBytes()
+		return s.Emit(*s.ExportRunID, changed)
+	})
+	return accepted, err
+}
+
+// checkKeys refuses object keys outside the session's own prefix.
+func checkKeys(userID, sessionID string, report *queuev1.ReportExportRequest) error {
+	prefix := "workspaces/" + objectstore.UserPart(userID) + "/" + sessionID + "/"
+	for field, key := range map[string]string{
+		"manifest_key": report.GetManifestKey(), "archive_key": report.GetArchiveKey(), "files_prefix": report.GetFilesPrefix(),
+	} {
+		if key != "" && !strings.HasPrefix(key, prefix) {
+			return rpcerror.InvalidArgument(field, "must start with "+prefix)
+		}
+	}
+	return nil
+}
+
+// PendingExports lists the exports that a worker owes.
+func (q *Queue) PendingExports(ctx context.Context, worker string) ([]*queuev1.PendingExport, error) {
+	rows, err := q.store.Read().SessionListPendingExports(ctx, worker)
+	if err != nil {
+		return nil, fmt.Errorf("list pending exports: %w", err)
+	}
+	exports := make([]*queuev1.PendingExport, 0, len(rows))
+	for _, row := range rows {
+		e := &queuev1.PendingExport{SessionId: row.ID, UserId: row.UserID}
+		if row.ExportRunID != nil {
+			e.RunId = *row.ExportRunID
+		}
+		exports = append(exports, e)
+	}
+	return exports, nil
+}

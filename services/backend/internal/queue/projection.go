@@ -1,0 +1,219 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/poco-ai/poco/db/dbgen"
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/backend/internal/run"
+	"github.com/poco-ai/poco/services/backend/internal/session"
+	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/backend/internal/userinput"
+)
+
+// projection derives what the tables show from a run's events.
+type projection struct {
+	session      *store.Session
+	run          *dbgen.Run
+	inputTimeout time.Duration
+
+	uses    []dbgen.ToolExecutionUpsertUseParams
+	results []dbgen.ToolExecutionUpsertResultParams
+	usage   *backendv1.Usage
+	end     *run.Outcome
+}
+
+// apply stores one event and notes what follows from it.
+func (p *projection) apply(ctx context.Context, e *backendv1.RunEvent) error {
+	at := occurredAt(e)
+	payload := e.GetPayload()
+	state := p.session.State
+	var asked *backendv1.UserInputRequested
+	switch kind := payload.GetKind().(type) {
+	case *backendv1.EventPayload_AgentStarted:
+		if id := kind.AgentStarted.GetAgentSessionId(); id != "" && id != p.session.AgentSessionID {
+			p.session.AgentSessionID = id
+			p.session.Changed()
+		}
+		state.McpServers = kind.AgentStarted.GetMcpServers()
+	case *backendv1.EventPayload_McpServersChanged:
+		state.McpServers = kind.McpServersChanged.GetServers()
+	case *backendv1.EventPayload_TodosChanged:
+		state.Todos, state.CurrentStep = kind.TodosChanged.GetTodos(), kind.TodosChanged.GetCurrentStep()
+		p.run.Progress = progress(state.GetTodos())
+	case *backendv1.EventPayload_FilesChanged:
+		state.Files = withoutDiffs(kind.FilesChanged)
+	case *backendv1.EventPayload_UsageReported:
+		p.usage = kind.UsageReported.GetUsage()
+	case *backendv1.EventPayload_UserInputRequested:
+		asked = kind.UserInputRequested
+		asked.UserInputRequestId = userinput.ID(p.run.ID, asked.GetUserInputRequestId())
+	case *backendv1.EventPayload_RunFinished:
+		if kind.RunFinished.GetUsage() != nil {
+			p.usage = kind.RunFinished.GetUsage()
+		}
+		p.finishWith(kind.RunFinished)
+	}
+	if err := p.session.Append(p.run.ID, e.GetRunSeq(), at, payload); err != nil {
+		return err
+	}
+	p.run.LastRunSeq = e.GetRunSeq()
+	if m := payload.GetMessageAdded(); m != nil {
+		return p.tools(m, at)
+	}
+	if asked != nil {
+		expires := at.Add(p.inputTimeout)
+		if t := asked.GetExpiresAt(); t.IsValid() && t.GetSeconds() > 0 {
+			expires = t.AsTime()
+		}
+		return userinput.Open(ctx, p.session, p.run.ID, at, expires, asked)
+	}
+	return nil
+}
+
+// finishWith notes how the run ends and makes the event say the same: a cancel
+// that was committed before wins.
+func (p *projection) finishWith(f *backendv1.RunFinished) {
+	outcome := run.Outcome{Status: store.RunStatusText(f.GetStatus()), Reason: f.GetReason(), Message: f.GetMessage()}
+	if !run.IsFinal(outcome.Status) {
+		outcome.Status, outcome.Reason = store.RunFailed, run.ReasonAgentError
+	}
+	outcome = outcome.Effective(p.run)
+	f.Status, f.Reason, f.Message = store.RunStatus(outcome.Status), outcome.Reason, outcome.Message
+	p.end = &outcome
+}
+
+// tools notes calls of tools and their answers. Blocks without an id are
+// nobody's.
+func (p *projection) tools(m *backendv1.MessageAdded, at time.Time) error {
+	for _, block := range m.GetBlocks() {
+		switch kind := block.GetKind().(type) {
+		case *backendv1.ContentBlock_ToolUse:
+			if kind.ToolUse.GetId() == "" || kind.ToolUse.GetName() == "" {
+				continue
+			}
+			input, err := store.Marshal(kind.ToolUse.GetInput())
+			if err != nil {
+				return err
+			}
+			p.uses = append(p.uses, dbgen.ToolExecutionUpsertUseParams{
+				ID: uuid.NewString(), SessionID: p.session.ID, RunID: p.run.ID, Seq: p.session.LastSeq,
+				ToolUseID: kind.ToolUse.GetId(), ToolName: kind.ToolUse.GetName(), Input: input, CreatedAt: at,
+			})
+		case *backendv1.ContentBlock_ToolResult:
+			if kind.ToolResult.GetToolUseId() == "" {
+				continue
+			}
+			output, err := store.Marshal(&structpb.Struct{Fields: map[string]*structpb.Value{
+				"content": structpb.NewStringValue(kind.ToolResult.GetContent()),
+			}})
+			if err != nil {
+				return err
+			}
+			p.results = append(p.results, dbgen.ToolExecutionUpsertResultParams{
+				ID: uuid.NewString(), SessionID: p.session.ID, RunID: p.run.ID, Seq: p.session.LastSeq,
+				ToolUseID: kind.ToolResult.GetToolUseId(), Output: output, IsError: kind.ToolResult.GetIsError(), CreatedAt: at,
+			})
+		}
+	}
+	return nil
+}
+
+// finish writes what the whole batch comes to.
+func (p *projection) finish(ctx context.Context) error {
+	q := p.session.Tx().Q
+	var errs batchErrors
+	if len(p.uses) > 0 {
+		q.ToolExecutionUpsertUse(ctx, p.uses).Exec(errs.add)
+	}
+	if len(p.results) > 0 {
+		q.ToolExecutionUpsertResult(ctx, p.results).Exec(errs.add)
+	}
+	if errs.first != nil {
+		return fmt.Errorf("store tool executions: %w", errs.first)
+	}
+	if p.usage != nil {
+		if err := p.saveUsage(ctx); err != nil {
+			return err
+		}
+	}
+	if p.end != nil {
+		return run.Finish(ctx, p.session, p.run, *p.end)
+	}
+	return p.session.Tx().SaveRun(ctx, p.run)
+}
+
+func (p *projection) saveUsage(ctx context.Context) error {
+	detail, err := store.Marshal(p.usage)
+	if err != nil {
+		return err
+	}
+	q := p.session.Tx().Q
+	err = q.UsageUpsert(ctx, dbgen.UsageUpsertParams{
+		RunID: p.run.ID, Attempt: p.run.Attempt, SessionID: p.session.ID, TotalCostUsd: p.usage.GetTotalCostUsd(),
+		InputTokens: p.usage.GetInputTokens(), OutputTokens: p.usage.GetOutputTokens(), Detail: detail,
+	})
+	if err != nil {
+		return fmt.Errorf("store usage: %w", err)
+	}
+	rows, err := q.UsageListOfSession(ctx, p.session.ID)
+	if err != nil {
+		return fmt.Errorf("read usage: %w", err)
+	}
+	total, err := session.SumUsage(rows)
+	if err != nil {
+		return err
+	}
+	p.session.State.Usage = total
+	return nil
+}
+
+// withoutDiffs is what the session's state keeps of changed files: the diffs
+// are in the event, and would make every list of sessions heavy.
+func withoutDiffs(files *backendv1.FilesChanged) *backendv1.FilesChanged {
+	if !slices.ContainsFunc(files.GetFiles(), func(f *backendv1.FileChange) bool { return f.GetDiff() != "" }) {
+		return files
+	}
+	light := proto.CloneOf(files)
+	for _, f := range light.GetFiles() {
+		f.Diff = ""
+	}
+	return light
+}
+
+// progress is the share of to-dos that are done, in percent.
+func progress(todos []*backendv1.Todo) int32 {
+	if len(todos) == 0 {
+		return 0
+	}
+	done := 0
+	for _, t := range todos {
+		if t.GetStatus() == backendv1.TodoStatus_TODO_STATUS_COMPLETED {
+			done++
+		}
+	}
+	return int32(done * 100 / len(todos)) //nolint:gosec // between 0 and 100
+}
+
+type batchErrors struct{ first error }
+
+func (b *batchErrors) add(_ int, err error) {
+	if b.first == nil {
+		b.first = err
+	}
+}
+
+// canonical is a UUID as the database writes it.
+func canonical(id string) string {
+	if parsed, err := uuid.Parse(id); err == nil {
+		return parsed.String()
+	}
+	return id
+}

@@ -1,0 +1,298 @@
+// Package queue hands runs to workers and takes what they report.
+package queue
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/poco-ai/poco/db/dbgen"
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/backend/internal/run"
+	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+)
+
+// Reasons of FailedPrecondition.
+const (
+	// ReasonStale: the run is no longer the caller's.
+	ReasonStale = "FENCING_TOKEN_STALE"
+	// ReasonGap: an event is missing before the first of the batch.
+	ReasonGap = "RUN_SEQ_GAP"
+	// ReasonCanceled: a cancel came before the start.
+	ReasonCanceled = "RUN_CANCELED"
+	// ReasonFinished: the run is in a final state.
+	ReasonFinished = "RUN_FINISHED"
+	// ReasonNotStarted: events came before StartRun.
+	ReasonNotStarted = "RUN_NOT_STARTED"
+)
+
+// workerGoneAfter is how long the worker that has a session's workspace must be
+// silent before another one may take the session's runs.
+const workerGoneAfter = 10 * time.Minute
+
+// defaultModes are claimed by a worker that names none.
+var defaultModes = []string{"immediate", "scheduled"}
+
+// Partials are live text on its way to watchers.
+type Partials interface {
+	PublishPartials(sessionID string, partials []*backendv1.PartialContent)
+}
+
+// Queue is the queue of runs.
+type Queue struct {
+	store        *store.Store
+	partials     Partials
+	logger       *slog.Logger
+	inputTimeout time.Duration
+	sweep        chan time.Time
+}
+
+// New returns the queue. A question that names no end waits inputTimeout.
+func New(st *store.Store, partials Partials, logger *slog.Logger, inputTimeout time.Duration) *Queue {
+	return &Queue{store: st, partials: partials, logger: logger, inputTimeout: inputTimeout, sweep: make(chan time.Time, 1)}
+}
+
+// Claim takes up to max runs for a worker: the oldest that may start now, one
+// for each session, none of a session that has an active run or whose workspace
+// is another worker's.
+func (q *Queue) Claim(ctx context.Context, worker string, limit int32, modes []string, lease time.Duration) ([]*queuev1.ClaimedRun, error) {
+	if len(modes) == 0 {
+		modes = defaultModes
+	}
+	if err := q.store.Read().WorkerTouch(ctx, worker); err != nil {
+		return nil, fmt.Errorf("touch worker: %w", err)
+	}
+	if err := q.ExpireLeases(ctx); err != nil {
+		return nil, err
+	}
+	var claimed []*queuev1.ClaimedRun
+	err := q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		claimed = nil
+		rows, err := tx.Q.SessionLockClaimable(ctx, dbgen.SessionLockClaimableParams{
+			ScheduleModes: modes, WorkerID: worker, GoneAfter: workerGoneAfter, MaxRuns: limit,
+		})
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		sessions, ids, err := use(tx, rows)
+		if err != nil {
+			return err
+		}
+		runs, err := tx.Q.RunClaim(ctx, dbgen.RunClaimParams{WorkerID: worker, LeaseDuration: lease, SessionIds: ids, ScheduleModes: modes})
+		if err != nil {
+			return fmt.Errorf("claim runs: %w", err)
+		}
+		// The database returns updated rows in no order; the sessions are in the queue's.
+		bySession := make(map[string]*dbgen.Run, len(runs))
+		for i := range runs {
+			bySession[runs[i].SessionID] = &runs[i]
+		}
+		for _, id := range ids {
+			r := bySession[id]
+			if r == nil {
+				continue // another transaction took it between the two statements
+			}
+			if err := run.Claimed(sessions[id], r); err != nil {
+				return err
+			}
+			c, err := claimedRun(sessions[id], r, lease)
+			if err != nil {
+				return err
+			}
+			claimed = append(claimed, c)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("claim: %w", err)
+	}
+	if len(claimed) > 0 {
+		q.sweepBy(time.Now().Add(lease))
+	}
+	return claimed, nil
+}
+
+func use(tx *store.Tx, rows []dbgen.Session) (map[string]*store.Session, []string, error) {
+	sessions := make(map[string]*store.Session, len(rows))
+	ids := make([]string, 0, len(rows))
+	for _, row := range rows {
+		s, err := tx.Use(row)
+		if err != nil {
+			return nil, nil, err
+		}
+		sessions[row.ID] = s
+		ids = append(ids, row.ID)
+	}
+	return sessions, ids, nil
+}
+
+func claimedRun(s *store.Session, r *dbgen.Run, lease time.Duration) (*queuev1.ClaimedRun, error) {
+	cfg := new(backendv1.TaskConfig)
+	if err := proto.Unmarshal(r.Config, cfg); err != nil {
+		return nil, fmt.Errorf("decode the config of run %s: %w", r.ID, err)
+	}
+	return &queuev1.ClaimedRun{
+		Run: run.Proto(r), UserId: r.UserID, Prompt: r.Prompt, Config: cfg, AgentSessionId: s.AgentSessionID,
+		FencingToken: r.FencingToken, LeaseDuration: durationpb.New(lease), NextRunSeq: r.LastRunSeq + 1, PromptSubmitted: r.PromptSubmitted,
+	}, nil
+}
+
+// Renew extends a worker's leases. It says of each whether it is still held.
+func (q *Queue) Renew(ctx context.Context, worker string, leases []*queuev1.Lease, duration time.Duration) ([]*queuev1.LeaseRenewal, error) {
+	read := q.store.Read()
+	if err := read.WorkerTouch(ctx, worker); err != nil {
+		return nil, fmt.Errorf("touch worker: %w", err)
+	}
+	if len(leases) == 0 {
+		return nil, nil
+	}
+	p := dbgen.RunRenewLeasesParams{WorkerID: worker, LeaseDuration: duration}
+	for _, l := range leases {
+		p.RunIds = append(p.RunIds, l.GetRunId())
+		p.FencingTokens = append(p.FencingTokens, l.GetFencingToken())
+	}
+	var renewed []string
+	// A transaction of its own, for its second try when one is needed.
+	err := q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
+		renewed, err = tx.Q.RunRenewLeases(ctx, p)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("renew leases: %w", err)
+	}
+	statuses, err := read.RunStatuses(ctx, p.RunIds)
+	if err != nil {
+		return nil, fmt.Errorf("read states: %w", err)
+	}
+	held := make(map[string]bool, len(renewed))
+	for _, id := range renewed {
+		held[id] = true
+	}
+	status := make(map[string]string, len(statuses))
+	for _, row := range statuses {
+		status[row.ID] = row.Status
+	}
+	renewals := make([]*queuev1.LeaseRenewal, 0, len(leases))
+	for _, l := range leases {
+		id := canonical(l.GetRunId())
+		renewal := &queuev1.LeaseRenewal{RunId: l.GetRunId(), Renewed: held[id], Status: store.RunStatus(status[id])}
+		if renewal.Renewed {
+			renewal.LeaseDuration = durationpb.New(duration)
+		}
+		renewals = append(renewals, renewal)
+	}
+	return renewals, nil
+}
+
+// Adopt hands a worker that restarted its runs again, each under a new token.
+func (q *Queue) Adopt(ctx context.Context, worker string, lease time.Duration) ([]*queuev1.ClaimedRun, error) {
+	if err := q.store.Read().WorkerTouch(ctx, worker); err != nil {
+		return nil, fmt.Errorf("touch worker: %w", err)
+	}
+	var adopted []*queuev1.ClaimedRun
+	err := q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		adopted = nil
+		held, err := tx.Q.RunListHeld(ctx, worker)
+		if err != nil || len(held) == 0 {
+			return err
+		}
+		ids := make([]string, 0, len(held))
+		for _, h := range held {
+			ids = append(ids, h.SessionID)
+		}
+		rows, err := tx.Q.SessionLockMany(ctx, ids)
+		if err != nil {
+			return fmt.Errorf("lock sessions: %w", err)
+		}
+		sessions, ids, err := use(tx, rows)
+		if err != nil {
+			return err
+		}
+		runs, err := tx.Q.RunAdopt(ctx, lease, ids, worker)
+		if err != nil {
+			return fmt.Errorf("adopt runs: %w", err)
+		}
+		for i := range runs {
+			c, err := claimedRun(sessions[runs[i].SessionID], &runs[i], lease)
+			if err != nil {
+				return err
+			}
+			adopted = append(adopted, c)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("adopt: %w", err)
+	}
+	return adopted, nil
+}
+
+// change locks a run with its session for a worker that shows its token, and
+// calls fn. Whoever holds the token of a run that has ended may still see it.
+func (q *Queue) change(ctx context.Context, runID string, token int64, fn func(ctx context.Context, s *store.Session, r *dbgen.Run) error) error {
+	return q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		s, err := tx.LockSessionOfRun(ctx, runID)
+		if store.IsNotFound(err) {
+			return rpcerror.NotFound("run", runID)
+		}
+		if err != nil {
+			return err
+		}
+		r, leaseValid, err := tx.LockRun(ctx, runID)
+		if err != nil {
+			return err
+		}
+		if r.FencingToken != token || (!run.IsFinal(r.Status) && !leaseValid) {
+			return rpcerror.FailedPrecondition(ReasonStale, "the run is no longer held under this fencing token; stop its executor",
+				map[string]string{"run_id": runID})
+		}
+		return fn(ctx, s, r)
+	})
+}
+
+// Start marks a run as running; see run.Start. A second call changes nothing.
+func (q *Queue) Start(ctx context.Context, runID string, token int64) (*backendv1.Run, error) {
+	var result *backendv1.Run
+	err := q.change(ctx, runID, token, func(ctx context.Context, s *store.Session, r *dbgen.Run) error {
+		switch r.Status {
+		case store.RunClaimed:
+			if err := run.Start(ctx, s, r); err != nil {
+				return err
+			}
+		case store.RunRunning:
+		case store.RunCanceling, store.RunCanceled:
+			return rpcerror.FailedPrecondition(ReasonCanceled, "the run was canceled before it started", nil)
+		default:
+			return rpcerror.FailedPrecondition(ReasonFinished, "the run has ended", nil)
+		}
+		result = run.Proto(r)
+		return nil
+	})
+	return result, err
+}
+
+// Finish ends a run whose executor cannot say so itself.
+func (q *Queue) Finish(ctx context.Context, runID string, token int64, outcome run.Outcome) (*backendv1.Run, error) {
+	var result *backendv1.Run
+	err := q.change(ctx, runID, token, func(ctx context.Context, s *store.Session, r *dbgen.Run) error {
+		if !run.IsFinal(r.Status) {
+			if err := run.Finish(ctx, s, r, outcome); err != nil {
+				return err
+			}
+		}
+		result = run.Proto(r)
+		return nil
+	})
+	return result, err
+}
+
+// CheckHeld returns nil when the run is held under the token.
+func (q *Queue) CheckHeld(ctx context.Context, runID string, token int64) error {
+	return q.change(ctx, runID, token, func(context.Context, *store.Session, *dbgen.Run) error { return nil })
+}

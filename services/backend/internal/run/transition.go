@@ -1,0 +1,210 @@
+package run
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/poco-ai/poco/db/dbgen"
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/backend/internal/userinput"
+)
+
+// Reasons why a run ended, as far as the backend decides them.
+const (
+	ReasonCanceled     = "canceled"
+	ReasonAgentError   = "agent_error"
+	ReasonExecutorLost = "executor_lost"
+)
+
+// Every function here works on a locked session and a locked run of it, in one
+// transaction.
+
+// Enqueued records a run that was inserted into the queue.
+func Enqueued(s *store.Session, r *dbgen.Run) error {
+	s.QueuedRuns++
+	s.LatestRunID = &r.ID
+	if s.ActiveRunID == nil {
+		s.Status = store.SessionPending
+		clearState(s)
+	}
+	s.Changed()
+	s.Tx().NotifyQueue()
+	return s.Emit(r.ID, statusChanged(r))
+}
+
+// Claimed records that a worker took a run. The row is already updated.
+func Claimed(s *store.Session, r *dbgen.Run) error {
+	s.QueuedRuns--
+	s.ActiveRunID = &r.ID
+	s.WorkerID = r.WorkerID
+	s.Changed()
+	return s.Emit(r.ID, statusChanged(r))
+}
+
+// Start marks a claimed run as running. From here on the agent may have seen
+// the prompt.
+func Start(ctx context.Context, s *store.Session, r *dbgen.Run) error {
+	now := store.Now()
+	r.Status, r.StatusReason, r.StatusMessage = store.RunRunning, "", ""
+	if r.StartedAt == nil {
+		r.StartedAt = &now
+	}
+	if !r.PromptSubmitted {
+		clearState(s)
+	}
+	r.PromptSubmitted = true
+	s.Status = store.SessionRunning
+	s.Changed()
+	if err := s.Tx().SaveRun(ctx, r); err != nil {
+		return err
+	}
+	return s.Emit(r.ID, statusChanged(r))
+}
+
+// clearState forgets what the session's previous run showed.
+func clearState(s *store.Session) {
+	s.State.Todos, s.State.CurrentStep, s.State.Files, s.State.McpServers = nil, "", nil, nil
+}
+
+// Cancel ends a queued run, or tells the worker of an active one to stop it. It
+// reports whether anything changed.
+func Cancel(ctx context.Context, s *store.Session, r *dbgen.Run, message string) (bool, error) {
+	switch r.Status {
+	case store.RunQueued:
+		return true, Finish(ctx, s, r, Outcome{Status: store.RunCanceled, Reason: ReasonCanceled, Message: message})
+	case store.RunClaimed, store.RunRunning:
+	default:
+		return false, nil
+	}
+	r.Status, r.StatusReason, r.StatusMessage, r.CancelMessage = store.RunCanceling, ReasonCanceled, message, message
+	if err := s.Tx().SaveRun(ctx, r); err != nil {
+		return false, err
+	}
+	s.Changed()
+	err := s.Command(ctx, r.ID, store.CommandCancel, &queuev1.RunCommand{
+		Kind: &queuev1.RunCommand_Cancel{Cancel: &queuev1.CancelCommand{Reason: message}},
+	})
+	if err != nil {
+		return false, err
+	}
+	return true, s.Emit(r.ID, statusChanged(r))
+}
+
+// Outcome is how a run ends.
+type Outcome struct {
+	// Status is completed, failed or canceled.
+	Status string
+	// Reason is stable, Message for people.
+	Reason, Message string
+	// NoExport says that the worker is gone, and the workspace with it.
+	NoExport bool
+}
+
+// Effective is the outcome that counts: a cancel that was committed before wins.
+func (o Outcome) Effective(r *dbgen.Run) Outcome {
+	if r.Status == store.RunCanceling {
+		o.Status, o.Reason = store.RunCanceled, ReasonCanceled
+		if r.CancelMessage != "" || o.Message == "" {
+			o.Message = r.CancelMessage
+		}
+	}
+	return o
+}
+
+// Finish ends a run, with all that hangs on it: open questions and commands are
+// dropped, the session is free for its next run, and its workspace is due for
+// export.
+func Finish(ctx context.Context, s *store.Session, r *dbgen.Run, outcome Outcome) error {
+	outcome = outcome.Effective(r)
+	tx := s.Tx()
+	now := store.Now()
+	wasQueued := r.Status == store.RunQueued
+	r.Status, r.StatusReason, r.StatusMessage, r.FinishedAt, r.LeaseExpiresAt = outcome.Status, outcome.Reason, outcome.Message, &now, nil
+	if outcome.Status == store.RunCompleted {
+		r.Progress = 100
+	}
+	if err := tx.SaveRun(ctx, r); err != nil {
+		return err
+	}
+	if wasQueued {
+		s.QueuedRuns--
+	} else {
+		if err := userinput.CancelOpen(ctx, s, r.ID); err != nil {
+			return err
+		}
+		if err := tx.Q.RunCommandDeleteOfRun(ctx, r.ID); err != nil {
+			return fmt.Errorf("drop commands: %w", err)
+		}
+	}
+	if err := s.Emit(r.ID, statusChanged(r)); err != nil {
+		return err
+	}
+	release(s, r, outcome)
+	s.Changed()
+	if wasQueued {
+		return nil
+	}
+	return requestExport(s, r, outcome.NoExport)
+}
+
+// release frees the session and sums it up.
+func release(s *store.Session, r *dbgen.Run, outcome Outcome) {
+	if s.ActiveRunID != nil && *s.ActiveRunID == r.ID {
+		s.ActiveRunID = nil
+	}
+	if s.ActiveRunID != nil {
+		return // a queued run ended while another goes on
+	}
+	s.Status = outcome.Status
+	if s.QueuedRuns > 0 {
+		s.Status = store.SessionPending
+		s.Tx().NotifyQueue()
+	}
+}
+
+// requestExport asks for the workspace's export after a run that may have
+// changed it. A run that never started changed nothing, but an export that its
+// claim superseded is still owed.
+func requestExport(s *store.Session, r *dbgen.Run, noExport bool) error {
+	if r.StartedAt == nil && s.ExportStatus != store.ExportPending {
+		return nil
+	}
+	s.ExportRunID, s.ExportReason = &r.ID, ""
+	s.ExportStatus = store.ExportPending
+	if noExport {
+		s.ExportStatus, s.ExportReason = store.ExportFailed, "The executor manager that has the workspace is gone. Export again when it is back."
+	}
+	return s.Emit(r.ID, ExportChanged(s))
+}
+
+// ExportChanged is the event of a session's export state.
+func ExportChanged(s *store.Session) *backendv1.EventPayload {
+	return &backendv1.EventPayload{Kind: &backendv1.EventPayload_ExportChanged{ExportChanged: &backendv1.ExportChanged{
+		Status: store.ExportStatus(s.ExportStatus), Reason: s.ExportReason,
+	}}}
+}
+
+// Requeue puts an active run back into the queue under a token that makes its
+// former worker's stale.
+func Requeue(ctx context.Context, s *store.Session, r *dbgen.Run) error {
+	r.Status, r.StatusReason, r.StatusMessage = store.RunQueued, "", ""
+	r.WorkerID, r.LeaseExpiresAt = nil, nil
+	r.FencingToken++
+	if err := s.Tx().SaveRun(ctx, r); err != nil {
+		return err
+	}
+	if err := userinput.CancelOpen(ctx, s, r.ID); err != nil {
+		return err
+	}
+	if err := s.Tx().Q.RunCommandDeleteOfRun(ctx, r.ID); err != nil {
+		return fmt.Errorf("drop commands: %w", err)
+	}
+	s.ActiveRunID = nil
+	s.QueuedRuns++
+	s.Status = store.SessionPending
+	s.Changed()
+	s.Tx().NotifyQueue()
+	return s.Emit(r.ID, statusChanged(r))
+}

@@ -1,0 +1,146 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/backend/internal/page"
+	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+)
+
+const (
+	standardFilesPage = 500
+	// maxManifestBytes bounds what is read of a manifest.
+	maxManifestBytes = 64 << 20
+	archiveType      = "application/zip"
+)
+
+// Workspaces shows exported workspaces.
+type Workspaces struct {
+	sessions *Sessions
+	objects  *objectstore.Store
+}
+
+// NewWorkspaces returns the workspaces of sessions in an object store.
+func NewWorkspaces(sessions *Sessions, objects *objectstore.Store) *Workspaces {
+	return &Workspaces{sessions: sessions, objects: objects}
+}
+
+// manifest is what an executor manager writes with each export.
+type manifest struct {
+	Files []manifestFile `json:"files"`
+}
+
+type manifestFile struct {
+	Path         string    `json:"path"`
+	Key          string    `json:"key"`
+	Size         int64     `json:"size"`
+	MimeType     string    `json:"mimeType"`
+	LastModified time.Time `json:"last_modified"`
+}
+
+// Files lists the files of a session's last export, by path.
+func (w *Workspaces) Files(ctx context.Context, userID string, req *backendv1.ListWorkspaceFilesRequest) (*backendv1.ListWorkspaceFilesResponse, error) {
+	row, err := w.sessions.owned(ctx, userID, req.GetSessionId())
+	if err != nil {
+		return nil, err
+	}
+	list := "files/" + row.ID
+	key, _, err := w.sessions.tokens.Decode(list, req.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	resp := &backendv1.ListWorkspaceFilesResponse{}
+	if row.ManifestKey == "" {
+		return resp, nil
+	}
+	files, err := w.readManifest(ctx, row.ManifestKey, "workspaces/"+objectstore.UserPart(row.UserID)+"/"+row.ID+"/")
+	if err != nil {
+		return nil, err
+	}
+	start, found := slices.BinarySearchFunc(files, key.Path, func(f manifestFile, path string) int { return strings.Compare(f.Path, path) })
+	if found {
+		start++
+	}
+	size := int(page.Size(req.GetPageSize(), standardFilesPage))
+	bytes := 0
+	for i, f := range files[start:] {
+		if i == size || (i > 0 && bytes > page.MaxBytes) {
+			resp.NextPageToken, err = w.sessions.tokens.Encode(list, page.Key{Path: files[start+i-1].Path})
+			return resp, err
+		}
+		url, _, err := w.objects.PresignGet(ctx, f.Key, f.Path[strings.LastIndexByte(f.Path, '/')+1:], f.MimeType, true)
+		if err != nil {
+			return nil, fmt.Errorf("sign the link of %s: %w", f.Key, err)
+		}
+		file := &backendv1.WorkspaceFile{Path: f.Path, Size: f.Size, ContentType: f.MimeType, Url: url}
+		if !f.LastModified.IsZero() {
+			file.ModifiedAt = timestamppb.New(f.LastModified)
+		}
+		bytes += len(url) + len(f.Path) + len(f.MimeType)
+		resp.Files = append(resp.Files, file)
+	}
+	return resp, nil
+}
+
+// readManifest returns the files by path. Entries that lead out of the
+// workspace, or to another session's objects, are left out.
+func (w *Workspaces) readManifest(ctx context.Context, key, prefix string) ([]manifestFile, error) {
+	body, _, err := w.objects.Get(ctx, key)
+	if errors.Is(err, objectstore.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, rpcerror.Unavailable("OBJECT_STORE_UNAVAILABLE", "the object store does not answer; try again").WithCause(err)
+	}
+	defer body.Close() //nolint:errcheck // nothing is written
+	var m manifest
+	if err := json.NewDecoder(io.LimitReader(body, maxManifestBytes)).Decode(&m); err != nil {
+		return nil, fmt.Errorf("read manifest %s: %w", key, err)
+	}
+	files := slices.DeleteFunc(m.Files, func(f manifestFile) bool {
+		return !localPath(f.Path) || !strings.HasPrefix(f.Key, prefix)
+	})
+	slices.SortFunc(files, func(a, b manifestFile) int { return strings.Compare(a.Path, b.Path) })
+	return files, nil
+}
+
+func localPath(path string) bool {
+	if path == "" {
+		return false
+	}
+	for part := range strings.SplitSeq(path, "/") {
+		if part == "" || part == "." || part == ".." {
+			return false
+		}
+	}
+	return true
+}
+
+// Archive gives a link to a session's exported workspace as a zip.
+func (w *Workspaces) Archive(ctx context.Context, userID, sessionID string) (*backendv1.GetWorkspaceArchiveResponse, error) {
+	row, err := w.sessions.owned(ctx, userID, sessionID)
+	if err != nil {
+		return nil, err
+	}
+	if row.ExportStatus != store.ExportReady || row.ArchiveKey == "" {
+		return nil, rpcerror.FailedPrecondition(ReasonExportNotReady, "there is no exported workspace yet", nil)
+	}
+	filename := "workspace-" + row.ID + ".zip"
+	url, expires, err := w.objects.PresignGet(ctx, row.ArchiveKey, filename, archiveType, false)
+	if err != nil {
+		return nil, fmt.Errorf("sign the link of the archive: %w", err)
+	}
+	return &backendv1.GetWorkspaceArchiveResponse{Url: url, Filename: filename, ExpiresAt: timestamppb.New(expires)}, nil
+}

@@ -1,0 +1,32 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/poco-ai/poco/db/dbgen"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+)
+
+// Command stores what the session's worker has to do about a run. It is
+// delivered until the worker acknowledges it.
+func (s *Session) Command(ctx context.Context, runID, kind string, cmd *queuev1.RunCommand) error {
+	if s.WorkerID == nil {
+		return fmt.Errorf("session %s has no worker for a %s command", s.ID, kind)
+	}
+	cmd.Id, cmd.RunId, cmd.SessionId, cmd.UserId = uuid.NewString(), runID, s.ID, s.UserID
+	raw, err := Marshal(cmd)
+	if err != nil {
+		return err
+	}
+	err = s.tx.Q.RunCommandInsert(ctx, dbgen.RunCommandInsertParams{
+		ID: cmd.GetId(), WorkerID: *s.WorkerID, RunID: runID, SessionID: s.ID, Kind: kind, Command: raw,
+	})
+	if err != nil {
+		return fmt.Errorf("insert command: %w", err)
+	}
+	s.tx.NotifyWorker(*s.WorkerID)
+	return nil
+}

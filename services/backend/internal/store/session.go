@@ -1,0 +1,205 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/poco-ai/poco/db/dbgen"
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+)
+
+// previewRunes is how much of a message's first text lists show.
+const previewRunes = 500
+
+// Session is a locked session row. Change its fields and its State; Do saves
+// them, together with the events, which are numbered in the order of the calls.
+type Session struct {
+	*dbgen.Session
+	// State is what the row's state column holds.
+	State *backendv1.SessionState
+
+	tx       *Tx
+	stored   []byte // State as it was read
+	events   dbgen.RunEventInsertManyParams
+	messages dbgen.MessageInsertManyParams
+	listed   bool
+	dirty    bool
+}
+
+// Use takes up a session row that is locked in the transaction.
+func (tx *Tx) Use(row dbgen.Session) (*Session, error) {
+	s := &Session{Session: &row, State: &backendv1.SessionState{}, tx: tx, stored: row.State}
+	if err := proto.Unmarshal(row.State, s.State); err != nil {
+		return nil, fmt.Errorf("decode the state of session %s: %w", row.ID, err)
+	}
+	tx.sessions = append(tx.sessions, s)
+	return s, nil
+}
+
+// NewSession inserts a session. Nobody else can see it before the commit.
+func (tx *Tx) NewSession(ctx context.Context, userID string, projectID *string, title string, cfg *backendv1.TaskConfig) (*Session, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("make a session id: %w", err)
+	}
+	config, err := Marshal(cfg)
+	if err != nil {
+		return nil, err
+	}
+	err = tx.Q.SessionInsert(ctx, dbgen.SessionInsertParams{
+		ID: id.String(), UserID: userID, ProjectID: projectID, Title: title, Config: config, CreatedAt: Now(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("insert session: %w", err)
+	}
+	s, err := tx.LockSession(ctx, id.String())
+	if err != nil {
+		return nil, err
+	}
+	s.Changed()
+	return s, nil
+}
+
+// Tx returns the transaction that locked the session.
+func (s *Session) Tx() *Tx { return s.tx }
+
+// Changed makes sure that the row is saved and that watchers of the user's list
+// see it.
+func (s *Session) Changed() { s.dirty, s.listed = true, true }
+
+// Emit stores an event of the backend's own. The run may be empty.
+func (s *Session) Emit(runID string, payload *backendv1.EventPayload) error {
+	return s.Append(runID, 0, Now(), payload)
+}
+
+// Append stores an event under the session's next number. A message becomes a
+// part of the conversation as well.
+func (s *Session) Append(runID string, runSeq int64, at time.Time, payload *backendv1.EventPayload) error {
+	raw, err := Marshal(payload)
+	if err != nil {
+		return err
+	}
+	s.LastSeq++
+	s.dirty = true
+	e := &s.events
+	e.Seqs = append(e.Seqs, s.LastSeq)
+	e.RunIds = append(e.RunIds, runID)
+	e.RunSeqs = append(e.RunSeqs, runSeq)
+	e.OccurredAts = append(e.OccurredAts, at)
+	e.Payloads = append(e.Payloads, raw)
+	if m := payload.GetMessageAdded(); m != nil {
+		s.addMessage(runID, at, m, len(raw))
+	}
+	return nil
+}
+
+func (s *Session) addMessage(runID string, at time.Time, m *backendv1.MessageAdded, size int) {
+	id, err := uuid.Parse(m.GetMessageId())
+	if err != nil { // the agent gave none
+		id = uuid.New()
+	}
+	verbatim := len(m.GetVerbatimJson())
+	p := &s.messages
+	p.Seqs = append(p.Seqs, s.LastSeq)
+	p.Ids = append(p.Ids, id.String())
+	p.RunIds = append(p.RunIds, runID)
+	p.Roles = append(p.Roles, RoleText(m.GetRole()))
+	p.TextPreviews = append(p.TextPreviews, preview(m))
+	p.Sizes = append(p.Sizes, int64(size-verbatim))
+	p.VerbatimSizes = append(p.VerbatimSizes, int64(verbatim))
+	p.CreatedAts = append(p.CreatedAts, at)
+}
+
+func preview(m *backendv1.MessageAdded) string {
+	for _, block := range m.GetBlocks() {
+		if text, ok := block.GetKind().(*backendv1.ContentBlock_Text); ok {
+			return Cut(text.Text.GetText(), previewRunes)
+		}
+	}
+	return ""
+}
+
+// Cut returns at most n runes of s.
+func Cut(s string, n int) string {
+	count := 0
+	for i := range s {
+		if count == n {
+			return s[:i]
+		}
+		count++
+	}
+	return s
+}
+
+// save writes the row and its events.
+func (s *Session) save(ctx context.Context) error {
+	state, err := Marshal(s.State)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(state, s.stored) {
+		s.Session.State = state
+		s.Changed()
+	}
+	if !s.dirty {
+		return nil
+	}
+	q := s.tx.Q
+	if len(s.events.Seqs) > 0 {
+		s.events.SessionID = s.ID
+		if err := q.RunEventInsertMany(ctx, s.events); err != nil {
+			return fmt.Errorf("insert events: %w", err)
+		}
+		s.tx.hints.Session(s.ID, s.LastSeq)
+	}
+	if len(s.messages.Seqs) > 0 {
+		s.messages.SessionID = s.ID
+		if err := q.MessageInsertMany(ctx, s.messages); err != nil {
+			return fmt.Errorf("insert messages: %w", err)
+		}
+	}
+	if err := s.update(ctx); err != nil {
+		return err
+	}
+	if s.listed {
+		s.tx.hints.List(s.ID, s.UserID)
+	}
+	return nil
+}
+
+func (s *Session) update(ctx context.Context) error {
+	row := s.Session
+	err := s.tx.Q.SessionUpdate(ctx, dbgen.SessionUpdateParams{
+		ID: row.ID, ProjectID: row.ProjectID, Title: row.Title, Status: row.Status, Config: notNil(row.Config), State: notNil(row.State),
+		LastSeq: row.LastSeq, ActiveRunID: row.ActiveRunID, LatestRunID: row.LatestRunID, QueuedRuns: row.QueuedRuns,
+		AgentSessionID: row.AgentSessionID, WorkerID: row.WorkerID, ExportStatus: row.ExportStatus, ExportReason: row.ExportReason,
+		ExportRunID: row.ExportRunID, ManifestKey: row.ManifestKey, ArchiveKey: row.ArchiveKey, FilesPrefix: row.FilesPrefix,
+		DeletedAt: row.DeletedAt,
+	})
+	if err != nil {
+		return fmt.Errorf("save session: %w", err)
+	}
+	return nil
+}
+
+// Marshal encodes a message for a column; the same message always in the same
+// way. It is never nil, which would be NULL.
+func Marshal(m proto.Message) ([]byte, error) {
+	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode %T: %w", m, err)
+	}
+	return notNil(raw), nil
+}
+
+func notNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}

@@ -1,0 +1,100 @@
+package store
+
+import (
+	"strings"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+)
+
+// Run states, as the database has them.
+const (
+	RunQueued    = "queued"
+	RunClaimed   = "claimed"
+	RunRunning   = "running"
+	RunCanceling = "canceling"
+	RunCompleted = "completed"
+	RunFailed    = "failed"
+	RunCanceled  = "canceled"
+)
+
+// Session states.
+const (
+	SessionPending = "pending"
+	SessionRunning = "running"
+)
+
+// Export states; none is the empty string.
+const (
+	ExportPending = "pending"
+	ExportReady   = "ready"
+	ExportFailed  = "failed"
+)
+
+// States of questions.
+const (
+	InputPending  = "pending"
+	InputAnswered = "answered"
+	InputExpired  = "expired"
+	InputCanceled = "canceled"
+)
+
+// Kinds of commands.
+const (
+	CommandCancel = "cancel"
+	CommandAnswer = "answer"
+	CommandExport = "export"
+)
+
+// The database has the names of the API's enum values, in lower case and
+// without the prefix; unspecified is the empty string.
+
+func text(name, prefix string) string {
+	t := strings.ToLower(strings.TrimPrefix(name, prefix))
+	if t == "unspecified" {
+		return ""
+	}
+	return t
+}
+
+func number(values map[string]int32, prefix, text string) int32 {
+	return values[prefix+strings.ToUpper(text)]
+}
+
+// RunStatusText names a run state as the database does.
+func RunStatusText(s backendv1.RunStatus) string { return text(s.String(), "RUN_STATUS_") }
+
+// RunStatus is the inverse of RunStatusText.
+func RunStatus(t string) backendv1.RunStatus {
+	return backendv1.RunStatus(number(backendv1.RunStatus_value, "RUN_STATUS_", t))
+}
+
+// SessionStatus returns the API's value of a session state.
+func SessionStatus(t string) backendv1.SessionStatus {
+	return backendv1.SessionStatus(number(backendv1.SessionStatus_value, "SESSION_STATUS_", t))
+}
+
+// ExportStatus returns the API's value of an export state.
+func ExportStatus(t string) backendv1.ExportStatus {
+	return backendv1.ExportStatus(number(backendv1.ExportStatus_value, "EXPORT_STATUS_", t))
+}
+
+// ExportStatusText is the inverse of ExportStatus.
+func ExportStatusText(s backendv1.ExportStatus) string { return text(s.String(), "EXPORT_STATUS_") }
+
+// InputStatus returns the API's value of a question's state.
+func InputStatus(t string) backendv1.UserInputStatus {
+	return backendv1.UserInputStatus(number(backendv1.UserInputStatus_value, "USER_INPUT_STATUS_", t))
+}
+
+// InputStatusText is the inverse of InputStatus.
+func InputStatusText(s backendv1.UserInputStatus) string {
+	return text(s.String(), "USER_INPUT_STATUS_")
+}
+
+// Role returns the API's value of a role.
+func Role(t string) backendv1.MessageRole {
+	return backendv1.MessageRole(number(backendv1.MessageRole_value, "MESSAGE_ROLE_", t))
+}
+
+// RoleText is the inverse of Role.
+func RoleText(r backendv1.MessageRole) string { return text(r.String(), "MESSAGE_ROLE_") }

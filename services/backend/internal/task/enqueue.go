@@ -1,0 +1,220 @@
+// Package task takes prompts into the queue.
+package task
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/poco-ai/poco/db/dbgen"
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/backend/internal/run"
+	"github.com/poco-ai/poco/services/backend/internal/session"
+	"github.com/poco-ai/poco/services/backend/internal/storable"
+	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+)
+
+const (
+	// maxTitleRunes bounds a title that is taken from a prompt.
+	maxTitleRunes = 80
+	// clientRequestIndex is the unique index behind client_request_id.
+	clientRequestIndex = "runs_client_request"
+	// ReasonMismatch: client_request_id was used with another body.
+	ReasonMismatch = "IDEMPOTENCY_MISMATCH"
+)
+
+// Enqueued is the answer to Enqueue.
+type Enqueued struct {
+	SessionID, RunID string
+}
+
+// Tasks is where prompts come in.
+type Tasks struct{ store *store.Store }
+
+// New returns the tasks on a store.
+func New(st *store.Store) *Tasks { return &Tasks{store: st} }
+
+// Enqueue queues a prompt as a run, in a new session or a given one. The same
+// client_request_id with the same body gets the same answer, however often and
+// from wherever it is sent at once.
+func (t *Tasks) Enqueue(ctx context.Context, userID string, req *backendv1.EnqueueTaskRequest) (Enqueued, error) {
+	hash, err := bodyHash(req)
+	if err != nil {
+		return Enqueued{}, err
+	}
+	storable.Message(req)
+	prompt := strings.TrimSpace(req.GetPrompt())
+	if prompt == "" {
+		return Enqueued{}, rpcerror.InvalidArgument("prompt", "must not be empty")
+	}
+	when, err := schedule(req)
+	if err != nil {
+		return Enqueued{}, err
+	}
+	if err := session.CheckInputFiles(userID, req.GetConfig().GetInputFiles()); err != nil {
+		return Enqueued{}, err
+	}
+	if found, ok, err := t.find(ctx, userID, req.GetClientRequestId(), hash); err != nil || ok {
+		return found, err
+	}
+	var result Enqueued
+	err = t.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		s, cfg, err := openSession(ctx, tx, userID, prompt, req)
+		if err != nil {
+			return err
+		}
+		r, err := insertRun(ctx, tx, s, cfg, prompt, when, req.GetClientRequestId(), hash)
+		if err != nil {
+			return err
+		}
+		if err := run.Enqueued(s, r); err != nil {
+			return err
+		}
+		result = Enqueued{SessionID: s.ID, RunID: r.ID}
+		return s.Emit(r.ID, userMessage(prompt))
+	})
+	if store.IsDuplicate(err, clientRequestIndex) {
+		// The same request came in twice at once, and the other one was first.
+		found, _, err := t.find(ctx, userID, req.GetClientRequestId(), hash)
+		return found, err
+	}
+	if err != nil {
+		return Enqueued{}, fmt.Errorf("enqueue: %w", err)
+	}
+	return result, nil
+}
+
+// find returns the answer that a client_request_id has already got.
+func (t *Tasks) find(ctx context.Context, userID, clientRequestID string, hash []byte) (Enqueued, bool, error) {
+	if clientRequestID == "" {
+		return Enqueued{}, false, nil
+	}
+	row, err := t.store.Read().RunGetByClientRequest(ctx, userID, clientRequestID)
+	if store.IsNotFound(err) {
+		return Enqueued{}, false, nil
+	}
+	if err != nil {
+		return Enqueued{}, false, fmt.Errorf("look for the client's request: %w", err)
+	}
+	if !bytes.Equal(row.RequestHash, hash) {
+		return Enqueued{}, false, rpcerror.AlreadyExists(ReasonMismatch, "client_request_id was used before with another request")
+	}
+	return Enqueued{SessionID: row.SessionID, RunID: row.ID}, true, nil
+}
+
+// bodyHash identifies what a request asks for, its id aside.
+func bodyHash(req *backendv1.EnqueueTaskRequest) ([]byte, error) {
+	body := proto.CloneOf(req)
+	body.ClientRequestId = ""
+	raw, err := store.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(raw)
+	return sum[:], nil
+}
+
+type timing struct {
+	mode string
+	// at is nil for now.
+	at *time.Time
+}
+
+func schedule(req *backendv1.EnqueueTaskRequest) (timing, error) {
+	when := timing{mode: req.GetScheduleMode()}
+	if when.mode == "" {
+		when.mode = "immediate"
+	}
+	if at := req.GetScheduledAt(); at != nil {
+		if !at.IsValid() {
+			return when, rpcerror.InvalidArgument("scheduled_at", "must be a valid time")
+		}
+		t := at.AsTime().Truncate(time.Microsecond)
+		when.at = &t
+	}
+	switch {
+	case when.mode == "scheduled" && when.at == nil:
+		return when, rpcerror.InvalidArgument("scheduled_at", `is required with schedule_mode "scheduled"`)
+	case when.mode == "nightly" && when.at != nil:
+		return when, rpcerror.InvalidArgument("scheduled_at", `must not be set with schedule_mode "nightly"`)
+	case when.mode == "immediate" && when.at != nil:
+		when.mode = "scheduled"
+	}
+	return when, nil
+}
+
+// openSession locks the given session or makes a new one, and returns it with
+// the config of the run.
+func openSession(ctx context.Context, tx *store.Tx, userID, prompt string, req *backendv1.EnqueueTaskRequest) (*store.Session, *backendv1.TaskConfig, error) {
+	if req.GetSessionId() == "" {
+		projectID, err := session.CheckProject(ctx, tx.Q, userID, req.GetProjectId())
+		if err != nil {
+			return nil, nil, err
+		}
+		kept, cfg := session.MergeConfig(&backendv1.TaskConfig{}, req.GetConfig())
+		s, err := tx.NewSession(ctx, userID, projectID, title(prompt), kept)
+		return s, cfg, err
+	}
+	s, err := session.Lock(ctx, tx, userID, req.GetSessionId())
+	if err != nil {
+		return nil, nil, err
+	}
+	if id := req.GetProjectId(); id != "" && (s.ProjectID == nil || !strings.EqualFold(*s.ProjectID, id)) {
+		return nil, nil, rpcerror.InvalidArgument("project_id", "must be the session's own project, or left out")
+	}
+	base, err := session.Config(s.Session)
+	if err != nil {
+		return nil, nil, err
+	}
+	kept, cfg := session.MergeConfig(base, req.GetConfig())
+	if s.Session.Config, err = store.Marshal(kept); err != nil {
+		return nil, nil, err
+	}
+	if s.Title == "" {
+		s.Title = title(prompt)
+	}
+	return s, cfg, nil
+}
+
+func insertRun(ctx context.Context, tx *store.Tx, s *store.Session, cfg *backendv1.TaskConfig, prompt string, when timing, clientRequestID string, hash []byte) (*dbgen.Run, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("make a run id: %w", err)
+	}
+	config, err := store.Marshal(cfg)
+	if err != nil {
+		return nil, err
+	}
+	p := dbgen.RunInsertParams{
+		ID: id.String(), SessionID: s.ID, UserID: s.UserID, ScheduleMode: when.mode, ScheduledAt: when.at, Prompt: prompt, Config: config,
+	}
+	if clientRequestID != "" {
+		p.ClientRequestID, p.RequestHash = &clientRequestID, hash
+	}
+	r, err := tx.Q.RunInsert(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("insert run: %w", err)
+	}
+	return &r, nil
+}
+
+// title is the prompt's first line, cut.
+func title(prompt string) string {
+	line, _, _ := strings.Cut(prompt, "\n")
+	return strings.TrimSpace(store.Cut(strings.TrimSpace(line), maxTitleRunes))
+}
+
+func userMessage(prompt string) *backendv1.EventPayload {
+	return &backendv1.EventPayload{Kind: &backendv1.EventPayload_MessageAdded{MessageAdded: &backendv1.MessageAdded{
+		MessageId: uuid.NewString(),
+		Role:      backendv1.MessageRole_MESSAGE_ROLE_USER,
+		Blocks:    []*backendv1.ContentBlock{{Kind: &backendv1.ContentBlock_Text{Text: &backendv1.TextBlock{Text: prompt}}}},
+	}}}
+}

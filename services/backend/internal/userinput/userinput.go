@@ -1,0 +1,210 @@
+package userinput
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/poco-ai/poco/db/dbgen"
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/backend/internal/page"
+	"github.com/poco-ai/poco/services/backend/internal/storable"
+	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+)
+
+// Reasons of FailedPrecondition.
+const (
+	ReasonExpired  = "USER_INPUT_EXPIRED"
+	ReasonAnswered = "USER_INPUT_ANSWERED"
+	ReasonCanceled = "USER_INPUT_CANCELED"
+)
+
+const (
+	standardPage = 50
+	firstID      = "00000000-0000-0000-0000-000000000000"
+)
+
+// Requests is what users do with questions.
+type Requests struct {
+	store  *store.Store
+	tokens *page.Tokens
+}
+
+// New returns the questions on a store.
+func New(st *store.Store, tokens *page.Tokens) *Requests {
+	return &Requests{store: st, tokens: tokens}
+}
+
+// List lists a user's questions, oldest first.
+func (s *Requests) List(ctx context.Context, userID string, req *backendv1.ListUserInputRequestsRequest) (*backendv1.ListUserInputRequestsResponse, error) {
+	statuses := make([]string, 0, len(req.GetStatuses()))
+	for _, status := range req.GetStatuses() {
+		statuses = append(statuses, store.InputStatusText(status))
+	}
+	slices.Sort(statuses)
+	list := "questions/" + userID + "/" + req.GetSessionId() + "/" + strings.Join(statuses, ",")
+	key, ok, err := s.tokens.Decode(list, req.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		key = page.Key{Time: time.Unix(0, 0), ID: firstID}
+	}
+	size := page.Size(req.GetPageSize(), standardPage)
+	rows, err := s.read(ctx, userID, req.GetSessionId(), statuses, key, size+1)
+	if err != nil {
+		return nil, err
+	}
+	resp := &backendv1.ListUserInputRequestsResponse{}
+	bytes := 0
+	for i := range rows {
+		p, err := Proto(&rows[i])
+		if err != nil {
+			return nil, err
+		}
+		bytes += proto.Size(p)
+		if i == int(size) || (i > 0 && bytes > page.MaxBytes) {
+			last := rows[i-1]
+			resp.NextPageToken, err = s.tokens.Encode(list, page.Key{Time: last.CreatedAt, ID: last.ID})
+			return resp, err
+		}
+		resp.UserInputRequests = append(resp.UserInputRequests, p)
+	}
+	return resp, nil
+}
+
+func (s *Requests) read(ctx context.Context, userID, sessionID string, statuses []string, key page.Key, limit int32) ([]dbgen.UserInputRequest, error) {
+	q := s.store.Read()
+	var result []dbgen.UserInputRequest
+	if sessionID == "" {
+		rows, err := q.UserInputRequestList(ctx, dbgen.UserInputRequestListParams{
+			UserID: userID, Statuses: statuses, AfterCreatedAt: key.Time, AfterID: key.ID, PageLimit: limit,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list questions: %w", err)
+		}
+		for _, row := range rows {
+			result = append(result, dbgen.UserInputRequest(row))
+		}
+		return result, nil
+	}
+	if _, err := q.SessionGetOwned(ctx, sessionID, userID); err != nil {
+		if store.IsNotFound(err) {
+			return nil, rpcerror.NotFound("session", sessionID)
+		}
+		return nil, fmt.Errorf("read session: %w", err)
+	}
+	rows, err := q.UserInputRequestListOfSession(ctx, dbgen.UserInputRequestListOfSessionParams{
+		SessionID: sessionID, Statuses: statuses, AfterCreatedAt: key.Time, AfterID: key.ID, PageLimit: limit,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list questions of session: %w", err)
+	}
+	for _, row := range rows {
+		result = append(result, dbgen.UserInputRequest(row))
+	}
+	return result, nil
+}
+
+// Answer hands answers to the waiting agent.
+func (s *Requests) Answer(ctx context.Context, userID, id string, answers map[string]string) (*backendv1.UserInputRequest, error) {
+	owned, err := s.store.Read().UserInputRequestGetOwned(ctx, id, userID)
+	if store.IsNotFound(err) {
+		return nil, rpcerror.NotFound("user input request", id)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read question: %w", err)
+	}
+	cleaned := make(map[string]string, len(answers))
+	for question, answer := range answers {
+		cleaned[storable.Text(question)] = storable.Text(answer)
+	}
+	var result *backendv1.UserInputRequest
+	var refused error // returned after the commit, so that an expiry is kept
+	err = s.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		refused = nil
+		session, err := tx.LockSession(ctx, owned.SessionID)
+		if err != nil {
+			return err
+		}
+		locked, err := tx.Q.UserInputRequestLock(ctx, owned.ID)
+		if err != nil {
+			return fmt.Errorf("lock question: %w", err)
+		}
+		row := &locked.UserInputRequest
+		if row.Status == store.InputPending && locked.Expired {
+			if err := resolve(ctx, session, row, store.InputExpired, nil, nil); err != nil {
+				return err
+			}
+		}
+		if refused = closed(row.Status); refused != nil {
+			return nil
+		}
+		if err := checkAnswers(row, cleaned); err != nil {
+			return err
+		}
+		now := store.Now()
+		if err := resolve(ctx, session, row, store.InputAnswered, cleaned, &now); err != nil {
+			return err
+		}
+		if err := command(ctx, session, row, cleaned); err != nil {
+			return err
+		}
+		result, err = Proto(row)
+		return err
+	})
+	if err == nil {
+		err = refused
+	}
+	if err != nil {
+		return nil, fmt.Errorf("answer: %w", err)
+	}
+	return result, nil
+}
+
+// closed says why a question takes no answer; nil when it is open.
+func closed(status string) error {
+	switch status {
+	case store.InputPending:
+		return nil
+	case store.InputAnswered:
+		return rpcerror.FailedPrecondition(ReasonAnswered, "the question has been answered", nil)
+	case store.InputExpired:
+		return rpcerror.FailedPrecondition(ReasonExpired, "the time for an answer is over; the agent went on without one", nil)
+	default:
+		return rpcerror.FailedPrecondition(ReasonCanceled, "the run has ended", nil)
+	}
+}
+
+// checkAnswers demands one answer for each question and none besides.
+func checkAnswers(row *dbgen.UserInputRequest, answers map[string]string) error {
+	var asked backendv1.UserInputRequested
+	if err := proto.Unmarshal(row.Request, &asked); err != nil {
+		return fmt.Errorf("decode question %s: %w", row.ID, err)
+	}
+	known := make(map[string]bool)
+	for _, q := range asked.GetQuestions() {
+		known[q.GetQuestion()] = true
+		if strings.TrimSpace(answers[q.GetQuestion()]) == "" {
+			return rpcerror.InvalidArgument("answers", fmt.Sprintf("the question %q has no answer", q.GetQuestion()))
+		}
+	}
+	for question := range answers {
+		if !known[question] {
+			return rpcerror.InvalidArgument("answers", fmt.Sprintf("there is no question %q", question))
+		}
+	}
+	return nil
+}
+
+func command(ctx context.Context, s *store.Session, row *dbgen.UserInputRequest, answers map[string]string) error {
+	return s.Command(ctx, row.RunID, store.CommandAnswer, &queuev1.RunCommand{Kind: &queuev1.RunCommand_Answer{Answer: &queuev1.AnswerCommand{
+		UserInputRequestId: row.ID, Status: backendv1.UserInputStatus_USER_INPUT_STATUS_ANSWERED, Answers: answers,
+	}}})
+}

@@ -1,0 +1,197 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+)
+
+// heartbeatInterval is how long a stream is silent at most.
+const heartbeatInterval = 15 * time.Second
+
+// ReasonAhead: the cursor is after the session's last event.
+const ReasonAhead = "CURSOR_AHEAD"
+
+// errDone ends a stream that has nothing more to say.
+var errDone = errors.New("all sent")
+
+func eventSize(e *backendv1.SessionEvent) int { return proto.Size(e) }
+
+// sessionWatch is one stream.
+type sessionWatch struct {
+	hub          *Hub
+	topic        *topic
+	id           string
+	send         func(*backendv1.WatchSessionResponse) error
+	cursor       int64
+	partial      int64
+	caughtUpAt   int64 // the last event when the watch began
+	caughtUp     bool
+	stopWhenIdle bool
+	sent         bool
+	// checkIdle is set when the session may have become idle.
+	checkIdle bool
+}
+
+// Session streams a user's session after a cursor until ctx is done, or, with
+// stopWhenIdle, until there is nothing more to expect.
+func (h *Hub) Session(ctx context.Context, userID, sessionID string, after int64, stopWhenIdle bool, send func(*backendv1.WatchSessionResponse) error) error {
+	row, err := h.store.Read().SessionGetOwned(ctx, sessionID, userID)
+	if store.IsNotFound(err) {
+		return rpcerror.NotFound("session", sessionID)
+	}
+	if err != nil {
+		return fmt.Errorf("read session: %w", err)
+	}
+	if after > row.LastSeq {
+		return rpcerror.OutOfRange(ReasonAhead, "after_seq is ahead of the session's last event",
+			map[string]string{"last_seq": strconv.FormatInt(row.LastSeq, 10)})
+	}
+	t, leave := h.join(row.ID, row.LastSeq)
+	defer leave()
+	t.want(row.LastSeq)
+	w := &sessionWatch{
+		hub: h, topic: t, id: row.ID, send: send, cursor: after, partial: t.partialEnd(),
+		caughtUpAt: row.LastSeq, stopWhenIdle: stopWhenIdle, checkIdle: true,
+	}
+	err = w.run(ctx)
+	if errors.Is(err, errDone) {
+		return nil
+	}
+	return err
+}
+
+func (w *sessionWatch) run(ctx context.Context) error {
+	heartbeat := time.NewTimer(heartbeatInterval)
+	defer heartbeat.Stop()
+	for {
+		changed := w.topic.changed.C()
+		w.sent = false
+		if err := w.step(ctx); err != nil {
+			return err
+		}
+		if w.sent {
+			heartbeat.Reset(heartbeatInterval)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-changed:
+		case <-heartbeat.C:
+			heartbeat.Reset(heartbeatInterval)
+			err := w.emit(&backendv1.WatchSessionResponse{Kind: &backendv1.WatchSessionResponse_Heartbeat{
+				Heartbeat: &backendv1.Heartbeat{Time: timestamppb.Now()},
+			}})
+			if err != nil {
+				return err
+			}
+			w.checkIdle = true // also without an event: time may have passed
+		}
+	}
+}
+
+// step sends all there is.
+func (w *sessionWatch) step(ctx context.Context) error {
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		v := w.topic.after(w.cursor, w.partial)
+		if v.behind {
+			events, _, err := w.hub.readEvents(ctx, w.id, w.cursor)
+			if err != nil {
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				return rpcerror.Unavailable("DATABASE_UNAVAILABLE", "the events cannot be read now; watch again").WithCause(err)
+			}
+			if err := w.sendEvents(events); err != nil {
+				return err
+			}
+			if len(events) > 0 {
+				continue
+			}
+		}
+		if err := w.sendEvents(v.events); err != nil {
+			return err
+		}
+		if err := w.mayCatchUp(); err != nil {
+			return err
+		}
+		for _, p := range v.partials {
+			if err := w.emit(&backendv1.WatchSessionResponse{Kind: &backendv1.WatchSessionResponse_Partial{Partial: p}}); err != nil {
+				return err
+			}
+		}
+		w.partial = v.nextPartial
+		if v.deleted {
+			return rpcerror.NotFound("session", w.id)
+		}
+		return w.mayEnd(ctx)
+	}
+}
+
+func (w *sessionWatch) sendEvents(events []*backendv1.SessionEvent) error {
+	for _, e := range events {
+		if err := w.emit(&backendv1.WatchSessionResponse{Kind: &backendv1.WatchSessionResponse_Event{Event: e}}); err != nil {
+			return err
+		}
+		w.cursor = e.GetSeq()
+		switch e.GetPayload().GetKind().(type) {
+		case *backendv1.EventPayload_RunStatusChanged, *backendv1.EventPayload_ExportChanged:
+			w.checkIdle = true
+		}
+		if err := w.mayCatchUp(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mayCatchUp marks the end of what was stored when the watch began.
+func (w *sessionWatch) mayCatchUp() error {
+	if w.caughtUp || w.cursor < w.caughtUpAt {
+		return nil
+	}
+	w.caughtUp = true
+	return w.emit(&backendv1.WatchSessionResponse{Kind: &backendv1.WatchSessionResponse_CaughtUp{
+		CaughtUp: &backendv1.CaughtUp{Seq: w.cursor},
+	}})
+}
+
+// mayEnd returns errDone when the stream was to stop and nothing is to come.
+func (w *sessionWatch) mayEnd(ctx context.Context) error {
+	if !w.stopWhenIdle || !w.caughtUp || !w.checkIdle {
+		return nil
+	}
+	row, err := w.hub.store.Read().SessionIsIdle(ctx, w.id)
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return rpcerror.Unavailable("DATABASE_UNAVAILABLE", "the session cannot be read now; watch again").WithCause(err)
+	}
+	if row.LastSeq > w.cursor {
+		w.topic.want(row.LastSeq) // the event that comes asks again
+		return nil
+	}
+	w.checkIdle = false
+	if row.Idle {
+		return errDone
+	}
+	return nil
+}
+
+func (w *sessionWatch) emit(m *backendv1.WatchSessionResponse) error {
+	w.sent = true
+	return w.send(m)
+}
