@@ -14,7 +14,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
 
-	"github.com/poco-ai/poco/db/migrations")
+	"github.com/poco-ai/poco/db/migrations"
+)
 
 // template is the migrated database that every test's is a copy of. It is made
 // once per test process, whose tests share one server.

@@ -133,7 +133,7 @@ func newServer(cfg *Config, opts Options, logger *slog.Logger, st *store.Store) 
 func register(server *connect.Server, cfg *Config, st *store.Store, objects *objectstore.Store, hub *watch.Hub, runs *queue.Queue) {
 	tokens := page.NewTokens(cfg.Secret("SECRET_KEY"))
 	sessions := session.New(st, tokens)
-	backendv1connect.RegisterTaskServiceHandler(server, &rpc.TaskService{Tasks: task.New(st)})
+	backendv1connect.RegisterTaskServiceHandler(server, &rpc.TaskService{Tasks: task.New(st, runs.SweepBy)})
 	backendv1connect.RegisterSessionServiceHandler(server, &rpc.SessionService{
 		Sessions: sessions, Workspaces: session.NewWorkspaces(sessions, objects), Hub: hub,
 	})

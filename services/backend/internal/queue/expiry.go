@@ -166,8 +166,8 @@ func (q *Queue) sweepOnce(ctx context.Context, after time.Time) (now, deadline t
 	return row.Now, row.Deadline, nil
 }
 
-// sweepBy makes the sweep look no later than at a time.
-func (q *Queue) sweepBy(t time.Time) {
+// SweepBy makes the sweep look no later than at a time.
+func (q *Queue) SweepBy(t time.Time) {
 	select {
 	case q.sweep <- t:
 	default: // one is pending; the sweep also looks without being told

@@ -113,7 +113,7 @@ func (q *Queue) Claim(ctx context.Context, worker string, limit int32, modes []s
 		return nil, fmt.Errorf("claim: %w", err)
 	}
 	if len(claimed) > 0 {
-		q.sweepBy(time.Now().Add(lease))
+		q.SweepBy(time.Now().Add(lease))
 	}
 	return claimed, nil
 }

@@ -36,10 +36,13 @@ type Enqueued struct {
 }
 
 // Tasks is where prompts come in.
-type Tasks struct{ store *store.Store }
+type Tasks struct {
+	store *store.Store
+	due   func(time.Time)
+}
 
-// New returns the tasks on a store.
-func New(st *store.Store) *Tasks { return &Tasks{store: st} }
+// New returns the tasks on a store; due is told when a later run may start.
+func New(st *store.Store, due func(time.Time)) *Tasks { return &Tasks{store: st, due: due} }
 
 // Enqueue queues a prompt as a run, in a new session or a given one. The same
 // client_request_id with the same body gets the same answer, however often and
@@ -87,6 +90,9 @@ func (t *Tasks) Enqueue(ctx context.Context, userID string, req *backendv1.Enque
 	}
 	if err != nil {
 		return Enqueued{}, fmt.Errorf("enqueue: %w", err)
+	}
+	if when.at != nil {
+		t.due(*when.at)
 	}
 	return result, nil
 }

@@ -1,0 +1,145 @@
+// Package backendtest runs the backend's parts on a database of a test's own.
+package backendtest
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/poco-ai/poco/db/dbtest"
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/backend/internal/hint"
+	"github.com/poco-ai/poco/services/backend/internal/page"
+	"github.com/poco-ai/poco/services/backend/internal/queue"
+	"github.com/poco-ai/poco/services/backend/internal/run"
+	"github.com/poco-ai/poco/services/backend/internal/session"
+	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/backend/internal/task"
+	"github.com/poco-ai/poco/services/backend/internal/userinput"
+	"github.com/poco-ai/poco/services/backend/internal/watch"
+	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/testkit"
+)
+
+// User is the user of a test that needs only one.
+const User = "default"
+
+// Lease is longer than any test.
+const Lease = time.Hour
+
+// Backend is a backend without its server.
+type Backend struct {
+	Pool      *pgxpool.Pool
+	Bus       *hint.Bus
+	Hub       *watch.Hub
+	Store     *store.Store
+	Queue     *queue.Queue
+	Tasks     *task.Tasks
+	Runs      *run.Runs
+	Sessions  *session.Sessions
+	Questions *userinput.Requests
+}
+
+// New runs a backend on a new database until the end of the test.
+func New(t testing.TB) *Backend { return On(t, dbtest.URL(t, testkit.Postgres(t))) }
+
+// On runs a backend on a database until the end of the test.
+func On(t testing.TB, databaseURL string) *Backend {
+	t.Helper()
+	pool := dbtest.PoolOn(t, databaseURL)
+	logger := slog.New(slog.DiscardHandler)
+	ctx, cancel := context.WithCancel(context.Background())
+	hub := watch.NewHub(logger)
+	bus := hint.NewBus(pool, hub, logger)
+	st := store.New(pool, bus)
+	hub.Attach(ctx, st)
+	q := queue.New(st, bus, logger, time.Hour)
+	var work errgroup.Group
+	work.Go(func() error { return hub.Run(ctx) })
+	work.Go(func() error { return bus.Run(ctx) })
+	work.Go(func() error { return q.Sweep(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, work.Wait())
+	})
+	tokens := page.NewTokens(config.NewSecret("test"))
+	return &Backend{
+		Pool: pool, Bus: bus, Hub: hub, Store: st, Queue: q, Tasks: task.New(st, q.SweepBy), Runs: run.New(st, tokens),
+		Sessions: session.New(st, tokens), Questions: userinput.New(st, tokens),
+	}
+}
+
+// Enqueue queues a prompt of User in a session, or in a new one.
+func (b *Backend) Enqueue(t testing.TB, sessionID, prompt string) task.Enqueued {
+	t.Helper()
+	e, err := b.Tasks.Enqueue(t.Context(), User, &backendv1.EnqueueTaskRequest{Prompt: prompt, SessionId: sessionID})
+	require.NoError(t, err)
+	return e
+}
+
+// Claim claims one run, which there must be.
+func (b *Backend) Claim(t testing.TB, worker string) *queuev1.ClaimedRun {
+	t.Helper()
+	runs, err := b.Queue.Claim(t.Context(), worker, 1, nil, Lease)
+	require.NoError(t, err)
+	require.Len(t, runs, 1)
+	return runs[0]
+}
+
+// Start enqueues, claims and starts a run in a new session.
+func (b *Backend) Start(t testing.TB, worker string) *queuev1.ClaimedRun {
+	t.Helper()
+	b.Enqueue(t, "", "do it")
+	claimed := b.Claim(t, worker)
+	_, err := b.Queue.Start(t.Context(), claimed.GetRun().GetId(), claimed.GetFencingToken())
+	require.NoError(t, err)
+	return claimed
+}
+
+// Append stores events of a claimed run.
+func (b *Backend) Append(t testing.TB, c *queuev1.ClaimedRun, events ...*backendv1.RunEvent) queue.Ack {
+	t.Helper()
+	ack, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), events, nil)
+	require.NoError(t, err)
+	return ack
+}
+
+// Event is a run's event.
+func Event(seq int64, payload *backendv1.EventPayload) *backendv1.RunEvent {
+	return &backendv1.RunEvent{RunSeq: seq, OccurredAt: timestamppb.Now(), Payload: payload}
+}
+
+// Text is an event with a message of the assistant.
+func Text(seq int64, text string) *backendv1.RunEvent {
+	return Message(seq, &backendv1.ContentBlock{Kind: &backendv1.ContentBlock_Text{Text: &backendv1.TextBlock{Text: text}}})
+}
+
+// Message is an event with a message of the assistant.
+func Message(seq int64, blocks ...*backendv1.ContentBlock) *backendv1.RunEvent {
+	return Event(seq, &backendv1.EventPayload{Kind: &backendv1.EventPayload_MessageAdded{MessageAdded: &backendv1.MessageAdded{
+		MessageId: uuid.NewString(), Role: backendv1.MessageRole_MESSAGE_ROLE_ASSISTANT, Blocks: blocks, VerbatimJson: `{"type":"assistant"}`,
+	}}})
+}
+
+// Finished is the event that ends a run.
+func Finished(seq int64, status backendv1.RunStatus) *backendv1.RunEvent {
+	return Event(seq, &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{RunFinished: &backendv1.RunFinished{
+		Status: status, Usage: &backendv1.Usage{TotalCostUsd: 0.5, InputTokens: 10, OutputTokens: 5},
+	}}})
+}
+
+// Question is an event with a question of the agent.
+func Question(seq int64, id string, expires time.Time) *backendv1.RunEvent {
+	return Event(seq, &backendv1.EventPayload{Kind: &backendv1.EventPayload_UserInputRequested{UserInputRequested: &backendv1.UserInputRequested{
+		UserInputRequestId: id, ToolName: "AskUserQuestion", ExpiresAt: timestamppb.New(expires),
+		Questions: []*backendv1.UserQuestion{{Question: "Which?", Options: []*backendv1.UserQuestionOption{{Label: "A"}, {Label: "B"}}}},
+	}}})
+}

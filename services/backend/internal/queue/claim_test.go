@@ -1,0 +1,157 @@
+package queue_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/backend/internal/backendtest"
+)
+
+const completed = backendv1.RunStatus_RUN_STATUS_COMPLETED
+
+func TestBatchClaimTakesOneRunOfEachSession(t *testing.T) {
+	b := backendtest.New(t)
+	first := b.Enqueue(t, "", "one")
+	b.Enqueue(t, first.SessionID, "two")
+	other := b.Enqueue(t, "", "three")
+
+	runs, err := b.Queue.Claim(t.Context(), "w1", 10, nil, backendtest.Lease)
+	require.NoError(t, err)
+	require.Len(t, runs, 2, "one of each session")
+	require.Equal(t, first.RunID, runs[0].GetRun().GetId(), "oldest first")
+	require.Equal(t, other.RunID, runs[1].GetRun().GetId())
+
+	again, err := b.Queue.Claim(t.Context(), "w2", 10, nil, backendtest.Lease)
+	require.NoError(t, err)
+	require.Empty(t, again, "the second run waits for the first")
+}
+
+// Two workers, 200 runs over 50 sessions: each run exactly once, never two at a
+// time in one session, oldest first within a session.
+func TestTwoClaimersOnOneQueue(t *testing.T) {
+	b := backendtest.New(t)
+	const sessions, perSession = 50, 4
+	want := make(map[string][]string) // session -> runs in order
+	var ids []string
+	for i := range sessions {
+		e := b.Enqueue(t, "", fmt.Sprint("session ", i))
+		ids = append(ids, e.SessionID)
+		want[e.SessionID] = []string{e.RunID}
+	}
+	for n := 1; n < perSession; n++ {
+		for _, id := range ids {
+			want[id] = append(want[id], b.Enqueue(t, id, fmt.Sprint("follow-up ", n)).RunID)
+		}
+	}
+
+	var mu sync.Mutex
+	got := make(map[string][]string)
+	active := make(map[string]string)
+	done := 0
+	var g errgroup.Group
+	for w := range 2 {
+		// Sessions keep to the worker that had them first, so each worker goes on
+		// until all runs are done, woken by the queue's signal.
+		g.Go(func() error {
+			worker := fmt.Sprint("w", w)
+			for {
+				changed := b.Hub.Queue.C()
+				runs, err := b.Queue.Claim(t.Context(), worker, 3, nil, backendtest.Lease)
+				if err != nil {
+					return err
+				}
+				for _, c := range runs {
+					r := c.GetRun()
+					mu.Lock()
+					if other := active[r.GetSessionId()]; other != "" {
+						mu.Unlock()
+						return fmt.Errorf("runs %s and %s of one session at once", other, r.GetId())
+					}
+					active[r.GetSessionId()] = r.GetId()
+					got[r.GetSessionId()] = append(got[r.GetSessionId()], r.GetId())
+					mu.Unlock()
+				}
+				for _, c := range runs {
+					r := c.GetRun()
+					if _, err := b.Queue.Start(t.Context(), r.GetId(), c.GetFencingToken()); err != nil {
+						return err
+					}
+					mu.Lock()
+					delete(active, r.GetSessionId())
+					done++
+					mu.Unlock()
+					_, err := b.Queue.Append(t.Context(), r.GetId(), c.GetFencingToken(), []*backendv1.RunEvent{
+						backendtest.Text(1, "hello"), backendtest.Finished(2, completed),
+					}, nil)
+					if err != nil {
+						return err
+					}
+				}
+				mu.Lock()
+				finished := done == sessions*perSession
+				mu.Unlock()
+				if finished {
+					b.Hub.Queue.Notify()
+					return nil
+				}
+				if len(runs) == 0 {
+					select {
+					case <-changed:
+					case <-t.Context().Done():
+						return t.Context().Err()
+					}
+				}
+			}
+		})
+	}
+	require.NoError(t, g.Wait())
+	require.Equal(t, want, got)
+}
+
+func TestAffinityKeepsASessionWithItsWorker(t *testing.T) {
+	b := backendtest.New(t)
+	c := b.Start(t, "w1")
+	b.Append(t, c, backendtest.Finished(1, completed))
+	b.Enqueue(t, c.GetRun().GetSessionId(), "more")
+
+	runs, err := b.Queue.Claim(t.Context(), "w2", 1, nil, backendtest.Lease)
+	require.NoError(t, err)
+	require.Empty(t, runs, "w1 has the workspace")
+
+	_, err = b.Pool.Exec(t.Context(), `UPDATE workers SET last_seen = now() - interval '1 hour' WHERE id = 'w1'`)
+	require.NoError(t, err)
+	runs, err = b.Queue.Claim(t.Context(), "w2", 1, nil, backendtest.Lease)
+	require.NoError(t, err)
+	require.Len(t, runs, 1, "w1 is gone for good")
+}
+
+func TestScheduledRunWakesClaimersWhenDue(t *testing.T) {
+	b := backendtest.New(t)
+	e, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{
+		Prompt: "later", ScheduledAt: timestamppb.New(time.Now().Add(300 * time.Millisecond)),
+	})
+	require.NoError(t, err)
+	runs, err := b.Queue.Claim(t.Context(), "w1", 1, nil, backendtest.Lease)
+	require.NoError(t, err)
+	require.Empty(t, runs)
+	for len(runs) == 0 {
+		changed := b.Hub.Queue.C()
+		runs, err = b.Queue.Claim(t.Context(), "w1", 1, nil, backendtest.Lease)
+		require.NoError(t, err)
+		if len(runs) == 0 {
+			select {
+			case <-changed:
+			case <-t.Context().Done():
+				t.Fatal("nobody said that the run is due")
+			}
+		}
+	}
+	require.Equal(t, e.RunID, runs[0].GetRun().GetId())
+}
