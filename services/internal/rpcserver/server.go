@@ -151,7 +151,8 @@ func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, 
 // Registry is where the service's metrics are registered.
 func (s *Server) Registry() *prometheus.Registry { return s.registry }
 
-// Start binds every address and returns once all are listening.
+// Start binds every address and returns once all are listening. It also logs
+// the configuration's findings.
 func (s *Server) Start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,6 +165,9 @@ func (s *Server) Start() error {
 	}
 	s.started = true
 	s.listeners = listeners
+	if s.opts.Config != nil {
+		config.LogFindings(s.logger, s.opts.Config.Report())
+	}
 	grpcreflect.Register(s.connect)
 	connecthttp.Mount(s.mux, s.connect, connecthttp.WithReadMaxBytes(maxRequestBytes))
 	for _, l := range listeners {

@@ -197,7 +197,8 @@ type ConfigField struct {
 	Path    string   `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	Env     string   `protobuf:"bytes,2,opt,name=env,proto3" json:"env,omitempty"`
 	Aliases []string `protobuf:"bytes,3,rep,name=aliases,proto3" json:"aliases,omitempty"`
-	// "string", "bool", "integer", "duration", "size", "list" or "secret".
+	// "string", "bool", "integer", "number", "duration", "size", "list" or
+	// "secret".
 	Type string `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
 	// Unit of the environment notation, for example "seconds".
 	Unit string `protobuf:"bytes,5,opt,name=unit,proto3" json:"unit,omitempty"`

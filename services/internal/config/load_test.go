@@ -1,0 +1,279 @@
+package config_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/internal/config"
+)
+
+func backendEnv(extra ...string) []string {
+	return append([]string{
+		"DATABASE_URL=postgres://poco:hunter2@db:5432/poco",
+		"SECRET_KEY=0123456789",
+		"INTERNAL_API_TOKEN=token-value",
+		"S3_ENDPOINT=http://s3:9000",
+		"S3_ACCESS_KEY=access",
+		"S3_SECRET_KEY=s3-value",
+		"S3_BUCKET=poco",
+	}, extra...)
+}
+
+func loadBackend(t *testing.T, src config.Sources) *config.Loaded[*configv1.BackendConfig] {
+	t.Helper()
+	l, err := config.Load(&configv1.BackendConfig{}, "backend", src)
+	require.NoError(t, err)
+	return l
+}
+
+// problems returns the lines of the report on a configuration that is refused.
+func problems(t *testing.T, src config.Sources) []string {
+	t.Helper()
+	_, err := config.Load(&configv1.BackendConfig{}, "backend", src)
+	var p *config.Problems
+	require.ErrorAs(t, err, &p)
+	lines := make([]string, len(p.List))
+	for i, problem := range p.List {
+		lines[i] = problem.String()
+	}
+	return lines
+}
+
+func field(t *testing.T, r *configv1.GetConfigResponse, env string) *configv1.ConfigField {
+	t.Helper()
+	for _, f := range r.GetFields() {
+		if f.GetEnv() == env {
+			return f
+		}
+	}
+	t.Fatalf("no field %s", env)
+	return nil
+}
+
+func write(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+	return path
+}
+
+func TestDefaultsAndUnits(t *testing.T) {
+	l := loadBackend(t, config.Sources{Environ: backendEnv("MAX_UPLOAD_SIZE_MB=3", "DB_WAIT_TIMEOUT_SECONDS=1.5", "LOG_LEVEL=debug", "DEBUG=1")})
+	msg := l.Msg
+	require.Equal(t, int32(8000), msg.GetServer().GetPort())
+	require.Equal(t, []string{"http://localhost:3000", "http://127.0.0.1:3000"}, msg.GetServer().GetCorsOrigins())
+	require.Equal(t, int64(3<<20), msg.GetServer().GetMaxUploadSize())
+	require.Equal(t, 1500*time.Millisecond, msg.GetDatabase().GetWaitTimeout().AsDuration())
+	require.Equal(t, "DEBUG", msg.GetLogging().GetLevel())
+	require.True(t, msg.GetLogging().GetDebug())
+	require.True(t, msg.GetDatabase().GetUrl().GetIsSet())
+	require.Equal(t, "postgres://poco:hunter2@db:5432/poco", l.Secret("DATABASE_URL").Reveal())
+	require.False(t, l.Secret("OPENAI_API_KEY").IsSet())
+	require.Panics(t, func() { l.Secret("PORT") })
+
+	r := l.Report()
+	require.Equal(t, "1.5", field(t, r, "DB_WAIT_TIMEOUT_SECONDS").GetValue())
+	require.Equal(t, "3", field(t, r, "MAX_UPLOAD_SIZE_MB").GetValue())
+	port := field(t, r, "PORT")
+	require.Equal(t, "server.port", port.GetPath())
+	require.Equal(t, "integer", port.GetType())
+	require.Equal(t, "from 0 to 65535", port.GetConstraint())
+	require.Equal(t, "Listen port; 0 takes a free one.", port.GetDescription())
+	require.Equal(t, configv1.ConfigSource_CONFIG_SOURCE_DEFAULT, port.GetSource())
+	expires := field(t, r, "S3_PRESIGN_EXPIRES")
+	require.Equal(t, []string{"300", "seconds", "from 1 to 604800"}, []string{expires.GetValue(), expires.GetUnit(), expires.GetConstraint()})
+}
+
+func TestSourcesInOrder(t *testing.T) {
+	file := write(t, "secret", "from-file\r\n\n")
+	dotEnv := write(t, ".env", "PORT=1002\nHOST=dotenv\nSECRET_KEY=from-dotenv\nS3_REGION=dotenv\n")
+	environ := backendEnv("PORT=1001", "SECRET_KEY_FILE="+file, "S3_REGION=")
+	environ = append(environ[:1], environ[2:]...) // without SECRET_KEY
+	l := loadBackend(t, config.Sources{
+		Environ: environ, DotEnvPath: dotEnv,
+		Embedded: map[string]string{"PORT": "1003", "HOST": "embedded", "SECRET_KEY": "from-embedded", "OPENAI_DEFAULT_MODEL": "embedded"},
+	})
+	require.Equal(t, int32(1001), l.Msg.GetServer().GetPort())
+	require.Equal(t, "dotenv", l.Msg.GetServer().GetHost())
+	require.Equal(t, "from-file", l.Secret("SECRET_KEY").Reveal())
+	require.Equal(t, "embedded", l.Msg.GetTitles().GetOpenaiDefaultModel())
+	require.Equal(t, "dotenv", l.Msg.GetObjectStore().GetRegion(), "an empty variable counts as none")
+
+	r := l.Report()
+	var got []string
+	for _, layer := range field(t, r, "PORT").GetLayers() {
+		got = append(got, layer.GetSource().String()+" "+layer.GetOrigin()+" "+layer.GetValue())
+	}
+	require.Equal(t, []string{
+		"CONFIG_SOURCE_ENVIRONMENT PORT 1001", "CONFIG_SOURCE_DOTENV " + dotEnv + " 1002",
+		"CONFIG_SOURCE_EMBEDDED PORT 1003", "CONFIG_SOURCE_DEFAULT PORT 8000",
+	}, got)
+	secret := field(t, r, "SECRET_KEY")
+	require.Equal(t, configv1.ConfigSource_CONFIG_SOURCE_FILE, secret.GetSource())
+	require.Equal(t, file, secret.GetLayers()[0].GetOrigin())
+	require.NotContains(t, r.String(), "from-")
+}
+
+func TestAllProblemsAtOnce(t *testing.T) {
+	got := problems(t, config.Sources{Environ: []string{
+		"PORT=70000", "DATABASE_MAX_CONNECTIONS=many", "CORS_ORIGINS=[1", "DEBUG=maybe", "LOG_LEVEL=LOUD",
+		"S3_ENDPOINT=nowhere", "S3_PRESIGN_EXPIRES=0", "S3_BUCKET=ab", "DB_WAIT_TIMEOUT_SECONDS=1e300",
+		"ACCESS_LOG=true", "UVICORN_ACCESS_LOG=false", "INTERNAL_API_TOKEN=a", "INTERNAL_API_TOKEN_FILE=/x",
+		"SECRET_KEY_FILE=/does/not/exist", "MAX_UPLOAD_SIZE_MB=99999999999999",
+	}})
+	require.Equal(t, []string{
+		"DEBUG: expected true or false: correct the value in the environment",
+		`LOG_LEVEL: expected one of "DEBUG", "INFO", "WARNING", "ERROR": correct the value in the environment`,
+		"ACCESS_LOG: it and UVICORN_ACCESS_LOG are set to different values: unset UVICORN_ACCESS_LOG",
+		"PORT: expected a whole number, from 0 to 65535: correct the value in the environment",
+		"CORS_ORIGINS: expected values separated by commas, each not empty: correct the value in the environment",
+		"MAX_UPLOAD_SIZE_MB: expected a whole number of mebibytes, more than 0: correct the value in the environment",
+		"DATABASE_URL: is required and not set: set it, or DATABASE_URL_FILE to a file that holds it (Postgres connection URL)",
+		"DATABASE_MAX_CONNECTIONS: expected a whole number, from 2 to 1000: correct the value in the environment",
+		"DB_WAIT_TIMEOUT_SECONDS: expected a number of seconds, at least 0: correct the value in the environment",
+		"SECRET_KEY: the file that SECRET_KEY_FILE names does not exist: create it, or correct the path",
+		"INTERNAL_API_TOKEN: both INTERNAL_API_TOKEN and INTERNAL_API_TOKEN_FILE are set: unset one of them",
+		"S3_ENDPOINT: expected a URL such as http://host:port: correct the value in the environment",
+		"S3_ACCESS_KEY: is required and not set: set it, or S3_ACCESS_KEY_FILE to a file that holds it (Access key)",
+		"S3_SECRET_KEY: is required and not set: set it, or S3_SECRET_KEY_FILE to a file that holds it (Secret key)",
+		"S3_BUCKET: expected 3 to 63 characters: correct the value in the environment",
+		"S3_PRESIGN_EXPIRES: expected a number of seconds, from 1 to 604800: correct the value in the environment",
+	}, got)
+}
+
+func TestMessageLevelRules(t *testing.T) {
+	environ := []string{
+		"BACKEND_URL=http://b", "CALLBACK_BASE_URL=http://m", "INTERNAL_API_TOKEN=t", "WORKSPACE_ROOT=/w",
+		"S3_ENDPOINT=http://s3", "S3_ACCESS_KEY=a", "S3_SECRET_KEY=s", "S3_BUCKET=poco", "EXECUTOR_RUNTIME=docker",
+	}
+	_, err := config.Load(&configv1.ManagerConfig{}, "manager", config.Sources{Environ: environ})
+	require.EqualError(t, err, "the configuration of the manager has 1 problem:\n"+
+		"  - EXECUTOR_IMAGE: is required with EXECUTOR_RUNTIME=docker: set it to the executor image")
+	_, err = config.Load(&configv1.ManagerConfig{}, "manager", config.Sources{Environ: append(environ, "EXECUTOR_IMAGE=poco")})
+	require.NoError(t, err)
+}
+
+// TestNoValueLeaks sets every variable to a marked value and looks for the mark
+// wherever something is printed.
+func TestNoValueLeaks(t *testing.T) {
+	const mark = "s3cr3t-mark"
+	dotEnv := write(t, ".env", "BROKEN LINE "+mark+"='x\n")
+	values := []string{mark, "postgres://u:" + mark + "@h/d", "http://h:" + mark, "::" + mark, "\x7f" + mark, "{" + mark}
+	for _, value := range values {
+		var environ []string
+		l := loadBackend(t, config.Sources{Environ: backendEnv()})
+		for _, f := range l.Report().GetFields() {
+			environ = append(environ, f.GetEnv()+"="+value)
+		}
+		for _, src := range []config.Sources{{Environ: environ}, {Environ: environ, DotEnvPath: dotEnv}} {
+			_, err := config.Load(&configv1.BackendConfig{}, "backend", src)
+			require.Error(t, err)
+			require.NotContains(t, err.Error(), mark)
+		}
+	}
+	secrets := backendEnv("OPENAI_API_KEY="+mark, "BROKEN="+mark)
+	for i, pair := range secrets {
+		name, _, _ := strings.Cut(pair, "=")
+		switch name {
+		case "SECRET_KEY", "INTERNAL_API_TOKEN", "S3_ACCESS_KEY", "S3_SECRET_KEY":
+			secrets[i] = name + "=" + mark
+		case "DATABASE_URL":
+			secrets[i] = name + "=postgres://u:" + mark + "@h/d?sslpassword=" + mark
+		}
+	}
+	l := loadBackend(t, config.Sources{Environ: secrets})
+	report := l.Report()
+	requireNoMark(t, mark, l, l.Msg, report, l.Secret("DATABASE_URL"))
+	require.Equal(t, "postgres://u:***@h/d?sslpassword=***", field(t, report, "DATABASE_URL").GetValue())
+	require.Empty(t, field(t, report, "SECRET_KEY").GetValue())
+	require.True(t, field(t, report, "SECRET_KEY").GetIsSet())
+}
+
+func TestPasswordsInPlainURLs(t *testing.T) {
+	require.Equal(t, []string{
+		"EXECUTOR_MANAGER_URL: holds a password, and this setting is no secret: write the URL without user name and password",
+	}, problems(t, config.Sources{Environ: backendEnv("EXECUTOR_MANAGER_URL=http://u:p@m:8001")}))
+	l := loadBackend(t, config.Sources{Environ: backendEnv("OPENAI_BASE_URL=https://api.example/v1?key=k")})
+	require.Equal(t, "https://api.example/v1?key=***", field(t, l.Report(), "OPENAI_BASE_URL").GetValue())
+}
+
+func TestInsecureDefaults(t *testing.T) {
+	environ := backendEnv("S3_SECRET_KEY=poco-secret")
+	environ[1], environ[2] = "SECRET_KEY=change-this-secret", "INTERNAL_API_TOKEN=own"
+	l := loadBackend(t, config.Sources{Environ: environ})
+	var codes []string
+	for _, f := range l.Report().GetFindings() {
+		codes = append(codes, f.GetCode()+" "+f.GetEnv())
+	}
+	require.Equal(t, []string{"insecure_default SECRET_KEY", "insecure_default S3_SECRET_KEY"}, codes)
+	require.True(t, field(t, l.Report(), "SECRET_KEY").GetInsecureDefault())
+
+	got := problems(t, config.Sources{Environ: append(environ, "APP_ENV=production")})
+	require.Len(t, got, 2)
+	require.Contains(t, got[0], "SECRET_KEY: has an insecure default value, which APP_ENV=production refuses")
+}
+
+func TestAliases(t *testing.T) {
+	l := loadBackend(t, config.Sources{Environ: backendEnv("UVICORN_ACCESS_LOG=true")})
+	require.True(t, l.Msg.GetLogging().GetAccessLog())
+	require.Equal(t, "alias_used", l.Report().GetFindings()[0].GetCode())
+	require.Equal(t, "UVICORN_ACCESS_LOG", field(t, l.Report(), "ACCESS_LOG").GetLayers()[0].GetOrigin())
+	// The same value twice is no conflict.
+	loadBackend(t, config.Sources{Environ: backendEnv("UVICORN_ACCESS_LOG=true", "ACCESS_LOG=true")})
+}
+
+func TestDotEnvFile(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "none")
+	loadBackend(t, config.Sources{Environ: backendEnv(), DotEnvPath: missing})
+	require.Len(t, problems(t, config.Sources{Environ: backendEnv(), DotEnvPath: missing, DotEnvRequired: true}), 1)
+	t.Setenv("POCO_ENV_FILE", missing)
+	require.True(t, config.OSSources().DotEnvRequired)
+}
+
+// TestEverySchema makes sure that every config message can be loaded, and that
+// every setting is documented.
+func TestEverySchema(t *testing.T) {
+	for _, load := range []func() error{
+		func() error {
+			_, err := config.Load(&configv1.ManagerConfig{}, "manager", config.Sources{})
+			return err
+		},
+		func() error {
+			_, err := config.Load(&configv1.ExecutorConfig{}, "executor", config.Sources{})
+			return err
+		},
+		func() error {
+			_, err := config.Load(&configv1.FrontendConfig{}, "frontend", config.Sources{})
+			return err
+		},
+	} {
+		var p *config.Problems
+		require.True(t, errors.As(load(), &p))
+		for _, problem := range p.List {
+			require.Contains(t, problem.Message, "is required and not set", problem.Env)
+		}
+	}
+	l, err := config.Load(&configv1.PocoConfig{}, "poco", config.Sources{})
+	require.NoError(t, err)
+	for _, r := range []*configv1.GetConfigResponse{l.Report(), loadBackend(t, config.Sources{Environ: backendEnv()}).Report()} {
+		for _, f := range r.GetFields() {
+			require.NotEmpty(t, f.GetDescription(), f.GetEnv())
+		}
+	}
+}
+
+func BenchmarkLoad(b *testing.B) {
+	src := config.Sources{Environ: backendEnv()}
+	for b.Loop() {
+		if _, err := config.Load(&configv1.BackendConfig{}, "backend", src); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

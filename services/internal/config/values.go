@@ -1,0 +1,219 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+)
+
+// errValue says only that a value cannot be read: what strconv and the like say
+// would repeat the value.
+var errValue = errors.New("the value cannot be read")
+
+func durationUnit(u configv1.Unit) time.Duration {
+	switch u {
+	case configv1.Unit_UNIT_MILLISECONDS:
+		return time.Millisecond
+	case configv1.Unit_UNIT_SECONDS:
+		return time.Second
+	case configv1.Unit_UNIT_MINUTES:
+		return time.Minute
+	case configv1.Unit_UNIT_HOURS:
+		return time.Hour
+	case configv1.Unit_UNIT_DAYS:
+		return 24 * time.Hour
+	default:
+		return 0
+	}
+}
+
+func sizeUnit(u configv1.Unit) int64 {
+	switch u {
+	case configv1.Unit_UNIT_BYTES:
+		return 1
+	case configv1.Unit_UNIT_KIBIBYTES:
+		return 1 << 10
+	case configv1.Unit_UNIT_MEBIBYTES:
+		return 1 << 20
+	default:
+		return 0
+	}
+}
+
+// unitName is the unit in words, empty when there is none.
+func unitName(u configv1.Unit) string {
+	if u == configv1.Unit_UNIT_UNSPECIFIED {
+		return ""
+	}
+	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(u.String(), "UNIT_")), "_", " ")
+}
+
+// assign reads environment notation into the message. Secrets are not assigned:
+// the message holds only that they are set.
+func (s *setting) assign(root protoreflect.Message, text string) error {
+	holder := s.holder(root)
+	switch s.kind {
+	case kindSecret, kindSecretURL:
+		secret := holder.Mutable(s.field).Message()
+		secret.Set(secret.Descriptor().Fields().ByName("is_set"), protoreflect.ValueOfBool(true))
+		return nil
+	case kindList:
+		list := holder.NewField(s.field)
+		items, err := splitList(text)
+		if err != nil {
+			return err
+		}
+		for _, item := range items {
+			list.List().Append(protoreflect.ValueOfString(item))
+		}
+		holder.Set(s.field, list)
+		return nil
+	}
+	value, err := s.parse(text)
+	if err != nil {
+		return err
+	}
+	holder.Set(s.field, value)
+	return nil
+}
+
+func (s *setting) parse(text string) (protoreflect.Value, error) {
+	if s.kind == kindString {
+		return protoreflect.ValueOfString(s.canonical(text)), nil
+	}
+	text = strings.TrimSpace(text)
+	switch s.kind {
+	case kindBool:
+		b, err := parseBool(text)
+		return protoreflect.ValueOfBool(b), err
+	case kindNumber:
+		f, err := parseFloat(text)
+		return protoreflect.ValueOfFloat64(f), err
+	case kindDuration:
+		f, err := parseFloat(text)
+		nanos := f * float64(durationUnit(s.GetUnit()))
+		if err != nil || math.Abs(nanos) >= math.MaxInt64 {
+			return protoreflect.Value{}, errValue
+		}
+		return protoreflect.ValueOfMessage(durationpb.New(time.Duration(math.Round(nanos))).ProtoReflect()), nil
+	default:
+		return s.parseInteger(text)
+	}
+}
+
+func (s *setting) parseInteger(text string) (protoreflect.Value, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return protoreflect.Value{}, errValue
+	}
+	if unit := sizeUnit(s.GetUnit()); unit > 1 {
+		if n > math.MaxInt64/unit || n < math.MinInt64/unit {
+			return protoreflect.Value{}, errValue
+		}
+		n *= unit
+	}
+	if s.field.Kind() == protoreflect.Int32Kind {
+		if n > math.MaxInt32 || n < math.MinInt32 {
+			return protoreflect.Value{}, errValue
+		}
+		return protoreflect.ValueOfInt32(int32(n)), nil
+	}
+	return protoreflect.ValueOfInt64(n), nil
+}
+
+// canonical spells one of a fixed set of words as the schema does.
+func (s *setting) canonical(text string) string {
+	rules, err := protovalidate.ResolveFieldRules(s.field)
+	if err != nil || rules == nil {
+		return text
+	}
+	for _, word := range rules.GetString().GetIn() {
+		if strings.EqualFold(word, strings.TrimSpace(text)) {
+			return word
+		}
+	}
+	return text
+}
+
+func parseBool(text string) (bool, error) {
+	switch strings.ToLower(text) {
+	case "true", "1", "yes", "on":
+		return true, nil
+	case "false", "0", "no", "off":
+		return false, nil
+	default:
+		return false, errValue
+	}
+}
+
+func parseFloat(text string) (float64, error) {
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+		return 0, errValue
+	}
+	return f, nil
+}
+
+// splitList reads values separated by commas or line breaks, or a JSON array.
+func splitList(text string) ([]string, error) {
+	var items []string
+	if strings.HasPrefix(strings.TrimSpace(text), "[") {
+		if err := json.Unmarshal([]byte(text), &items); err != nil {
+			return nil, errValue
+		}
+	} else {
+		items = strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == '\n' || r == '\r' })
+	}
+	out := items[:0]
+	for _, item := range items {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out, nil
+}
+
+// format writes the value in use in environment notation.
+func (s *setting) format(value protoreflect.Value) string {
+	switch s.kind {
+	case kindString:
+		return maskPlain(value.String())
+	case kindBool:
+		return strconv.FormatBool(value.Bool())
+	case kindInteger:
+		return strconv.FormatInt(value.Int(), 10)
+	case kindSize:
+		return formatFloat(float64(value.Int()) / float64(sizeUnit(s.GetUnit())))
+	case kindNumber:
+		return formatFloat(value.Float())
+	case kindDuration:
+		d, ok := value.Message().Interface().(*durationpb.Duration)
+		if !ok {
+			return ""
+		}
+		return s.formatDuration(d)
+	case kindList:
+		items := make([]string, value.List().Len())
+		for i := range items {
+			items[i] = maskPlain(value.List().Get(i).String())
+		}
+		return strings.Join(items, ",")
+	default:
+		return ""
+	}
+}
+
+func (s *setting) formatDuration(d *durationpb.Duration) string {
+	return formatFloat(float64(d.AsDuration()) / float64(durationUnit(s.GetUnit())))
+}
+
+func formatFloat(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
