@@ -63,6 +63,7 @@ func (l *Link) forward() {
 		}
 		switch l.judge(b, err) {
 		case again:
+			l.restore(b.partials)
 			l.pause(wait.NextBackOff())
 		case goOn:
 			wait.Reset()
@@ -206,6 +207,16 @@ func (l *Link) askToResend() {
 		l.skipping = true
 	}
 	l.notify()
+}
+
+// restore puts text back that a failed call carried.
+func (l *Link) restore(partials []*backendv1.PartialContent) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	newer := l.partials.take()
+	for _, p := range append(partials, newer...) {
+		l.partials.add(p)
+	}
 }
 
 func (l *Link) pause(d time.Duration) {

@@ -1,0 +1,359 @@
+package channel_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connectinprocess"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	managerv1 "github.com/poco-ai/poco/gen/go/poco/manager/v1"
+	"github.com/poco-ai/poco/gen/go/poco/manager/v1/managerv1connect"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+	"github.com/poco-ai/poco/services/manager/internal/channel"
+	"github.com/poco-ai/poco/services/manager/internal/queuetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// clock is a monotonic clock that a test can move.
+type clock struct {
+	mu     sync.Mutex
+	offset time.Duration
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.offset)
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.offset += d
+}
+
+const lease = time.Minute
+
+// fixture is one held run, its hub and its queue.
+type fixture struct {
+	t      *testing.T
+	queue  *queuetest.Queue
+	clock  *clock
+	hub    *channel.Hub
+	link   *channel.Link
+	runID  string
+	client managerv1connect.RunChannelServiceClient
+	done   chan string
+}
+
+func newFixture(t *testing.T) *fixture {
+	f := &fixture{t: t, queue: queuetest.New(), clock: &clock{}, done: make(chan string, 10)}
+	f.runID = f.queue.Enqueue(uuid.NewString(), "hello", nil)
+	claimed, err := f.queue.ClaimRuns(t.Context(), &queuev1.ClaimRunsRequest{MaxRuns: 1})
+	require.NoError(t, err)
+	f.hub = channel.NewHub(func(token string) (string, error) {
+		id, ok := strings.CutPrefix(token, "token-of-")
+		if !ok {
+			return "", errors.New("bad token")
+		}
+		return id, nil
+	})
+	f.hub.Open()
+	f.link = channel.NewLink(channel.LinkOptions{
+		RunID: f.runID, FencingToken: claimed.GetRuns()[0].GetFencingToken(), LeaseDeadline: f.clock.Now().Add(lease),
+		Queue: f.queue, Now: f.clock.Now, Logger: slog.New(slog.DiscardHandler), CommandDone: func(id string) { f.done <- id },
+	})
+	f.hub.Add(f.link)
+	t.Cleanup(f.link.Close)
+	server := connect.NewServer(rpcerror.Interceptor(slog.New(slog.DiscardHandler)), f.hub.Interceptor())
+	managerv1connect.RegisterRunChannelServiceHandler(server, f.hub)
+	f.client = managerv1connect.NewRunChannelServiceClient(connect.NewClient(connectinprocess.New(server)))
+	return f
+}
+
+// peer is a scripted executor's side of one channel.
+type peer struct {
+	t      *testing.T
+	stream managerv1connect.RunChannelServiceConnectClientStream
+}
+
+func (f *fixture) dial(token string) *peer {
+	ctx, info := connect.NewClientContext(f.t.Context())
+	if token != "" {
+		info.RequestHeader().Set("Authorization", "Bearer "+token)
+	}
+	stream, err := f.client.Connect(ctx)
+	require.NoError(f.t, err)
+	f.t.Cleanup(func() { _ = stream.Close() })
+	return &peer{t: f.t, stream: stream}
+}
+
+func (f *fixture) connect() (*peer, *managerv1.Welcome) {
+	p := f.dial("token-of-" + f.runID)
+	p.hello(f.runID)
+	welcome := p.receive().GetWelcome()
+	require.NotNil(f.t, welcome)
+	return p, welcome
+}
+
+func (p *peer) hello(runID string) {
+	require.NoError(p.t, p.stream.Send(&managerv1.ConnectRequest{Kind: &managerv1.ConnectRequest_Hello{Hello: &managerv1.Hello{RunId: runID}}}))
+}
+
+func (p *peer) receive() *managerv1.ConnectResponse {
+	m, err := p.stream.Receive()
+	require.NoError(p.t, err)
+	return m
+}
+
+// end returns the error the channel ends with.
+func (p *peer) end() error {
+	for {
+		if _, err := p.stream.Receive(); err != nil {
+			return err
+		}
+	}
+}
+
+// awaitAck receives until everything up to seq is acknowledged.
+func (p *peer) awaitAck(seq int64) {
+	for {
+		if ack := p.receive().GetAck(); ack != nil && ack.GetRunSeq() >= seq {
+			require.Equal(p.t, seq, ack.GetRunSeq())
+			return
+		}
+	}
+}
+
+func (p *peer) send(events ...*backendv1.RunEvent) {
+	require.NoError(p.t, p.stream.Send(&managerv1.ConnectRequest{Kind: &managerv1.ConnectRequest_Events{Events: &managerv1.EventBatch{Events: events}}}))
+}
+
+func notice(seq int64) *backendv1.RunEvent {
+	return &backendv1.RunEvent{RunSeq: seq, Payload: &backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{Code: "x"}}}}
+}
+
+func finished(seq int64) *backendv1.RunEvent {
+	return &backendv1.RunEvent{RunSeq: seq, Payload: &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{
+		RunFinished: &backendv1.RunFinished{Status: backendv1.RunStatus_RUN_STATUS_COMPLETED}}}}
+}
+
+func TestTokens(t *testing.T) {
+	f := newFixture(t)
+	for name, token := range map[string]string{"none": "", "wrong": "x", "another run's": "token-of-" + uuid.NewString()} {
+		p := f.dial(token)
+		_ = p.stream.Send(&managerv1.ConnectRequest{Kind: &managerv1.ConnectRequest_Hello{Hello: &managerv1.Hello{RunId: f.runID}}})
+		require.Equal(t, connect.CodeUnauthenticated, connect.CodeOf(p.end()), name)
+	}
+	other := uuid.NewString()
+	p := f.dial("token-of-" + other)
+	p.hello(other)
+	require.Equal(t, connect.CodeNotFound, connect.CodeOf(p.end()), "a run that is not held")
+
+	f.hub.Shut()
+	p = f.dial("token-of-" + other)
+	p.hello(other)
+	require.Equal(t, connect.CodeUnavailable, connect.CodeOf(p.end()), "an executor must come back to a manager that restarts")
+}
+
+func TestEventsAreStoredAndAcknowledged(t *testing.T) {
+	f := newFixture(t)
+	p, welcome := f.connect()
+	require.Zero(t, welcome.GetAckedRunSeq())
+	require.InDelta(t, lease.Seconds(), welcome.GetLeaseTtl().AsDuration().Seconds(), 5)
+	p.send(notice(1), notice(2))
+	p.awaitAck(2)
+	p.send(notice(2), notice(3), finished(4)) // one of them again
+	p.awaitAck(4)
+	require.ErrorIs(t, p.end(), io.EOF, "a finished run's channel ends cleanly")
+	<-f.link.Done()
+	require.Equal(t, channel.End{Kind: channel.EndFinal, Status: backendv1.RunStatus_RUN_STATUS_COMPLETED}, f.link.End())
+	f.queue.Await(t, "four events", func(v queuetest.View) bool { return len(v.Run(f.runID).Events) == 4 })
+}
+
+func TestWhatArrivesDuringAnOutageGoesInOneCall(t *testing.T) {
+	f := newFixture(t)
+	f.queue.Fail("AppendRunEvents", queuetest.Unavailable())
+	p, _ := f.connect()
+	const n = 50
+	for i := int64(1); i <= n; i++ {
+		p.send(notice(i))
+	}
+	require.NoError(t, p.stream.Send(&managerv1.ConnectRequest{Kind: &managerv1.ConnectRequest_CommandDone{CommandDone: &managerv1.CommandDone{CommandId: "all sent"}}}))
+	require.Equal(t, "all sent", <-f.done)
+	f.queue.Fail("AppendRunEvents", nil)
+	p.awaitAck(n)
+	f.queue.Await(t, "one call", func(v queuetest.View) bool { return v.Run(f.runID).Appends == 1 && len(v.Run(f.runID).Events) == n })
+}
+
+func TestReconnectGoesOnWhereTheBackendIs(t *testing.T) {
+	f := newFixture(t)
+	p, _ := f.connect()
+	p.send(notice(1), notice(2))
+	p.awaitAck(2)
+	require.NoError(t, p.stream.Close())
+	p, welcome := f.connect()
+	require.EqualValues(t, 2, welcome.GetAckedRunSeq())
+	p.send(notice(1), notice(2), notice(3))
+	p.awaitAck(3)
+}
+
+func TestGapsAreResent(t *testing.T) {
+	t.Run("found by the manager", func(t *testing.T) {
+		f := newFixture(t)
+		p, _ := f.connect()
+		p.send(notice(1))
+		p.awaitAck(1)
+		p.send(notice(3), notice(4))
+		p.send(notice(5))
+		require.EqualValues(t, 1, p.receive().GetWelcome().GetAckedRunSeq())
+		p.send(notice(2), notice(3), notice(4), notice(5))
+		p.awaitAck(5)
+	})
+	t.Run("found by the backend", func(t *testing.T) {
+		f := newFixture(t)
+		p, _ := f.connect()
+		p.send(notice(1), notice(2))
+		p.awaitAck(2)
+		f.queue.Update(f.runID, func(r *queuetest.Run) { r.Events = r.Events[:1] })
+		p.send(notice(3))
+		require.EqualValues(t, 1, p.receive().GetWelcome().GetAckedRunSeq())
+		p.send(notice(2), notice(3))
+		p.awaitAck(3)
+	})
+}
+
+func TestStaleTokenRevokes(t *testing.T) {
+	f := newFixture(t)
+	p, _ := f.connect()
+	f.queue.Steal(f.runID)
+	p.send(notice(1))
+	require.NotEmpty(t, p.receive().GetRevoked().GetReason())
+	require.ErrorIs(t, p.end(), io.EOF)
+	<-f.link.Done()
+	require.Equal(t, channel.EndRevoked, f.link.End().Kind)
+}
+
+func TestAFrozenManagerForwardsNothing(t *testing.T) {
+	f := newFixture(t)
+	p, _ := f.connect()
+	f.clock.advance(lease) // stopped, and woken too late
+	p.send(notice(1))
+	require.NotEmpty(t, p.receive().GetRevoked().GetReason())
+	require.Equal(t, channel.EndRevoked, f.link.End().Kind)
+	f.queue.Await(t, "nothing", func(v queuetest.View) bool { return len(v.Run(f.runID).Events) == 0 })
+}
+
+func TestRefusedEventsEndTheRun(t *testing.T) {
+	f := newFixture(t)
+	p, _ := f.connect()
+	f.queue.Fail("AppendRunEvents", queuetest.Failure("SOMETHING_ELSE", nil))
+	p.send(notice(1))
+	require.NotNil(t, p.receive().GetRevoked())
+	require.Equal(t, channel.EndRefused, f.link.End().Kind)
+}
+
+func TestANewerChannelEndsTheOlder(t *testing.T) {
+	f := newFixture(t)
+	older, _ := f.connect()
+	newer, _ := f.connect()
+	require.Equal(t, connect.CodeAborted, connect.CodeOf(older.end()))
+	newer.send(notice(1))
+	newer.awaitAck(1)
+}
+
+func TestLeaseAndCommandsGoDown(t *testing.T) {
+	f := newFixture(t)
+	p, _ := f.connect()
+	f.link.Renew(f.clock.Now().Add(2 * lease))
+	require.InDelta(t, (2 * lease).Seconds(), p.receive().GetLeaseRenewed().GetLeaseTtl().AsDuration().Seconds(), 5)
+	cancel := &queuev1.RunCommand{Id: uuid.NewString(), RunId: f.runID, Kind: &queuev1.RunCommand_Cancel{Cancel: &queuev1.CancelCommand{}}}
+	require.True(t, f.link.Deliver(cancel))
+	require.Equal(t, cancel.GetId(), p.receive().GetCommand().GetId())
+
+	// The channel breaks before it is done: it comes again, once.
+	require.NoError(t, p.stream.Close())
+	p, _ = f.connect()
+	require.True(t, f.link.Deliver(cancel))
+	require.Equal(t, cancel.GetId(), p.receive().GetCommand().GetId())
+	require.NoError(t, p.stream.Send(&managerv1.ConnectRequest{Kind: &managerv1.ConnectRequest_CommandDone{CommandDone: &managerv1.CommandDone{CommandId: cancel.GetId()}}}))
+	require.Equal(t, cancel.GetId(), <-f.done)
+	require.False(t, f.link.Deliver(cancel))
+	require.Empty(t, f.link.TakeCommands())
+}
+
+func TestPartialsAreJoinedAndForwarded(t *testing.T) {
+	f := newFixture(t)
+	p, _ := f.connect()
+	f.queue.Fail("AppendRunEvents", queuetest.Unavailable())
+	p.send(notice(1)) // keeps the forwarder busy
+	text := func(s string) *backendv1.PartialContent {
+		return &backendv1.PartialContent{RunId: f.runID, AgentMessageId: "m", Delta: &backendv1.PartialContent_Text{Text: s}}
+	}
+	require.NoError(t, p.stream.Send(&managerv1.ConnectRequest{Kind: &managerv1.ConnectRequest_Events{Events: &managerv1.EventBatch{
+		Partials: []*backendv1.PartialContent{text("a"), text("b"), text("c")}}}}))
+	f.queue.Fail("AppendRunEvents", nil)
+	f.queue.Await(t, "text", func(v queuetest.View) bool {
+		all := ""
+		for _, p := range v.Run(f.runID).Partials {
+			all += p.GetText()
+		}
+		return all == "abc"
+	})
+}
+
+func TestAFullBufferHoldsTheExecutorBack(t *testing.T) {
+	f := newFixture(t)
+	f.queue.Fail("AppendRunEvents", queuetest.Unavailable())
+	p, _ := f.connect()
+	big := func(seq int64) *backendv1.RunEvent {
+		e := notice(seq)
+		e.GetPayload().GetNotice().Text = strings.Repeat("x", 1<<20)
+		return e
+	}
+	const n = 10
+	sent := make(chan int64, n)
+	go func() {
+		defer close(sent)
+		for i := int64(1); i <= n; i++ {
+			if p.stream.Send(&managerv1.ConnectRequest{Kind: &managerv1.ConnectRequest_Events{Events: &managerv1.EventBatch{Events: []*backendv1.RunEvent{big(i)}}}}) != nil {
+				return
+			}
+			sent <- i
+		}
+	}()
+	// Three fit, a fourth is being held by the reader: the fifth is not taken.
+	for range 4 {
+		<-sent
+	}
+	require.False(t, f.link.AwaitFlushed(canceledContext()))
+	require.Empty(t, sent)
+	f.queue.Fail("AppendRunEvents", nil)
+	p.awaitAckAtLeast(n)
+	for range sent { //nolint:revive // until the sender ends
+	}
+}
+
+func canceledContext() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+func (p *peer) awaitAckAtLeast(seq int64) {
+	for p.receive().GetAck().GetRunSeq() < seq {
+	}
+}

@@ -1,0 +1,217 @@
+package gateway_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+	"github.com/poco-ai/poco/services/manager/internal/gateway"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	runToken  = "prt_run.mac"
+	realToken = "the-real-credential"
+)
+
+type fixture struct {
+	server *httptest.Server
+	log    *bytes.Buffer
+	// endRun lets go of the run.
+	endRun context.CancelFunc
+	reject error
+}
+
+func newFixture(t *testing.T, upstream, token string) *fixture {
+	held, endRun := context.WithCancel(t.Context())
+	f := &fixture{log: &bytes.Buffer{}, endRun: endRun}
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	g, err := gateway.New(gateway.Options{
+		BaseURL: upstream, Token: config.NewSecret(token), Transport: transport,
+		Logger: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Registerer: prometheus.NewRegistry(),
+		Verify: func(token string) (string, context.Context, error) {
+			switch {
+			case f.reject != nil:
+				return "run", nil, f.reject
+			case token != runToken:
+				return "", nil, rpcerror.Unauthenticated("no")
+			case held.Err() != nil:
+				return "run", nil, rpcerror.NotFound("run", "run")
+			}
+			return "run", held, nil
+		},
+	})
+	require.NoError(t, err)
+	mux := http.NewServeMux()
+	mux.Handle(gateway.Prefix+"/", g)
+	f.server = httptest.NewServer(mux)
+	t.Cleanup(f.server.Close)
+	return f
+}
+
+func (f *fixture) post(t *testing.T, path string, header http.Header) *http.Response {
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.server.URL+path, strings.NewReader(`{"prompt":"private words"}`))
+	require.NoError(t, err)
+	for k, v := range header {
+		req.Header[k] = v
+	}
+	resp, err := f.server.Client().Do(req)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	return resp
+}
+
+func bearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
+
+// failure decodes an error the way the CLI does.
+func failure(t *testing.T, resp *http.Response) (kind, message string) {
+	var body struct {
+		Type  string
+		Error struct{ Type, Message string }
+	}
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&body))
+	require.Equal(t, "error", body.Type)
+	return body.Error.Type, body.Error.Message
+}
+
+func TestTheTokenIsSwapped(t *testing.T) {
+	var got *http.Request
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = r
+		w.Header().Set("Set-Cookie", "a=b")
+		_, _ = io.Copy(w, r.Body)
+	}))
+	defer upstream.Close()
+	f := newFixture(t, upstream.URL+"/base/", realToken)
+	for _, header := range []http.Header{bearer(runToken), {"X-Api-Key": {runToken}}} {
+		header.Set("Anthropic-Version", "2023-06-01")
+		header.Set("X-Forwarded-For", "10.0.0.1")
+		header.Set("Cookie", "secret=1")
+		resp := f.post(t, "/model/v1/messages?beta=true", header)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.JSONEq(t, `{"prompt":"private words"}`, string(body))
+		require.Equal(t, "/base/v1/messages?beta=true", got.URL.String())
+		require.Equal(t, "Bearer "+realToken, got.Header.Get("Authorization"))
+		require.Equal(t, "2023-06-01", got.Header.Get("Anthropic-Version"))
+		for _, name := range []string{"X-Api-Key", "X-Forwarded-For", "Cookie"} {
+			require.Empty(t, got.Header.Get(name), name)
+		}
+		require.Equal(t, strings.TrimPrefix(upstream.URL, "http://"), got.Host)
+		require.Empty(t, resp.Header.Get("Set-Cookie"))
+	}
+	f.server.Close() // nothing is logged any more
+	for _, secret := range []string{realToken, runToken, "private words"} {
+		require.NotContains(t, f.log.String(), secret)
+	}
+}
+
+func TestConsoleKeysGoIntoTheirOwnHeader(t *testing.T) {
+	var got http.Header
+	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header }))
+	defer upstream.Close()
+	f := newFixture(t, upstream.URL, "sk-ant-api03-x")
+	f.post(t, "/model/v1/messages", bearer(runToken))
+	require.Equal(t, "sk-ant-api03-x", got.Get("X-Api-Key"))
+	require.Empty(t, got.Get("Authorization"))
+}
+
+func TestStreamsPieceByPiece(t *testing.T) {
+	next := make(chan string)
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "text/event-stream")
+		for piece := range next {
+			_, _ = io.WriteString(w, piece)
+			w.(http.Flusher).Flush()
+		}
+	}))
+	defer upstream.Close()
+	f := newFixture(t, upstream.URL, realToken)
+	go func() { next <- "event: one\n" }()
+	resp := f.post(t, "/model/v1/messages", bearer(runToken))
+	lines := bufio.NewReader(resp.Body)
+	line, err := lines.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "event: one\n", line, "arrives before the answer is complete")
+	next <- "event: two\n"
+	line, err = lines.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "event: two\n", line)
+	close(next)
+}
+
+func TestTheTokenDiesWithTheRun(t *testing.T) {
+	begun := make(chan struct{})
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusOK)
+		w.(http.Flusher).Flush()
+		close(begun)
+		<-r.Context().Done()
+	}))
+	defer upstream.Close()
+	f := newFixture(t, upstream.URL, realToken)
+	resp := f.post(t, "/model/v1/messages", bearer(runToken))
+	<-begun
+	f.endRun()
+	_, err := io.ReadAll(resp.Body)
+	require.Error(t, err, "a call in flight is cut")
+	resp = f.post(t, "/model/v1/messages", bearer(runToken))
+	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+	kind, _ := failure(t, resp)
+	require.Equal(t, "authentication_error", kind)
+}
+
+func TestRefusals(t *testing.T) {
+	upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("must not be called") }))
+	defer upstream.Close()
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	for name, c := range map[string]struct {
+		upstream, path, runToken, realToken string
+		reject                              error
+		status                              int
+		kind, says                          string
+	}{
+		"no token":          {path: "/model/v1/messages", realToken: realToken, status: 401, kind: "authentication_error", says: "run token"},
+		"wrong token":       {path: "/model/v1/messages", runToken: "x", realToken: realToken, status: 401, kind: "authentication_error", says: "run token"},
+		"no credential":     {path: "/model/v1/messages", runToken: runToken, status: 401, kind: "authentication_error", says: "ANTHROPIC_AUTH_TOKEN is not set"},
+		"another path":      {path: "/model/admin", runToken: runToken, realToken: realToken, status: 404, kind: "not_found_error", says: "/v1/"},
+		"the manager waits": {path: "/model/v1/messages", runToken: runToken, realToken: realToken, reject: rpcerror.Unavailable("X", "x"), status: 503, kind: "overloaded_error", says: "starting"},
+		"API away":          {upstream: gone.URL, path: "/model/v1/messages", runToken: runToken, realToken: realToken, status: 502, kind: "api_error", says: "cannot be reached"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.upstream == "" {
+				c.upstream = upstream.URL
+			}
+			f := newFixture(t, c.upstream, c.realToken)
+			f.reject = c.reject
+			header := http.Header{}
+			if c.runToken != "" {
+				header = bearer(c.runToken)
+			}
+			resp := f.post(t, c.path, header)
+			require.Equal(t, c.status, resp.StatusCode)
+			kind, message := failure(t, resp)
+			require.Equal(t, c.kind, kind)
+			require.Contains(t, message, c.says)
+			require.NotContains(t, message, realToken)
+		})
+	}
+}
