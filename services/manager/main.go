@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/poco-ai/poco/services/manager/app"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/lifecycle"
 	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/manager/app"
 )
 
 func main() {

@@ -1,0 +1,175 @@
+package worker_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/manager/internal/queuetest"
+	"github.com/poco-ai/poco/services/manager/internal/runtime"
+)
+
+// survives reports one event on each channel and ends on the second.
+func survives(ctx context.Context, r *scriptedRun) {
+	c := r.open(ctx)
+	if c == nil {
+		return
+	}
+	r.notice(c)
+	c.until(nothing)
+	_ = c.Close()
+	for ctx.Err() == nil {
+		if c = r.open(ctx); c != nil {
+			break
+		}
+	}
+	if c == nil {
+		return
+	}
+	defer c.Close()
+	r.next = c.welcome.GetAckedRunSeq() + 1
+	r.finish(c, backendv1.RunStatus_RUN_STATUS_COMPLETED)
+	c.until(nothing)
+}
+
+func TestARestartedManagerGoesOn(t *testing.T) {
+	h := newHost(t, survives)
+	first := h.manage(options{})
+	id := h.queue.Enqueue(session(), "x", nil)
+	h.awaitEvents(id, 1)
+	first.stop()
+	require.Len(t, h.machine.Executors(), 1, "the executor lives on")
+	require.Equal(t, running, h.queue.AwaitStatus(t, id, running).Status)
+
+	h.manage(options{})
+	run := h.queue.AwaitStatus(t, id, completed)
+	require.Len(t, run.Events, 2, "nothing lost, nothing doubled")
+	h.awaitExport(id)
+	require.Empty(t, h.machine.Executors())
+}
+
+func TestARestartedManagerEndsWhatHasNoExecutor(t *testing.T) {
+	for name, afterDeath := range map[string]bool{"it died": true, "it was removed": false} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, survives)
+			first := h.manage(options{})
+			id := h.queue.Enqueue(session(), "x", nil)
+			h.awaitEvents(id, 1)
+			first.stop()
+			h.kill(runtime.Exit{Code: 9, LogTail: "last words"})
+			if !afterDeath {
+				h.remove(t)
+			}
+			h.manage(options{})
+			run := h.queue.AwaitStatus(t, id, failed)
+			require.Equal(t, "executor_lost", run.Reason)
+			if afterDeath {
+				require.Contains(t, run.Message, "last words")
+			}
+			h.awaitExport(id)
+			require.Empty(t, h.machine.Executors())
+		})
+	}
+}
+
+// remove takes the executors away, as somebody else would.
+func (h *host) remove(t *testing.T) {
+	m := h.manageIdentity(t)
+	defer m.close()
+	for _, e := range h.machine.Executors() {
+		require.NoError(t, m.runtime.Stop(t.Context(), e.ID, 0))
+	}
+}
+
+func TestARestartedManagerStartsClaimedRunsAgain(t *testing.T) {
+	h := newHost(t, completes)
+	h.queue.Fail("StartRun", queuetest.Unavailable())
+	first := h.manage(options{})
+	id := h.queue.Enqueue(session(), "x", nil)
+	h.queue.AwaitStatus(t, id, claimed)
+	first.stop()
+	require.Equal(t, claimed, h.queue.AwaitStatus(t, id, claimed).Status)
+	require.Empty(t, h.machine.Executors(), "what was not started is not left behind")
+
+	h.queue.Fail("StartRun", nil)
+	h.manage(options{})
+	h.queue.AwaitStatus(t, id, completed)
+}
+
+func TestARestartedManagerTellsAnExecutorThatWasNotTold(t *testing.T) {
+	h := newHost(t, completes)
+	// The process died after StartRun of the queue and before the executor's.
+	id := h.queue.Enqueue(session(), "x", nil)
+	m := h.manageIdentity(t)
+	claim, err := h.queue.ClaimRuns(t.Context(), &queuev1.ClaimRunsRequest{MaxRuns: 1})
+	require.NoError(t, err)
+	run := claim.GetRuns()[0]
+	_, err = h.queue.StartRun(t.Context(), &queuev1.StartRunRequest{RunId: id, FencingToken: run.GetFencingToken()})
+	require.NoError(t, err)
+	executorID := session()
+	_, err = m.runtime.Launch(t.Context(), runtime.Spec{
+		ExecutorID: executorID, RunID: id, SessionID: run.GetRun().GetSessionId(), WorkspaceDir: t.TempDir(), Token: m.identity.ExecutorToken(executorID),
+	})
+	require.NoError(t, err)
+	m.close()
+
+	h.manage(options{})
+	h.queue.AwaitStatus(t, id, completed)
+}
+
+func TestARestartedManagerRemovesOrphans(t *testing.T) {
+	h := newHost(t, survives)
+	first := h.manage(options{})
+	id := h.queue.Enqueue(session(), "x", nil)
+	h.awaitEvents(id, 1)
+	first.stop()
+	h.queue.Update(id, func(r *queuetest.Run) { r.Status = failed }) // its lease ran out
+	second := h.manage(options{})
+	<-second.worker.Adopted()
+	second.stop() // waits for the removal
+	require.Empty(t, h.machine.Executors())
+}
+
+func TestStopExecutorsEndsRunningRuns(t *testing.T) {
+	h := newHost(t, survives)
+	m := h.manage(options{stopExecutors: true})
+	id := h.queue.Enqueue(session(), "x", nil)
+	h.awaitEvents(id, 1)
+	m.stop()
+	run := h.queue.AwaitStatus(t, id, failed)
+	require.Equal(t, "executor_lost", run.Reason)
+	require.Contains(t, run.Message, "Poco was stopped")
+	require.Empty(t, h.machine.Executors())
+}
+
+func TestPendingExportsAreMadeAfterARestart(t *testing.T) {
+	h := newHost(t, completes)
+	s := session()
+	run := session()
+	h.queue.AddPendingExport(&queuev1.PendingExport{SessionId: s, RunId: run, UserId: "default"})
+	h.manage(options{})
+	report := h.awaitExport(run)
+	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_FAILED, report.GetStatus())
+	require.Contains(t, report.GetReason(), "no workspace")
+}
+
+func TestPersistentExecutorsAreUsedAgain(t *testing.T) {
+	h := newHost(t, completes)
+	m := h.manage(options{stopExecutors: true})
+	mode := backendv1.ContainerMode_CONTAINER_MODE_PERSISTENT
+	config := &backendv1.TaskConfig{ContainerMode: &mode}
+	s := session()
+	h.queue.AwaitStatus(t, h.queue.Enqueue(s, "one", config), completed)
+	h.queue.AwaitStatus(t, h.queue.Enqueue(s, "two", config), completed)
+	m.stop()
+	h.mu.Lock()
+	require.Len(t, h.executors, 1)
+	for _, e := range h.executors {
+		require.Equal(t, 2, e.starts)
+	}
+	h.mu.Unlock()
+	require.Empty(t, h.machine.Executors())
+}

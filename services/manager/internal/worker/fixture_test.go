@@ -1,0 +1,363 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connectinprocess"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
+	managerv1 "github.com/poco-ai/poco/gen/go/poco/manager/v1"
+	"github.com/poco-ai/poco/gen/go/poco/manager/v1/managerv1connect"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+	"github.com/poco-ai/poco/services/manager/internal/channel"
+	"github.com/poco-ai/poco/services/manager/internal/export"
+	"github.com/poco-ai/poco/services/manager/internal/identity"
+	"github.com/poco-ai/poco/services/manager/internal/queuetest"
+	"github.com/poco-ai/poco/services/manager/internal/runtime"
+	"github.com/poco-ai/poco/services/manager/internal/runtime/runtimetest"
+	"github.com/poco-ai/poco/services/manager/internal/worker"
+	"github.com/poco-ai/poco/services/manager/internal/workspace"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreTopFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop"))
+}
+
+// patience bounds every wait; it is only ever reached by a bug.
+const patience = 30 * time.Second
+
+// host is what outlives a manager: the machine with its executors, the disk,
+// and the queue.
+type host struct {
+	t       *testing.T
+	queue   *queuetest.Queue
+	machine *runtimetest.Machine
+	root    string
+	script  script
+
+	mu        sync.Mutex
+	executors map[string]*executor // by address
+	hub       func() managerv1connect.RunChannelServiceClient
+}
+
+// script is what scripted executors do with a run.
+type script func(ctx context.Context, run *scriptedRun)
+
+func newHost(t *testing.T, s script) *host {
+	h := &host{t: t, queue: queuetest.New(), root: t.TempDir(), script: s, executors: make(map[string]*executor)}
+	h.machine = runtimetest.NewMachine(func(spec runtime.Spec) http.Handler {
+		return h.newExecutor(spec)
+	})
+	t.Cleanup(func() {
+		for _, e := range h.machine.Executors() {
+			h.machine.Kill(e.ID)
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		for _, e := range h.executors {
+			e.die()
+			e.work.Wait()
+		}
+	})
+	return h
+}
+
+// executor is a scripted executor.
+type executor struct {
+	host *host
+	spec runtime.Spec
+	ctx  context.Context
+	die  context.CancelFunc
+	work sync.WaitGroup
+
+	mu      sync.Mutex
+	run     *executorv1.StartRunRequest
+	starts  int
+	refuses error
+}
+
+func (h *host) newExecutor(spec runtime.Spec) *executor {
+	e := &executor{host: h, spec: spec}
+	e.ctx, e.die = context.WithCancel(context.Background())
+	h.mu.Lock()
+	h.executors[spec.ExecutorID] = e
+	h.mu.Unlock()
+	return e
+}
+
+// ServeHTTP answers health checks.
+func (e *executor) ServeHTTP(http.ResponseWriter, *http.Request) {}
+
+func (e *executor) StartRun(_ context.Context, req *executorv1.StartRunRequest, _ ...grpc.CallOption) (*executorv1.StartRunResponse, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.refuses != nil {
+		return nil, e.refuses
+	}
+	e.starts++
+	if e.run.GetRunId() == req.GetRunId() {
+		return &executorv1.StartRunResponse{}, nil
+	}
+	e.run = req
+	e.work.Go(func() {
+		e.host.script(e.ctx, &scriptedRun{host: e.host, executor: e, start: req, next: req.GetNextRunSeq()})
+	})
+	return &executorv1.StartRunResponse{}, nil
+}
+
+func (e *executor) GetStatus(context.Context, *executorv1.GetStatusRequest, ...grpc.CallOption) (*executorv1.GetStatusResponse, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return &executorv1.GetStatusResponse{RunId: e.run.GetRunId(), Idle: e.run == nil}, nil
+}
+
+// dial finds the executor behind an address, whose token must be right.
+func (h *host) dial(id *identity.Identity) worker.DialExecutor {
+	return func(addr, token string) (worker.ExecutorClient, func() error, error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		for _, info := range h.machine.Executors() {
+			if e := h.executors[info.ID]; e != nil && info.Addr == addr && id.ExecutorToken(info.ID) == token {
+				return e, func() error { return nil }, nil
+			}
+		}
+		return nil, nil, errors.New("no executor there, or wrong token")
+	}
+}
+
+// scriptedRun is a run in a scripted executor.
+type scriptedRun struct {
+	host     *host
+	executor *executor
+	start    *executorv1.StartRunRequest
+	next     int64
+}
+
+// scriptedChannel is an open channel.
+type scriptedChannel struct {
+	managerv1connect.RunChannelServiceConnectClientStream
+	welcome *managerv1.Welcome
+}
+
+// open opens a channel; nil when it is refused or the executor dies.
+func (r *scriptedRun) open(ctx context.Context) *scriptedChannel {
+	r.host.mu.Lock()
+	hub := r.host.hub
+	r.host.mu.Unlock()
+	ctx, info := connect.NewClientContext(ctx)
+	info.RequestHeader().Set("Authorization", "Bearer "+r.start.GetRunToken())
+	stream, err := hub().Connect(ctx)
+	if err != nil {
+		return nil
+	}
+	hello := &managerv1.ConnectRequest{Kind: &managerv1.ConnectRequest_Hello{Hello: &managerv1.Hello{RunId: r.start.GetRunId()}}}
+	if stream.Send(hello) != nil {
+		_ = stream.Close()
+		return nil
+	}
+	m, err := stream.Receive()
+	if err != nil || m.GetWelcome() == nil {
+		_ = stream.Close()
+		return nil
+	}
+	return &scriptedChannel{stream, m.GetWelcome()}
+}
+
+func (r *scriptedRun) report(c *scriptedChannel, payload *backendv1.EventPayload) {
+	e := &backendv1.RunEvent{RunSeq: r.next, Payload: payload}
+	r.next++
+	_ = c.Send(&managerv1.ConnectRequest{Kind: &managerv1.ConnectRequest_Events{Events: &managerv1.EventBatch{Events: []*backendv1.RunEvent{e}}}})
+}
+
+func (r *scriptedRun) notice(c *scriptedChannel) {
+	r.report(c, &backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{Code: "working"}}})
+}
+
+func (r *scriptedRun) finish(c *scriptedChannel, status backendv1.RunStatus) {
+	r.report(c, &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{RunFinished: &backendv1.RunFinished{Status: status}}})
+}
+
+// until receives until want says so, or the channel ends (false).
+func (c *scriptedChannel) until(want func(*managerv1.ConnectResponse) bool) bool {
+	for {
+		m, err := c.Receive()
+		if err != nil {
+			return false
+		}
+		if want(m) {
+			return true
+		}
+	}
+}
+
+// completes reports one event and the end.
+func completes(ctx context.Context, r *scriptedRun) {
+	c := r.open(ctx)
+	if c == nil {
+		return
+	}
+	defer c.Close()
+	r.notice(c)
+	r.finish(c, backendv1.RunStatus_RUN_STATUS_COMPLETED)
+	c.until(func(m *managerv1.ConnectResponse) bool { return m.GetAck().GetRunSeq() == r.next-1 })
+}
+
+// works reports one event and goes on until it is canceled or revoked.
+func works(ctx context.Context, r *scriptedRun) {
+	c := r.open(ctx)
+	if c == nil {
+		return
+	}
+	defer c.Close()
+	r.notice(c)
+	var cmd *queuev1.RunCommand
+	if !c.until(func(m *managerv1.ConnectResponse) bool {
+		cmd = m.GetCommand()
+		return cmd.GetCancel() != nil
+	}) {
+		return
+	}
+	r.finish(c, backendv1.RunStatus_RUN_STATUS_CANCELED)
+	_ = c.Send(&managerv1.ConnectRequest{Kind: &managerv1.ConnectRequest_CommandDone{CommandDone: &managerv1.CommandDone{CommandId: cmd.GetId()}}})
+	c.until(func(m *managerv1.ConnectResponse) bool { return m.GetAck().GetRunSeq() == r.next-1 })
+}
+
+// clock is a monotonic clock that a test can move.
+type clock struct {
+	mu     sync.Mutex
+	offset time.Duration
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.offset)
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.offset += d
+}
+
+// options change what a manager is started with.
+type options struct {
+	slots         int32
+	lease         time.Duration
+	pull          time.Duration
+	stopExecutors bool
+}
+
+// manager is one life of the manager on a host.
+type manager struct {
+	host   *host
+	worker *worker.Worker
+	clock  *clock
+	stop   func()
+}
+
+// manage starts a manager; the test stops it, or its end does.
+func (h *host) manage(o options) *manager {
+	t := h.t
+	if o.slots == 0 {
+		o.slots = 5
+	}
+	if o.lease == 0 {
+		o.lease = time.Minute
+	}
+	if o.pull == 0 {
+		o.pull = time.Hour // hints must do
+	}
+	id, err := identity.Open(h.root, "")
+	require.NoError(t, err)
+	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
+	workspaces, err := workspace.Open(h.root, -1, -1, noObjects{})
+	require.NoError(t, err)
+	exporter := export.New(export.Options{WorkerID: id.WorkerID, Objects: noObjects{}, Queue: h.queue, Workspaces: workspaces, Logger: logger})
+	hub := channel.NewHub(id.VerifyRunToken)
+	rt := h.machine.Runtime(id.WorkerID, 0)
+	m := &manager{host: h, clock: &clock{}}
+	m.worker = worker.New(worker.Options{
+		Identity: id, Queue: h.queue, Runtime: rt, Hub: hub, Workspaces: workspaces, Exporter: exporter, Dial: h.dial(id),
+		QueueConfig: &configv1.QueueConfig{
+			PullEnabled: true, MaxConcurrentTasks: o.slots, PullInterval: durationpb.New(o.pull), ClaimLease: durationpb.New(o.lease),
+		},
+		RunConfig: &configv1.RunConfig{}, CallbackURL: "http://manager", ModelURL: "http://manager/model",
+		StopExecutors: o.stopExecutors, Now: m.clock.Now, Logger: logger,
+	})
+	server := connect.NewServer(rpcerror.Interceptor(logger), hub.Interceptor())
+	managerv1connect.RegisterRunChannelServiceHandler(server, hub)
+	client := managerv1connect.NewRunChannelServiceClient(connect.NewClient(connectinprocess.New(server)))
+	h.mu.Lock()
+	h.hub = func() managerv1connect.RunChannelServiceClient { return client }
+	h.mu.Unlock()
+
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- m.worker.Run(ctx) }()
+	m.stop = sync.OnceFunc(func() {
+		cancel()
+		require.NoError(t, <-ended)
+		exporter.Close()
+		require.NoError(t, rt.Close())
+		require.NoError(t, id.Close())
+	})
+	t.Cleanup(m.stop)
+	return m
+}
+
+// noObjects is an object store that forgets.
+type noObjects struct{}
+
+func (noObjects) Put(_ context.Context, _, _ string, body io.Reader, _ int64) error {
+	_, err := io.Copy(io.Discard, body)
+	return err
+}
+
+func (noObjects) Get(context.Context, string) (io.ReadCloser, objectstore.Object, error) {
+	return nil, objectstore.Object{}, objectstore.ErrNotFound
+}
+
+func (noObjects) Delete(context.Context, ...string) error { return nil }
+
+// session is a new session id.
+func session() string { return uuid.NewString() }
+
+// bare is a manager's identity and runtime without a worker.
+type bare struct {
+	identity *identity.Identity
+	runtime  runtime.Runtime
+	close    func()
+}
+
+func (h *host) manageIdentity(t *testing.T) *bare {
+	id, err := identity.Open(h.root, "")
+	require.NoError(t, err)
+	rt := h.machine.Runtime(id.WorkerID, 0)
+	return &bare{id, rt, func() {
+		require.NoError(t, rt.Close())
+		require.NoError(t, id.Close())
+	}}
+}
+
+// nothing is what a script waits for until its channel ends.
+func nothing(*managerv1.ConnectResponse) bool { return false }

@@ -1,0 +1,290 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	managerv1 "github.com/poco-ai/poco/gen/go/poco/manager/v1"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/manager/internal/queuetest"
+	"github.com/poco-ai/poco/services/manager/internal/runtime"
+)
+
+const (
+	claimed   = backendv1.RunStatus_RUN_STATUS_CLAIMED
+	running   = backendv1.RunStatus_RUN_STATUS_RUNNING
+	completed = backendv1.RunStatus_RUN_STATUS_COMPLETED
+	failed    = backendv1.RunStatus_RUN_STATUS_FAILED
+	canceled  = backendv1.RunStatus_RUN_STATUS_CANCELED
+)
+
+// kill ends all executors as SIGKILL would.
+func (h *host) kill(exit runtime.Exit) {
+	for _, info := range h.machine.Executors() {
+		h.machine.End(info.ID, exit)
+		h.mu.Lock()
+		e := h.executors[info.ID]
+		h.mu.Unlock()
+		e.die()
+	}
+}
+
+// awaitEvents waits until a run has n events.
+func (h *host) awaitEvents(runID string, n int) {
+	h.t.Helper()
+	h.queue.Await(h.t, fmt.Sprintf("%d events", n), func(v queuetest.View) bool { return len(v.Run(runID).Events) >= n })
+}
+
+// awaitExport waits for the report of a run's export.
+func (h *host) awaitExport(runID string) *queuev1.ReportExportRequest {
+	h.t.Helper()
+	var report *queuev1.ReportExportRequest
+	h.queue.Await(h.t, "export", func(v queuetest.View) bool {
+		for _, r := range v.Reports {
+			if r.GetRunId() == runID {
+				report = r
+			}
+		}
+		return report != nil
+	})
+	return report
+}
+
+func TestARunFromClaimToExport(t *testing.T) {
+	h := newHost(t, completes)
+	h.manage(options{})
+	id := h.queue.Enqueue(session(), "hello", nil)
+	run := h.queue.AwaitStatus(t, id, completed)
+	require.Len(t, run.Events, 2)
+	require.True(t, run.Started)
+	report := h.awaitExport(id)
+	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_READY, report.GetStatus(), report.GetReason())
+	require.Empty(t, h.machine.Executors(), "the executor is gone before the export")
+	require.DirExists(t, filepath.Join(h.root, "active", "default", run.SessionID, "workspace"))
+}
+
+func TestExecutorsAreToldEverything(t *testing.T) {
+	told := make(chan *scriptedRun, 1)
+	h := newHost(t, func(ctx context.Context, r *scriptedRun) {
+		told <- r
+		completes(ctx, r)
+	})
+	h.manage(options{})
+	limit := int64(1000)
+	h.queue.Enqueue(session(), "the prompt", &backendv1.TaskConfig{MaxTokens: &limit})
+	start := (<-told).start
+	require.Equal(t, "the prompt", start.GetPrompt())
+	require.EqualValues(t, 1, start.GetNextRunSeq())
+	require.Equal(t, "http://manager", start.GetChannelUrl())
+	require.Equal(t, "http://manager/model", start.GetModelBaseUrl())
+	require.Equal(t, start.GetRunToken(), start.GetModelToken())
+	require.Equal(t, "{}", start.GetMcpConfigJson())
+	require.EqualValues(t, 1000, start.GetLimits().GetMaxTokens())
+	require.InDelta(t, time.Minute.Seconds(), start.GetLeaseTtl().AsDuration().Seconds(), 5)
+	require.False(t, start.GetPromptSubmitted())
+}
+
+func TestNoMoreRunsThanSlots(t *testing.T) {
+	release := make(chan struct{})
+	h := newHost(t, func(ctx context.Context, r *scriptedRun) {
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+		completes(ctx, r)
+	})
+	m := h.manage(options{slots: 2})
+	var ids []string
+	for range 6 {
+		ids = append(ids, h.queue.Enqueue(session(), "x", nil))
+	}
+	for _, id := range ids[:2] {
+		h.queue.AwaitStatus(t, id, running)
+	}
+	held, limit := m.worker.Load()
+	require.Equal(t, 2, held)
+	require.Equal(t, 2, limit)
+	most := 0
+	close(release)
+	h.queue.Await(t, "all complete", func(v queuetest.View) bool {
+		most = max(most, v.Claimed())
+		done := 0
+		for _, id := range ids {
+			if v.Run(id).Status == completed {
+				done++
+			}
+		}
+		return done == len(ids)
+	})
+	require.LessOrEqual(t, most, 2, "a slot is held until the run's executor is gone")
+}
+
+func TestRunsOfASessionFollowEachOther(t *testing.T) {
+	h := newHost(t, completes)
+	h.manage(options{})
+	s := session()
+	first, second := h.queue.Enqueue(s, "one", nil), h.queue.Enqueue(s, "two", nil)
+	h.queue.AwaitStatus(t, first, completed)
+	h.queue.AwaitStatus(t, second, completed)
+	h.awaitExport(second)
+}
+
+func TestCancel(t *testing.T) {
+	t.Run("while the agent works", func(t *testing.T) {
+		h := newHost(t, works)
+		h.manage(options{})
+		id := h.queue.Enqueue(session(), "x", nil)
+		h.awaitEvents(id, 1)
+		command := h.queue.Command(&queuev1.RunCommand{RunId: id, Kind: &queuev1.RunCommand_Cancel{Cancel: &queuev1.CancelCommand{}}})
+		h.queue.AwaitStatus(t, id, canceled)
+		h.queue.Await(t, "acknowledgement", func(v queuetest.View) bool { return len(v.Acked) > 0 && v.Acked[0] == command })
+	})
+	t.Run("while the executor is launched", func(t *testing.T) {
+		h := newHost(t, works)
+		launching := make(chan string)
+		h.machine.Refuse = func(spec runtime.Spec) error {
+			launching <- spec.RunID
+			<-launching
+			return nil
+		}
+		h.manage(options{})
+		id := h.queue.Enqueue(session(), "x", nil)
+		require.Equal(t, id, <-launching)
+		command := h.queue.Command(&queuev1.RunCommand{RunId: id, Kind: &queuev1.RunCommand_Cancel{Cancel: &queuev1.CancelCommand{}}})
+		launching <- ""
+		run := h.queue.AwaitStatus(t, id, canceled)
+		require.Equal(t, "canceled", run.Reason)
+		require.False(t, run.Started)
+		h.queue.Await(t, "acknowledgement", func(v queuetest.View) bool { return len(v.Acked) > 0 && v.Acked[0] == command })
+	})
+	t.Run("of an unknown run", func(t *testing.T) {
+		h := newHost(t, works)
+		h.manage(options{})
+		command := h.queue.Command(&queuev1.RunCommand{RunId: session(), Kind: &queuev1.RunCommand_Cancel{Cancel: &queuev1.CancelCommand{}}})
+		h.queue.Await(t, "acknowledgement", func(v queuetest.View) bool { return len(v.Acked) > 0 && v.Acked[0] == command })
+	})
+}
+
+func TestFailuresBeforeTheStart(t *testing.T) {
+	for name, c := range map[string]struct {
+		refuse       error
+		break_       func(*testing.T, *host)
+		reason, says string
+	}{
+		"image missing": {refuse: fmt.Errorf("%w: poco-executor: build it", runtime.ErrImageMissing), reason: "image_missing", says: "build it"},
+		"engine down":   {refuse: fmt.Errorf("%w: no answer at unix:///x", runtime.ErrEngineUnavailable), reason: "engine_unavailable", says: "unix:///x"},
+		"CLI missing":   {refuse: runtime.ErrCLIMissing, reason: "cli_missing", says: "Claude"},
+		"never ready":   {refuse: runtime.ErrStartTimeout, reason: "executor_start_failed", says: "in time"},
+		"exits at once": {refuse: &runtime.ExitedError{Exit: runtime.Exit{Code: 3, LogTail: "bad flag"}}, reason: "executor_start_failed", says: "bad flag"},
+		"no workspace":  {break_: blockWorkspaces, reason: "workspace_error", says: "workspace"},
+		"config not found": {break_: func(_ *testing.T, h *host) {
+			h.queue.Fail("ResolveRunConfig", queuetest.Failure("NO_SUCH_VARIABLE", nil))
+		}, reason: "config_error", says: "NO_SUCH_VARIABLE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, completes)
+			h.machine.Refuse = func(runtime.Spec) error { return c.refuse }
+			if c.break_ != nil {
+				c.break_(t, h)
+			}
+			h.manage(options{})
+			id := h.queue.Enqueue(session(), "x", nil)
+			run := h.queue.AwaitStatus(t, id, failed)
+			require.Equal(t, c.reason, run.Reason)
+			require.Contains(t, run.Message, c.says)
+			require.Empty(t, h.machine.Executors())
+		})
+	}
+}
+
+// blockWorkspaces puts a file where the user's folder would be.
+func blockWorkspaces(t *testing.T, h *host) {
+	require.NoError(t, os.MkdirAll(filepath.Join(h.root, "active"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(h.root, "active", "default"), nil, 0o644))
+}
+
+func TestAnExecutorThatDiesEndsItsRun(t *testing.T) {
+	h := newHost(t, works)
+	h.manage(options{})
+	id := h.queue.Enqueue(session(), "x", nil)
+	h.awaitEvents(id, 1)
+	h.kill(runtime.Exit{Code: 137, OOMKilled: true, LogTail: "allocating…"})
+	run := h.queue.AwaitStatus(t, id, failed)
+	require.Equal(t, "executor_lost", run.Reason)
+	require.Contains(t, run.Message, "EXECUTOR_MEMORY_MB")
+	require.Contains(t, run.Message, "allocating…")
+	h.awaitExport(id)
+	require.Empty(t, h.machine.Executors())
+}
+
+func TestALeaseThatIsLostStopsTheExecutor(t *testing.T) {
+	revoked := make(chan string, 1)
+	work := func(ctx context.Context, r *scriptedRun) {
+		c := r.open(ctx)
+		if c == nil {
+			return
+		}
+		defer c.Close()
+		r.notice(c)
+		c.until(func(m *managerv1.ConnectResponse) bool {
+			if m.GetRevoked() != nil {
+				revoked <- m.GetRevoked().GetReason()
+			}
+			return m.GetRevoked() != nil
+		})
+	}
+	t.Run("taken over by another", func(t *testing.T) {
+		h := newHost(t, work)
+		h.manage(options{lease: 3 * time.Second})
+		id := h.queue.Enqueue(session(), "x", nil)
+		h.awaitEvents(id, 1)
+		h.queue.Steal(id)
+		require.NotEmpty(t, <-revoked)
+	})
+	t.Run("the manager was frozen", func(t *testing.T) {
+		h := newHost(t, work)
+		m := h.manage(options{lease: 3 * time.Second})
+		id := h.queue.Enqueue(session(), "x", nil)
+		h.awaitEvents(id, 1)
+		m.clock.advance(time.Hour)
+		require.NotEmpty(t, <-revoked)
+		require.Equal(t, running, h.queue.AwaitStatus(t, id, running).Status, "nothing is said about a run that is not held")
+	})
+	t.Run("renewed in time", func(t *testing.T) {
+		h := newHost(t, works)
+		h.manage(options{lease: time.Second})
+		id := h.queue.Enqueue(session(), "x", nil)
+		h.queue.Await(t, "three renewals", func(v queuetest.View) bool { return v.Run(id).Renewals >= 3 })
+	})
+}
+
+func TestTheBackendMayGoAndComeBack(t *testing.T) {
+	h := newHost(t, completes)
+	for _, method := range []string{"AdoptRuns", "WatchQueue", "WatchRunCommands", "ClaimRuns", "StartRun", "AppendRunEvents", "ReportExport"} {
+		h.queue.Fail(method, queuetest.Unavailable())
+	}
+	m := h.manage(options{pull: 50 * time.Millisecond})
+	id := h.queue.Enqueue(session(), "x", nil)
+	select {
+	case <-m.worker.Adopted():
+		t.Fatal("ready without knowing its runs")
+	default:
+	}
+	for _, method := range []string{"AdoptRuns", "WatchQueue", "WatchRunCommands", "ClaimRuns"} {
+		h.queue.Fail(method, nil)
+	}
+	h.queue.AwaitStatus(t, id, claimed)
+	h.queue.Fail("StartRun", nil)
+	h.queue.AwaitStatus(t, id, running)
+	h.queue.Fail("AppendRunEvents", nil)
+	h.queue.AwaitStatus(t, id, completed)
+	h.queue.Fail("ReportExport", nil)
+	h.awaitExport(id)
+}
