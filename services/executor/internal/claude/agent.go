@@ -1,0 +1,338 @@
+// Package claude drives the Claude Code CLI by its stream-json protocol.
+package claude
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"time"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+)
+
+// Deadlines of the protocol. They are limits for a CLI that misbehaves, far
+// above what was measured: initialize 0.3 s, interrupt 30 ms, exit 20 ms.
+const (
+	initializeTimeout = 60 * time.Second
+	interruptTimeout  = 5 * time.Second
+	terminateTimeout  = 3 * time.Second
+	exitTimeout       = 5 * time.Second
+)
+
+// ContinuePrompt is what a resumed agent is told that already has the prompt.
+const ContinuePrompt = "Continue from where you left off."
+
+// Options of an Agent.
+type Options struct {
+	// Path of the CLI, Dir its working directory.
+	Path, Dir string
+	// ConfigDir keeps the CLI's transcripts, skills and settings.
+	ConfigDir string
+	// BaseURL and Token of the model API.
+	BaseURL, Token string
+	Model          string
+	PermissionMode string
+	// ResumeID is the conversation to go on with; empty for a new one.
+	ResumeID string
+	// Prompt is the user's message.
+	Prompt string
+	// MCPConfigJSON is the document for --mcp-config; empty for none.
+	MCPConfigJSON string
+	MaxTurns      int32
+	// MaxCostUSD and MaxTokens bound the run; zero means no limit.
+	MaxCostUSD float64
+	MaxTokens  int64
+	// IdleTimeout is the longest silence of the CLI; zero means no limit.
+	// Waiting for a person does not count.
+	IdleTimeout time.Duration
+	// UserInputTimeout is how long a question waits; zero means
+	// DefaultUserInputTimeout.
+	UserInputTimeout time.Duration
+}
+
+// DefaultUserInputTimeout is how long a question waits when nothing else is said.
+const DefaultUserInputTimeout = 30 * time.Minute
+
+// Sink takes what the agent does. It is called from one goroutine.
+type Sink interface {
+	// Emit takes an event.
+	Emit(payload *backendv1.EventPayload)
+	// Partial takes text that is being written.
+	Partial(partial *backendv1.PartialContent)
+	// FilesMayHaveChanged is called after a tool that may write files answered.
+	FilesMayHaveChanged()
+	// Room returns nil when more events can be taken, else a channel that is
+	// closed when they can. Until then the CLI's output is not read.
+	Room() <-chan struct{}
+}
+
+// Agent runs one prompt. Create it with New and call Run once; the other
+// methods may be called from any goroutine, before, during and after Run.
+type Agent struct {
+	opts Options
+	sink Sink
+	// calls are executed by Run's goroutine, which owns all state below.
+	calls chan func()
+	done  chan struct{}
+
+	process    *process
+	translator *translator
+	questions  map[string]*question
+	// ending is why the run is being ended, nil while it goes on.
+	ending *Outcome
+	// result is the CLI's own verdict.
+	result    *Outcome
+	usage     *backendv1.Usage
+	submitted bool
+	started   bool
+	garbage   int
+	lastLine  time.Time
+	// silentUntil extends the idle timeout over a wait that was announced.
+	silentUntil time.Time
+	startedAt   time.Time
+	// kill is the next, harder step for a CLI that does not end.
+	kill     *time.Timer
+	killStep func()
+	deadline *time.Timer
+}
+
+// New returns an agent that has not started.
+func New(opts Options, sink Sink) *Agent {
+	if opts.UserInputTimeout <= 0 {
+		opts.UserInputTimeout = DefaultUserInputTimeout
+	}
+	return &Agent{
+		opts: opts, sink: sink, calls: make(chan func()), done: make(chan struct{}),
+		translator: newTranslator(opts.ResumeID != ""), questions: map[string]*question{},
+	}
+}
+
+// End asks the agent to stop: it is interrupted, and killed when that does not
+// help. The run ends with the given outcome; the first one counts.
+func (a *Agent) End(outcome Outcome) { a.call(func() { a.end(outcome, true) }) }
+
+// Answer gives a person's answers to a question. It does nothing for a
+// question that is not waiting (any more). It returns when the answer is on
+// its way to the CLI, or the agent has ended.
+func (a *Agent) Answer(id string, answers map[string]string) {
+	answered := make(chan struct{})
+	a.call(func() {
+		defer close(answered)
+		if q := a.questions[id]; q != nil {
+			a.resolve(q, q.answer(answers))
+		}
+	})
+	select {
+	case <-answered:
+	case <-a.done:
+	}
+}
+
+func (a *Agent) call(f func()) {
+	select {
+	case a.calls <- f:
+	case <-a.done:
+	}
+}
+
+// Run runs the CLI until it has ended and is reaped. When ctx ends first, the
+// CLI is killed at once and the outcome is the context's cause, if that is an
+// Outcome (see Stop).
+func (a *Agent) Run(ctx context.Context) Outcome {
+	defer close(a.done)
+	mcpPath, cleanup, err := writeMCPConfig(a.opts.MCPConfigJSON)
+	if err != nil {
+		return Failed(ReasonWorkspaceError, "The MCP configuration could not be written: %v", err)
+	}
+	defer cleanup()
+	a.process, err = startProcess(a.opts.Path, arguments(&a.opts, mcpPath), a.opts.Dir, environment(&a.opts))
+	if err != nil {
+		return startFailure(err)
+	}
+	defer a.process.close()
+	a.startedAt = time.Now()
+	a.lastLine = a.startedAt
+	a.kill = newStoppedTimer()
+	a.deadline = newStoppedTimer()
+	defer a.kill.Stop()
+	defer a.deadline.Stop()
+	a.escalateAfter(initializeTimeout, func() {
+		a.end(Failed(ReasonCLIProtocolError, "The Claude Code CLI did not answer the initialize request within %s.", initializeTimeout), false)
+	})
+	a.send(initializeRequest(initializeID))
+	a.loop(ctx)
+	if a.garbage > 1 {
+		a.notice(noticeGarbage, fmt.Sprintf("%d unreadable lines of the Claude Code CLI were ignored in all.", a.garbage))
+	}
+	return a.outcome(ctx)
+}
+
+func startFailure(err error) Outcome {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrPermission) {
+		return Failed(ReasonCLIMissing, "The Claude Code CLI cannot be started: %v", err)
+	}
+	return Failed(ReasonCLICrashed, "The Claude Code CLI cannot be started: %v", err)
+}
+
+// loop reads the CLI until it is gone.
+func (a *Agent) loop(ctx context.Context) {
+	lines := a.process.lines
+	for {
+		a.armDeadline()
+		readable, room := lines, a.sink.Room()
+		if room != nil {
+			readable = nil
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case l, ok := <-readable:
+			if !ok {
+				lines = nil
+				// Nothing more can come: let it go quickly.
+				a.process.closeInput()
+				a.escalateAfter(exitTimeout, a.process.close)
+				break
+			}
+			a.lastLine = time.Now()
+			a.read(l)
+		case <-room:
+			a.lastLine = time.Now() // It was not the CLI that was silent.
+		case f := <-a.calls:
+			f()
+		case <-a.kill.C:
+			a.killStep()
+		case <-a.deadline.C:
+			a.expire(time.Now())
+		case <-a.exited(lines):
+			return
+		}
+	}
+}
+
+// exited is the process's end, once everything it wrote is read.
+func (a *Agent) exited(lines <-chan line) <-chan struct{} {
+	if lines != nil {
+		return nil
+	}
+	return a.process.exited
+}
+
+// armDeadline sets the timer to the next moment at which silence or a
+// question runs out.
+func (a *Agent) armDeadline() {
+	var next time.Time
+	for _, q := range a.questions {
+		if next.IsZero() || q.expires.Before(next) {
+			next = q.expires
+		}
+	}
+	if len(a.questions) == 0 && a.opts.IdleTimeout > 0 && a.ending == nil && a.result == nil {
+		next = a.idleAt()
+	}
+	a.deadline.Stop()
+	if !next.IsZero() {
+		a.deadline.Reset(time.Until(next))
+	}
+}
+
+func (a *Agent) idleAt() time.Time {
+	if a.silentUntil.After(a.lastLine) {
+		return a.silentUntil.Add(a.opts.IdleTimeout)
+	}
+	return a.lastLine.Add(a.opts.IdleTimeout)
+}
+
+// expire ends what has run out: questions, or else the CLI's silence.
+func (a *Agent) expire(now time.Time) {
+	waiting := len(a.questions) > 0
+	for _, q := range a.questions {
+		if !q.expires.After(now) {
+			a.resolve(q, deny(questionTimedOut))
+		}
+	}
+	if waiting || a.sink.Room() != nil || a.opts.IdleTimeout <= 0 || now.Before(a.idleAt()) {
+		return
+	}
+	a.end(Failed(ReasonIdleTimeout, "The Claude Code CLI was silent for %s.", a.opts.IdleTimeout), false)
+}
+
+// end begins to stop the CLI. A polite end interrupts it first, which lets it
+// report its usage.
+func (a *Agent) end(outcome Outcome, polite bool) {
+	if a.ending != nil || a.result != nil {
+		return
+	}
+	a.ending = &outcome
+	for _, q := range a.questions {
+		delete(a.questions, q.id)
+	}
+	terminate := func() {
+		a.process.terminate()
+		a.escalateAfter(terminateTimeout, a.process.close)
+	}
+	if !polite || !a.submitted {
+		terminate()
+		return
+	}
+	a.send(control(interruptID, "interrupt"))
+	a.escalateAfter(interruptTimeout, terminate)
+}
+
+// escalateAfter plans the next step for a CLI that does not do what it should.
+func (a *Agent) escalateAfter(d time.Duration, step func()) {
+	a.killStep = step
+	a.kill.Stop()
+	a.kill.Reset(d)
+}
+
+func (a *Agent) send(message any) {
+	if err := a.process.send(message); err != nil {
+		a.end(Failed(ReasonCLIProtocolError, "A message for the CLI could not be encoded: %v", err), false)
+	}
+}
+
+// outcome sums up, after the CLI is gone.
+func (a *Agent) outcome(ctx context.Context) Outcome {
+	if ctx.Err() != nil {
+		a.process.close()
+	}
+	outcome := a.verdict(ctx)
+	outcome.Usage = a.usage
+	if outcome.Usage == nil {
+		outcome.Usage = a.translator.streamed(time.Since(a.startedAt))
+	}
+	return outcome
+}
+
+func (a *Agent) verdict(ctx context.Context) Outcome {
+	var stopped *Stop
+	switch {
+	case a.ending != nil:
+		return *a.ending
+	case a.result != nil:
+		return *a.result
+	case errors.As(context.Cause(ctx), &stopped):
+		return stopped.Outcome
+	case ctx.Err() != nil:
+		return Canceled("the executor is shutting down")
+	case a.opts.ResumeID != "" && !a.started && isUnknownConversation(a.process.exit.stderr):
+		return resumeFailed(a.process.exit.stderr)
+	default:
+		return Failed(ReasonCLICrashed, "The Claude Code CLI ended without a result, %s", a.process.exit)
+	}
+}
+
+// Stop is a context cause that says how the run ends.
+type Stop struct{ Outcome Outcome }
+
+// Error makes Stop usable as a context's cause.
+func (s *Stop) Error() string { return s.Outcome.Reason + ": " + s.Outcome.Message }
+
+func newStoppedTimer() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}

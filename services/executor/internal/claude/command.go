@@ -1,0 +1,96 @@
+package claude
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// arguments builds the CLI's command line.
+func arguments(o *Options, mcpPath string) []string {
+	args := []string{
+		"--output-format", "stream-json", "--input-format", "stream-json", "--verbose",
+		"--include-partial-messages", "--permission-prompt-tool", "stdio",
+		"--setting-sources", "user,project",
+	}
+	option := func(name, value string) {
+		if value != "" {
+			args = append(args, name, value)
+		}
+	}
+	option("--model", o.Model)
+	option("--permission-mode", o.PermissionMode)
+	option("--resume", o.ResumeID)
+	if mcpPath != "" {
+		args = append(args, "--mcp-config", mcpPath, "--strict-mcp-config")
+	}
+	if o.MaxTurns > 0 {
+		args = append(args, "--max-turns", strconv.Itoa(int(o.MaxTurns)))
+	}
+	if o.MaxCostUSD > 0 {
+		args = append(args, "--max-budget-usd", strconv.FormatFloat(o.MaxCostUSD, 'f', -1, 64))
+	}
+	return args
+}
+
+// passedThrough are the executor's own variables that the CLI gets. Everything
+// else, secrets above all, stays with the executor.
+var passedThrough = []string{
+	"PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL", "TERM",
+	// The way out, where there is only one.
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+	"SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS",
+}
+
+// environment builds the CLI's environment from nothing.
+func environment(o *Options) []string {
+	env := []string{
+		"CLAUDE_CONFIG_DIR=" + o.ConfigDir,
+		"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
+		"CLAUDE_CODE_ENTRYPOINT=poco",
+		"DISABLE_AUTOUPDATER=1",
+		"DISABLE_TELEMETRY=1",
+		"DISABLE_ERROR_REPORTING=1",
+	}
+	home := os.Getenv("HOME")
+	if home == "" {
+		home = o.ConfigDir
+	}
+	env = append(env, "HOME="+home)
+	for _, name := range passedThrough {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	if o.BaseURL != "" {
+		env = append(env, "ANTHROPIC_BASE_URL="+o.BaseURL)
+	}
+	if o.Token != "" {
+		env = append(env, "ANTHROPIC_AUTH_TOKEN="+o.Token)
+	}
+	if os.Geteuid() == 0 {
+		// The CLI refuses to run as root anywhere else.
+		env = append(env, "IS_SANDBOX=1")
+	}
+	return env
+}
+
+// writeMCPConfig puts the MCP configuration, which may hold secrets, into a
+// private file: a command line can be read by every process.
+func writeMCPConfig(document string) (path string, cleanup func(), err error) {
+	if document == "" {
+		return "", func() {}, nil
+	}
+	dir, err := os.MkdirTemp("", "poco-mcp-")
+	if err != nil {
+		return "", nil, fmt.Errorf("creating a folder: %w", err)
+	}
+	cleanup = func() { _ = os.RemoveAll(dir) } // The container goes anyway.
+	path = filepath.Join(dir, "mcp.json")
+	if err := os.WriteFile(path, []byte(document), 0o600); err != nil {
+		cleanup()
+		return "", nil, fmt.Errorf("writing the file: %w", err)
+	}
+	return path, cleanup, nil
+}

@@ -1,0 +1,108 @@
+package claude
+
+import (
+	"fmt"
+	"strings"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+)
+
+// Reasons why a run ended other than by completing. They are stable: clients
+// and statistics rely on them.
+const (
+	ReasonCanceled             = "canceled"
+	ReasonAgentError           = "agent_error"
+	ReasonAuthenticationFailed = "authentication_failed"
+	ReasonCLIMissing           = "cli_missing"
+	ReasonCLICrashed           = "cli_crashed"
+	ReasonCLIProtocolError     = "cli_protocol_error"
+	ReasonIdleTimeout          = "idle_timeout"
+	ReasonRunTimeout           = "run_timeout"
+	ReasonCostLimit            = "cost_limit"
+	ReasonTokenLimit           = "token_limit"
+	ReasonMaxTurns             = "max_turns"
+	ReasonLeaseLost            = "lease_lost"
+	ReasonResumeFailed         = "resume_failed"
+	ReasonWorkspaceError       = "workspace_error"
+)
+
+// Outcome is how the agent's work ended.
+type Outcome struct {
+	Status  backendv1.RunStatus
+	Reason  string
+	Message string
+	Usage   *backendv1.Usage
+}
+
+// Failed returns a failed outcome.
+func Failed(reason, format string, args ...any) Outcome {
+	return Outcome{
+		Status: backendv1.RunStatus_RUN_STATUS_FAILED, Reason: reason,
+		Message: fmt.Sprintf(format, args...),
+	}
+}
+
+// Canceled returns the outcome of a canceled run.
+func Canceled(reason string) Outcome {
+	message := "Canceled."
+	if reason != "" {
+		message = "Canceled: " + reason
+	}
+	return Outcome{Status: backendv1.RunStatus_RUN_STATUS_CANCELED, Reason: ReasonCanceled, Message: message}
+}
+
+// authenticationFailed names what a person can do about it.
+func authenticationFailed(status int32, detail string) Outcome {
+	return Failed(ReasonAuthenticationFailed,
+		"The model API refused the credential (HTTP %d%s). Check ANTHROPIC_AUTH_TOKEN and ANTHROPIC_BASE_URL.",
+		status, prefixed(": ", detail))
+}
+
+func isAuthenticationStatus(status int32) bool { return status == 401 || status == 403 }
+
+// ofResult judges the CLI's result. subtype may say "success" while is_error
+// is true: only is_error and api_error_status count.
+func ofResult(subtype string, r *wireResult, resuming bool) Outcome {
+	text := strings.Join(r.Errors, "; ")
+	if text == "" {
+		text = r.Result
+	}
+	switch {
+	case !r.IsError:
+		return Outcome{Status: backendv1.RunStatus_RUN_STATUS_COMPLETED}
+	case isAuthenticationStatus(r.APIErrorStatus):
+		return authenticationFailed(r.APIErrorStatus, text)
+	case subtype == "error_max_turns":
+		return Failed(ReasonMaxTurns, "%s", orElse(text, "The limit of model turns is reached."))
+	case subtype == "error_max_budget_usd":
+		return Failed(ReasonCostLimit, "The run's cost limit is reached after %.4f US dollars.", r.TotalCostUSD)
+	case resuming && isUnknownConversation(text):
+		return resumeFailed(text)
+	case r.APIErrorStatus != 0:
+		return Failed(ReasonAgentError, "The model API failed (HTTP %d)%s", r.APIErrorStatus, prefixed(": ", text))
+	default:
+		return Failed(ReasonAgentError, "%s", orElse(text, "The agent ended with "+subtype+"."))
+	}
+}
+
+func isUnknownConversation(text string) bool {
+	return strings.Contains(text, "No conversation found")
+}
+
+func resumeFailed(detail string) Outcome {
+	return Failed(ReasonResumeFailed, "The earlier conversation could not be resumed%s", prefixed(": ", detail))
+}
+
+func prefixed(prefix, s string) string {
+	if s == "" {
+		return ""
+	}
+	return prefix + s
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}

@@ -1,0 +1,172 @@
+package claude
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+)
+
+const (
+	initializeID = "poco-initialize"
+	interruptID  = "poco-interrupt"
+
+	// Codes of notices.
+	noticeGarbage   = "cli_garbage"
+	noticeWithdrawn = "question_withdrawn"
+)
+
+// read handles one line of the CLI.
+func (a *Agent) read(l line) {
+	var m wireMessage
+	data := l.data
+	if !l.garbage {
+		data = clean(data)
+		l.garbage = json.Unmarshal(data, &m) != nil
+	}
+	if l.garbage {
+		a.readGarbage()
+		return
+	}
+	switch m.Type {
+	case "control_response":
+		a.controlResponse(&m)
+	case "control_request":
+		a.controlRequest(&m)
+	case "control_cancel_request":
+		a.withdraw(m.RequestID)
+	case "result":
+		a.readResult(&m)
+	default:
+		a.report(data, &m)
+	}
+}
+
+// readGarbage tells the user once; the count goes into the outcome's notice.
+func (a *Agent) readGarbage() {
+	a.garbage++
+	if a.garbage > 1 {
+		return
+	}
+	a.notice(noticeGarbage, "The Claude Code CLI printed something that is not a message; it is ignored.")
+}
+
+func (a *Agent) notice(code, text string) {
+	a.sink.Emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{
+		Level: backendv1.Notice_LEVEL_WARNING, Code: code, Text: text,
+	}}})
+}
+
+func (a *Agent) controlResponse(m *wireMessage) {
+	if m.Response == nil || m.Response.RequestID != initializeID || a.submitted {
+		return
+	}
+	if m.Response.Subtype != "success" {
+		a.end(Failed(ReasonCLIProtocolError, "The Claude Code CLI refused to start: %s", m.Response.Error), false)
+		return
+	}
+	if a.ending != nil {
+		return
+	}
+	a.kill.Stop()
+	a.submitted = true
+	a.send(userMessage(a.opts.Prompt))
+}
+
+func (a *Agent) controlRequest(m *wireMessage) {
+	if m.Request == nil || m.Request.Subtype != "can_use_tool" {
+		subtype := ""
+		if m.Request != nil {
+			subtype = m.Request.Subtype
+		}
+		a.send(controlError(m.RequestID, fmt.Sprintf("control request %q is not supported", subtype)))
+		return
+	}
+	if !asksPerson(m.Request.ToolName, a.opts.PermissionMode == "plan") {
+		a.send(controlAnswer(m.RequestID, allow(m.Request.Input)))
+		return
+	}
+	if a.ending != nil {
+		return
+	}
+	q, err := newQuestion(m.RequestID, m.Request, time.Now().Add(a.opts.UserInputTimeout))
+	if err != nil {
+		a.send(controlAnswer(m.RequestID, deny("The question could not be read: "+err.Error())))
+		return
+	}
+	a.questions[q.id] = q
+	a.sink.Emit(q.payload())
+}
+
+// resolve gives a question's answer to the CLI.
+func (a *Agent) resolve(q *question, p permission) {
+	delete(a.questions, q.id)
+	a.lastLine = time.Now() // The silence was a person's.
+	a.send(controlAnswer(q.requestID, p))
+}
+
+// withdraw forgets a question that the CLI does not ask any more.
+func (a *Agent) withdraw(requestID string) {
+	for id, q := range a.questions {
+		if q.requestID == requestID {
+			delete(a.questions, id)
+			a.lastLine = time.Now()
+			a.notice(noticeWithdrawn, "The agent withdrew its question.")
+		}
+	}
+}
+
+func (a *Agent) report(data []byte, m *wireMessage) {
+	t := a.translator.translate(data, m)
+	for _, payload := range t.payloads {
+		a.sink.Emit(payload)
+	}
+	if t.partial != nil {
+		a.sink.Partial(t.partial)
+	}
+	if t.filesMayHaveChanged {
+		a.sink.FilesMayHaveChanged()
+	}
+	if m.Type == "system" && m.Subtype == "init" {
+		a.started = true
+	}
+	if m.Type == "system" && m.Subtype == "api_retry" {
+		a.silentUntil = time.Now().Add(time.Duration(m.RetryDelayMS * float64(time.Millisecond)))
+		if isAuthenticationStatus(m.ErrorStatus) {
+			// It would go on for minutes, and nothing would change.
+			a.end(authenticationFailed(m.ErrorStatus, jsonText(m.Error)), false)
+		}
+	}
+	if used := a.translator.usage.sum().total(); a.opts.MaxTokens > 0 && used > a.opts.MaxTokens {
+		a.end(Failed(ReasonTokenLimit, "The run's limit of %d tokens is reached.", a.opts.MaxTokens), true)
+	}
+}
+
+func (a *Agent) readResult(m *wireMessage) {
+	if a.result != nil {
+		return
+	}
+	a.usage = usageOf(&m.wireResult)
+	outcome := ofResult(m.Subtype, &m.wireResult, a.opts.ResumeID != "" && !a.started)
+	a.result = &outcome
+	if a.ending != nil && outcome.Status == backendv1.RunStatus_RUN_STATUS_COMPLETED &&
+		a.ending.Status == backendv1.RunStatus_RUN_STATUS_FAILED {
+		// It finished its work before the limit could stop it.
+		a.ending = nil
+	}
+	a.process.closeInput()
+	a.escalateAfter(exitTimeout, a.process.close)
+}
+
+// streamed is the usage known without a result.
+func (t *translator) streamed(duration time.Duration) *backendv1.Usage {
+	sum := t.usage.sum()
+	return &backendv1.Usage{
+		InputTokens: sum.InputTokens, OutputTokens: sum.OutputTokens,
+		CacheReadInputTokens: sum.CacheReadTokens, CacheCreationInputTokens: sum.CacheCreationTokens,
+		Duration: durationpb.New(duration),
+	}
+}

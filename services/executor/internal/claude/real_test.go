@@ -1,0 +1,242 @@
+package claude
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/claudecode"
+	"github.com/poco-ai/poco/services/internal/scriptedmodel"
+)
+
+const runToken = "run-token"
+
+// realCLI finds the CLI; POCO_TEST_REQUIRE_ALL insists on it.
+func realCLI(t *testing.T) string {
+	t.Helper()
+	path, err := claudecode.Find(os.Getenv(claudecode.PathSetting), os.Getenv("POCO_TEST_DATA_DIR"))
+	if err != nil {
+		if os.Getenv("POCO_TEST_REQUIRE_ALL") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip("needs the real CLI: ", err)
+	}
+	return path
+}
+
+// real prepares a run of the real CLI against the scripted model.
+func real(t *testing.T, prompt string) (Options, *scriptedmodel.Server) {
+	t.Helper()
+	path := realCLI(t)
+	model, err := scriptedmodel.Start(context.Background(), "127.0.0.1:0", scriptedmodel.Options{Token: runToken})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, model.Close()) })
+	dir := t.TempDir()
+	return Options{
+		Path: path, Dir: dir, ConfigDir: filepath.Join(dir, ".claude_data"), BaseURL: model.URL, Token: runToken,
+		Model: "claude-sonnet-4-20250514", Prompt: prompt, IdleTimeout: time.Minute,
+	}, model
+}
+
+func requireStatus(t *testing.T, status backendv1.RunStatus, reason string, outcome Outcome) {
+	t.Helper()
+	require.Equal(t, status, outcome.Status, "%s: %s", outcome.Reason, outcome.Message)
+	require.Equal(t, reason, outcome.Reason, outcome.Message)
+}
+
+const (
+	completed = backendv1.RunStatus_RUN_STATUS_COMPLETED
+	failed    = backendv1.RunStatus_RUN_STATUS_FAILED
+	canceled  = backendv1.RunStatus_RUN_STATUS_CANCELED
+)
+
+func TestRealDemo(t *testing.T) {
+	opts, model := real(t, "show me [[demo]]")
+	r := &recorder{}
+	a := New(opts, r)
+	r.on = func(p *backendv1.EventPayload) {
+		if asked := p.GetUserInputRequested(); asked != nil {
+			go a.Answer(asked.GetUserInputRequestId(), map[string]string{asked.GetQuestions()[0].GetQuestion(): "Spanish"})
+		}
+	}
+	outcome := a.Run(t.Context())
+	requireStatus(t, completed, "", outcome)
+	log := r.log()
+	require.True(t, strings.HasPrefix(log, "started claude-sonnet-4-20250514 resumed=false"), log)
+	require.Contains(t, log, "todos 1:completed 2:completed now=")
+	require.Contains(t, log, "asked AskUserQuestion Which language should the greeting be in?(3)")
+	require.Contains(t, log, "result(Hello in Spanish from")
+	require.Contains(t, log, "text(Done. You chose Spanish")
+	require.Contains(t, r.partial.String(), "You chose Spanish")
+	require.Positive(t, r.changes)
+	require.InDelta(t, 7*0.0006, outcome.Usage.GetTotalCostUsd(), 1e-9)
+	written, err := os.ReadFile(filepath.Join(opts.Dir, "greeting.sh"))
+	require.NoError(t, err)
+	require.Contains(t, string(written), "language='Spanish'")
+	require.Equal(t, []string{runToken}, model.Stats().Tokens, "no other credential may reach the model API")
+	require.Empty(t, model.Stats().Invalid)
+}
+
+func TestRealQuestionTimesOut(t *testing.T) {
+	opts, _ := real(t, "[[ask]]")
+	// The wait for a person is longer than the CLI may be silent.
+	opts.UserInputTimeout, opts.IdleTimeout = 3*time.Second, 2*time.Second
+	r := &recorder{}
+	outcome := New(opts, r).Run(t.Context())
+	requireStatus(t, completed, "", outcome)
+	require.Contains(t, r.log(), "result(User input timed out, error=true)")
+}
+
+func TestRealPlanMode(t *testing.T) {
+	for answer, want := range map[string]string{planApprove: "User has approved your plan", "Use Go instead": "did not approve the plan: Use Go instead"} {
+		t.Run(answer, func(t *testing.T) {
+			opts, _ := real(t, "[[plan]]")
+			opts.PermissionMode = "plan"
+			r := &recorder{}
+			a := New(opts, r)
+			r.on = func(p *backendv1.EventPayload) {
+				if asked := p.GetUserInputRequested(); asked != nil {
+					go a.Answer(asked.GetUserInputRequestId(), map[string]string{asked.GetQuestions()[0].GetQuestion(): answer})
+				}
+			}
+			requireStatus(t, completed, "", a.Run(t.Context()))
+			last := r.payloads[len(r.payloads)-1].GetMessageAdded()
+			require.Contains(t, last.GetBlocks()[0].GetText().GetText(), want)
+		})
+	}
+}
+
+func TestRealCancelDuringCommand(t *testing.T) {
+	opts, _ := real(t, "[[waitfile]]")
+	r := &recorder{}
+	a := New(opts, r)
+	r.on = func(p *backendv1.EventPayload) {
+		if use := p.GetMessageAdded().GetBlocks(); len(use) > 0 && use[0].GetToolUse().GetName() == "Bash" {
+			go a.End(Canceled("enough"))
+		}
+	}
+	outcome := a.Run(t.Context())
+	requireStatus(t, canceled, ReasonCanceled, outcome)
+	require.Equal(t, "Canceled: enough", outcome.Message)
+	require.EqualValues(t, 20, outcome.Usage.GetOutputTokens(), "an interrupted CLI reports its usage")
+}
+
+func TestRealResume(t *testing.T) {
+	opts, _ := real(t, "Remember the pears.")
+	r := &recorder{}
+	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	opts.ResumeID = r.payloads[0].GetAgentStarted().GetAgentSessionId()
+	opts.Prompt = "[[memory]]"
+	r = &recorder{}
+	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	require.Equal(t, opts.ResumeID, r.payloads[0].GetAgentStarted().GetAgentSessionId())
+	require.Contains(t, r.log(), `The first thing you said was: "Remember the pears.". This is prompt number 2.`)
+}
+
+func TestRealResumeOfUnknownConversation(t *testing.T) {
+	opts, _ := real(t, "x")
+	opts.ResumeID = "00000000-0000-4000-8000-000000000000"
+	outcome := New(opts, &recorder{}).Run(t.Context())
+	requireStatus(t, failed, ReasonResumeFailed, outcome)
+	require.Contains(t, outcome.Message, opts.ResumeID)
+}
+
+func TestRealFailures(t *testing.T) {
+	cases := map[string]struct {
+		prompt, reason, message string
+		change                  func(*Options)
+	}{
+		"wrong key": {"x", ReasonAuthenticationFailed, "ANTHROPIC_AUTH_TOKEN", func(o *Options) { o.Token = "wrong" }},
+		"401":       {"[[error401]]", ReasonAuthenticationFailed, "HTTP 401", nil},
+		"refused":   {"[[error400]]", ReasonAgentError, "refuses this request", nil},
+		"hang":      {"[[hang]]", ReasonIdleTimeout, "silent for", func(o *Options) { o.IdleTimeout = 1500 * time.Millisecond }},
+		"cost":      {"[[costly]]", ReasonCostLimit, "cost limit", func(o *Options) { o.MaxCostUSD = 1 }},
+		"tokens":    {"[[costly]]", ReasonTokenLimit, "limit of 1000 tokens", func(o *Options) { o.MaxTokens = 1000 }},
+		"turns":     {"[[todo]]", ReasonMaxTurns, "maximum number of turns", func(o *Options) { o.MaxTurns = 2 }},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			opts, _ := real(t, c.prompt)
+			if c.change != nil {
+				c.change(&opts)
+			}
+			begun := time.Now()
+			outcome := New(opts, &recorder{}).Run(t.Context())
+			requireStatus(t, failed, c.reason, outcome)
+			require.Contains(t, outcome.Message, c.message)
+			require.Less(t, time.Since(begun), 15*time.Second)
+		})
+	}
+}
+
+func TestRealOverloadIsRetried(t *testing.T) {
+	opts, _ := real(t, "[[overload529]]")
+	r := &recorder{}
+	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	require.Contains(t, r.log(), "retry 1/10 529 overloaded")
+	require.Contains(t, r.log(), "Served after one retry.")
+}
+
+func TestRealKilled(t *testing.T) {
+	opts, model := real(t, "[[gate]]")
+	a := New(opts, &recorder{})
+	go func() {
+		<-model.Arrived("gate")
+		a.call(func() { a.process.signalGroup(syscall.SIGKILL) })
+	}()
+	outcome := a.Run(t.Context())
+	requireStatus(t, failed, ReasonCLICrashed, outcome)
+	require.Contains(t, outcome.Message, "killed by signal 9")
+	require.Positive(t, outcome.Usage.GetOutputTokens(), "what was streamed before is known")
+}
+
+func TestRealNULAndHalfASurrogate(t *testing.T) {
+	opts, _ := real(t, "[[nul]]")
+	r := &recorder{}
+	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	require.Contains(t, r.log(), "result(before␀after \uFFFD")
+	require.Contains(t, r.log(), "text(Half a surrogate: \uFFFD and a NUL: ␀.)")
+	for _, p := range r.payloads {
+		data, err := proto.Marshal(p)
+		require.NoError(t, err, "every event must be valid UTF-8")
+		require.NotContains(t, p.GetMessageAdded().GetVerbatimJson(), `\u0000`)
+		require.NotContains(t, string(data), "\x00after")
+	}
+}
+
+// TestRealLeavesNothingRunning ends a run whose command has a session of its
+// own, which a signal to the CLI's group does not reach.
+func TestRealLeavesNothingRunning(t *testing.T) {
+	opts, _ := real(t, "[[bash:echo $$ > pid; touch ready; exec sleep 1000]]")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	a := New(opts, &recorder{})
+	pids := make(chan []int, 1)
+	go func() {
+		for {
+			if _, err := os.Stat(filepath.Join(opts.Dir, "ready")); err == nil {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+		a.call(func() { pids <- descendants(a.process.pid) })
+		cancel(&Stop{Outcome: Failed(ReasonLeaseLost, "lost")})
+	}()
+	requireStatus(t, failed, ReasonLeaseLost, a.Run(ctx))
+	found := <-pids
+	require.NotEmpty(t, found)
+	for _, pid := range found {
+		require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH, "process %d lives on", pid)
+	}
+}
