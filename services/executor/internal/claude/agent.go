@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"os/exec"
 	"time"
 
@@ -147,6 +148,9 @@ func (a *Agent) Run(ctx context.Context) Outcome {
 		return Failed(ReasonWorkspaceError, "The MCP configuration could not be written: %v", err)
 	}
 	defer cleanup()
+	if err := os.MkdirAll(homeDir(&a.opts), 0o755); err != nil {
+		return Failed(ReasonWorkspaceError, "The agent's home folder cannot be created: %v", err)
+	}
 	a.process, err = startProcess(a.opts.Path, arguments(&a.opts, mcpPath), a.opts.Dir, environment(&a.opts))
 	if err != nil {
 		return startFailure(err)

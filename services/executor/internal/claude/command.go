@@ -43,6 +43,10 @@ var passedThrough = []string{
 	"SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS",
 }
 
+// homeDir is the agent's own home folder. The executor's is not for it: the
+// CLI's shells would run a person's login scripts, and find a person's keys.
+func homeDir(o *Options) string { return filepath.Join(o.ConfigDir, "home") }
+
 // environment builds the CLI's environment from nothing.
 func environment(o *Options) []string {
 	env := []string{
@@ -53,11 +57,7 @@ func environment(o *Options) []string {
 		"DISABLE_TELEMETRY=1",
 		"DISABLE_ERROR_REPORTING=1",
 	}
-	home := os.Getenv("HOME")
-	if home == "" {
-		home = o.ConfigDir
-	}
-	env = append(env, "HOME="+home)
+	env = append(env, "HOME="+homeDir(o))
 	for _, name := range passedThrough {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
