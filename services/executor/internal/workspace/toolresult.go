@@ -1,0 +1,37 @@
+package workspace
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+)
+
+var plainID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,100}$`)
+
+// SaveToolResult keeps the full text of a tool's answer that is too long for
+// an event and returns where, relative to the workspace's root. No symbolic
+// link of the agent's leads the write out of the workspace.
+func (w *Workspace) SaveToolResult(toolUseID, text string) (string, error) {
+	if !plainID.MatchString(toolUseID) {
+		sum := sha256.Sum256([]byte(toolUseID))
+		toolUseID = hex.EncodeToString(sum[:16])
+	}
+	root, err := os.OpenRoot(w.opts.Root)
+	if err != nil {
+		return "", fmt.Errorf("keeping a tool's answer: %w", err)
+	}
+	defer root.Close() //nolint:errcheck // It was only opened for reading.
+	dir := path.Join(ConfigDirName, "poco", "tool_results", w.opts.RunID)
+	if err := root.MkdirAll(filepath.FromSlash(dir), 0o755); err != nil {
+		return "", fmt.Errorf("keeping a tool's answer: %w", err)
+	}
+	name := path.Join(dir, toolUseID+".txt")
+	if err := root.WriteFile(filepath.FromSlash(name), []byte(text), 0o644); err != nil {
+		return "", fmt.Errorf("keeping a tool's answer: %w", err)
+	}
+	return name, nil
+}

@@ -1,0 +1,322 @@
+// Package workspace prepares the folder that an agent works in, and finds out
+// what the agent changed there.
+package workspace
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+const (
+	// ConfigDirName is the CLI's config directory in the workspace. It survives
+	// the executor, and is neither in git nor in the export.
+	ConfigDirName = ".claude_data"
+	// InputsDirName is where input files are put.
+	InputsDirName = "inputs"
+
+	// cloneTimeout bounds a clone, gitTimeout everything else git does.
+	cloneTimeout = 10 * time.Minute
+	gitTimeout   = 2 * time.Minute
+
+	// defaultBranch is tried first when no branch is named.
+	defaultBranch = "main"
+	// allProtocols are what a repository may be cloned over.
+	allProtocols = "http:https"
+)
+
+// builtinExcludes is what never counts as the agent's work.
+var builtinExcludes = []string{
+	".git", ".hg", ".svn", ".DS_Store", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", "node_modules",
+	".venv", "venv", ".next", "dist", "build", ".claude", ConfigDirName, "/" + InputsDirName,
+}
+
+// Options say what workspace is wanted.
+type Options struct {
+	// Root is the workspace's folder.
+	Root string
+	// RepoURL is cloned into a folder of Root; empty for none. Branch is the
+	// branch to check out; a branch that does not exist is replaced by the
+	// repository's default one.
+	RepoURL, Branch string
+	// Excludes are more patterns for .git/info/exclude.
+	Excludes []string
+	// RunID names the run in commits and tags.
+	RunID string
+
+	// protocols is set by tests, which have no web server to clone from.
+	protocols string
+}
+
+// Workspace is a prepared workspace at the start of a run.
+type Workspace struct {
+	// Dir is the working directory: the root, or the cloned repository.
+	Dir string
+	// ConfigDir is the CLI's config directory.
+	ConfigDir string
+	// Notices are things the user should know.
+	Notices []string
+
+	opts Options
+	git  git
+	// base is the commit that changes are compared with.
+	base   string
+	remote string
+}
+
+// Prepare makes the workspace ready for a run: repository, inputs, excludes,
+// config directory, and the commit and tag that changes are compared with.
+// Its errors are for people. It may be called again for the same run.
+func Prepare(ctx context.Context, opts Options) (*Workspace, error) {
+	if opts.protocols == "" {
+		opts.protocols = allProtocols
+	}
+	w := &Workspace{opts: opts, ConfigDir: filepath.Join(opts.Root, ConfigDirName)}
+	if err := w.prepareFolders(); err != nil {
+		return nil, err
+	}
+	if err := w.openRepository(ctx); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, gitTimeout, fmt.Errorf("not done within %s", gitTimeout))
+	defer cancel()
+	if err := w.record(ctx); err != nil {
+		return nil, fmt.Errorf("the workspace's start cannot be recorded: %w", err)
+	}
+	return w, nil
+}
+
+func (w *Workspace) prepareFolders() error {
+	for _, dir := range []string{w.opts.Root, w.ConfigDir, filepath.Join(w.opts.Root, InputsDirName)} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("the workspace %s is not writable for user %d: %w", w.opts.Root, os.Getuid(), err)
+		}
+	}
+	probe, err := os.CreateTemp(w.opts.Root, ".poco-write-test-")
+	if err != nil {
+		return fmt.Errorf("the workspace %s is not writable for user %d: %w", w.opts.Root, os.Getuid(), err)
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// openRepository finds, clones or creates the repository.
+func (w *Workspace) openRepository(ctx context.Context) error {
+	w.Dir = w.opts.Root
+	if w.opts.RepoURL != "" {
+		name, err := repositoryName(w.opts.RepoURL)
+		if err != nil {
+			return err
+		}
+		w.Dir = filepath.Join(w.opts.Root, name)
+		if err := w.clone(ctx); err != nil {
+			return err
+		}
+	}
+	w.git = git{dir: w.Dir, protocols: w.opts.protocols}
+	ctx, cancel := context.WithTimeout(ctx, gitTimeout)
+	defer cancel()
+	gitDir, err := w.git.gitDir(ctx)
+	if gitDir == "" && err == nil {
+		if _, err = w.git.output(ctx, "init", "--quiet"); err == nil {
+			gitDir, err = w.git.gitDir(ctx)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("the workspace's repository cannot be opened: %w", err)
+	}
+	w.git.index = filepath.Join(gitDir, "poco-index")
+	// What an executor left that was killed in the middle.
+	for _, lock := range []string{w.git.index + ".lock", filepath.Join(gitDir, "index.lock"), filepath.Join(gitDir, "HEAD.lock")} {
+		if err := os.Remove(lock); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("the workspace's repository is locked: %w", err)
+		}
+	}
+	if err := writeExcludes(filepath.Join(gitDir, "info", "exclude"), append(builtinExcludes[:len(builtinExcludes):len(builtinExcludes)], w.opts.Excludes...)); err != nil {
+		return fmt.Errorf("the workspace's excludes cannot be written: %w", err)
+	}
+	w.linkInputs()
+	return nil
+}
+
+var safeName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
+
+// repositoryName is the folder a repository is cloned into.
+func repositoryName(repoURL string) (string, error) {
+	u, err := url.Parse(repoURL)
+	if err != nil {
+		return "", errors.New("the repository's URL cannot be read")
+	}
+	name := strings.TrimSuffix(path.Base(path.Clean("/"+u.Path)), ".git")
+	if !safeName.MatchString(name) || name == InputsDirName {
+		return "", fmt.Errorf("the repository's URL %s does not end in a usable name", redactURL(repoURL))
+	}
+	return name, nil
+}
+
+// redactURL removes credentials.
+func redactURL(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(unreadable)"
+	}
+	u.User = nil
+	return u.String()
+}
+
+// clone clones the repository unless an earlier run has. The clone appears
+// whole or not at all.
+func (w *Workspace) clone(ctx context.Context) error {
+	if _, err := os.Lstat(filepath.Join(w.Dir, ".git")); err == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, cloneTimeout, fmt.Errorf("not done within %s", cloneTimeout))
+	defer cancel()
+	staging, err := os.MkdirTemp(w.ConfigDir, "clone-")
+	if err != nil {
+		return fmt.Errorf("the repository cannot be cloned: %w", err)
+	}
+	defer os.RemoveAll(staging) //nolint:errcheck // It is below the private folder and does no harm.
+	target := filepath.Join(staging, "repository")
+	g := git{dir: staging, protocols: w.opts.protocols}
+	branch := w.opts.Branch
+	if branch == "" {
+		branch = defaultBranch
+	}
+	_, err = g.output(ctx, "clone", "--quiet", "--branch", branch, "--", w.opts.RepoURL, target)
+	if err != nil && ctx.Err() == nil {
+		if err := os.RemoveAll(target); err != nil {
+			return fmt.Errorf("the repository cannot be cloned: %w", err)
+		}
+		if _, err = g.output(ctx, "clone", "--quiet", "--", w.opts.RepoURL, target); err == nil && w.opts.Branch != "" {
+			w.Notices = append(w.Notices, fmt.Sprintf("The repository has no branch %q; its default branch is used.", w.opts.Branch))
+		}
+	}
+	if err != nil {
+		text := strings.ReplaceAll(err.Error(), w.opts.RepoURL, redactURL(w.opts.RepoURL))
+		return fmt.Errorf("the repository %s cannot be cloned: %s", redactURL(w.opts.RepoURL), text)
+	}
+	if err := os.Rename(target, w.Dir); err != nil {
+		return fmt.Errorf("the repository cannot be put into the workspace: %w", err)
+	}
+	return nil
+}
+
+// writeExcludes adds the patterns that the file lacks.
+func writeExcludes(file string, patterns []string) error {
+	content, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	have := map[string]bool{}
+	scanner := bufio.NewScanner(strings.NewReader(string(content)))
+	for scanner.Scan() {
+		have[strings.TrimSpace(scanner.Text())] = true
+	}
+	added := ""
+	for _, pattern := range patterns {
+		pattern = strings.TrimSpace(pattern)
+		if pattern == "" || have[pattern] || strings.ContainsAny(pattern, "\n\x00") {
+			continue
+		}
+		have[pattern] = true
+		added += pattern + "\n"
+	}
+	if added == "" {
+		return nil
+	}
+	if len(content) > 0 && content[len(content)-1] != '\n' {
+		added = "\n" + added
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(content, added...), 0o644)
+}
+
+// linkInputs makes inputs/ visible in a cloned repository, when the repository
+// has nothing of that name itself.
+func (w *Workspace) linkInputs() {
+	if w.Dir == w.opts.Root {
+		return
+	}
+	link := filepath.Join(w.Dir, InputsDirName)
+	if err := os.Symlink(filepath.Join("..", InputsDirName), link); err != nil && !errors.Is(err, os.ErrExist) {
+		w.Notices = append(w.Notices, "The inputs folder cannot be linked into the repository.")
+	}
+}
+
+// record commits what is there before the run and tags it.
+func (w *Workspace) record(ctx context.Context) error {
+	w.remote = w.remoteURL(ctx)
+	tag := w.tagName("base")
+	base, err := w.git.resolve(ctx, "refs/tags/"+tag)
+	if err != nil || base != "" {
+		w.base = base // The run goes on: changes count from its first start.
+		return err
+	}
+	head, err := w.git.head(ctx)
+	if err != nil {
+		return err
+	}
+	tree, err := w.git.addAll(ctx)
+	if err != nil {
+		return err
+	}
+	message := "poco:run " + w.opts.RunID + " base"
+	headTree := ""
+	if head == "" {
+		message = "poco:init"
+	} else if headTree, err = w.git.output(ctx, "rev-parse", head+"^{tree}"); err != nil {
+		return err
+	}
+	w.base = head
+	if tree != headTree {
+		if w.base, err = w.git.commit(ctx, tree, head, message); err != nil {
+			return err
+		}
+	}
+	return w.git.tag(ctx, tag, w.base)
+}
+
+// Finish commits what the run left and tags it. outcome is a word for the
+// commit's message.
+func (w *Workspace) Finish(ctx context.Context, outcome string) error {
+	ctx, cancel := context.WithTimeout(ctx, gitTimeout)
+	defer cancel()
+	head, err := w.git.head(ctx)
+	if err != nil {
+		return fmt.Errorf("recording the result: %w", err)
+	}
+	tree, err := w.git.addAll(ctx)
+	if err != nil {
+		return fmt.Errorf("recording the result: %w", err)
+	}
+	commit, err := w.git.commit(ctx, tree, head, strings.TrimSpace("poco:run "+w.opts.RunID+" "+outcome))
+	if err != nil {
+		return fmt.Errorf("recording the result: %w", err)
+	}
+	if err := w.git.tag(ctx, w.tagName("result"), commit); err != nil {
+		return fmt.Errorf("recording the result: %w", err)
+	}
+	return nil
+}
+
+func (w *Workspace) tagName(what string) string { return "poco/run/" + w.opts.RunID + "/" + what }
+
+// remoteURL returns the first remote's URL without credentials.
+func (w *Workspace) remoteURL(ctx context.Context) string {
+	for _, name := range []string{"origin", "upstream"} {
+		if raw, err := w.git.output(ctx, "config", "--get", "remote."+name+".url"); err == nil && raw != "" {
+			return redactURL(raw)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,272 @@
+package workspace
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func write(t *testing.T, dir, name, content string) {
+	t.Helper()
+	file := filepath.Join(dir, name)
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	require.NoError(t, os.WriteFile(file, []byte(content), 0o644))
+}
+
+func gitIn(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	out, err := git{dir: dir, protocols: "file"}.output(context.Background(), args...)
+	require.NoError(t, err)
+	return out
+}
+
+func prepare(t *testing.T, opts Options) *Workspace {
+	t.Helper()
+	w, err := Prepare(t.Context(), opts)
+	require.NoError(t, err)
+	return w
+}
+
+func changes(t *testing.T, w *Workspace) map[string]*backendv1.FileChange {
+	t.Helper()
+	c, err := w.Changes(t.Context())
+	require.NoError(t, err)
+	byPath := map[string]*backendv1.FileChange{}
+	for _, f := range c.GetFiles() {
+		byPath[f.GetPath()] = f
+	}
+	return byPath
+}
+
+const (
+	added    = backendv1.FileChangeStatus_FILE_CHANGE_STATUS_ADDED
+	modified = backendv1.FileChangeStatus_FILE_CHANGE_STATUS_MODIFIED
+	deleted  = backendv1.FileChangeStatus_FILE_CHANGE_STATUS_DELETED
+	renamed  = backendv1.FileChangeStatus_FILE_CHANGE_STATUS_RENAMED
+)
+
+func TestChangesOfEveryKind(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "edit.txt", "one\ntwo\nthree\n")
+	write(t, root, "gone.txt", "bye\n")
+	write(t, root, "old name.txt", strings.Repeat("a line that stays\n", 20))
+	write(t, root, "kind", "a file\n")
+	w := prepare(t, Options{Root: root, RunID: "r1"})
+	require.Equal(t, "poco:init", gitIn(t, root, "log", "-1", "--format=%s poco/run/r1/base", "poco/run/r1/base")[:9])
+	require.Empty(t, changes(t, w))
+
+	write(t, root, "edit.txt", "one\n2\nthree\nfour\n")
+	require.NoError(t, os.Remove(filepath.Join(root, "gone.txt")))
+	require.NoError(t, os.Rename(filepath.Join(root, "old name.txt"), filepath.Join(root, "new ü.txt")))
+	write(t, root, "sub/new.txt", "diff --git a/x b/x\n")
+	write(t, root, "data.bin", "\x00\x01\x02")
+	write(t, root, "node_modules/x.js", "ignored")
+	write(t, root, "inputs/x.txt", "ignored")
+	write(t, root, ".claude_data/x", "ignored")
+	require.NoError(t, os.Remove(filepath.Join(root, "kind")))
+	require.NoError(t, os.Symlink("edit.txt", filepath.Join(root, "kind")))
+
+	got := changes(t, w)
+	require.Len(t, got, 6)
+	check := func(name string, status backendv1.FileChangeStatus, additions, deletions int64) *backendv1.FileChange {
+		f := got[name]
+		require.NotNil(t, f, name)
+		require.Equal(t, status, f.GetStatus(), name)
+		require.Equal(t, additions, f.GetAdditions(), name)
+		require.Equal(t, deletions, f.GetDeletions(), name)
+		return f
+	}
+	require.Contains(t, check("edit.txt", modified, 2, 1).GetDiff(), "-two\n+2\n")
+	require.Contains(t, check("gone.txt", deleted, 0, 1).GetDiff(), "-bye\n")
+	require.Contains(t, check("sub/new.txt", added, 1, 0).GetDiff(), "+diff --git a/x b/x\n")
+	require.Equal(t, "old name.txt", check("new ü.txt", renamed, 0, 0).GetOldPath())
+	require.True(t, check("data.bin", added, 0, 0).GetBinary())
+	require.Empty(t, got["data.bin"].GetDiff())
+	require.Contains(t, check("kind", modified, 1, 1).GetDiff(), "new file mode 120000")
+	require.NotContains(t, got["new ü.txt"].GetDiff(), "kind")
+
+	require.NoError(t, w.Finish(t.Context(), "completed"))
+	require.Equal(t, "poco:run r1 completed", gitIn(t, root, "log", "-1", "--format=%s", "poco/run/r1/result"))
+	require.Empty(t, gitIn(t, root, "status", "--porcelain"))
+	require.Equal(t, "poco poco@local", gitIn(t, root, "log", "-1", "--format=%an %ae"))
+}
+
+func TestNextRunStartsClean(t *testing.T) {
+	root := t.TempDir()
+	w := prepare(t, Options{Root: root, RunID: "r1"})
+	write(t, root, "a.txt", "a\n")
+	require.NoError(t, w.Finish(t.Context(), "completed"))
+	require.Empty(t, changes(t, prepare(t, Options{Root: root, RunID: "r2"})))
+
+	// The same run again, after its executor was lost: changes still count
+	// from its first start.
+	write(t, root, "b.txt", "b\n")
+	require.Contains(t, changes(t, prepare(t, Options{Root: root, RunID: "r2"})), "b.txt")
+}
+
+func TestTheAgentsOwnGitIsLeftAlone(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "a.txt", "a\n")
+	w := prepare(t, Options{Root: root, RunID: "r1"})
+	write(t, root, "b.txt", "b\n")
+	write(t, root, "c.txt", "c\n")
+	gitIn(t, root, "add", "b.txt")
+	require.Len(t, changes(t, w), 2)
+	require.Equal(t, "A  b.txt\n?? c.txt", gitIn(t, root, "status", "--porcelain"))
+
+	// Commits of the agent still count as its changes, on its branch.
+	gitIn(t, root, "checkout", "-q", "-b", "feature")
+	gitIn(t, root, "commit", "-q", "-m", "mine")
+	c, err := w.Changes(t.Context())
+	require.NoError(t, err)
+	require.Len(t, c.GetFiles(), 2)
+	require.Equal(t, "feature", c.GetBranch())
+}
+
+func TestFinishInTheMiddleOfAMerge(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "a.txt", "a\n")
+	w := prepare(t, Options{Root: root, RunID: "r1"})
+	gitIn(t, root, "checkout", "-q", "-b", "other")
+	write(t, root, "a.txt", "b\n")
+	gitIn(t, root, "commit", "-q", "-a", "-m", "b")
+	gitIn(t, root, "checkout", "-q", "main")
+	write(t, root, "a.txt", "c\n")
+	gitIn(t, root, "commit", "-q", "-a", "-m", "c")
+	_, err := git{dir: root}.output(t.Context(), "merge", "other")
+	require.Error(t, err, "the merge conflicts")
+	require.Contains(t, changes(t, w)["a.txt"].GetDiff(), "<<<<<<<")
+	require.NoError(t, w.Finish(t.Context(), "completed"))
+}
+
+func TestNothingOfTheRepositoryIsExecuted(t *testing.T) {
+	root := t.TempDir()
+	prepare(t, Options{Root: root, RunID: "r1"})
+	marker := filepath.Join(t.TempDir(), "executed")
+	hook := "#!/bin/sh\ntouch " + marker + "\n"
+	for _, name := range []string{"pre-commit", "post-commit", "post-index-change", "reference-transaction", "fsmonitor"} {
+		file := filepath.Join(root, ".git", "hooks", name)
+		write(t, root, filepath.Join(".git", "hooks", name), hook)
+		require.NoError(t, os.Chmod(file, 0o755))
+	}
+	gitIn(t, root, "config", "core.fsmonitor", filepath.Join(root, ".git", "hooks", "fsmonitor"))
+	gitIn(t, root, "config", "diff.external", filepath.Join(root, ".git", "hooks", "fsmonitor"))
+	gitIn(t, root, "config", "diff.x.textconv", filepath.Join(root, ".git", "hooks", "fsmonitor"))
+	write(t, root, ".gitattributes", "* diff=x\n")
+	w := prepare(t, Options{Root: root, RunID: "r2"})
+	write(t, root, "a.txt", "a\n")
+	require.NotEmpty(t, changes(t, w))
+	require.NoError(t, w.Finish(t.Context(), "completed"))
+	require.NoFileExists(t, marker)
+}
+
+func TestClone(t *testing.T) {
+	origin := filepath.Join(t.TempDir(), "project")
+	write(t, origin, "readme.txt", "hello\n")
+	gitIn(t, origin, "init", "-q", "-b", "trunk")
+	gitIn(t, origin, "add", ".")
+	gitIn(t, origin, "commit", "-q", "-m", "first")
+
+	root := t.TempDir()
+	opts := Options{Root: root, RunID: "r1", RepoURL: "file://" + origin, Branch: "nosuch", protocols: "file"}
+	w := prepare(t, opts)
+	require.Equal(t, filepath.Join(root, "project"), w.Dir)
+	require.FileExists(t, filepath.Join(w.Dir, "readme.txt"))
+	require.Len(t, w.Notices, 1)
+	require.Contains(t, w.Notices[0], "nosuch")
+	write(t, root, "inputs/data.txt", "in\n")
+	require.FileExists(t, filepath.Join(w.Dir, "inputs", "data.txt"))
+	c, err := w.Changes(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, c.GetFiles())
+	require.Equal(t, "trunk", c.GetBranch())
+
+	write(t, w.Dir, "readme.txt", "changed\n")
+	opts.RunID = "r2"
+	require.FileExists(t, filepath.Join(prepare(t, opts).Dir, "readme.txt"), "an existing clone is kept")
+
+	_, err = Prepare(t.Context(), Options{Root: t.TempDir(), RunID: "r", RepoURL: "https://user:secret@127.0.0.1:1/nosuch.git"})
+	require.ErrorContains(t, err, "cannot be cloned")
+	require.NotContains(t, err.Error(), "secret")
+	_, err = Prepare(t.Context(), Options{Root: t.TempDir(), RunID: "r", RepoURL: "file://" + origin})
+	require.ErrorContains(t, err, "not allowed")
+}
+
+func TestRepositoryName(t *testing.T) {
+	for in, want := range map[string]string{
+		"https://github.com/a/b.git": "b", "https://github.com/a/b/": "b", "https://x/a.b-c_d": "a.b-c_d",
+		"https://x/..": "", "https://x": "", "https://x/.git": "", "https://x/inputs": "", "https://x/a%2Fb": "b",
+	} {
+		name, err := repositoryName(in)
+		if want == "" {
+			require.Error(t, err, in)
+		} else {
+			require.Equal(t, want, name, in)
+		}
+	}
+}
+
+func TestNotWritable(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o644))
+	_, err := Prepare(t.Context(), Options{Root: file, RunID: "r"})
+	require.ErrorContains(t, err, "is not writable for user")
+}
+
+func TestBigChangesAreCut(t *testing.T) {
+	root := t.TempDir()
+	w := prepare(t, Options{Root: root, RunID: "r1"})
+	write(t, root, "a.txt", strings.Repeat("line\n", maxFileDiff))
+	write(t, root, "b.txt", strings.Repeat("x", 3*maxFileDiff))
+	for i := range maxFiles + 5 {
+		write(t, root, filepath.Join("many", string(rune('a'+i%26)), strings.Repeat("f", i/26+1)), "1\n")
+	}
+	c, err := w.Changes(t.Context())
+	require.NoError(t, err)
+	require.Len(t, c.GetFiles(), maxFiles)
+	require.True(t, c.GetTruncated())
+	require.EqualValues(t, maxFileDiff+1+maxFiles+5, c.GetTotalAdditions())
+	require.True(t, c.GetFiles()[0].GetDiffTruncated())
+	require.LessOrEqual(t, len(c.GetFiles()[0].GetDiff()), maxFileDiff)
+	require.True(t, c.GetFiles()[1].GetDiffTruncated())
+	require.Contains(t, c.GetFiles()[2].GetDiff(), "+1\n")
+}
+
+func TestSaveToolResultStaysInside(t *testing.T) {
+	root, outside := t.TempDir(), t.TempDir()
+	w := prepare(t, Options{Root: root, RunID: "r1"})
+	name, err := w.SaveToolResult("toolu_1", "all of it")
+	require.NoError(t, err)
+	require.Equal(t, ".claude_data/poco/tool_results/r1/toolu_1.txt", name)
+	content, err := os.ReadFile(filepath.Join(root, name))
+	require.NoError(t, err)
+	require.Equal(t, "all of it", string(content))
+
+	name, err = w.SaveToolResult("../../../evil", "x")
+	require.NoError(t, err)
+	require.NotContains(t, name, "..")
+
+	require.NoError(t, os.RemoveAll(filepath.Join(root, ".claude_data", "poco")))
+	require.NoError(t, os.Symlink(outside, filepath.Join(root, ".claude_data", "poco")))
+	_, err = w.SaveToolResult("toolu_1", "x")
+	require.Error(t, err)
+	entries, err := os.ReadDir(outside)
+	require.NoError(t, err)
+	require.Empty(t, entries)
+}
+
+func TestGitIsNeeded(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	_, err := Prepare(t.Context(), Options{Root: t.TempDir(), RunID: "r"})
+	require.ErrorIs(t, err, exec.ErrNotFound)
+}
