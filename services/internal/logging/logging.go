@@ -2,8 +2,13 @@
 package logging
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
+	"strings"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 )
@@ -13,19 +18,92 @@ type Logger struct {
 	*slog.Logger
 	// Level can be changed while running.
 	Level *slog.LevelVar
-	close func() error
+	file  *dailyFile
 }
 
 // New sets up a service's log as configured, written to stderr and, when
-// LOG_TO_FILE is on, to a file as well.
+// LOG_TO_FILE is on, to LOG_DIR/<service>.log as well.
 func New(cfg *configv1.LoggingConfig, service string, stderr io.Writer) (*Logger, error) {
-	level := new(slog.LevelVar)
-	return &Logger{
-		Logger: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})).With(KeyService, service),
-		Level:  level,
-		close:  func() error { return nil },
-	}, nil
+	l := &Logger{Level: new(slog.LevelVar)}
+	l.Level.Set(LevelOf(cfg))
+	out := stderr
+	if cfg.GetToFile() {
+		file, err := openDaily(filepath.Join(cfg.GetDir(), service+".log"), int(cfg.GetBackupCount()))
+		if err != nil {
+			return nil, fmt.Errorf("open the log file in LOG_DIR: %w", err)
+		}
+		l.file = file
+		out = tee{stderr, file}
+	}
+	options := &slog.HandlerOptions{Level: l.Level, ReplaceAttr: redact}
+	var handler slog.Handler = slog.NewTextHandler(out, options)
+	if cfg.GetFormat() == "json" {
+		handler = slog.NewJSONHandler(out, options)
+	}
+	l.Logger = slog.New(withIDs{handler}).With(KeyService, service)
+	return l, nil
 }
 
-// Close flushes and closes the log file.
-func (l *Logger) Close() error { return l.close() }
+// LevelOf returns the level that a configuration asks for.
+func LevelOf(cfg *configv1.LoggingConfig) slog.Level {
+	switch strings.ToUpper(cfg.GetLevel()) {
+	case "DEBUG":
+		return slog.LevelDebug
+	case "INFO":
+		return slog.LevelInfo
+	case "WARNING":
+		return slog.LevelWarn
+	case "ERROR":
+		return slog.LevelError
+	}
+	if cfg.GetDebug() {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+// Close closes the log file; stderr goes on.
+func (l *Logger) Close() error {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.Close()
+}
+
+// tee writes to all, even when one of them fails: a full disk must not silence
+// stderr.
+type tee []io.Writer
+
+// Write implements io.Writer.
+func (t tee) Write(p []byte) (int, error) {
+	var errs []error
+	for _, w := range t {
+		if _, err := w.Write(p); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return len(p), errors.Join(errs...)
+}
+
+// withIDs adds the ids of the context to every line.
+type withIDs struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (h withIDs) Handle(ctx context.Context, r slog.Record) error {
+	ids := IDsOf(ctx)
+	if ids.RequestID != "" {
+		r.AddAttrs(slog.String(KeyRequestID, ids.RequestID))
+	}
+	if ids.TraceID != "" && ids.TraceID != ids.RequestID {
+		r.AddAttrs(slog.String(KeyTraceID, ids.TraceID))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (h withIDs) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return withIDs{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (h withIDs) WithGroup(name string) slog.Handler { return withIDs{h.Handler.WithGroup(name)} }
