@@ -544,9 +544,9 @@ const file_poco_config_v1_config_service_proto_rawDesc = "" +
 	"\x16CONFIG_SOURCE_EMBEDDED\x10\x02\x12\x18\n" +
 	"\x14CONFIG_SOURCE_DOTENV\x10\x03\x12\x16\n" +
 	"\x12CONFIG_SOURCE_FILE\x10\x04\x12\x1d\n" +
-	"\x19CONFIG_SOURCE_ENVIRONMENT\x10\x052a\n" +
-	"\rConfigService\x12P\n" +
-	"\tGetConfig\x12 .poco.config.v1.GetConfigRequest\x1a!.poco.config.v1.GetConfigResponseB\xba\x01\n" +
+	"\x19CONFIG_SOURCE_ENVIRONMENT\x10\x052f\n" +
+	"\rConfigService\x12U\n" +
+	"\tGetConfig\x12 .poco.config.v1.GetConfigRequest\x1a!.poco.config.v1.GetConfigResponse\"\x03\x90\x02\x02B\xba\x01\n" +
 	"\x12com.poco.config.v1B\x12ConfigServiceProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (

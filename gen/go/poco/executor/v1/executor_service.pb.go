@@ -564,11 +564,11 @@ const file_poco_executor_v1_executor_service_proto_rawDesc = "" +
 	"\flast_run_seq\x18\x03 \x01(\x03R\n" +
 	"lastRunSeq\x12\"\n" +
 	"\racked_run_seq\x18\x04 \x01(\x03R\vackedRunSeq\x12\x18\n" +
-	"\aversion\x18\x05 \x01(\tR\aversion2\x90\x02\n" +
-	"\x0fExecutorService\x12Q\n" +
-	"\bStartRun\x12!.poco.executor.v1.StartRunRequest\x1a\".poco.executor.v1.StartRunResponse\x12T\n" +
-	"\tCancelRun\x12\".poco.executor.v1.CancelRunRequest\x1a#.poco.executor.v1.CancelRunResponse\x12T\n" +
-	"\tGetStatus\x12\".poco.executor.v1.GetStatusRequest\x1a#.poco.executor.v1.GetStatusResponseB\xca\x01\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion2\x9f\x02\n" +
+	"\x0fExecutorService\x12V\n" +
+	"\bStartRun\x12!.poco.executor.v1.StartRunRequest\x1a\".poco.executor.v1.StartRunResponse\"\x03\x90\x02\x02\x12Y\n" +
+	"\tCancelRun\x12\".poco.executor.v1.CancelRunRequest\x1a#.poco.executor.v1.CancelRunResponse\"\x03\x90\x02\x02\x12Y\n" +
+	"\tGetStatus\x12\".poco.executor.v1.GetStatusRequest\x1a#.poco.executor.v1.GetStatusResponse\"\x03\x90\x02\x02B\xca\x01\n" +
 	"\x14com.poco.executor.v1B\x14ExecutorServiceProtoP\x01Z:github.com/poco-ai/poco/gen/go/poco/executor/v1;executorv1\xa2\x02\x03PEX\xaa\x02\x10Poco.Executor.V1\xca\x02\x10Poco\\Executor\\V1\xe2\x02\x1cPoco\\Executor\\V1\\GPBMetadata\xea\x02\x12Poco::Executor::V1b\x06proto3"
 
 var (

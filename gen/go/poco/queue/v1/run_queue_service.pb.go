@@ -1998,21 +1998,21 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12#\n" +
 	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\"B\n" +
 	"\x18ResolveRunConfigResponse\x12&\n" +
-	"\x0fmcp_config_json\x18\x01 \x01(\tR\rmcpConfigJson2\xc7\b\n" +
+	"\x0fmcp_config_json\x18\x01 \x01(\tR\rmcpConfigJson2\xf4\b\n" +
 	"\x0fRunQueueService\x12N\n" +
-	"\tClaimRuns\x12\x1f.poco.queue.v1.ClaimRunsRequest\x1a .poco.queue.v1.ClaimRunsResponse\x12T\n" +
-	"\vRenewLeases\x12!.poco.queue.v1.RenewLeasesRequest\x1a\".poco.queue.v1.RenewLeasesResponse\x12N\n" +
-	"\tAdoptRuns\x12\x1f.poco.queue.v1.AdoptRunsRequest\x1a .poco.queue.v1.AdoptRunsResponse\x12K\n" +
-	"\bStartRun\x12\x1e.poco.queue.v1.StartRunRequest\x1a\x1f.poco.queue.v1.StartRunResponse\x12`\n" +
-	"\x0fAppendRunEvents\x12%.poco.queue.v1.AppendRunEventsRequest\x1a&.poco.queue.v1.AppendRunEventsResponse\x12N\n" +
-	"\tFinishRun\x12\x1f.poco.queue.v1.FinishRunRequest\x1a .poco.queue.v1.FinishRunResponse\x12W\n" +
-	"\fReportExport\x12\".poco.queue.v1.ReportExportRequest\x1a#.poco.queue.v1.ReportExportResponse\x12i\n" +
-	"\x12ListPendingExports\x12(.poco.queue.v1.ListPendingExportsRequest\x1a).poco.queue.v1.ListPendingExportsResponse\x12S\n" +
+	"\tClaimRuns\x12\x1f.poco.queue.v1.ClaimRunsRequest\x1a .poco.queue.v1.ClaimRunsResponse\x12Y\n" +
+	"\vRenewLeases\x12!.poco.queue.v1.RenewLeasesRequest\x1a\".poco.queue.v1.RenewLeasesResponse\"\x03\x90\x02\x02\x12S\n" +
+	"\tAdoptRuns\x12\x1f.poco.queue.v1.AdoptRunsRequest\x1a .poco.queue.v1.AdoptRunsResponse\"\x03\x90\x02\x02\x12P\n" +
+	"\bStartRun\x12\x1e.poco.queue.v1.StartRunRequest\x1a\x1f.poco.queue.v1.StartRunResponse\"\x03\x90\x02\x02\x12e\n" +
+	"\x0fAppendRunEvents\x12%.poco.queue.v1.AppendRunEventsRequest\x1a&.poco.queue.v1.AppendRunEventsResponse\"\x03\x90\x02\x02\x12S\n" +
+	"\tFinishRun\x12\x1f.poco.queue.v1.FinishRunRequest\x1a .poco.queue.v1.FinishRunResponse\"\x03\x90\x02\x02\x12\\\n" +
+	"\fReportExport\x12\".poco.queue.v1.ReportExportRequest\x1a#.poco.queue.v1.ReportExportResponse\"\x03\x90\x02\x02\x12n\n" +
+	"\x12ListPendingExports\x12(.poco.queue.v1.ListPendingExportsRequest\x1a).poco.queue.v1.ListPendingExportsResponse\"\x03\x90\x02\x02\x12S\n" +
 	"\n" +
 	"WatchQueue\x12 .poco.queue.v1.WatchQueueRequest\x1a!.poco.queue.v1.WatchQueueResponse0\x01\x12e\n" +
-	"\x10WatchRunCommands\x12&.poco.queue.v1.WatchRunCommandsRequest\x1a'.poco.queue.v1.WatchRunCommandsResponse0\x01\x12Z\n" +
-	"\rAckRunCommand\x12#.poco.queue.v1.AckRunCommandRequest\x1a$.poco.queue.v1.AckRunCommandResponse\x12c\n" +
-	"\x10ResolveRunConfig\x12&.poco.queue.v1.ResolveRunConfigRequest\x1a'.poco.queue.v1.ResolveRunConfigResponseB\xb5\x01\n" +
+	"\x10WatchRunCommands\x12&.poco.queue.v1.WatchRunCommandsRequest\x1a'.poco.queue.v1.WatchRunCommandsResponse0\x01\x12_\n" +
+	"\rAckRunCommand\x12#.poco.queue.v1.AckRunCommandRequest\x1a$.poco.queue.v1.AckRunCommandResponse\"\x03\x90\x02\x02\x12h\n" +
+	"\x10ResolveRunConfig\x12&.poco.queue.v1.ResolveRunConfigRequest\x1a'.poco.queue.v1.ResolveRunConfigResponse\"\x03\x90\x02\x02B\xb5\x01\n" +
 	"\x11com.poco.queue.v1B\x14RunQueueServiceProtoP\x01Z4github.com/poco-ai/poco/gen/go/poco/queue/v1;queuev1\xa2\x02\x03PQX\xaa\x02\rPoco.Queue.V1\xca\x02\rPoco\\Queue\\V1\xe2\x02\x19Poco\\Queue\\V1\\GPBMetadata\xea\x02\x0fPoco::Queue::V1b\x06proto3"
 
 var (

@@ -35,23 +35,26 @@ const (
 var (
 	runServiceGetRunSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_backend_v1_run_service_proto.Services().ByName("RunService").Methods().ByName("GetRun"),
-			Procedure:  RunServiceGetRunProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_backend_v1_run_service_proto.Services().ByName("RunService").Methods().ByName("GetRun"),
+			Procedure:        RunServiceGetRunProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	runServiceListRunsSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_backend_v1_run_service_proto.Services().ByName("RunService").Methods().ByName("ListRuns"),
-			Procedure:  RunServiceListRunsProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_backend_v1_run_service_proto.Services().ByName("RunService").Methods().ByName("ListRuns"),
+			Procedure:        RunServiceListRunsProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	runServiceCancelRunSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_backend_v1_run_service_proto.Services().ByName("RunService").Methods().ByName("CancelRun"),
-			Procedure:  RunServiceCancelRunProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_backend_v1_run_service_proto.Services().ByName("RunService").Methods().ByName("CancelRun"),
+			Procedure:        RunServiceCancelRunProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 )

@@ -75,16 +75,18 @@ var (
 	})
 	sessionServiceGetSessionSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("GetSession"),
-			Procedure:  SessionServiceGetSessionProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("GetSession"),
+			Procedure:        SessionServiceGetSessionProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	sessionServiceListSessionsSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("ListSessions"),
-			Procedure:  SessionServiceListSessionsProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("ListSessions"),
+			Procedure:        SessionServiceListSessionsProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	sessionServiceUpdateSessionSpec = sync.OnceValue(func() connect.Spec {
@@ -103,9 +105,10 @@ var (
 	})
 	sessionServiceCancelSessionSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("CancelSession"),
-			Procedure:  SessionServiceCancelSessionProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("CancelSession"),
+			Procedure:        SessionServiceCancelSessionProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	sessionServiceRetryExportSpec = sync.OnceValue(func() connect.Spec {
@@ -117,30 +120,34 @@ var (
 	})
 	sessionServiceGetUsageSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("GetUsage"),
-			Procedure:  SessionServiceGetUsageProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("GetUsage"),
+			Procedure:        SessionServiceGetUsageProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	sessionServiceListMessagesSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("ListMessages"),
-			Procedure:  SessionServiceListMessagesProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("ListMessages"),
+			Procedure:        SessionServiceListMessagesProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	sessionServiceListToolExecutionsSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("ListToolExecutions"),
-			Procedure:  SessionServiceListToolExecutionsProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("ListToolExecutions"),
+			Procedure:        SessionServiceListToolExecutionsProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	sessionServiceListWorkspaceFilesSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("ListWorkspaceFiles"),
-			Procedure:  SessionServiceListWorkspaceFilesProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("ListWorkspaceFiles"),
+			Procedure:        SessionServiceListWorkspaceFilesProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	sessionServiceGetWorkspaceArchiveSpec = sync.OnceValue(func() connect.Spec {

@@ -35,9 +35,10 @@ const (
 var (
 	userInputServiceListUserInputRequestsSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_backend_v1_user_input_service_proto.Services().ByName("UserInputService").Methods().ByName("ListUserInputRequests"),
-			Procedure:  UserInputServiceListUserInputRequestsProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_backend_v1_user_input_service_proto.Services().ByName("UserInputService").Methods().ByName("ListUserInputRequests"),
+			Procedure:        UserInputServiceListUserInputRequestsProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	userInputServiceAnswerUserInputRequestSpec = sync.OnceValue(func() connect.Spec {

@@ -35,23 +35,26 @@ const (
 var (
 	executorServiceStartRunSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_executor_v1_executor_service_proto.Services().ByName("ExecutorService").Methods().ByName("StartRun"),
-			Procedure:  ExecutorServiceStartRunProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_executor_v1_executor_service_proto.Services().ByName("ExecutorService").Methods().ByName("StartRun"),
+			Procedure:        ExecutorServiceStartRunProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	executorServiceCancelRunSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_executor_v1_executor_service_proto.Services().ByName("ExecutorService").Methods().ByName("CancelRun"),
-			Procedure:  ExecutorServiceCancelRunProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_executor_v1_executor_service_proto.Services().ByName("ExecutorService").Methods().ByName("CancelRun"),
+			Procedure:        ExecutorServiceCancelRunProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	executorServiceGetStatusSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_executor_v1_executor_service_proto.Services().ByName("ExecutorService").Methods().ByName("GetStatus"),
-			Procedure:  ExecutorServiceGetStatusProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_executor_v1_executor_service_proto.Services().ByName("ExecutorService").Methods().ByName("GetStatus"),
+			Procedure:        ExecutorServiceGetStatusProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 )

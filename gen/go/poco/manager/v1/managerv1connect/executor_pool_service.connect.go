@@ -32,9 +32,10 @@ const (
 var (
 	executorPoolServiceListExecutorsSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_manager_v1_executor_pool_service_proto.Services().ByName("ExecutorPoolService").Methods().ByName("ListExecutors"),
-			Procedure:  ExecutorPoolServiceListExecutorsProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_manager_v1_executor_pool_service_proto.Services().ByName("ExecutorPoolService").Methods().ByName("ListExecutors"),
+			Procedure:        ExecutorPoolServiceListExecutorsProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 )

@@ -35,16 +35,18 @@ const (
 var (
 	workspaceServiceGetWorkspaceStatsSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_manager_v1_workspace_service_proto.Services().ByName("WorkspaceService").Methods().ByName("GetWorkspaceStats"),
-			Procedure:  WorkspaceServiceGetWorkspaceStatsProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_manager_v1_workspace_service_proto.Services().ByName("WorkspaceService").Methods().ByName("GetWorkspaceStats"),
+			Procedure:        WorkspaceServiceGetWorkspaceStatsProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	workspaceServiceListWorkspacesSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_manager_v1_workspace_service_proto.Services().ByName("WorkspaceService").Methods().ByName("ListWorkspaces"),
-			Procedure:  WorkspaceServiceListWorkspacesProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_manager_v1_workspace_service_proto.Services().ByName("WorkspaceService").Methods().ByName("ListWorkspaces"),
+			Procedure:        WorkspaceServiceListWorkspacesProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 )

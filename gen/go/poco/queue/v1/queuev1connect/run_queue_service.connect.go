@@ -67,51 +67,58 @@ var (
 	})
 	runQueueServiceRenewLeasesSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("RenewLeases"),
-			Procedure:  RunQueueServiceRenewLeasesProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("RenewLeases"),
+			Procedure:        RunQueueServiceRenewLeasesProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	runQueueServiceAdoptRunsSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("AdoptRuns"),
-			Procedure:  RunQueueServiceAdoptRunsProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("AdoptRuns"),
+			Procedure:        RunQueueServiceAdoptRunsProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	runQueueServiceStartRunSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("StartRun"),
-			Procedure:  RunQueueServiceStartRunProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("StartRun"),
+			Procedure:        RunQueueServiceStartRunProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	runQueueServiceAppendRunEventsSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("AppendRunEvents"),
-			Procedure:  RunQueueServiceAppendRunEventsProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("AppendRunEvents"),
+			Procedure:        RunQueueServiceAppendRunEventsProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	runQueueServiceFinishRunSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("FinishRun"),
-			Procedure:  RunQueueServiceFinishRunProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("FinishRun"),
+			Procedure:        RunQueueServiceFinishRunProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	runQueueServiceReportExportSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("ReportExport"),
-			Procedure:  RunQueueServiceReportExportProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("ReportExport"),
+			Procedure:        RunQueueServiceReportExportProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	runQueueServiceListPendingExportsSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("ListPendingExports"),
-			Procedure:  RunQueueServiceListPendingExportsProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("ListPendingExports"),
+			Procedure:        RunQueueServiceListPendingExportsProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	runQueueServiceWatchQueueSpec = sync.OnceValue(func() connect.Spec {
@@ -130,16 +137,18 @@ var (
 	})
 	runQueueServiceAckRunCommandSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("AckRunCommand"),
-			Procedure:  RunQueueServiceAckRunCommandProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("AckRunCommand"),
+			Procedure:        RunQueueServiceAckRunCommandProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 	runQueueServiceResolveRunConfigSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("ResolveRunConfig"),
-			Procedure:  RunQueueServiceResolveRunConfigProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("ResolveRunConfig"),
+			Procedure:        RunQueueServiceResolveRunConfigProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
 )
