@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -45,6 +46,7 @@ const (
 type Objects interface {
 	Put(ctx context.Context, key, contentType string, body io.Reader, size int64) error
 	Get(ctx context.Context, key string) (io.ReadCloser, objectstore.Object, error)
+	Delete(ctx context.Context, keys ...string) error
 }
 
 // Queue is what the exporter tells the backend.
@@ -231,7 +233,7 @@ func (e *Exporter) reason(err error) string {
 	} else {
 		text = fmt.Sprintf("object storage at %s: %v", host(e.opts.Endpoint), err)
 	}
-	return text[:min(len(text), maxReason)]
+	return strings.ToValidUTF8(text[:min(len(text), maxReason)], "")
 }
 
 func host(endpoint string) string {

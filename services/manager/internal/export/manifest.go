@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"time"
 
 	"github.com/poco-ai/poco/services/internal/objectstore"
@@ -55,4 +56,53 @@ func (e *Exporter) previous(ctx context.Context, key string) (map[string]manifes
 // unchanged tells whether a file was uploaded as it is now.
 func unchanged(f file, old manifestFile) bool {
 	return old.Path == f.path && !old.Volatile && old.Size == f.size && old.LastModified.Equal(f.modTime)
+}
+
+// goneFrom returns what the last export had and the workspace has no more.
+func goneFrom(old map[string]manifestFile, files []file) []manifestFile {
+	var gone []manifestFile
+	now := make(map[string]bool, len(files))
+	for _, f := range files {
+		now[f.path] = true
+	}
+	for name, f := range old {
+		if !now[name] {
+			gone = append(gone, f)
+		}
+	}
+	return gone
+}
+
+// inTheWay returns the keys of gone files that are folders now, or that are in
+// a folder that is a file now.
+func inTheWay(gone []manifestFile, files []file) []string {
+	if len(gone) == 0 {
+		return nil
+	}
+	names, folders := make(map[string]bool, len(files)), make(map[string]bool)
+	for _, f := range files {
+		names[f.path] = true
+		for dir := path.Dir(f.path); dir != "."; dir = path.Dir(dir) {
+			folders[dir] = true
+		}
+	}
+	var keys []string
+	for _, f := range gone {
+		blocked := folders[f.Path]
+		for dir := path.Dir(f.Path); dir != "." && dir != "/"; dir = path.Dir(dir) {
+			blocked = blocked || names[dir]
+		}
+		if blocked {
+			keys = append(keys, f.Key)
+		}
+	}
+	return keys
+}
+
+func keysOf(files []manifestFile) []string {
+	keys := make([]string, 0, len(files))
+	for _, f := range files {
+		keys = append(keys, f.Key)
+	}
+	return keys
 }

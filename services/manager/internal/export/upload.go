@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/zip"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/objectstore"
 )
 
@@ -69,6 +70,12 @@ func (e *Exporter) exportOnce(ctx context.Context, job Job) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	gone := goneFrom(old, files)
+	// A file where a folder was, or the other way round: some stores keep keys
+	// as paths and cannot hold both.
+	if err := e.opts.Objects.Delete(ctx, inTheWay(gone, files)...); err != nil {
+		return Result{}, fmt.Errorf("remove what is in the way: %w", err)
+	}
 	listed, err := e.uploadFiles(ctx, root, keys, files, old)
 	if err != nil {
 		return Result{}, err
@@ -88,7 +95,13 @@ func (e *Exporter) exportOnce(ctx context.Context, job Job) (Result, error) {
 		return Result{}, err
 	}
 	err = e.opts.Objects.Put(ctx, keys.Manifest, "application/json", bytes.NewReader(body), int64(len(body)))
-	return result, wrap("upload the manifest", err)
+	if err != nil {
+		return Result{}, fmt.Errorf("upload the manifest: %w", err)
+	}
+	if err := e.opts.Objects.Delete(ctx, keysOf(gone)...); err != nil {
+		e.opts.Logger.Warn("objects of deleted files stay behind", logging.KeySessionID, job.SessionID, logging.KeyError, err)
+	}
+	return result, nil
 }
 
 func wrap(what string, err error) error {

@@ -9,6 +9,8 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // ignoredNames are never exported, at any depth: what tools make and can make
@@ -63,6 +65,9 @@ func walk(ctx context.Context, root *os.Root, ignoreDotFiles bool) ([]file, erro
 				continue
 			}
 			name := path.Join(dir, e.Name())
+			if !exportable(name) {
+				continue
+			}
 			if e.IsDir() {
 				if err := visit(name, depth+1); err != nil {
 					return err
@@ -89,4 +94,13 @@ func walk(ctx context.Context, root *os.Root, ignoreDotFiles bool) ([]file, erro
 
 func ignored(name string, dotFiles bool) bool {
 	return ignoredNames[name] || dotFiles && strings.HasPrefix(name, ".")
+}
+
+// maxPath leaves room for the rest of an object key, which has 1024 bytes.
+const maxPath = 800
+
+// exportable tells whether a path can be part of an object key; the few that
+// cannot are left out, so that they do not cost a user everything else.
+func exportable(name string) bool {
+	return len(name) <= maxPath && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl)
 }
