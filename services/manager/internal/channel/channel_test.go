@@ -77,6 +77,7 @@ func newFixture(t *testing.T) *fixture {
 		Queue: f.queue, Now: f.clock.Now, Logger: slog.New(slog.DiscardHandler), CommandDone: func(id string) { f.done <- id },
 	})
 	f.hub.Add(f.link)
+	f.link.Admit()
 	t.Cleanup(f.link.Close)
 	server := connect.NewServer(rpcerror.Interceptor(slog.New(slog.DiscardHandler)), f.hub.Interceptor())
 	managerv1connect.RegisterRunChannelServiceHandler(server, f.hub)
@@ -162,6 +163,14 @@ func TestTokens(t *testing.T) {
 	p := f.dial("token-of-" + other)
 	p.hello(other)
 	require.Equal(t, connect.CodeNotFound, connect.CodeOf(p.end()), "a run that is not held")
+
+	earlier := channel.NewLink(channel.LinkOptions{RunID: other, LeaseDeadline: f.clock.Now().Add(lease), Queue: f.queue, Now: f.clock.Now, Logger: slog.New(slog.DiscardHandler)})
+	defer earlier.Close()
+	f.hub.Add(earlier)
+	p = f.dial("token-of-" + other)
+	p.hello(other)
+	require.Equal(t, connect.CodeNotFound, connect.CodeOf(p.end()), "an executor of an earlier claim")
+	f.hub.Remove(earlier)
 
 	f.hub.Shut()
 	p = f.dial("token-of-" + other)

@@ -28,6 +28,7 @@ const (
 const (
 	reasonStale       = "FENCING_TOKEN_STALE"
 	reasonGap         = "RUN_SEQ_GAP"
+	reasonFinished    = "RUN_FINISHED"
 	metadataExpected  = "expected_run_seq"
 	revokedLeaseLost  = "the lease ran out"
 	revokedOtherOwner = "the run is no longer held by this manager"
@@ -168,6 +169,10 @@ func (l *Link) judge(b batch, err error) verdict {
 	case reason == reasonStale || code == codes.NotFound:
 		l.logger.Warn("run lost to another manager or to its lease", logging.KeyError, err)
 		l.finish(End{Kind: EndRevoked, Reason: revokedOtherOwner})
+		return goOn
+	case reason == reasonFinished:
+		// The backend ended the run itself; nothing the executor says changes it.
+		l.finish(End{Kind: EndFinal, Reason: err.Error()})
 		return goOn
 	case reason == reasonGap:
 		expected, parseErr := strconv.ParseInt(rpcerror.Metadata(err)[metadataExpected], 10, 64)

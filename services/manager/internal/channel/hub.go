@@ -88,7 +88,7 @@ func (h *Hub) VerifyRun(token string) (runID string, held context.Context, err e
 func (h *Hub) find(runID string) (*Link, error) {
 	l, open := h.Lookup(runID)
 	switch {
-	case l != nil:
+	case l != nil && l.admits():
 		return l, nil
 	case !open:
 		return nil, rpcerror.Unavailable("MANAGER_NOT_READY", "the manager is starting or stopping, try again")

@@ -53,7 +53,7 @@ const (
 // End is how a link ended.
 type End struct {
 	Kind EndKind
-	// Status is the run's, for EndFinal.
+	// Status is the run's, for EndFinal, when known.
 	Status backendv1.RunStatus
 	// Reason is for people and logs.
 	Reason string
@@ -107,6 +107,7 @@ type Link struct {
 	commands []*queuev1.RunCommand
 	doneIDs  map[string]bool
 
+	admitting bool
 	current   *session
 	connected bool // a channel was open at least once
 	goneSince time.Time
@@ -181,6 +182,21 @@ func (l *Link) finishLocked(end End) {
 func (l *Link) notify() {
 	close(l.changed)
 	l.changed = make(chan struct{})
+}
+
+// Admit lets the executor in: its channel and its model calls. Before, there
+// is only an executor of an earlier claim of the same run, whose token is the
+// same and which must not be taken for this claim's.
+func (l *Link) Admit() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.admitting = true
+}
+
+func (l *Link) admits() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.admitting
 }
 
 // Renew moves the lease's deadline; the executor is told.

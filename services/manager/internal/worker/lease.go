@@ -52,7 +52,7 @@ func (w *Worker) expireLeases() {
 func (w *Worker) heldRuns() []*heldRun {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	runs := make([]*heldRun, 0, len(w.runs))
+	runs := make([]*heldRun, 0, w.count)
 	for _, r := range w.runs {
 		runs = append(runs, r)
 	}

@@ -78,6 +78,9 @@ func newHeldRun(w *Worker, claim *queuev1.ClaimedRun, asked time.Time, executor 
 		LeaseDeadline: asked.Add(claim.GetLeaseDuration().AsDuration()),
 		Queue:         w.opts.Queue, Now: w.now, Logger: r.logger, CommandDone: w.ack,
 	})
+	if executor != nil {
+		r.link.Admit()
+	}
 	return r
 }
 

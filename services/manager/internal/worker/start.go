@@ -102,6 +102,7 @@ func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end ending, ok
 		}
 		r.after = nil
 	}
+	r.link.Admit()
 	if err := r.w.opts.Exporter.Supersede(ctx, r.sessionID); err != nil {
 		return "", ending{}, false
 	}

@@ -87,6 +87,7 @@ type Worker struct {
 	adopted chan struct{}
 
 	mu     sync.Mutex
+	count  int                 // of held runs
 	runs   map[string]*heldRun // by run id
 	latest map[string]*heldRun // by session id: whom the next run waits for
 	parked map[string]*parked  // by session id: persistent executors without a run
@@ -115,7 +116,7 @@ func (w *Worker) Adopted() <-chan struct{} { return w.adopted }
 func (w *Worker) Load() (held, limit int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.runs), w.maxRuns()
+	return w.count, w.maxRuns()
 }
 
 func (w *Worker) maxRuns() int { return int(w.opts.QueueConfig.GetMaxConcurrentTasks()) }
@@ -164,16 +165,17 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) hold(ctx context.Context, claim *queuev1.ClaimedRun, asked time.Time, executor *runtime.Executor) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	id := claim.GetRun().GetId()
-	if w.runs[id] != nil {
-		w.logger.Error("queue handed out a run that is held already", "run_id", id)
-		return
-	}
 	r := newHeldRun(w, claim, asked, executor)
+	// A run whose lease was lost may be claimed again while its earlier claim
+	// still stops its executor; it waits like any run of the session.
 	r.after = w.latest[r.sessionID]
-	w.runs[id], w.latest[r.sessionID] = r, r
+	if earlier := w.runs[r.id]; earlier != nil {
+		earlier.link.Revoke("the run was claimed again")
+	}
+	w.count++
+	w.runs[r.id], w.latest[r.sessionID] = r, r
 	w.opts.Hub.Add(r.link)
-	w.metrics.held.Set(float64(len(w.runs)))
+	w.metrics.held.Set(float64(w.count))
 	w.supervisors.Go(func() { r.supervise(ctx) })
 }
 
@@ -185,14 +187,17 @@ func (w *Worker) release(r *heldRun) {
 		w.ack(cmd.GetId())
 	}
 	w.mu.Lock()
-	delete(w.runs, r.id)
+	w.count--
+	if w.runs[r.id] == r {
+		delete(w.runs, r.id)
+	}
 	if w.latest[r.sessionID] == r {
 		delete(w.latest, r.sessionID)
 		if r.exports {
 			w.opts.Exporter.Start(r.exportJob())
 		}
 	}
-	w.metrics.held.Set(float64(len(w.runs)))
+	w.metrics.held.Set(float64(w.count))
 	close(r.released)
 	w.mu.Unlock()
 	w.poke()

@@ -257,12 +257,38 @@ func TestALeaseThatIsLostStopsTheExecutor(t *testing.T) {
 		require.NotEmpty(t, <-revoked)
 		require.Equal(t, running, h.queue.AwaitStatus(t, id, running).Status, "nothing is said about a run that is not held")
 	})
+	t.Run("claimed again", func(t *testing.T) {
+		attempts := make(chan string, 2)
+		h := newHost(t, func(ctx context.Context, r *scriptedRun) {
+			if len(note(attempts, r.executor.spec.ExecutorID)) == 1 {
+				work(ctx, r)
+				return
+			}
+			completes(ctx, r)
+		})
+		h.manage(options{lease: 3 * time.Second, pull: 50 * time.Millisecond})
+		id := h.queue.Enqueue(session(), "x", nil)
+		h.awaitEvents(id, 1)
+		h.queue.Update(id, func(r *queuetest.Run) { // its lease ran out, in the backend's eyes
+			r.Token++
+			r.Status = backendv1.RunStatus_RUN_STATUS_QUEUED
+		})
+		h.queue.AwaitStatus(t, id, completed)
+		require.NotEmpty(t, <-revoked)
+		require.NotEqual(t, <-attempts, <-attempts, "another executor")
+	})
 	t.Run("renewed in time", func(t *testing.T) {
 		h := newHost(t, works)
 		h.manage(options{lease: time.Second})
 		id := h.queue.Enqueue(session(), "x", nil)
 		h.queue.Await(t, "three renewals", func(v queuetest.View) bool { return v.Run(id).Renewals >= 3 })
 	})
+}
+
+// note notes an attempt and returns all of them.
+func note(attempts chan string, id string) chan string {
+	attempts <- id
+	return attempts
 }
 
 func TestTheBackendMayGoAndComeBack(t *testing.T) {
