@@ -43,6 +43,8 @@ var passedThrough = []string{
 	// The way out, where there is only one.
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 	"SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS",
+	// By it the process runtime finds what an executor left behind.
+	"EXECUTOR_ID",
 }
 
 // homeDir is the agent's own home folder. The executor's is not for it: the
