@@ -9,7 +9,11 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 )
+
+// lateGrace is what a part gets to stop hard once the deadline has passed.
+const lateGrace = 500 * time.Millisecond
 
 // Closers are what has to be closed, in the reverse order of being added.
 type Closers struct {
@@ -54,11 +58,12 @@ func runCloser(ctx context.Context, c closer) error {
 		return err
 	case <-ctx.Done():
 	}
-	// Both may be ready: a part that made it in time is not a late one.
+	timer := time.NewTimer(lateGrace)
+	defer timer.Stop()
 	select {
 	case err := <-done:
 		return err
-	default:
+	case <-timer.C:
 		return ctx.Err()
 	}
 }

@@ -1,0 +1,124 @@
+package auth_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connectinprocess"
+	"github.com/stretchr/testify/require"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/gen/go/poco/backend/v1/backendv1connect"
+	"github.com/poco-ai/poco/services/internal/auth"
+	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+)
+
+type runs struct {
+	backendv1connect.UnimplementedRunServiceHandler
+	backendv1connect.UnimplementedTaskServiceHandler
+}
+
+func (runs) GetRun(ctx context.Context, _ *backendv1.GetRunRequest) (*backendv1.GetRunResponse, error) {
+	return &backendv1.GetRunResponse{Run: &backendv1.Run{Id: auth.User(ctx)}}, nil
+}
+
+func (runs) EnqueueTask(context.Context, *backendv1.EnqueueTaskRequest) (*backendv1.EnqueueTaskResponse, error) {
+	return &backendv1.EnqueueTaskResponse{}, nil
+}
+
+func client(interceptors ...connect.ServerInterceptor) *connect.Client {
+	server := connect.NewServer(interceptors...)
+	backendv1connect.RegisterRunServiceHandler(server, runs{})
+	backendv1connect.RegisterTaskServiceHandler(server, runs{})
+	return connect.NewClient(connectinprocess.New(server))
+}
+
+func with(t *testing.T, headers ...string) context.Context {
+	t.Helper()
+	ctx, info := connect.NewClientContext(t.Context())
+	for i := 0; i+1 < len(headers); i += 2 {
+		info.RequestHeader().Set(headers[i], headers[i+1])
+	}
+	return ctx
+}
+
+func TestBearerInterceptor(t *testing.T) {
+	token := config.NewSecret("tok")
+	c := client(auth.BearerInterceptor(auth.ServiceMatcher("poco.backend.v1.RunService/"), auth.StaticToken(token)))
+	calls := backendv1connect.NewRunServiceClient(c)
+	tests := map[string]struct {
+		headers []string
+		ok      bool
+	}{
+		"none":         {nil, false},
+		"right":        {[]string{"Authorization", "Bearer tok"}, true},
+		"lower case":   {[]string{"Authorization", "bearer  tok "}, true},
+		"wrong":        {[]string{"Authorization", "Bearer tok2"}, false},
+		"prefix":       {[]string{"Authorization", "Bearer to"}, false},
+		"other scheme": {[]string{"Authorization", "Basic tok"}, false},
+		"bare":         {[]string{"Authorization", "tok"}, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := calls.GetRun(with(t, test.headers...), &backendv1.GetRunRequest{})
+			if test.ok {
+				require.NoError(t, err)
+				return
+			}
+			require.Error(t, err)
+		})
+	}
+	_, err := backendv1connect.NewTaskServiceClient(c).EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{})
+	require.NoError(t, err, "another service needs no token")
+}
+
+func TestUnsetTokenAcceptsNothing(t *testing.T) {
+	for _, candidate := range []string{"", "x"} {
+		_, err := auth.StaticToken(config.Secret{})(t.Context(), candidate)
+		require.Equal(t, connect.CodeUnauthenticated, rpcerror.CodeOf(err))
+	}
+}
+
+func TestUserOf(t *testing.T) {
+	const authorization = "Bearer tok"
+	long := strings.Repeat("ä", 200)
+	tests := map[string]struct {
+		user, authorization string
+		want                string
+		code                connect.Code
+	}{
+		"nobody":              {"", "", "default", 0},
+		"nobody, with token":  {"", authorization, "default", 0},
+		"blank":               {"  ", "", "default", 0},
+		"with token":          {" anna ", authorization, "anna", 0},
+		"longest":             {long, authorization, long, 0},
+		"without token":       {"anna", "", "", connect.CodeUnauthenticated},
+		"wrong token":         {"anna", "Bearer x", "", connect.CodeUnauthenticated},
+		"too long":            {long + "x", authorization, "", connect.CodeInvalidArgument},
+		"control character":   {"a\x01b", authorization, "", connect.CodeInvalidArgument},
+		"invalid":             {"a\xff", authorization, "", connect.CodeInvalidArgument},
+		"default, unverified": {"default", "", "", connect.CodeUnauthenticated},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			user, err := auth.UserOf(test.user, test.authorization, config.NewSecret("tok"))
+			require.Equal(t, test.want, user)
+			if test.code != 0 {
+				require.Equal(t, test.code, rpcerror.CodeOf(err))
+				return
+			}
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestUserInterceptor(t *testing.T) {
+	calls := backendv1connect.NewRunServiceClient(client(auth.UserInterceptor(config.NewSecret("tok"))))
+	res, err := calls.GetRun(with(t, "X-User-Id", "anna", "Authorization", "Bearer tok"), &backendv1.GetRunRequest{})
+	require.NoError(t, err)
+	require.Equal(t, "anna", res.GetRun().GetId())
+	require.Equal(t, "default", auth.User(t.Context()))
+}
