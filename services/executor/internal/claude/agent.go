@@ -118,11 +118,21 @@ func (a *Agent) End(outcome Outcome) { a.call(func() { a.end(outcome, true) }) }
 // question that is not waiting (any more). It returns when the answer is on
 // its way to the CLI, or the agent has ended.
 func (a *Agent) Answer(id string, answers map[string]string) {
+	a.settle(id, func(q *question) permission { return q.answer(answers) })
+}
+
+// Decline tells the agent that a question will not be answered. Otherwise it
+// is like Answer.
+func (a *Agent) Decline(id string) {
+	a.settle(id, func(*question) permission { return deny(questionTimedOut) })
+}
+
+func (a *Agent) settle(id string, decide func(*question) permission) {
 	answered := make(chan struct{})
 	a.call(func() {
 		defer close(answered)
 		if q := a.questions[id]; q != nil {
-			a.resolve(q, q.answer(answers))
+			a.resolve(q, decide(q))
 		}
 	})
 	select {

@@ -22,6 +22,7 @@ const (
 	ReasonTokenLimit           = "token_limit"
 	ReasonMaxTurns             = "max_turns"
 	ReasonLeaseLost            = "lease_lost"
+	ReasonExecutorLost         = "executor_lost"
 	ReasonResumeFailed         = "resume_failed"
 	ReasonWorkspaceError       = "workspace_error"
 )

@@ -1,0 +1,111 @@
+package run
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/executor/internal/workspace"
+)
+
+const (
+	// changesDelay is how long tool calls are collected before looking.
+	changesDelay = 150 * time.Millisecond
+	// changesRest keeps looking at changes from taking more than a fifth of
+	// the time in a large workspace.
+	changesRest = 4
+)
+
+// changeWatch looks at the workspace after tools ran, beside the agent's
+// events and never in their way.
+type changeWatch struct {
+	workspace *workspace.Workspace
+	emit      func(*backendv1.EventPayload)
+	logger    *slog.Logger
+	trigger   chan struct{}
+	last      *backendv1.FilesChanged
+	done      chan struct{}
+	cancel    context.CancelFunc
+}
+
+func watchChanges(ctx context.Context, w *workspace.Workspace, emit func(*backendv1.EventPayload), logger *slog.Logger) *changeWatch {
+	ctx, cancel := context.WithCancel(ctx)
+	c := &changeWatch{
+		workspace: w, emit: emit, logger: logger, trigger: make(chan struct{}, 1),
+		last: &backendv1.FilesChanged{}, done: make(chan struct{}), cancel: cancel,
+	}
+	go func() {
+		defer close(c.done)
+		c.loop(ctx)
+	}()
+	return c
+}
+
+// mayHaveChanged asks for a look; it never blocks.
+func (c *changeWatch) mayHaveChanged() {
+	select {
+	case c.trigger <- struct{}{}:
+	default:
+	}
+}
+
+func (c *changeWatch) loop(ctx context.Context) {
+	rest := changesDelay
+	for {
+		select {
+		case <-c.trigger:
+		case <-ctx.Done():
+			return
+		}
+		timer := time.NewTimer(rest)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		select {
+		case <-c.trigger: // It is covered by the look that follows.
+		default:
+		}
+		begun := time.Now()
+		c.look(ctx)
+		rest = max(changesDelay, changesRest*time.Since(begun))
+	}
+}
+
+// look reports the changes if they are others than before.
+func (c *changeWatch) look(ctx context.Context) {
+	changed, err := c.workspace.Changes(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			c.logger.WarnContext(ctx, "file changes cannot be determined", "error", err)
+		}
+		return
+	}
+	if !sameChanges(c.last, changed) {
+		c.last = changed
+		c.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_FilesChanged{FilesChanged: changed}})
+	}
+}
+
+func sameChanges(a, b *backendv1.FilesChanged) bool {
+	if len(a.GetFiles()) != len(b.GetFiles()) || a.GetTotalAdditions() != b.GetTotalAdditions() || a.GetTotalDeletions() != b.GetTotalDeletions() {
+		return false
+	}
+	for i := range a.GetFiles() {
+		if !proto.Equal(a.GetFiles()[i], b.GetFiles()[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// stop ends the watch; a look that is under way is given up.
+func (c *changeWatch) stop() {
+	c.cancel()
+	<-c.done
+}

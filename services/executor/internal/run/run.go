@@ -1,0 +1,287 @@
+// Package run executes runs: one at a time, under a lease, reporting over a
+// channel.
+package run
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/executor/internal/claude"
+	"github.com/poco-ai/poco/services/executor/internal/outbox"
+	"github.com/poco-ai/poco/services/executor/internal/workspace"
+)
+
+// finishTimeout bounds what is done in the workspace after the agent's end.
+const finishTimeout = 3 * time.Minute
+
+// activeRun is a run from its start until everything about it is delivered.
+type activeRun struct {
+	id       string
+	request  *executorv1.StartRunRequest
+	settings *Settings
+	outbox   *outbox.Outbox
+	lease    *lease
+	logger   *slog.Logger
+
+	// ctx ends when the agent has to be killed at once; its cause says why.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	// worked is closed when the terminal event is in the outbox, delivered
+	// when it is acknowledged or the run was revoked.
+	worked, delivered chan struct{}
+	// hangUp ends the channel.
+	hangUp context.CancelFunc
+
+	mu    sync.Mutex
+	agent *claude.Agent
+	// abandoned is set when the workspace may be somebody else's by now.
+	abandoned bool
+}
+
+func newRun(request *executorv1.StartRunRequest, settings *Settings) *activeRun {
+	r := &activeRun{
+		id: request.GetRunId(), request: request, settings: settings,
+		outbox: outbox.New(request.GetRunId(), request.GetNextRunSeq()),
+		logger: settings.Logger.With("run_id", request.GetRunId(), "session_id", request.GetSessionId()),
+		worked: make(chan struct{}), delivered: make(chan struct{}),
+	}
+	r.ctx, r.cancel = context.WithCancelCause(context.Background())
+	r.lease = newLease(request.GetLeaseTtl().AsDuration(), r.leaseLost)
+	return r
+}
+
+// end asks the agent to stop; before it has started, the run just stops.
+func (r *activeRun) end(outcome claude.Outcome) {
+	r.mu.Lock()
+	agent := r.agent
+	if agent == nil {
+		r.cancel(&claude.Stop{Outcome: outcome})
+	}
+	r.mu.Unlock()
+	if agent != nil {
+		agent.End(outcome)
+	}
+}
+
+// abandon kills the agent at once and leaves the workspace alone.
+func (r *activeRun) abandon(outcome claude.Outcome) {
+	r.mu.Lock()
+	r.abandoned = true
+	r.mu.Unlock()
+	r.cancel(&claude.Stop{Outcome: outcome})
+}
+
+func (r *activeRun) isAbandoned() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.abandoned
+}
+
+func (r *activeRun) leaseLost() {
+	r.logger.Warn("the lease ran out, stopping the agent")
+	r.abandon(claude.Failed(claude.ReasonLeaseLost, "The manager was not heard of in time, so the agent was stopped."))
+}
+
+// execute works the run off and reports how it ended.
+func (r *activeRun) execute() {
+	defer close(r.worked)
+	defer r.lease.stop()
+	defer r.cancel(nil)
+	outcome := r.work()
+	if outcome.Usage == nil {
+		outcome.Usage = &backendv1.Usage{Duration: durationpb.New(0)}
+	}
+	outcome.Message = strings.ReplaceAll(strings.ToValidUTF8(outcome.Message, "\uFFFD"), "\x00", "\u2400")
+	r.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_UsageReported{
+		UsageReported: &backendv1.UsageReported{Usage: outcome.Usage},
+	}})
+	r.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{RunFinished: &backendv1.RunFinished{
+		Status: outcome.Status, Reason: outcome.Reason, Message: outcome.Message, Usage: outcome.Usage,
+	}}})
+	r.outbox.Close()
+	r.logger.Info("run ended", "status", outcome.Status.String(), "reason", outcome.Reason, "message", outcome.Message)
+}
+
+// work prepares the workspace, runs the agent, and records what it did.
+func (r *activeRun) work() claude.Outcome {
+	if timeout := r.request.GetLimits().GetTimeout().AsDuration(); timeout > 0 {
+		timer := time.AfterFunc(timeout, func() {
+			r.end(claude.Failed(claude.ReasonRunTimeout, "The run took longer than %s.", timeout))
+		})
+		defer timer.Stop()
+	}
+	config := r.request.GetConfig()
+	w, err := workspace.Prepare(r.ctx, workspace.Options{
+		Root: r.settings.WorkspacePath, RepoURL: config.GetRepoUrl(), Branch: config.GetGitBranch(),
+		Excludes: r.settings.GitIgnore, RunID: r.id,
+	})
+	if err != nil {
+		return r.stopped(claude.Failed(claude.ReasonWorkspaceError, "The workspace cannot be prepared: %v", err))
+	}
+	for _, notice := range w.Notices {
+		r.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{
+			Level: backendv1.Notice_LEVEL_WARNING, Code: "workspace", Text: notice,
+		}}})
+	}
+	options, err := r.agentOptions(w)
+	if err != nil {
+		return r.stopped(claude.Failed(claude.ReasonCLIMissing, "%v", err))
+	}
+	if r.request.GetPromptSubmitted() && options.ResumeID == "" {
+		return claude.Failed(claude.ReasonResumeFailed,
+			"The agent had the prompt when it was lost, and its conversation is not known, so it cannot go on.")
+	}
+	changes := watchChanges(r.ctx, w, r.emit, r.logger)
+	outcome := r.runAgent(options, &sink{run: r, workspace: w, changes: changes})
+	changes.stop()
+	if !r.isAbandoned() {
+		r.finish(w, changes, outcome)
+	}
+	return outcome
+}
+
+// stopped prefers the reason why the run was stopped over what that caused.
+func (r *activeRun) stopped(otherwise claude.Outcome) claude.Outcome {
+	if stop, ok := context.Cause(r.ctx).(*claude.Stop); ok { //nolint:errorlint // A cause is not wrapped.
+		return stop.Outcome
+	}
+	return otherwise
+}
+
+func (r *activeRun) runAgent(options claude.Options, s claude.Sink) claude.Outcome {
+	agent := claude.New(options, s)
+	r.mu.Lock()
+	if r.ctx.Err() != nil {
+		r.mu.Unlock()
+		return r.stopped(claude.Canceled(""))
+	}
+	r.agent = agent
+	r.mu.Unlock()
+	return agent.Run(r.ctx)
+}
+
+// finish looks at the changes for the last time and commits them.
+func (r *activeRun) finish(w *workspace.Workspace, changes *changeWatch, outcome claude.Outcome) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), finishTimeout)
+	defer cancel()
+	changes.look(ctx)
+	word := strings.ToLower(strings.TrimPrefix(outcome.Status.String(), "RUN_STATUS_"))
+	if err := w.Finish(ctx, strings.TrimSpace(word+" "+outcome.Reason)); err != nil {
+		r.logger.Warn("the result cannot be committed", "error", err)
+	}
+}
+
+func (r *activeRun) agentOptions(w *workspace.Workspace) (claude.Options, error) {
+	request, config := r.request, r.request.GetConfig()
+	cli, err := r.settings.CLI()
+	if err != nil {
+		return claude.Options{}, err
+	}
+	options := claude.Options{
+		Path: cli, Dir: w.Dir, ConfigDir: w.ConfigDir,
+		BaseURL: request.GetModelBaseUrl(), Token: request.GetModelToken(),
+		Model: config.GetModel(), PermissionMode: config.GetPermissionMode(), ResumeID: request.GetAgentSessionId(),
+		Prompt: prompt(request), MCPConfigJSON: request.GetMcpConfigJson(), MaxTurns: config.GetMaxTurns(),
+		MaxCostUSD: request.GetLimits().GetMaxCostUsd(), MaxTokens: request.GetLimits().GetMaxTokens(),
+		IdleTimeout:      request.GetLimits().GetIdleTimeout().AsDuration(),
+		UserInputTimeout: request.GetLimits().GetUserInputTimeout().AsDuration(),
+	}
+	if options.BaseURL == "" {
+		options.BaseURL = r.settings.ModelBaseURL
+	}
+	if options.Token == "" {
+		options.Token = r.settings.ModelToken.Reveal()
+	}
+	for _, model := range []string{request.GetDefaultModel(), r.settings.DefaultModel} {
+		if options.Model == "" {
+			options.Model = model
+		}
+	}
+	return options, nil
+}
+
+// prompt is what the agent is told: the user's prompt, after a list of the
+// files that came with it.
+func prompt(request *executorv1.StartRunRequest) string {
+	if request.GetPromptSubmitted() {
+		return claude.ContinuePrompt
+	}
+	files := request.GetConfig().GetInputFiles()
+	if len(files) == 0 {
+		return request.GetPrompt()
+	}
+	var b strings.Builder
+	b.WriteString("The user added these inputs. Do not modify them unless asked:\n")
+	for _, f := range files {
+		name := f.GetPath()
+		if name == "" {
+			name = f.GetName()
+		}
+		fmt.Fprintf(&b, "- %s\n", path.Join(workspace.InputsDirName, path.Clean("/"+name)))
+	}
+	return b.String() + "\n" + request.GetPrompt()
+}
+
+func (r *activeRun) emit(payload *backendv1.EventPayload) { r.outbox.Append(payload) }
+
+// sink takes what the agent does. It implements claude.Sink.
+type sink struct {
+	run       *activeRun
+	workspace *workspace.Workspace
+	changes   *changeWatch
+}
+
+func (s *sink) Emit(payload *backendv1.EventPayload) {
+	cut(payload, s.run.request.GetLimits().GetMaxEventBytes(), s.workspace.SaveToolResult)
+	s.run.emit(payload)
+}
+
+func (s *sink) Partial(p *backendv1.PartialContent) { s.run.outbox.Partial(p) }
+func (s *sink) FilesMayHaveChanged()                { s.changes.mayHaveChanged() }
+func (s *sink) Room() <-chan struct{}               { return s.run.outbox.Room() }
+
+// The methods of channel.Run.
+
+// Renew implements channel.Run.
+func (r *activeRun) Renew(ttl time.Duration) {
+	r.settings.contact()
+	r.lease.renew(ttl)
+}
+
+// MayReport implements channel.Run.
+func (r *activeRun) MayReport() bool { return r.lease.held() }
+
+// Revoked implements channel.Run.
+func (r *activeRun) Revoked(reason string) {
+	r.abandon(claude.Failed(claude.ReasonLeaseLost, "The run is no longer this executor's: %s", reason))
+}
+
+// Command implements channel.Run.
+func (r *activeRun) Command(_ context.Context, command *queuev1.RunCommand) {
+	switch kind := command.GetKind().(type) {
+	case *queuev1.RunCommand_Cancel:
+		r.end(claude.Canceled(kind.Cancel.GetReason()))
+	case *queuev1.RunCommand_Answer:
+		r.mu.Lock()
+		agent := r.agent
+		r.mu.Unlock()
+		switch {
+		case agent == nil:
+		case kind.Answer.GetStatus() == backendv1.UserInputStatus_USER_INPUT_STATUS_EXPIRED,
+			kind.Answer.GetStatus() == backendv1.UserInputStatus_USER_INPUT_STATUS_CANCELED:
+			agent.Decline(kind.Answer.GetUserInputRequestId())
+		default:
+			agent.Answer(kind.Answer.GetUserInputRequestId(), kind.Answer.GetAnswers())
+		}
+	}
+}
