@@ -38,8 +38,6 @@ func arguments(o *Options, mcpPath string) []string {
 // else, secrets above all, stays with the executor.
 var passedThrough = []string{
 	"PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL", "TERM",
-	// The mark by which the process runtime knows what belongs to an executor.
-	"EXECUTOR_ID",
 	// The way out, where there is only one.
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 	"SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS",
