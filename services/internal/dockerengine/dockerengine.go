@@ -41,7 +41,7 @@ func New() (*client.Client, error) {
 // ErrUnavailable or ErrImageMissing, and its text names the fix.
 func Check(ctx context.Context, engine *client.Client, image string) error {
 	if _, err := engine.Ping(ctx, client.PingOptions{}); err != nil {
-		return Explain(engine, err)
+		return Explain(err)
 	}
 	if image == "" {
 		return fmt.Errorf("%w: set EXECUTOR_IMAGE to the executor image", ErrImageMissing)
@@ -49,7 +49,7 @@ func Check(ctx context.Context, engine *client.Client, image string) error {
 	if _, err := engine.ImageInspect(ctx, image); cerrdefs.IsNotFound(err) {
 		return ImageMissing(engine, image)
 	} else if err != nil {
-		return Explain(engine, err)
+		return Explain(err)
 	}
 	return nil
 }
@@ -62,7 +62,7 @@ func ImageMissing(engine *client.Client, image string) error {
 
 // Explain turns an error of a call that did not reach the engine into
 // ErrUnavailable with what to do, and passes every other one on.
-func Explain(engine *client.Client, err error) error {
+func Explain(err error) error {
 	if !client.IsErrConnectionFailed(err) {
 		return fmt.Errorf("container engine: %w", err)
 	}
@@ -70,8 +70,8 @@ func Explain(engine *client.Client, err error) error {
 	if strings.Contains(err.Error(), "permission denied") {
 		hint = "add this user to the group docker"
 	}
-	return fmt.Errorf("%w: no answer at %s (%w): %s, or set DOCKER_HOST, or use EXECUTOR_RUNTIME=process",
-		ErrUnavailable, engine.DaemonHost(), err, hint)
+	// The client's own text names the address.
+	return fmt.Errorf("%w: %w: %s, or set DOCKER_HOST, or use EXECUTOR_RUNTIME=process", ErrUnavailable, err, hint)
 }
 
 // BridgeAddress returns the address of this machine on which a service must
@@ -81,7 +81,7 @@ func Explain(engine *client.Client, err error) error {
 func BridgeAddress(ctx context.Context, engine *client.Client) (netip.Addr, error) {
 	found, err := engine.NetworkInspect(ctx, bridgeNetwork, client.NetworkInspectOptions{})
 	if err != nil {
-		return netip.Addr{}, Explain(engine, err)
+		return netip.Addr{}, Explain(err)
 	}
 	local, err := net.InterfaceAddrs()
 	if err != nil {

@@ -196,7 +196,7 @@ func (r *Runtime) stopError(err error) error {
 	if r.ctx.Err() != nil {
 		return runtime.ErrClosed
 	}
-	return dockerengine.Explain(r.engine, err)
+	return dockerengine.Explain(err)
 }
 
 // remove removes a container by id or name, whatever its state; nil when there
@@ -234,7 +234,7 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Executor, error) {
 		All: true, Filters: make(client.Filters).Add("label", LabelWorker+"="+r.cfg.WorkerID),
 	})
 	if err != nil {
-		return nil, dockerengine.Explain(r.engine, err)
+		return nil, dockerengine.Explain(err)
 	}
 	list := make([]runtime.Executor, 0, len(found.Items))
 	for _, summary := range found.Items {
@@ -243,7 +243,7 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Executor, error) {
 			continue
 		}
 		if err != nil {
-			return nil, dockerengine.Explain(r.engine, err)
+			return nil, dockerengine.Explain(err)
 		}
 		list = append(list, r.executor(inspected.Container))
 	}

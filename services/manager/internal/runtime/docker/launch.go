@@ -109,7 +109,7 @@ func (r *Runtime) start(ctx context.Context, spec runtime.Spec) (*tracked, error
 
 func (r *Runtime) abandon(ctx context.Context, container string, cause error) error {
 	if !errors.Is(cause, runtime.ErrClosed) {
-		cause = dockerengine.Explain(r.engine, cause)
+		cause = dockerengine.Explain(cause)
 	}
 	return errors.Join(cause, r.remove(ctx, container))
 }

@@ -81,7 +81,7 @@ func (r *Runtime) find(ctx context.Context, id string) (*tracked, error) {
 		return nil, fmt.Errorf("%w: %s", runtime.ErrNotFound, id)
 	}
 	if err != nil {
-		return nil, dockerengine.Explain(r.engine, err)
+		return nil, dockerengine.Explain(err)
 	}
 	return r.track(inspected.Container.ID, r.executor(inspected.Container))
 }

@@ -22,7 +22,7 @@ func TestOpen(t *testing.T) {
 		want, why, err string
 	}{
 		"auto without an image":       {runtime: "auto", want: "process", why: "EXECUTOR_IMAGE is not set"},
-		"auto without an engine":      {runtime: "auto", image: "i", want: "process", why: "no answer at unix://"},
+		"auto without an engine":      {runtime: "auto", image: "i", want: "process", why: "container engine unavailable: failed to connect to the docker API at unix://"},
 		"process":                     {runtime: "process", image: "i", want: "process", why: "EXECUTOR_RUNTIME is process"},
 		"docker, engine down for now": {runtime: "docker", image: "i", want: "docker", why: "EXECUTOR_RUNTIME is docker"},
 		"docker without an image":     {runtime: "docker", err: "set EXECUTOR_IMAGE"},
