@@ -658,7 +658,7 @@ WITH held AS (
 )
 UPDATE runs SET lease_expires_at = clock_timestamp() + $1::interval
 FROM held WHERE runs.id = held.id
-RETURNING runs.id
+RETURNING runs.id, runs.fencing_token
 `
 
 type RunRenewLeasesParams struct {
@@ -668,10 +668,15 @@ type RunRenewLeasesParams struct {
 	WorkerID      string
 }
 
+type RunRenewLeasesRow struct {
+	ID           string
+	FencingToken int64
+}
+
 // RunRenewLeases extends every lease that is still held. A lease that has run
 // out stays so: its executor has stopped. The rows are locked in the order of
 // their ids, so that two calls cannot block each other.
-func (q *Queries) RunRenewLeases(ctx context.Context, arg RunRenewLeasesParams) ([]string, error) {
+func (q *Queries) RunRenewLeases(ctx context.Context, arg RunRenewLeasesParams) ([]RunRenewLeasesRow, error) {
 	rows, err := q.db.Query(ctx, runRenewLeases,
 		arg.LeaseDuration,
 		arg.RunIds,
@@ -682,13 +687,13 @@ func (q *Queries) RunRenewLeases(ctx context.Context, arg RunRenewLeasesParams) 
 		return nil, err
 	}
 	defer rows.Close()
-	var items []string
+	var items []RunRenewLeasesRow
 	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
+		var i RunRenewLeasesRow
+		if err := rows.Scan(&i.ID, &i.FencingToken); err != nil {
 			return nil, err
 		}
-		items = append(items, id)
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

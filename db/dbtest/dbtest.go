@@ -17,13 +17,12 @@ import (
 	"github.com/poco-ai/poco/db/migrations"
 )
 
-// template is the migrated database that every test's is a copy of. It is made
-// once per test process, whose tests share one server.
-var template = struct {
-	once sync.Once
-	name string
-	err  error
-}{}
+// templates are the migrated databases that every test's is a copy of: one for
+// each server, made once in a test process.
+var templates = struct {
+	mu       sync.Mutex
+	byServer map[string]string
+}{byServer: make(map[string]string)}
 
 // URL returns the URL of a new database with the current schema, on the server
 // that admin opens with the right to create databases (testkit.Postgres gives
@@ -31,11 +30,11 @@ var template = struct {
 func URL(t testing.TB, admin string) string {
 	t.Helper()
 	ctx := context.Background()
-	template.once.Do(func() { template.name, template.err = makeTemplate(ctx, admin) })
-	require.NoError(t, template.err, "make the template database")
+	template, err := templateOn(ctx, admin)
+	require.NoError(t, err, "make the template database")
 
 	name := "poco_test_" + uuid.NewString()[:13]
-	require.NoError(t, execute(ctx, admin, fmt.Sprintf(`CREATE DATABASE %q TEMPLATE %q`, name, template.name)))
+	require.NoError(t, execute(ctx, admin, fmt.Sprintf(`CREATE DATABASE %q TEMPLATE %q`, name, template)))
 	t.Cleanup(func() {
 		if err := execute(ctx, admin, fmt.Sprintf(`DROP DATABASE IF EXISTS %q WITH (FORCE)`, name)); err != nil {
 			t.Logf("drop the test database: %v", err)
@@ -57,6 +56,20 @@ func PoolOn(t testing.TB, databaseURL string) *pgxpool.Pool {
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	return pool
+}
+
+func templateOn(ctx context.Context, admin string) (string, error) {
+	templates.mu.Lock()
+	defer templates.mu.Unlock()
+	if name, ok := templates.byServer[admin]; ok {
+		return name, nil
+	}
+	name, err := makeTemplate(ctx, admin)
+	if err != nil {
+		return "", err
+	}
+	templates.byServer[admin] = name
+	return name, nil
 }
 
 func makeTemplate(ctx context.Context, admin string) (string, error) {

@@ -85,7 +85,7 @@ WITH held AS (
 )
 UPDATE runs SET lease_expires_at = clock_timestamp() + @lease_duration::interval
 FROM held WHERE runs.id = held.id
-RETURNING runs.id;
+RETURNING runs.id, runs.fencing_token;
 
 -- name: RunStatuses :many
 SELECT id, status FROM runs WHERE id = ANY(@ids::uuid[]);

@@ -21,7 +21,9 @@ const (
 	maxPartialText = 5000
 )
 
-// A notification is the sender's id and then one line for each hint. Ids of
+// A notification is a line with the sender's id and a number, and then one line
+// for each hint. The number is there because Postgres delivers equal
+// notifications of one transaction only once. Ids of
 // workers are escaped, so that no line holds a space or newline too many.
 const (
 	lineSession = "s"
@@ -105,7 +107,7 @@ func pack(instance string, lines []string) []string {
 			b.Reset()
 		}
 		if b.Len() == 0 {
-			b.WriteString(instance)
+			fmt.Fprintf(&b, "%s %d", instance, len(payloads))
 		}
 		b.WriteByte('\n')
 		b.WriteString(line)
@@ -119,8 +121,8 @@ func pack(instance string, lines []string) []string {
 // dispatch hands a notification to the handler, unless this instance sent it.
 // Lines of kinds it does not know come from a newer backend and are skipped.
 func dispatch(payload, instance string, h Handler) {
-	sender, rest, _ := strings.Cut(payload, "\n")
-	if sender == instance {
+	head, rest, _ := strings.Cut(payload, "\n")
+	if sender, _, _ := strings.Cut(head, " "); sender == instance {
 		return
 	}
 	var set Set

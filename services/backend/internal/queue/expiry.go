@@ -120,8 +120,8 @@ func (q *Queue) Sweep(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case by := <-q.sweep:
-			if by.Before(due) {
+		case <-q.sweep:
+			if by := q.takeSweepBy(); !by.IsZero() && by.Before(due) {
 				due = by
 				timer.Reset(time.Until(due))
 			}
@@ -168,8 +168,22 @@ func (q *Queue) sweepOnce(ctx context.Context, after time.Time) (now, deadline t
 
 // SweepBy makes the sweep look no later than at a time.
 func (q *Queue) SweepBy(t time.Time) {
-	select {
-	case q.sweep <- t:
-	default: // one is pending; the sweep also looks without being told
+	q.sweepMu.Lock()
+	if q.sweepAt.IsZero() || t.Before(q.sweepAt) {
+		q.sweepAt = t
 	}
+	q.sweepMu.Unlock()
+	select {
+	case q.sweep <- struct{}{}:
+	default:
+	}
+}
+
+// takeSweepBy returns the earliest time asked for since the last call.
+func (q *Queue) takeSweepBy() time.Time {
+	q.sweepMu.Lock()
+	defer q.sweepMu.Unlock()
+	t := q.sweepAt
+	q.sweepAt = time.Time{}
+	return t
 }

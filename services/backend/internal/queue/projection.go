@@ -23,6 +23,7 @@ type projection struct {
 	session      *store.Session
 	run          *dbgen.Run
 	inputTimeout time.Duration
+	sweepBy      func(time.Time)
 
 	uses    []dbgen.ToolExecutionUpsertUseParams
 	results []dbgen.ToolExecutionUpsertResultParams
@@ -73,6 +74,7 @@ func (p *projection) apply(ctx context.Context, e *backendv1.RunEvent) error {
 		if t := asked.GetExpiresAt(); t.IsValid() && t.GetSeconds() > 0 {
 			expires = t.AsTime()
 		}
+		p.sweepBy(expires)
 		return userinput.Open(ctx, p.session, p.run.ID, at, expires, asked)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -50,12 +51,15 @@ type Queue struct {
 	partials     Partials
 	logger       *slog.Logger
 	inputTimeout time.Duration
-	sweep        chan time.Time
+
+	sweep   chan struct{}
+	sweepMu sync.Mutex
+	sweepAt time.Time
 }
 
 // New returns the queue. A question that names no end waits inputTimeout.
 func New(st *store.Store, partials Partials, logger *slog.Logger, inputTimeout time.Duration) *Queue {
-	return &Queue{store: st, partials: partials, logger: logger, inputTimeout: inputTimeout, sweep: make(chan time.Time, 1)}
+	return &Queue{store: st, partials: partials, logger: logger, inputTimeout: inputTimeout, sweep: make(chan struct{}, 1)}
 }
 
 // Claim takes up to max runs for a worker: the oldest that may start now, one
@@ -157,7 +161,7 @@ func (q *Queue) Renew(ctx context.Context, worker string, leases []*queuev1.Leas
 		p.RunIds = append(p.RunIds, l.GetRunId())
 		p.FencingTokens = append(p.FencingTokens, l.GetFencingToken())
 	}
-	var renewed []string
+	var renewed []dbgen.RunRenewLeasesRow
 	// A transaction of its own, for its second try when one is needed.
 	err := q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
 		renewed, err = tx.Q.RunRenewLeases(ctx, p)
@@ -170,9 +174,9 @@ func (q *Queue) Renew(ctx context.Context, worker string, leases []*queuev1.Leas
 	if err != nil {
 		return nil, fmt.Errorf("read states: %w", err)
 	}
-	held := make(map[string]bool, len(renewed))
-	for _, id := range renewed {
-		held[id] = true
+	held := make(map[dbgen.RunRenewLeasesRow]bool, len(renewed))
+	for _, row := range renewed {
+		held[row] = true
 	}
 	status := make(map[string]string, len(statuses))
 	for _, row := range statuses {
@@ -181,7 +185,7 @@ func (q *Queue) Renew(ctx context.Context, worker string, leases []*queuev1.Leas
 	renewals := make([]*queuev1.LeaseRenewal, 0, len(leases))
 	for _, l := range leases {
 		id := canonical(l.GetRunId())
-		renewal := &queuev1.LeaseRenewal{RunId: l.GetRunId(), Renewed: held[id], Status: store.RunStatus(status[id])}
+		renewal := &queuev1.LeaseRenewal{RunId: l.GetRunId(), Renewed: held[dbgen.RunRenewLeasesRow{ID: id, FencingToken: l.GetFencingToken()}], Status: store.RunStatus(status[id])}
 		if renewal.Renewed {
 			renewal.LeaseDuration = durationpb.New(duration)
 		}

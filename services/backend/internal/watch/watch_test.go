@@ -1,0 +1,322 @@
+package watch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/poco-ai/poco/db/dbtest"
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/backend/internal/backendtest"
+	"github.com/poco-ai/poco/services/backend/internal/hint"
+	"github.com/poco-ai/poco/services/backend/internal/watch"
+	"github.com/poco-ai/poco/services/internal/embedded"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+	"github.com/poco-ai/poco/services/internal/testkit"
+)
+
+const completed = backendv1.RunStatus_RUN_STATUS_COMPLETED
+
+// watcher runs a watch in the background and hands over what it receives.
+type watcher struct {
+	t    *testing.T
+	c    chan *backendv1.WatchSessionResponse
+	done chan error
+	seq  int64
+}
+
+func follow(t *testing.T, b *backendtest.Backend, sessionID string, after int64, stopWhenIdle bool) *watcher {
+	t.Helper()
+	w := &watcher{t: t, c: make(chan *backendv1.WatchSessionResponse, 10000), done: make(chan error, 1), seq: after}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		w.done <- b.Hub.Session(ctx, backendtest.User, sessionID, after, stopWhenIdle, func(m *backendv1.WatchSessionResponse) error {
+			w.c <- m
+			return nil
+		})
+	})
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	return w
+}
+
+// until reads up to an event with the given run_seq and checks that the events'
+// numbers have no gap and none comes twice.
+func (w *watcher) until(found func(*backendv1.WatchSessionResponse) bool) *backendv1.WatchSessionResponse {
+	w.t.Helper()
+	for {
+		select {
+		case m := <-w.c:
+			if e := m.GetEvent(); e != nil {
+				require.Equal(w.t, w.seq+1, e.GetSeq())
+				w.seq = e.GetSeq()
+			}
+			if found(m) {
+				return m
+			}
+		case err := <-w.done:
+			require.NoError(w.t, err)
+			require.Fail(w.t, "the watch ended")
+		}
+	}
+}
+
+func (w *watcher) untilRunSeq(seq int64) {
+	w.t.Helper()
+	w.until(func(m *backendv1.WatchSessionResponse) bool { return m.GetEvent().GetRunSeq() == seq })
+}
+
+func caughtUp(m *backendv1.WatchSessionResponse) bool { return m.GetCaughtUp() != nil }
+
+func TestWatchHistoryThenLive(t *testing.T) {
+	b := backendtest.New(t)
+	c := b.Start(t, "w1")
+	id := c.GetRun().GetSessionId()
+	b.Append(t, c, backendtest.Text(1, "one"))
+
+	w := follow(t, b, id, 0, false)
+	require.Equal(t, w.until(caughtUp).GetCaughtUp().GetSeq(), w.seq)
+	b.Append(t, c, backendtest.Text(2, "two"), backendtest.Text(3, "three"))
+	w.untilRunSeq(3)
+
+	later := follow(t, b, id, w.seq-1, false)
+	later.untilRunSeq(3)
+
+	err := b.Hub.Session(t.Context(), backendtest.User, id, 1000, false, nil)
+	require.Equal(t, watch.ReasonAhead, rpcerror.Reason(err))
+	err = b.Hub.Session(t.Context(), "someone-else", id, 0, false, nil)
+	require.Equal(t, "NOT_FOUND", rpcerror.Reason(err))
+}
+
+func TestWatchStopsWhenIdle(t *testing.T) {
+	b := backendtest.New(t)
+	c := b.Start(t, "w1")
+	id := c.GetRun().GetSessionId()
+	w := follow(t, b, id, 0, true)
+	w.until(caughtUp)
+	b.Append(t, c, backendtest.Finished(1, completed))
+	w.untilRunSeq(1)
+	accepted, err := b.Queue.ReportExport(t.Context(), &queuev1.ReportExportRequest{
+		WorkerId: "w1", SessionId: id, RunId: c.GetRun().GetId(), Status: backendv1.ExportStatus_EXPORT_STATUS_FAILED, Reason: "no space",
+	})
+	require.NoError(t, err)
+	require.True(t, accepted)
+	w.until(func(m *backendv1.WatchSessionResponse) bool {
+		return m.GetEvent().GetPayload().GetExportChanged().GetReason() == "no space"
+	})
+	require.NoError(t, <-w.done, "ends by itself after the export")
+
+	idle := follow(t, b, id, 0, true)
+	idle.until(caughtUp)
+	require.NoError(t, <-idle.done)
+}
+
+func TestPartialsReachWatchersOfEveryBackend(t *testing.T) {
+	url := dbtest.URL(t, testkit.Postgres(t))
+	one, two := backendtest.On(t, url), backendtest.On(t, url)
+	listening(t, one, 1)
+	listening(t, two, 1)
+	c := one.Start(t, "w1")
+	w := follow(t, two, c.GetRun().GetSessionId(), 0, false)
+	w.until(caughtUp)
+	local := follow(t, one, c.GetRun().GetSessionId(), 0, false)
+	local.until(caughtUp)
+
+	long := make([]byte, 20000)
+	for i := range long {
+		long[i] = 'x'
+	}
+	_, err := one.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), []*backendv1.RunEvent{backendtest.Text(1, "one")},
+		[]*backendv1.PartialContent{{AgentMessageId: "m", AfterRunSeq: 1, Delta: &backendv1.PartialContent_Text{Text: string(long)}}})
+	require.NoError(t, err)
+	for _, w := range []*watcher{w, local} {
+		w.untilRunSeq(1) // the event comes before the text that follows it
+		text := ""
+		for len(text) < len(long) {
+			text += w.until(func(m *backendv1.WatchSessionResponse) bool { return m.GetPartial() != nil }).GetPartial().GetText()
+		}
+		require.Equal(t, string(long), text)
+	}
+	for _, m := range history(t, one, c.GetRun().GetSessionId()) {
+		require.Nil(t, m.GetPartial(), "text being written is not stored")
+	}
+}
+
+func history(t *testing.T, b *backendtest.Backend, id string) []*backendv1.WatchSessionResponse {
+	t.Helper()
+	var list []*backendv1.WatchSessionResponse
+	stop := errors.New("stop")
+	err := b.Hub.Session(t.Context(), backendtest.User, id, 0, false, func(m *backendv1.WatchSessionResponse) error {
+		list = append(list, m)
+		if m.GetCaughtUp() != nil {
+			return stop
+		}
+		return nil
+	})
+	require.ErrorIs(t, err, stop)
+	return list
+}
+
+// listening waits until the backend has begun to listen n times.
+func listening(t *testing.T, b *backendtest.Backend, n int) {
+	t.Helper()
+	for {
+		count, changed := b.Bus.Connects()
+		if count >= n {
+			return
+		}
+		select {
+		case <-changed:
+		case <-t.Context().Done():
+			t.Fatal("the backend does not listen")
+		}
+	}
+}
+
+func TestWatchAcrossListenReconnect(t *testing.T) {
+	url := dbtest.URL(t, testkit.Postgres(t))
+	writer, reader := backendtest.On(t, url), backendtest.On(t, url)
+	listening(t, writer, 1)
+	listening(t, reader, 1)
+	c := writer.Start(t, "w1")
+	w := follow(t, reader, c.GetRun().GetSessionId(), 0, false)
+	w.until(caughtUp)
+
+	_, err := writer.Pool.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database()`, hint.ListenerName)
+	require.NoError(t, err)
+	// Whatever is written while nobody listens is found after the reconnect.
+	writer.Append(t, c, backendtest.Text(1, "one"))
+	w.untilRunSeq(1)
+	listening(t, reader, 2)
+	writer.Append(t, c, backendtest.Text(2, "two"))
+	w.untilRunSeq(2)
+}
+
+func TestWatchAcrossPostgresRestart(t *testing.T) {
+	server, opts := testkit.OwnPostgres(t)
+	b := backendtest.On(t, dbtest.URL(t, server.URL()))
+	c := b.Start(t, "w1")
+	w := follow(t, b, c.GetRun().GetSessionId(), 0, false)
+	w.until(caughtUp)
+	b.Append(t, c, backendtest.Text(1, "one"))
+	w.untilRunSeq(1)
+
+	require.NoError(t, server.Stop(context.Background()))
+	_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), []*backendv1.RunEvent{backendtest.Text(2, "two")}, nil)
+	require.Error(t, err)
+	again, err := embedded.StartPostgres(context.Background(), opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, again.Stop(context.Background())) })
+
+	listening(t, b, 2)
+	b.Append(t, c, backendtest.Text(2, "two"), backendtest.Finished(3, completed))
+	w.untilRunSeq(3)
+}
+
+// A watcher that does not read holds up nobody, and misses nothing.
+func TestSlowWatcher(t *testing.T) {
+	b := backendtest.New(t)
+	c := b.Start(t, "w1")
+	id := c.GetRun().GetSessionId()
+	blocked, resume := make(chan struct{}), make(chan struct{})
+	var got []int64
+	done := make(chan error, 1)
+	stop := errors.New("stop")
+	const batches, perBatch = 30, 100 // more than a session's buffer
+	go func() {
+		first := true
+		done <- b.Hub.Session(context.Background(), backendtest.User, id, 0, false, func(m *backendv1.WatchSessionResponse) error {
+			if e := m.GetEvent(); e.GetRunSeq() > 0 {
+				got = append(got, e.GetRunSeq())
+			}
+			if first && m.GetCaughtUp() != nil {
+				first = false
+				close(blocked)
+				<-resume
+			}
+			if len(got) == batches*perBatch {
+				return stop
+			}
+			return nil
+		})
+	}()
+	<-blocked
+	fast := follow(t, b, id, 0, false)
+	fast.until(caughtUp)
+	seq := int64(0)
+	for range batches {
+		var events []*backendv1.RunEvent
+		for range perBatch {
+			seq++
+			events = append(events, backendtest.Text(seq, fmt.Sprint("event ", seq)))
+		}
+		b.Append(t, c, events...)
+	}
+	fast.untilRunSeq(batches * perBatch)
+	close(resume)
+	require.ErrorIs(t, <-done, stop)
+	for i, s := range got {
+		require.Equal(t, int64(i+1), s)
+	}
+}
+
+func TestWatchSessions(t *testing.T) {
+	b := backendtest.New(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	changes := make(chan *backendv1.WatchSessionsResponse, 1000)
+	done := make(chan error, 1)
+	go func() {
+		done <- b.Hub.Sessions(ctx, backendtest.User, "", func(m *backendv1.WatchSessionsResponse) error {
+			changes <- m
+			return nil
+		})
+	}()
+	e := b.Enqueue(t, "", "hello")
+	var s *backendv1.Session
+	for s.GetId() != e.SessionID {
+		select {
+		case m := <-changes:
+			s = m.GetSession()
+		case <-t.Context().Done():
+			t.Fatal("no change")
+		}
+		if s == nil { // the watch began after the hint
+			_, err := b.Sessions.Update(t.Context(), backendtest.User, &backendv1.UpdateSessionRequest{SessionId: e.SessionID, Title: new("again")})
+			require.NoError(t, err)
+		}
+	}
+	require.NoError(t, b.Sessions.Delete(t.Context(), backendtest.User, e.SessionID))
+	for (<-changes).GetDeletedSessionId() != e.SessionID {
+	}
+	cancel(errors.New("over"))
+	require.EqualError(t, <-done, "over")
+}
+
+func TestCommandsAreRedeliveredUntilAcknowledged(t *testing.T) {
+	b := backendtest.New(t)
+	c := b.Start(t, "w1")
+	stop := errors.New("stop")
+	receive := func() *queuev1.RunCommand {
+		var got *queuev1.RunCommand
+		err := b.Hub.Commands(t.Context(), "w1", b.Queue.Commands, func(cmd *queuev1.RunCommand) error {
+			got = cmd
+			return stop
+		})
+		require.ErrorIs(t, err, stop)
+		return got
+	}
+	_, err := b.Runs.Cancel(t.Context(), backendtest.User, c.GetRun().GetId(), "stop it")
+	require.NoError(t, err)
+	first, second := receive(), receive()
+	require.Equal(t, first.GetId(), second.GetId())
+	require.NoError(t, b.Queue.AckCommand(t.Context(), "w1", first.GetId()))
+	require.NoError(t, b.Queue.AckCommand(t.Context(), "w1", first.GetId()))
+	commands, err := b.Queue.Commands(t.Context(), "w1")
+	require.NoError(t, err)
+	require.Empty(t, commands)
+}
