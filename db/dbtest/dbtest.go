@@ -29,12 +29,22 @@ var templates = struct {
 // one). It is dropped at the end of the test.
 func URL(t testing.TB, admin string) string {
 	t.Helper()
-	ctx := context.Background()
-	template, err := templateOn(ctx, admin)
+	template, err := templateOn(context.Background(), admin)
 	require.NoError(t, err, "make the template database")
+	return create(t, admin, fmt.Sprintf(" TEMPLATE %q", template))
+}
 
+// Empty returns the URL of a new database without a schema; see URL.
+func Empty(t testing.TB, admin string) string {
+	t.Helper()
+	return create(t, admin, "")
+}
+
+func create(t testing.TB, admin, options string) string {
+	t.Helper()
+	ctx := context.Background()
 	name := "poco_test_" + uuid.NewString()[:13]
-	require.NoError(t, execute(ctx, admin, fmt.Sprintf(`CREATE DATABASE %q TEMPLATE %q`, name, template)))
+	require.NoError(t, execute(ctx, admin, fmt.Sprintf(`CREATE DATABASE %q%s`, name, options)))
 	t.Cleanup(func() {
 		if err := execute(ctx, admin, fmt.Sprintf(`DROP DATABASE IF EXISTS %q WITH (FORCE)`, name)); err != nil {
 			t.Logf("drop the test database: %v", err)

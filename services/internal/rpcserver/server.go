@@ -71,6 +71,8 @@ type Options struct {
 	AccessLog bool
 	// Interceptors run before a request is decoded and validated.
 	Interceptors []connect.ServerInterceptor
+	// Middleware wraps everything the server answers, for example with CORS.
+	Middleware func(http.Handler) http.Handler
 	// Registerer receives the server's own metrics instead of its registry. When
 	// it is a prometheus.Gatherer as well, /metrics shows it too.
 	Registerer prometheus.Registerer
@@ -122,11 +124,15 @@ func (s *Server) build() error {
 	}
 	s.registerEndpoints()
 
+	var handler http.Handler = s.mux
+	if s.opts.Middleware != nil {
+		handler = s.opts.Middleware(handler)
+	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	s.http = &http.Server{
-		Handler:           s.middleware(s.mux),
+		Handler:           s.middleware(handler),
 		Protocols:         protocols,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
