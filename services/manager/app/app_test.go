@@ -171,6 +171,35 @@ func (s *stack) await(sessionID string, want func(*backendv1.EventPayload) bool)
 	}
 }
 
+// awaitRun waits until a run has completed.
+func (s *stack) awaitRun(sessionID, runID string) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	stream, err := s.sessions.WatchSession(ctx, &backendv1.WatchSessionRequest{SessionId: sessionID})
+	require.NoError(s.t, err)
+	for {
+		m, err := stream.Recv()
+		require.NoError(s.t, err)
+		if m.GetEvent().GetRunId() == runID && ended(m.GetEvent().GetPayload()) {
+			end := m.GetEvent().GetPayload().GetRunStatusChanged()
+			require.Equal(s.t, backendv1.RunStatus_RUN_STATUS_COMPLETED, end.GetStatus(), end.GetMessage())
+			return
+		}
+	}
+}
+
+// object reads an object.
+func (s *stack) object(key string) string {
+	s.t.Helper()
+	body, _, err := s.objects.Get(s.t.Context(), key)
+	require.NoError(s.t, err)
+	defer body.Close()
+	b, err := io.ReadAll(body)
+	require.NoError(s.t, err)
+	return string(b)
+}
+
 func begun(p *backendv1.EventPayload) bool { return p.GetNotice().GetCode() == "begun" }
 
 func ended(p *backendv1.EventPayload) bool {
@@ -189,12 +218,7 @@ func TestARunOnRealParts(t *testing.T) {
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, end.GetStatus(), end.GetMessage())
 	export := s.await(session, exported).GetExportChanged()
 	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_READY, export.GetStatus(), export.GetReason())
-	body, _, err := s.objects.Get(t.Context(), "workspaces/default/"+session+"/files/answer.txt")
-	require.NoError(t, err)
-	answer, err := io.ReadAll(body)
-	require.NoError(t, err)
-	require.NoError(t, body.Close())
-	require.Equal(t, "the model's answer", string(answer), "through the gateway, with the real token")
+	require.Equal(t, "the model's answer", s.object("workspaces/default/"+session+"/files/answer.txt"), "through the gateway, with the real token")
 
 	t.Run("what operators see", func(t *testing.T) {
 		conn, err := grpcclient.Dial(manager.url, config.NewSecret(internalToken))

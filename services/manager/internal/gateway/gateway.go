@@ -107,6 +107,9 @@ func newTransport() *http.Transport {
 // ServeHTTP checks the run token and passes the call on while its run is held.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rest := strings.TrimPrefix(r.URL.Path, Prefix)
+	if r.Method == http.MethodHead && strings.Trim(rest, "/") == "" {
+		return // the CLI looks whether anybody is there before its first call
+	}
 	if !strings.HasPrefix(path.Clean(rest)+"/", "/v1/") || path.Clean(rest) != strings.TrimSuffix(rest, "/") {
 		writeError(w, http.StatusNotFound, "not_found_error", "the model gateway passes on /v1/ only")
 		return
