@@ -16,17 +16,22 @@ import (
 // supervisor runs a server and ends it when file descriptor 3 closes, which
 // happens when this process stops it and when this process dies, however it
 // dies. Descriptor 4 closes when the server has ended. $1 is the signal that
-// ends the server cleanly, $2 a folder to remove afterwards,
-// with its log.
+// ends the server cleanly, $2 how many seconds
+// later it is killed (empty: never), $3 a folder to remove afterwards, with its
+// log.
 //
 // A shell, because the parent-death signal of Linux is tied to the thread that
 // started the child, not to the process, and other systems have none.
 const supervisor = `
-signal=$1 cleanup=$2
-shift 2
+signal=$1 grace=$2 cleanup=$3
+shift 3
 "$@" 3<&- 4>&- &
 server=$!
-(read -r _ <&3; kill -s "$signal" "$server") 4>&- 2>/dev/null &
+(
+  read -r _ <&3
+  kill -s "$signal" "$server"
+  [ -z "$grace" ] || { sleep "$grace"; kill -s KILL "$server"; }
+) 4>&- 2>/dev/null &
 watch=$!
 wait "$server"
 code=$?
@@ -63,6 +68,9 @@ type childSpec struct {
 	env []string
 	// signal ends the server cleanly, for example "TERM".
 	signal string
+	// grace is how many seconds after the signal the server is killed; empty
+	// waits for as long as it takes.
+	grace string
 	// remove is a folder to remove when the server has ended.
 	remove  string
 	logPath string
@@ -93,7 +101,7 @@ func startChild(spec childSpec) (*child, error) {
 
 	// Its own context: a server outlives the call that started it.
 	cmd := exec.CommandContext(context.Background(), "/bin/sh",
-		append([]string{"-c", supervisor, "sh", spec.signal, spec.remove}, spec.argv...)...)
+		append([]string{"-c", supervisor, "sh", spec.signal, spec.grace, spec.remove}, spec.argv...)...)
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.ExtraFiles = []*os.File{leashRead, endedWrite}
 	cmd.Env = append(os.Environ(), spec.env...)

@@ -102,6 +102,10 @@ func StartPostgres(ctx context.Context, opts PostgresOptions) (*Postgres, error)
 	if err != nil {
 		return nil, err
 	}
+	// Said before anything slow is done; it is looked at again at the start.
+	if _, err := choosePort(opts.Port, loopback); err != nil {
+		return nil, fmt.Errorf("start Postgres: %w", err)
+	}
 	bin, err := findPostgres(ctx, opts)
 	if err != nil {
 		return nil, err
@@ -229,7 +233,14 @@ func (p *Postgres) Done() <-chan struct{} { return p.child.done() }
 func (p *Postgres) LogPath() string { return p.opts.LogPath }
 
 // Stop ends the server: open connections are closed, data is flushed.
-func (p *Postgres) Stop(ctx context.Context) error { return p.child.stop(ctx) }
+func (p *Postgres) Stop(ctx context.Context) error {
+	err := p.child.stop(ctx)
+	if p.opts.Disposable {
+		// The supervisor, run by another user, may not remove it from our folder.
+		err = errors.Join(err, os.RemoveAll(p.opts.DataDir), os.RemoveAll(p.opts.LogPath))
+	}
+	return err
+}
 
 // Crash ends the server without a clean shutdown, so that the next start has to
 // recover, and returns when all its processes have ended. For tests.

@@ -23,6 +23,9 @@ const (
 	s3Module = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 	// s3HealthPath is not a possible bucket name.
 	s3HealthPath = "/_healthz"
+	// s3StopGrace in seconds. The server waits ten for idle connections; what
+	// it has answered is on disk, and what it has not yet never half.
+	s3StopGrace = "1"
 	// s3BuildTimeout bounds the build; it takes a minute on two cores.
 	s3BuildTimeout = 15 * time.Minute
 )
@@ -124,6 +127,7 @@ func launchS3(ctx context.Context, opts S3Options, bin, objects string, metadata
 		// Not as arguments, which every user of the machine can see.
 		env:     []string{"ROOT_ACCESS_KEY=" + opts.AccessKey, "ROOT_SECRET_KEY=" + opts.SecretKey},
 		signal:  "TERM",
+		grace:   s3StopGrace,
 		remove:  remove,
 		logPath: opts.LogPath,
 		dir:     opts.DataDir,
