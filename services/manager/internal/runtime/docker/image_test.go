@@ -8,16 +8,12 @@ import (
 	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/client"
 	"github.com/stretchr/testify/require"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
-	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/internal/claudecode"
-	"github.com/poco-ai/poco/services/internal/config"
-	"github.com/poco-ai/poco/services/internal/grpcclient"
 	"github.com/poco-ai/poco/services/internal/testkit"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 	"github.com/poco-ai/poco/services/manager/internal/runtime/docker"
+	"github.com/poco-ai/poco/services/manager/internal/runtime/runtimetest"
 )
 
 // imageVariable names the real executor image, built by .ci/executor-image.
@@ -37,15 +33,7 @@ func launchReal(t *testing.T) (machine, runtime.Spec, runtime.Executor) {
 
 func TestRealExecutorTakesItsTokenOnly(t *testing.T) {
 	_, spec, e := launchReal(t)
-	for token, want := range map[string]codes.Code{
-		spec.Token: codes.OK, "wrong": codes.Unauthenticated, "": codes.Unauthenticated,
-	} {
-		conn, err := grpcclient.Dial(e.Addr, config.NewSecret(token))
-		require.NoError(t, err)
-		_, err = executorv1.NewExecutorServiceClient(conn).GetStatus(t.Context(), &executorv1.GetStatusRequest{})
-		require.Equal(t, want, status.Code(err), "token %q: %v", token, err)
-		require.NoError(t, conn.Close())
-	}
+	runtimetest.RequireRealExecutor(t, e, spec)
 }
 
 // What an agent finds in its sandbox.
@@ -56,7 +44,7 @@ func TestRealExecutorImage(t *testing.T) {
 		{"not root", "id -u", ""},
 		{"a workspace to write in", "git init -q /workspace/x && cd /workspace/x && echo a >f && git add f && git -c user.name=a -c user.email=a@b commit -qm a && git log --format=%s", "a"},
 		{"a home to write in", "echo a >$HOME/f && cat $HOME/f", "a"},
-		{"tools", "command -v rg git python3 curl jq", "python3"},
+		{"tools", "for tool in rg git python3 curl jq; do command -v $tool || exit 1; done", "python3"},
 		{"no capabilities", "grep CapEff /proc/self/status", "0000000000000000"},
 		{"no way up", "grep NoNewPrivs /proc/self/status", "1"},
 	} {

@@ -2,6 +2,7 @@ package process_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -183,6 +184,33 @@ func TestAReusedProcessNumberIsNotTakenForTheExecutor(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(stateDir, "*"))
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+// The product's executor takes the inherited socket, and ends when asked.
+func TestRealExecutor(t *testing.T) {
+	rt, err := process.New(process.Config{
+		WorkerID: "w", StateDir: t.TempDir(), Command: []string{runtimetest.BuildRealExecutor(t)},
+		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, rt.Close()) }()
+	h, _ := harness(t)
+	spec := h.NewSpec(t)
+	e, err := rt.Launch(t.Context(), spec)
+	require.NoError(t, err)
+	runtimetest.RequireRealExecutor(t, e, spec)
+	waiting := make(chan runtime.Exit, 1)
+	go func() {
+		exit, err := rt.Watch(t.Context(), e.ID)
+		exit.Note += fmt.Sprint(err)
+		waiting <- exit
+	}()
+	require.NoError(t, syscall.Kill(pidOf(t, e), syscall.SIGTERM))
+	exit := <-waiting
+	require.Zero(t, exit.Code, exit.LogTail)
+	require.NotContains(t, exit.LogTail, spec.Token)
+	require.NoError(t, rt.Stop(t.Context(), e.ID, 0))
+	require.Empty(t, processesOf(t, e.ID))
 }
 
 func TestCheckNamesTheFix(t *testing.T) {
