@@ -1,0 +1,86 @@
+package queue_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/backend/internal/backendtest"
+)
+
+// fill adds sessions whose one run has ended, as a deployment has after a while.
+func fill(b *testing.B, backend *backendtest.Backend, sessions int) {
+	b.Helper()
+	_, err := backend.Pool.Exec(b.Context(), `
+		WITH s AS (
+			INSERT INTO sessions (id, user_id, status, last_seq)
+			SELECT gen_random_uuid(), 'user-' || n % 100, 'completed', 1 FROM generate_series(1, $1::int) n RETURNING id, user_id)
+		INSERT INTO runs (id, session_id, user_id, status, schedule_mode, scheduled_at, prompt)
+		SELECT gen_random_uuid(), id, user_id, 'completed', 'immediate', now() - interval '1 day', 'x' FROM s`, sessions)
+	require.NoError(b, err)
+	_, err = backend.Pool.Exec(b.Context(), "ANALYZE")
+	require.NoError(b, err)
+}
+
+// BenchmarkClaim is the cost of one run's claim, whatever else is stored.
+func BenchmarkClaim(b *testing.B) {
+	for _, sessions := range []int{100, 100_000} {
+		b.Run(fmt.Sprintf("sessions=%d", sessions), func(b *testing.B) {
+			backend := backendtest.New(b)
+			fill(b, backend, sessions)
+			for range b.N {
+				backend.Enqueue(b, "", "x")
+			}
+			b.ResetTimer()
+			for range b.N {
+				backend.Claim(b, "w1")
+			}
+		})
+	}
+}
+
+// BenchmarkClaimEmpty is the cost of a poll that finds nothing.
+func BenchmarkClaimEmpty(b *testing.B) {
+	backend := backendtest.New(b)
+	fill(b, backend, 100_000)
+	for b.Loop() {
+		_, err := backend.Queue.Claim(b.Context(), "w1", 5, nil, backendtest.Lease)
+		require.NoError(b, err)
+	}
+}
+
+// BenchmarkListSessions is the cost of the first page of a user's sessions.
+func BenchmarkListSessions(b *testing.B) {
+	for _, sessions := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprintf("sessions=%d", sessions), func(b *testing.B) {
+			backend := backendtest.New(b)
+			fill(b, backend, sessions)
+			for b.Loop() {
+				_, err := backend.Sessions.List(b.Context(), "user-1", &backendv1.ListSessionsRequest{})
+				require.NoError(b, err)
+			}
+		})
+	}
+}
+
+// BenchmarkAppend is the cost of a batch, and of each event in it.
+func BenchmarkAppend(b *testing.B) {
+	for _, size := range []int{1, 10, 100} {
+		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
+			backend := backendtest.New(b)
+			c := backend.Start(b, "w1")
+			seq := int64(0)
+			for b.Loop() {
+				events := make([]*backendv1.RunEvent, 0, size)
+				for range size {
+					seq++
+					events = append(events, backendtest.Text(seq, "The quick brown fox jumps over the lazy dog."))
+				}
+				backend.Append(b, c, events...)
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(seq), "µs/event")
+		})
+	}
+}

@@ -1,0 +1,105 @@
+package task_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/backend/internal/backendtest"
+	"github.com/poco-ai/poco/services/backend/internal/task"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+)
+
+func TestEnqueueIsIdempotentUnderConcurrency(t *testing.T) {
+	b := backendtest.New(t)
+	const callers = 16
+	results := make(chan task.Enqueued, callers)
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			e, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "once", ClientRequestId: "r1"})
+			if err != nil {
+				t.Error(err)
+			}
+			results <- e
+		})
+	}
+	wg.Wait()
+	close(results)
+	first := <-results
+	for e := range results {
+		require.Equal(t, first, e)
+	}
+	list, err := b.Sessions.List(t.Context(), backendtest.User, &backendv1.ListSessionsRequest{})
+	require.NoError(t, err)
+	require.Len(t, list.GetSessions(), 1, "no session is left over")
+	require.Equal(t, int32(1), list.GetSessions()[0].GetQueuedRuns())
+
+	_, err = b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "other", ClientRequestId: "r1"})
+	require.Equal(t, task.ReasonMismatch, rpcerror.Reason(err))
+	other, err := b.Tasks.Enqueue(t.Context(), "someone-else", &backendv1.EnqueueTaskRequest{Prompt: "other", ClientRequestId: "r1"})
+	require.NoError(t, err, "the id is each user's own")
+	require.NotEqual(t, first.RunID, other.RunID)
+}
+
+func TestConfigIsMergedOverTheSessions(t *testing.T) {
+	b := backendtest.New(t)
+	enqueue := func(sessionID string, cfg *backendv1.TaskConfig) string {
+		e, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", SessionId: sessionID, Config: cfg})
+		require.NoError(t, err)
+		return e.SessionID
+	}
+	file := &backendv1.InputFile{Type: "file", Name: "a", Source: "attachments/default/1/a"}
+	id := enqueue("", &backendv1.TaskConfig{
+		RepoUrl: new("https://github.com/a/b"), Model: new("m1"), Timeout: durationpb.New(90*time.Second + 5),
+		McpConfig: map[string]bool{"a": true, "b": true}, InputFiles: []*backendv1.InputFile{file},
+	})
+	enqueue(id, &backendv1.TaskConfig{Model: new(""), Timeout: durationpb.New(time.Minute), McpConfig: map[string]bool{"b": false}})
+	first := b.Claim(t, "w1")
+	require.Len(t, first.GetConfig().GetInputFiles(), 1)
+	_, err := b.Queue.Start(t.Context(), first.GetRun().GetId(), first.GetFencingToken())
+	require.NoError(t, err)
+	b.Append(t, first, backendtest.Finished(1, backendv1.RunStatus_RUN_STATUS_COMPLETED))
+
+	want := &backendv1.TaskConfig{
+		RepoUrl: new("https://github.com/a/b"), Model: new(""), Timeout: durationpb.New(time.Minute), McpConfig: map[string]bool{"a": true, "b": false},
+	}
+	second := b.Claim(t, "w1")
+	require.True(t, proto.Equal(want, second.GetConfig()), "input files belong to one run only: %v", second.GetConfig())
+	s, err := b.Sessions.Get(t.Context(), backendtest.User, id)
+	require.NoError(t, err)
+	require.True(t, proto.Equal(want, s.GetConfig()))
+}
+
+func TestTitleAndSchedule(t *testing.T) {
+	b := backendtest.New(t)
+	later := timestamppb.New(time.Now().Add(time.Hour))
+	for name, c := range map[string]struct {
+		req         *backendv1.EnqueueTaskRequest
+		title, mode string
+	}{
+		"first line":         {&backendv1.EnqueueTaskRequest{Prompt: "  Write a haiku \nabout Go"}, "Write a haiku", "immediate"},
+		"cut between runes":  {&backendv1.EnqueueTaskRequest{Prompt: strings.Repeat("ä", 100)}, strings.Repeat("ä", 80), "immediate"},
+		"a time schedules":   {&backendv1.EnqueueTaskRequest{Prompt: "x", ScheduledAt: later, ScheduleMode: "immediate"}, "x", "scheduled"},
+		"nightly":            {&backendv1.EnqueueTaskRequest{Prompt: "x", ScheduleMode: "nightly"}, "x", "nightly"},
+		"the operator's own": {&backendv1.EnqueueTaskRequest{Prompt: "x", ScheduleMode: "weekend", ScheduledAt: later}, "x", "weekend"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, err := b.Tasks.Enqueue(t.Context(), backendtest.User, c.req)
+			require.NoError(t, err)
+			s, err := b.Sessions.Get(t.Context(), backendtest.User, e.SessionID)
+			require.NoError(t, err)
+			require.Equal(t, c.title, s.GetTitle())
+			r, err := b.Runs.Get(t.Context(), backendtest.User, e.RunID)
+			require.NoError(t, err)
+			require.Equal(t, c.mode, r.GetScheduleMode())
+		})
+	}
+}
