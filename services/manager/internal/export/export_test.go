@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
@@ -25,7 +26,6 @@ import (
 	"github.com/poco-ai/poco/services/manager/internal/export"
 	"github.com/poco-ai/poco/services/manager/internal/queuetest"
 	"github.com/poco-ai/poco/services/manager/internal/workspace"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // fixture is one session's workspace and an exporter on a real S3 server.
@@ -36,7 +36,6 @@ type fixture struct {
 	objects  *counting
 	queue    *queuetest.Queue
 	exporter *export.Exporter
-	reports  int
 }
 
 // counting counts what is stored.

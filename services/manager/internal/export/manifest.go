@@ -44,7 +44,7 @@ func (e *Exporter) previous(ctx context.Context, key string) (map[string]manifes
 	defer body.Close()
 	var m manifest
 	if err := json.NewDecoder(body).Decode(&m); err != nil || m.Version != manifestVersion {
-		return nil, nil //nolint:nilerr // an unreadable manifest only costs uploads
+		return nil, nil // an unreadable manifest only costs uploads
 	}
 	files := make(map[string]manifestFile, len(m.Files))
 	for _, f := range m.Files {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -127,7 +126,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A call in flight ends with its run.
 	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), runKey{}, runID))
 	defer cancel(nil)
-	defer context.AfterFunc(held, func() { cancel(errRunOver) })()
+	defer context.AfterFunc(held, func() { cancel(errRunOver) })() //nolint:contextcheck // the run's context, beside the call's
 	answered := make(chan struct{})
 	defer close(answered)
 	go func() {
@@ -247,5 +246,5 @@ func writeError(w http.ResponseWriter, code int, kind, message string) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_, _ = io.WriteString(w, string(body)) // nobody is left to tell
+	_, _ = w.Write(body) // nobody is left to tell
 }

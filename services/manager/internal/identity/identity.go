@@ -64,7 +64,7 @@ func Open(root, workerID string) (*Identity, error) {
 func load(dir, workerID string) (*Identity, error) {
 	key, err := readOrCreate(filepath.Join(dir, keyName), func() []byte {
 		key := make([]byte, keyBytes)
-		rand.Read(key) //nolint:errcheck // crypto/rand.Read never fails
+		_, _ = rand.Read(key) // never fails, see crypto/rand
 		return key
 	})
 	if err != nil {

@@ -28,7 +28,7 @@ func (w *Worker) adopt(ctx context.Context) error {
 	})
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil // stopped before the backend answered
+			return nil //nolint:nilerr // stopped before the backend answered, which is no failure
 		}
 		return fmt.Errorf("adopt runs: %w", err)
 	}
@@ -56,7 +56,7 @@ func (w *Worker) takeOver(ctx context.Context, living []runtime.Executor, runs [
 		case claim != nil && !twice && claim.GetRun().GetStatus() != backendv1.RunStatus_RUN_STATUS_CLAIMED:
 			executors[runID] = e
 		case claim == nil && e.Alive && e.Mode == runtime.ModePersistent && w.parkedFor(e.SessionID) == nil:
-			w.park(e, w.logger.With(logging.KeySessionID, e.SessionID))
+			w.park(e, w.logger.With(logging.KeySessionID, e.SessionID)) //nolint:contextcheck // lives until the worker stops
 		default:
 			orphans = append(orphans, e)
 		}

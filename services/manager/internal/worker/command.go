@@ -33,7 +33,7 @@ func (w *Worker) watchCommands(ctx context.Context) {
 			}
 			alive()
 			if cmd := resp.GetCommand(); cmd != nil {
-				w.command(cmd)
+				w.command(cmd) //nolint:contextcheck // what it starts outlives the stream
 			}
 		}
 	})
@@ -76,7 +76,8 @@ func (w *Worker) resumeExports(ctx context.Context) {
 			w.logger.Warn("pending exports cannot be listed", logging.KeyError, err)
 		}
 		for _, e := range resp.GetExports() {
-			w.startExport(export.Job{SessionID: e.GetSessionId(), RunID: e.GetRunId(), UserID: e.GetUserId()})
+			job := export.Job{SessionID: e.GetSessionId(), RunID: e.GetRunId(), UserID: e.GetUserId()}
+			w.startExport(job) //nolint:contextcheck // the exporter stops it
 		}
 		if !pause(ctx, jitter(exportsInterval)) {
 			return

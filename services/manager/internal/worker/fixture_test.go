@@ -42,9 +42,6 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop"))
 }
 
-// patience bounds every wait; it is only ever reached by a bug.
-const patience = 30 * time.Second
-
 // host is what outlives a manager: the machine with its executors, the disk,
 // and the queue.
 type host struct {

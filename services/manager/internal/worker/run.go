@@ -116,9 +116,9 @@ func canceled(message string) ending {
 
 // supervise sees the run through.
 func (r *heldRun) supervise(ctx context.Context) {
-	defer r.w.release(r)
+	defer r.w.release(r) //nolint:contextcheck // what is owed to the backend outlives ctx
 	end := r.execute(ctx)
-	r.conclude(end)
+	r.conclude(end) //nolint:contextcheck // likewise
 }
 
 func (r *heldRun) execute(ctx context.Context) ending {

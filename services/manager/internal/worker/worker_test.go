@@ -275,7 +275,8 @@ func TestALeaseThatIsLostStopsTheExecutor(t *testing.T) {
 		})
 		h.queue.AwaitStatus(t, id, completed)
 		require.NotEmpty(t, <-revoked)
-		require.NotEqual(t, <-attempts, <-attempts, "another executor")
+		first, second := <-attempts, <-attempts
+		require.NotEqual(t, first, second, "another executor")
 	})
 	t.Run("renewed in time", func(t *testing.T) {
 		h := newHost(t, works)

@@ -47,8 +47,8 @@ func (s *Store) Stats() (Stats, error) {
 	if err := unix.Statfs(s.root, &disk); err != nil {
 		return st, err
 	}
-	st.DiskTotal = int64(disk.Blocks) * disk.Bsize //nolint:unconvert // Bsize is int32 on other platforms
-	st.DiskFree = int64(disk.Bavail) * disk.Bsize  //nolint:unconvert // likewise
+	st.DiskTotal = int64(disk.Blocks) * int64(disk.Bsize) //nolint:unconvert // Bsize is int32 on other platforms
+	st.DiskFree = int64(disk.Bavail) * int64(disk.Bsize)  //nolint:unconvert // likewise
 	err := s.each("", func(string, string) bool { st.Workspaces++; return true })
 	return st, err
 }

@@ -1,0 +1,177 @@
+package workspace_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/manager/internal/workspace"
+)
+
+// uploads is an object store of attachments.
+type uploads map[string]string
+
+func (u uploads) Get(_ context.Context, key string) (io.ReadCloser, objectstore.Object, error) {
+	content, ok := u[key]
+	if !ok {
+		return nil, objectstore.Object{}, objectstore.ErrNotFound
+	}
+	return io.NopCloser(strings.NewReader(content)), objectstore.Object{Key: key, Size: int64(len(content))}, nil
+}
+
+func open(t *testing.T, objects uploads) *workspace.Store {
+	s, err := workspace.Open(t.TempDir(), -1, -1, objects)
+	require.NoError(t, err)
+	return s
+}
+
+func TestPrepareKeepsWhatIsThere(t *testing.T) {
+	s := open(t, nil)
+	session := uuid.NewString()
+	dir, err := s.Prepare("default", session, uuid.NewString())
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join(s.Root(), "active", "default", session, "workspace"), dir)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "kept"), []byte("x"), 0o644))
+	again, err := s.Prepare("default", session, uuid.NewString())
+	require.NoError(t, err)
+	require.Equal(t, dir, again)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "and leaves nothing of its own")
+}
+
+func TestUsersStayApart(t *testing.T) {
+	s := open(t, nil)
+	session := uuid.NewString()
+	dir, err := s.Prepare("../../etc", session, uuid.NewString())
+	require.NoError(t, err)
+	rel, err := filepath.Rel(s.Root(), dir)
+	require.NoError(t, err)
+	require.True(t, filepath.IsLocal(rel))
+	_, err = s.OpenWorkspace("default", session)
+	require.ErrorIs(t, err, workspace.ErrMissing)
+	for _, bad := range []string{"", "..", "../x", "a/b"} {
+		_, err := s.Prepare("default", bad, uuid.NewString())
+		require.Error(t, err, bad)
+		_, err = s.OpenWorkspace("default", bad)
+		require.Error(t, err, bad)
+	}
+}
+
+func TestAWorkspaceThatCannotBeWritten(t *testing.T) {
+	s := open(t, nil)
+	session := uuid.NewString()
+	require.NoError(t, os.MkdirAll(s.SessionDir("default", session), 0o755))
+	require.NoError(t, os.WriteFile(s.Dir("default", session), nil, 0o644), "a file where the folder should be")
+	_, err := s.Prepare("default", session, uuid.NewString())
+	require.ErrorContains(t, err, "workspace cannot be created")
+
+	_, err = workspace.Open(filepath.Join(s.Dir("default", session), "below-a-file"), -1, -1, nil)
+	require.ErrorContains(t, err, "WORKSPACE_ROOT")
+}
+
+func TestWorkspacesBelongToTheExecutorsUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files away")
+	}
+	s, err := workspace.Open(t.TempDir(), 1000, 1000, uploads{"attachments/default/f": "x"})
+	require.NoError(t, err)
+	session := uuid.NewString()
+	dir, err := s.Prepare("default", session, uuid.NewString())
+	require.NoError(t, err)
+	require.NoError(t, s.StageInputs(t.Context(), "default", session, []*backendv1.InputFile{file("a/b/f", "attachments/default/f")}))
+	for _, path := range []string{"", "inputs", "inputs/a", "inputs/a/b/f"} {
+		require.Equal(t, 1000, ownerOf(t, filepath.Join(dir, path)), path)
+	}
+}
+
+func file(path, source string) *backendv1.InputFile {
+	return &backendv1.InputFile{Type: "file", Name: "f", Path: path, Source: source}
+}
+
+func TestStageInputs(t *testing.T) {
+	s := open(t, uploads{
+		"attachments/default/1/data.csv": "a,b", "attachments/other/1/secret": "secret", "workspaces/default/x": "no upload",
+	})
+	session := uuid.NewString()
+	dir, err := s.Prepare("default", session, uuid.NewString())
+	require.NoError(t, err)
+	stage := func(f *backendv1.InputFile) error {
+		return s.StageInputs(t.Context(), "default", session, []*backendv1.InputFile{f})
+	}
+	require.NoError(t, stage(file("data/data.csv", "attachments/default/1/data.csv")))
+	require.NoError(t, stage(file("data/data.csv", "attachments/default/1/data.csv")), "again, as a follow-up does")
+	b, err := os.ReadFile(filepath.Join(dir, "inputs", "data", "data.csv"))
+	require.NoError(t, err)
+	require.Equal(t, "a,b", string(b))
+	require.NoError(t, stage(&backendv1.InputFile{Type: "url", Name: "r", Source: "https://github.com/a/b"}), "the executor's")
+
+	for name, f := range map[string]*backendv1.InputFile{
+		"another user's":     file("x", "attachments/other/1/secret"),
+		"by going up":        file("x", "attachments/default/../other/1/secret"),
+		"not an attachment":  file("x", "workspaces/default/x"),
+		"missing":            file("x", "attachments/default/none"),
+		"out of the folder":  file("../../x", "attachments/default/1/data.csv"),
+		"an absolute path":   file("/etc/x", "attachments/default/1/data.csv"),
+		"the folder itself":  file(".", "attachments/default/1/data.csv"),
+		"below another file": file("data/data.csv/x", "attachments/default/1/data.csv"),
+	} {
+		require.Error(t, stage(f), name)
+	}
+
+	// The agent may have put links anywhere.
+	outside := t.TempDir()
+	require.NoError(t, os.Symlink(outside, filepath.Join(dir, "inputs", "link")))
+	require.Error(t, stage(file("link/x", "attachments/default/1/data.csv")))
+	entries, err := os.ReadDir(outside)
+	require.NoError(t, err)
+	require.Empty(t, entries)
+}
+
+func TestList(t *testing.T) {
+	s := open(t, nil)
+	var want []string
+	for _, user := range []string{"a", "a-b", "b"} {
+		for i := range 2 {
+			session := fmt.Sprintf("00000000-0000-0000-0000-00000000000%d", i)
+			_, err := s.Prepare(user, session, uuid.NewString())
+			require.NoError(t, err)
+			want = append(want, user+"/"+session)
+		}
+	}
+	var got []string
+	after := ""
+	for {
+		page, err := s.List(after, 2)
+		require.NoError(t, err)
+		if len(page) == 0 {
+			break
+		}
+		for _, w := range page {
+			after = w.UserPath + "/" + w.SessionID
+			got = append(got, after)
+			require.False(t, w.CreatedAt.IsZero())
+		}
+	}
+	require.Equal(t, want, got)
+	stats, err := s.Stats()
+	require.NoError(t, err)
+	require.Equal(t, len(want), stats.Workspaces)
+	require.Positive(t, stats.DiskFree)
+}
+
+func ownerOf(t *testing.T, path string) int {
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	return int(info.Sys().(*syscall.Stat_t).Uid)
+}
