@@ -59,11 +59,9 @@ type manager struct {
 	commands []*queuev1.RunCommand
 	// breakAfter breaks a channel after that many new events; 0 never.
 	breakAfter int
-	// loseAcks keeps acknowledgements of the next batch from being sent.
-	loseAcks bool
-	ttl      time.Duration
-	refuse   error
-	revoke   chan struct{}
+	ttl        time.Duration
+	refuse     error
+	revoke     chan struct{}
 }
 
 func newManager(t *testing.T) *manager {

@@ -68,7 +68,7 @@ func CheckVersion(ctx context.Context, path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("checking the version of %s: %w", path, err)
 	}
-	defer os.RemoveAll(configDir) //nolint:errcheck // A left-over empty temporary directory harms nobody.
+	defer os.RemoveAll(configDir)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + configDir, "CLAUDE_CONFIG_DIR=" + configDir, "DISABLE_AUTOUPDATER=1"}
 	out, err := cmd.Output()
 	if err != nil {

@@ -61,7 +61,7 @@ func Install(ctx context.Context, dataDir string, progress func(string)) (string
 	if err != nil {
 		return "", fmt.Errorf("installing the Claude Code CLI: %w", err)
 	}
-	defer os.RemoveAll(staging) //nolint:errcheck // After the rename there is nothing left to remove.
+	defer os.RemoveAll(staging)
 	if err := npmInstall(ctx, staging, progress); err != nil {
 		return "", err
 	}

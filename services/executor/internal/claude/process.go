@@ -73,6 +73,7 @@ type process struct {
 // startProcess starts the CLI. The caller reads lines until it is closed and
 // calls close at the end.
 func startProcess(path string, args []string, dir string, env []string) (*process, error) {
+	//nolint:noctx // It is ended step by step, and with all that it started, see close.
 	cmd := exec.Command(path, args...)
 	cmd.Dir, cmd.Env = dir, env
 	cmd.SysProcAttr = sysProcAttr()
@@ -205,7 +206,7 @@ func (p *process) wakeWriter() {
 
 // write owns stdin: a CLI that does not read must not block anyone else.
 func (p *process) write(stdin io.WriteCloser) {
-	defer stdin.Close() //nolint:errcheck // The CLI may be gone already.
+	defer stdin.Close()
 	for {
 		p.mu.Lock()
 		queue, closing := p.queue, p.closing

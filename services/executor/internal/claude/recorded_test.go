@@ -72,7 +72,7 @@ assistant text(Done.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
 		{"ask_user_question", started + `
 assistant use(AskUserQuestion)
 asked AskUserQuestion Which color?(2)
-user result(Your questions have been answered: "Whic, error=false)
+user result(Your questions have been answered, error=false)
 assistant text(Thanks.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
 		{"ask_denied", started + `
 assistant use(AskUserQuestion)
@@ -84,7 +84,7 @@ assistant use(ExitPlanMode)
 asked ExitPlanMode Go ahead with this plan?
 
 1. do it(2)
-user result(User has approved your plan. You can now, error=false)
+user result(User has approved your plan. You , error=false)
 assistant text(plan ok)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
 		{"api_401_max_retries_1", started + `
 retry 1/1 401 authentication_failed
@@ -93,18 +93,18 @@ assistant text(Not logged in · Please run /login)`, backendv1.RunStatus_RUN_STA
 		{"resume", strings.Replace(started, "resumed=false", "resumed=true", 1) + `assistant text(Hello there, streaming text in two parts.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
 		{"interrupt", started + `
 assistant use(Bash)
-user result(The user doesn't want to proceed with th, error=true)
+user result(The user doesn't want to proceed , error=true)
 user text([Request interrupted by user for tool use])`, backendv1.RunStatus_RUN_STATUS_FAILED, ReasonAgentError},
 		{"max_turns", started + `
 assistant use(TaskCreate)
-user result(Task #1 created successfully: Write file, error=false)
+user result(Task #1 created successfully: Wri, error=false)
 todos 1:pending now=
 assistant use(TaskUpdate)
 user result(Updated task #1 status, error=false)
 todos 1:in_progress now=Writing file`, backendv1.RunStatus_RUN_STATUS_FAILED, ReasonMaxTurns},
 		{"tasks", started + `
 assistant use(TaskCreate)
-user result(Task #1 created successfully: Write file, error=false)
+user result(Task #1 created successfully: Wri, error=false)
 todos 1:pending now=
 assistant use(TaskUpdate)
 user result(Updated task #1 status, error=false)
@@ -124,7 +124,7 @@ assistant thinking(Let me think.)
 assistant text(Answer.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
 		{"todowrite", started + `
 assistant use(TodoWrite)
-user result(<tool_use_error>Error: No such tool avai, error=true)
+user result(<tool_use_error>Error: No such to, error=true)
 assistant text(ok)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
 		{"tool_error", started + `
 assistant use(Bash)
@@ -132,9 +132,9 @@ user result(Exit code 3, error=true)
 assistant text(It failed.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
 		{"write_edit", started + `
 assistant use(Write)
-user result(File created successfully at: /workspace, error=false)
+user result(File created successfully at: /wo, error=false)
 assistant use(Edit)
-user result(The file /workspace/a.txt has been updat, error=false)
+user result(The file /workspace/a.txt has bee, error=false)
 assistant text(edited)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
 	}
 	for _, c := range cases {

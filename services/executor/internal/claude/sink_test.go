@@ -97,7 +97,7 @@ func describeBlock(b *backendv1.ContentBlock) string {
 	case *backendv1.ContentBlock_ToolUse:
 		return fmt.Sprintf("use(%s)", k.ToolUse.GetName())
 	case *backendv1.ContentBlock_ToolResult:
-		return fmt.Sprintf("result(%.40s, error=%t)", k.ToolResult.GetContent(), k.ToolResult.GetIsError())
+		return fmt.Sprintf("result(%.33s, error=%t)", k.ToolResult.GetContent(), k.ToolResult.GetIsError())
 	default:
 		return "other"
 	}

@@ -24,7 +24,7 @@ func (w *Workspace) SaveToolResult(toolUseID, text string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("keeping a tool's answer: %w", err)
 	}
-	defer root.Close() //nolint:errcheck // It was only opened for reading.
+	defer root.Close()
 	dir := path.Join(ConfigDirName, "poco", "tool_results", w.opts.RunID)
 	if err := root.MkdirAll(filepath.FromSlash(dir), 0o755); err != nil {
 		return "", fmt.Errorf("keeping a tool's answer: %w", err)

@@ -183,7 +183,7 @@ func (w *Workspace) clone(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the repository cannot be cloned: %w", err)
 	}
-	defer os.RemoveAll(staging) //nolint:errcheck // It is below the private folder and does no harm.
+	defer os.RemoveAll(staging)
 	target := filepath.Join(staging, "repository")
 	g := git{dir: staging, protocols: w.opts.protocols}
 	branch := w.opts.Branch
