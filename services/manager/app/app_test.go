@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -30,9 +31,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == executorArgument {
-		if err := serveExecutor(); err != nil {
-			panic(err)
+	modes := map[string]func() error{executorArgument: serveExecutor, managerArgument: serveManager}
+	if len(os.Args) > 1 && modes[os.Args[1]] != nil {
+		if err := modes[os.Args[1]](); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
 		}
 		return
 	}

@@ -21,10 +21,15 @@ func (w *Worker) adopt(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list executors: %w", err)
 	}
-	asked := w.now()
+	asked, told := w.now(), false
 	resp, err := retry(ctx, func(ctx context.Context) (*queuev1.AdoptRunsResponse, error) {
 		asked = w.now()
-		return w.opts.Queue.AdoptRuns(ctx, &queuev1.AdoptRunsRequest{WorkerId: w.opts.Identity.WorkerID, LeaseDuration: w.leaseProto()})
+		resp, err := w.opts.Queue.AdoptRuns(ctx, &queuev1.AdoptRunsRequest{WorkerId: w.opts.Identity.WorkerID, LeaseDuration: w.leaseProto()})
+		if err != nil && !told {
+			told = true
+			w.logger.Warn("waiting for the backend at BACKEND_URL", logging.KeyError, err)
+		}
+		return resp, err
 	})
 	if err != nil {
 		if ctx.Err() != nil {
