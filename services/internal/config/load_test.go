@@ -1,7 +1,6 @@
 package config_test
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -255,7 +254,7 @@ func TestEverySchema(t *testing.T) {
 		},
 	} {
 		var p *config.Problems
-		require.True(t, errors.As(load(), &p))
+		require.ErrorAs(t, load(), &p)
 		for _, problem := range p.List {
 			require.Contains(t, problem.Message, "is required and not set", problem.Env)
 		}

@@ -6,7 +6,7 @@ import (
 )
 
 // Problems is every reason why a configuration is refused.
-type Problems struct {
+type Problems struct { //nolint:errname // a list, and named for what it holds
 	// Service is the service whose configuration it is.
 	Service string
 	// List has one entry for each problem, in the order of the schema.

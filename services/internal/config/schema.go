@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -64,7 +65,7 @@ func collect(out []*setting, message protoreflect.MessageDescriptor, prefix stri
 			out = append(out, &setting{Setting: options, path: path, parents: parents, field: field, kind: kindOf(field, options)})
 		case field.Kind() == protoreflect.MessageKind && !field.IsList() && !field.IsMap():
 			// A copy: siblings must not share the tail of one array.
-			inner := append(parents[:len(parents):len(parents)], field)
+			inner := append(slices.Clone(parents), field)
 			out = collect(out, field.Message(), path+".", inner)
 		default:
 			panic(fmt.Sprintf("config: field %s has no setting", field.FullName()))

@@ -211,7 +211,7 @@ func readSecretFile(path string) (value, complaint string) {
 	case err != nil:
 		return "", "cannot be opened: check its permissions"
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
 	switch {
 	case err != nil:

@@ -77,6 +77,7 @@ func (s *setting) assign(root protoreflect.Message, text string) error {
 		}
 		holder.Set(s.field, list)
 		return nil
+	default:
 	}
 	value, err := s.parse(text)
 	if err != nil {

@@ -50,6 +50,7 @@ func (s *setting) constraint() string {
 			words = rangeWords(optional(r.HasGte(), r.GetGte(), s.durationWords), optional(r.HasGt(), r.GetGt(), s.durationWords),
 				optional(r.HasLte(), r.GetLte(), s.durationWords), optional(r.HasLt(), r.GetLt(), s.durationWords))
 		}
+	default:
 	}
 	for _, rule := range rules.GetCel() {
 		words = append(words, rule.GetMessage())
@@ -156,6 +157,7 @@ func (s *setting) expected() string {
 		what = "a number of " + unitName(s.GetUnit())
 	case kindList:
 		what = "values separated by commas"
+	default:
 	}
 	rules := s.constraint()
 	switch {

@@ -83,7 +83,7 @@ func startChild(spec childSpec) (*child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the log of %s: %w", spec.name, err)
 	}
-	defer logFile.Close() //nolint:errcheck // the child has its own descriptor
+	defer logFile.Close()
 
 	if err := spec.account.own(spec.logPath); err != nil {
 		return nil, fmt.Errorf("open the log of %s: %w", spec.name, err)
@@ -92,12 +92,12 @@ func startChild(spec childSpec) (*child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", spec.name, err)
 	}
-	defer leashRead.Close() //nolint:errcheck // the child has its own descriptor
+	defer leashRead.Close()
 	ended, endedWrite, err := os.Pipe()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", spec.name, err), leash.Close())
 	}
-	defer endedWrite.Close() //nolint:errcheck // the child has its own descriptor
+	defer endedWrite.Close()
 
 	// Its own context: a server outlives the call that started it.
 	cmd := exec.CommandContext(context.Background(), "/bin/sh",
@@ -235,7 +235,7 @@ func lastLines(path string, from int64) string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return ""

@@ -121,7 +121,7 @@ func downloadPostgres(ctx context.Context, opts PostgresOptions) (string, error)
 	if err != nil {
 		return "", err
 	}
-	port, err := choosePort(0, loopback)
+	port, err := choosePort(ctx, 0, loopback)
 	if err != nil {
 		return "", err
 	}

@@ -103,7 +103,7 @@ func StartPostgres(ctx context.Context, opts PostgresOptions) (*Postgres, error)
 		return nil, err
 	}
 	// Said before anything slow is done; it is looked at again at the start.
-	if _, err := choosePort(opts.Port, loopback); err != nil {
+	if _, err := choosePort(ctx, opts.Port, loopback); err != nil {
 		return nil, fmt.Errorf("start Postgres: %w", err)
 	}
 	bin, err := findPostgres(ctx, opts)
@@ -124,7 +124,7 @@ func StartPostgres(ctx context.Context, opts PostgresOptions) (*Postgres, error)
 }
 
 func launchPostgres(ctx context.Context, opts PostgresOptions, bin string, acct *account) (*Postgres, error) {
-	port, err := choosePort(opts.Port, loopback)
+	port, err := choosePort(ctx, opts.Port, loopback)
 	if err != nil {
 		return nil, fmt.Errorf("start Postgres: %w", err)
 	}
@@ -133,7 +133,7 @@ func launchPostgres(ctx context.Context, opts PostgresOptions, bin string, acct 
 	if opts.Disposable {
 		remove = opts.DataDir
 	}
-	c, err := startChild(childSpec{
+	c, err := startChild(childSpec{ //nolint:contextcheck // the server outlives ctx
 		name:    "Postgres",
 		argv:    append([]string{filepath.Join(bin, "postgres")}, postgresArgs(opts, port)...),
 		env:     []string{"LC_ALL=C", "TZ=UTC"},
@@ -149,7 +149,7 @@ func launchPostgres(ctx context.Context, opts PostgresOptions, bin string, acct 
 	p := &Postgres{opts: opts, port: port, child: c}
 	if err := c.waitReady(ctx, p.ping); err != nil {
 		if errors.Is(err, errEnded) {
-			return nil, fmt.Errorf("Postgres ended while starting; the end of %s:\n%s", opts.LogPath, lastLines(opts.LogPath, before)) //nolint:staticcheck // a name
+			return nil, fmt.Errorf("Postgres ended while starting; the end of %s:\n%s", opts.LogPath, lastLines(opts.LogPath, before))
 		}
 		return nil, errors.Join(err, p.Stop(context.WithoutCancel(ctx)))
 	}
@@ -196,7 +196,7 @@ func (p *Postgres) createDatabase(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connect to Postgres: %w", err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is pending
+	defer conn.Close(context.WithoutCancel(ctx))
 	var exists bool
 	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", p.opts.Database).Scan(&exists); err != nil {
 		return fmt.Errorf("look for the database: %w", err)
@@ -264,11 +264,14 @@ func (p *Postgres) Crash() error {
 }
 
 // choosePort returns a free port, or makes sure that the wanted one is.
-func choosePort(wanted int, host string) (int, error) {
+func choosePort(ctx context.Context, wanted int, host string) (int, error) {
 	addr := net.JoinHostPort(host, strconv.Itoa(wanted))
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
 		return 0, fmt.Errorf("address %s is already in use", addr)
+	case err != nil:
+		return 0, err // names the address
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	if err := l.Close(); err != nil {

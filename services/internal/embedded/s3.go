@@ -110,7 +110,7 @@ func StartS3(ctx context.Context, opts S3Options) (*S3, error) {
 }
 
 func launchS3(ctx context.Context, opts S3Options, bin, objects string, metadata []string) (*S3, error) {
-	port, err := choosePort(opts.Port, opts.Host)
+	port, err := choosePort(ctx, opts.Port, opts.Host)
 	if err != nil {
 		return nil, fmt.Errorf("start the S3 server: %w", err)
 	}
@@ -121,7 +121,7 @@ func launchS3(ctx context.Context, opts S3Options, bin, objects string, metadata
 	if opts.Disposable {
 		remove = opts.DataDir
 	}
-	c, err := startChild(childSpec{
+	c, err := startChild(childSpec{ //nolint:contextcheck // the server outlives ctx
 		name: "the S3 server",
 		argv: argv,
 		// Not as arguments, which every user of the machine can see.

@@ -31,7 +31,8 @@ var (
 // replaced attribute by attribute.
 func redact(_ []string, a slog.Attr) slog.Attr {
 	value := a.Value.Resolve()
-	if secretKey.MatchString(a.Key) && !(countedKey.MatchString(a.Key) && isNumber(value)) {
+	counted := countedKey.MatchString(a.Key) && isNumber(value)
+	if secretKey.MatchString(a.Key) && !counted {
 		return slog.String(a.Key, redacted)
 	}
 	switch value.Kind() {

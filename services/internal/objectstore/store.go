@@ -136,7 +136,7 @@ func (s *Store) PutFile(ctx context.Context, key, contentType, path string) erro
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return err

@@ -19,11 +19,11 @@ import (
 )
 
 // wire runs an error through the interceptor.
-func wire(ctx context.Context, err error) (error, string) {
+func wire(ctx context.Context, err error) (string, error) {
 	var log bytes.Buffer
 	interceptor := rpcerror.Interceptor(slog.New(slog.NewTextHandler(&log, nil)))
 	out := interceptor(func(context.Context, connect.Spec, connect.ServerStream) error { return err })(ctx, connect.Spec{Procedure: "/p"}, nil)
-	return out, log.String()
+	return log.String(), out
 }
 
 func TestInterceptor(t *testing.T) {
@@ -55,7 +55,7 @@ func TestInterceptor(t *testing.T) {
 			if ctx == nil {
 				ctx = t.Context()
 			}
-			err, log := wire(ctx, test.err)
+			log, err := wire(ctx, test.err)
 			var out *connect.Error
 			require.ErrorAs(t, err, &out)
 			require.Equal(t, test.code, out.Code())
@@ -64,12 +64,12 @@ func TestInterceptor(t *testing.T) {
 			require.Equal(t, test.logged, log != "", log)
 		})
 	}
-	err, _ := wire(t.Context(), nil)
+	_, err := wire(t.Context(), nil)
 	require.NoError(t, err)
 }
 
 func TestDetails(t *testing.T) {
-	err, _ := wire(t.Context(), rpcerror.InvalidFields(
+	_, err := wire(t.Context(), rpcerror.InvalidFields(
 		rpcerror.FieldViolation{Field: "prompt", Description: "must not be empty"},
 		rpcerror.FieldViolation{Field: "config.model", Description: "is unknown"},
 	))

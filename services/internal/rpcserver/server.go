@@ -195,7 +195,7 @@ func (s *Server) listen() ([]net.Listener, error) {
 	}
 	var listeners []net.Listener
 	for _, addr := range s.opts.Addrs {
-		l, err := net.Listen("tcp", addr)
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
 		if err == nil {
 			listeners = append(listeners, l)
 			continue

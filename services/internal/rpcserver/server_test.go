@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -163,6 +164,43 @@ func TestErrorsOnTheWire(t *testing.T) {
 			require.NotContains(t, fmt.Sprintf("%+v %v", err, status.Convert(err).Details()), "secret detail")
 		})
 	}
+}
+
+// TestProtocols calls over every protocol and HTTP version the port speaks.
+func TestProtocols(t *testing.T) {
+	server, _ := start(t, nil)
+	h2c := new(http.Protocols)
+	h2c.SetUnencryptedHTTP2(true)
+	for name, protocols := range map[string]*http.Protocols{"HTTP/1.1": nil, "HTTP/2": h2c} {
+		for protocol, option := range map[string]connecthttp.Option{
+			"connect": connecthttp.WithProtoJSON(), "gRPC": connecthttp.WithGRPC(), "gRPC-Web": connecthttp.WithGRPCWeb(),
+		} {
+			if protocol == "gRPC" && protocols == nil {
+				continue // gRPC needs HTTP/2
+			}
+			t.Run(protocol+" over "+name, func(t *testing.T) {
+				transport := &http.Transport{Protocols: protocols}
+				defer transport.CloseIdleConnections()
+				client := backendv1connect.NewTaskServiceClient(connect.NewClient(connecthttp.NewTransport(
+					&http.Client{Transport: transport}, "http://"+server.Addr().String(), option)))
+				res, err := client.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: "hi"})
+				require.NoError(t, err)
+				require.Equal(t, "default", res.GetRunId())
+				_, err = client.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{})
+				require.Equal(t, connect.CodeInvalidArgument, connect.CodeOf(err))
+				require.Equal(t, "INVALID_ARGUMENT", rpcerror.Reason(err))
+			})
+		}
+	}
+}
+
+func TestLargeRequests(t *testing.T) {
+	server, _ := start(t, nil)
+	client := backendv1.NewTaskServiceClient(dial(t, server))
+	_, err := client.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: strings.Repeat("x", 2<<20)})
+	require.Equal(t, codes.InvalidArgument, status.Code(err), "the field's own limit")
+	_, err = client.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: strings.Repeat("x", 17<<20)})
+	require.Equal(t, codes.ResourceExhausted, status.Code(err), "the server's limit")
 }
 
 func TestInvalidRequestNamesTheField(t *testing.T) {

@@ -37,7 +37,7 @@ func FreePort(t testing.TB) int {
 // Listener returns a listener on a free port of 127.0.0.1, closed with the test.
 func Listener(t testing.TB) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = l.Close() }) // whoever was given it has closed it
 	return l

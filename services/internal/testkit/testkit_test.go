@@ -15,7 +15,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestPostgres(t *testing.T) {
-	require.Equal(t, testkit.Postgres(t), testkit.Postgres(t))
+	url := testkit.Postgres(t)
+	require.Equal(t, url, testkit.Postgres(t), "the server is shared")
 	conn, err := pgx.Connect(t.Context(), testkit.Postgres(t))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, conn.Close(t.Context())) }()
