@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -114,15 +115,21 @@ func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end ending, ok
 	if err := r.w.opts.Workspaces.StageInputs(ctx, r.userID, r.sessionID, r.claim.GetConfig().GetInputFiles()); err != nil {
 		return "", failed(reasonWorkspaceError, "The input files could not be put into the workspace: %v", err), false
 	}
-	mcpConfig, err = r.resolveConfig(ctx)
-	if err != nil {
-		return "", failed(reasonConfigError, "The run's configuration could not be resolved: %v", status.Convert(err).Message()), false
-	}
+	// The backend answers while the executor starts.
+	var resolving sync.WaitGroup
+	var resolveErr error
+	resolving.Go(func() { mcpConfig, resolveErr = r.resolveConfig(ctx) })
 	executor, err := r.launch(ctx, dir)
-	if err != nil {
-		return "", launchFailed(err), false
+	if err == nil {
+		r.executor = &executor
 	}
-	r.executor = &executor
+	resolving.Wait()
+	switch {
+	case err != nil:
+		return "", launchFailed(err), false
+	case resolveErr != nil:
+		return "", failed(reasonConfigError, "The run's configuration could not be resolved: %v", status.Convert(resolveErr).Message()), false
+	}
 	return mcpConfig, ending{}, true
 }
 

@@ -194,12 +194,13 @@ func TestFailuresBeforeTheStart(t *testing.T) {
 			if c.break_ != nil {
 				c.break_(t, h)
 			}
-			h.manage(options{})
+			m := h.manage(options{})
 			id := h.queue.Enqueue(session(), "x", nil)
 			run := h.queue.AwaitStatus(t, id, failed)
 			require.Equal(t, c.reason, run.Reason)
 			require.Contains(t, run.Message, c.says)
-			require.Empty(t, h.machine.Executors())
+			m.stop()
+			require.Empty(t, h.machine.Executors(), "nothing is left behind")
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -91,14 +92,14 @@ func (s *Store) Prepare(userID, sessionID, runID string) (string, error) {
 	return dir, s.writeMeta(userID, sessionID, runID)
 }
 
-// own makes the workspace folder writable for the executor's user. What is
-// inside was made by that user.
+// own makes the workspace writable for the executor's user. What is inside was
+// made by that user, unless the workspace comes from another runtime.
 func (s *Store) own(dir string) error {
 	if s.uid < 0 || s.uid == os.Geteuid() {
 		return nil
 	}
 	if os.Geteuid() == 0 {
-		if err := os.Lchown(dir, s.uid, s.gid); err != nil {
+		if err := s.giveAway(dir); err != nil {
 			return fmt.Errorf("workspace cannot be given to the executor's user %d: %w", s.uid, err)
 		}
 		return nil
@@ -109,6 +110,37 @@ func (s *Store) own(dir string) error {
 		return fmt.Errorf("workspace cannot be opened to the executor's user %d: %w", s.uid, err)
 	}
 	return nil
+}
+
+// giveAway makes a workspace and all in it belong to the executor's user, if
+// it does not yet. Links are given away themselves, never what they point to.
+func (s *Store) giveAway(dir string) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) == s.uid {
+		return nil
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	err = fs.WalkDir(root.FS(), ".", func(name string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		// The folder itself comes last, below: until then this is done again.
+		if name == "." {
+			return nil
+		}
+		return root.Lchown(name, s.uid, s.gid)
+	})
+	if err != nil {
+		return err
+	}
+	return os.Lchown(dir, s.uid, s.gid)
 }
 
 func writable(dir string) error {

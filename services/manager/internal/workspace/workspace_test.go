@@ -93,6 +93,18 @@ func TestWorkspacesBelongToTheExecutorsUser(t *testing.T) {
 	for _, path := range []string{"", "inputs", "inputs/a", "inputs/a/b/f"} {
 		require.Equal(t, 1000, ownerOf(t, filepath.Join(dir, path)), path)
 	}
+
+	// A workspace that another runtime worked in, with a link out of it.
+	outside := filepath.Join(t.TempDir(), "outside")
+	require.NoError(t, os.WriteFile(outside, nil, 0o644))
+	require.NoError(t, os.Symlink(outside, filepath.Join(dir, "link")))
+	require.NoError(t, os.Chown(filepath.Join(dir, "inputs", "a"), 0, 0))
+	require.NoError(t, os.Chown(dir, 0, 0))
+	_, err = s.Prepare("default", session, uuid.NewString())
+	require.NoError(t, err)
+	require.Equal(t, 1000, ownerOf(t, filepath.Join(dir, "inputs", "a")))
+	require.Equal(t, 1000, ownerOf(t, dir))
+	require.Equal(t, 0, ownerOf(t, outside))
 }
 
 func file(path, source string) *backendv1.InputFile {
