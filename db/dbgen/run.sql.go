@@ -89,21 +89,22 @@ UPDATE runs SET
     status = 'claimed',
     worker_id = $1::text,
     lease_expires_at = clock_timestamp() + $2::interval,
-    fencing_token = runs.fencing_token + 1,
-    attempt = runs.attempt + 1,
+    fencing_token = fencing_token + 1,
+    attempt = attempt + 1,
     updated_at = clock_timestamp()
-FROM unnest($3::uuid[]) AS locked (session_id)
-CROSS JOIN LATERAL (
-    SELECT q.id FROM runs q
-    WHERE q.session_id = locked.session_id
-      AND q.status = 'queued'
-      AND q.scheduled_at <= clock_timestamp()
-      AND q.schedule_mode = ANY($4::text[])
-    ORDER BY q.scheduled_at, q.created_at, q.id
-    LIMIT 1
-) oldest
-WHERE runs.id = oldest.id AND runs.status = 'queued'
-RETURNING runs.id, runs.session_id, runs.user_id, runs.status, runs.status_reason, runs.status_message, runs.attempt, runs.progress, runs.schedule_mode, runs.scheduled_at, runs.created_at, runs.updated_at, runs.started_at, runs.finished_at, runs.prompt, runs.config, runs.worker_id, runs.lease_expires_at, runs.fencing_token, runs.last_run_seq, runs.prompt_submitted, runs.resumes, runs.cancel_message, runs.client_request_id, runs.request_hash
+WHERE id = ANY(ARRAY(
+    SELECT oldest.id
+    FROM unnest($3::uuid[]) AS locked (session_id)
+    CROSS JOIN LATERAL (
+        SELECT q.id FROM runs q
+        WHERE q.session_id = locked.session_id
+          AND q.status = 'queued'
+          AND q.scheduled_at <= clock_timestamp()
+          AND q.schedule_mode = ANY($4::text[])
+        ORDER BY q.scheduled_at, q.created_at, q.id
+        LIMIT 1
+    ) oldest))
+RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash
 `
 
 type RunClaimParams struct {

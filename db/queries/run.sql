@@ -34,21 +34,22 @@ UPDATE runs SET
     status = 'claimed',
     worker_id = @worker_id::text,
     lease_expires_at = clock_timestamp() + @lease_duration::interval,
-    fencing_token = runs.fencing_token + 1,
-    attempt = runs.attempt + 1,
+    fencing_token = fencing_token + 1,
+    attempt = attempt + 1,
     updated_at = clock_timestamp()
-FROM unnest(@session_ids::uuid[]) AS locked (session_id)
-CROSS JOIN LATERAL (
-    SELECT q.id FROM runs q
-    WHERE q.session_id = locked.session_id
-      AND q.status = 'queued'
-      AND q.scheduled_at <= clock_timestamp()
-      AND q.schedule_mode = ANY(@schedule_modes::text[])
-    ORDER BY q.scheduled_at, q.created_at, q.id
-    LIMIT 1
-) oldest
-WHERE runs.id = oldest.id AND runs.status = 'queued'
-RETURNING runs.*;
+WHERE id = ANY(ARRAY(
+    SELECT oldest.id
+    FROM unnest(@session_ids::uuid[]) AS locked (session_id)
+    CROSS JOIN LATERAL (
+        SELECT q.id FROM runs q
+        WHERE q.session_id = locked.session_id
+          AND q.status = 'queued'
+          AND q.scheduled_at <= clock_timestamp()
+          AND q.schedule_mode = ANY(@schedule_modes::text[])
+        ORDER BY q.scheduled_at, q.created_at, q.id
+        LIMIT 1
+    ) oldest))
+RETURNING *;
 
 -- name: RunUpdate :exec
 UPDATE runs SET

@@ -76,6 +76,26 @@ func (q *Queue) Claim(ctx context.Context, worker string, limit int32, modes []s
 		return nil, err
 	}
 	var claimed []*queuev1.ClaimedRun
+	for len(claimed) < int(limit) {
+		batch, err := q.claimBatch(ctx, worker, limit-int32(len(claimed)), modes, lease) //nolint:gosec // at most limit
+		if err != nil {
+			return nil, fmt.Errorf("claim: %w", err)
+		}
+		if len(batch) == 0 {
+			break
+		}
+		claimed = append(claimed, batch...)
+	}
+	if len(claimed) > 0 {
+		q.SweepBy(time.Now().Add(lease))
+	}
+	return claimed, nil
+}
+
+// claimBatch claims one run of each session that the oldest runs belong to:
+// fewer than the limit when several of them belong to one session.
+func (q *Queue) claimBatch(ctx context.Context, worker string, limit int32, modes []string, lease time.Duration) ([]*queuev1.ClaimedRun, error) {
+	var claimed []*queuev1.ClaimedRun
 	err := q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
 		claimed = nil
 		rows, err := tx.Q.SessionLockClaimable(ctx, dbgen.SessionLockClaimableParams{
@@ -92,40 +112,45 @@ func (q *Queue) Claim(ctx context.Context, worker string, limit int32, modes []s
 		if err != nil {
 			return fmt.Errorf("claim runs: %w", err)
 		}
-		// The database returns updated rows in no order; the sessions are in the queue's.
-		bySession := make(map[string]*dbgen.Run, len(runs))
-		for i := range runs {
-			bySession[runs[i].SessionID] = &runs[i]
-		}
-		for _, id := range ids {
-			r := bySession[id]
-			if r == nil {
-				continue // another transaction took it between the two statements
-			}
-			if err := run.Claimed(sessions[id], r); err != nil {
-				return err
-			}
-			c, err := claimedRun(sessions[id], r, lease)
-			if err != nil {
-				return err
-			}
-			claimed = append(claimed, c)
-		}
-		return nil
+		claimed, err = record(sessions, ids, runs, lease)
+		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("claim: %w", err)
+	return claimed, err
+}
+
+// record notes claimed runs in their sessions, in the order of the queue: the
+// database returns updated rows in none.
+func record(sessions map[string]*store.Session, ids []string, runs []dbgen.Run, lease time.Duration) ([]*queuev1.ClaimedRun, error) {
+	bySession := make(map[string]*dbgen.Run, len(runs))
+	for i := range runs {
+		bySession[runs[i].SessionID] = &runs[i]
 	}
-	if len(claimed) > 0 {
-		q.SweepBy(time.Now().Add(lease))
+	var claimed []*queuev1.ClaimedRun
+	for _, id := range ids {
+		r := bySession[id]
+		if r == nil {
+			continue // another transaction took it between the two statements
+		}
+		if err := run.Claimed(sessions[id], r); err != nil {
+			return nil, err
+		}
+		c, err := claimedRun(sessions[id], r, lease)
+		if err != nil {
+			return nil, err
+		}
+		claimed = append(claimed, c)
 	}
 	return claimed, nil
 }
 
+// use takes up locked sessions, each once, in their order.
 func use(tx *store.Tx, rows []dbgen.Session) (map[string]*store.Session, []string, error) {
 	sessions := make(map[string]*store.Session, len(rows))
 	ids := make([]string, 0, len(rows))
 	for _, row := range rows {
+		if sessions[row.ID] != nil {
+			continue
+		}
 		s, err := tx.Use(row)
 		if err != nil {
 			return nil, nil, err
