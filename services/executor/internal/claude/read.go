@@ -31,6 +31,9 @@ func (a *Agent) read(l line) {
 		a.readGarbage()
 		return
 	}
+	if a.result != nil {
+		return // What comes after the result is no part of the run.
+	}
 	switch m.Type {
 	case "control_response":
 		a.controlResponse(&m)
@@ -146,9 +149,6 @@ func (a *Agent) report(data []byte, m *wireMessage) {
 }
 
 func (a *Agent) readResult(m *wireMessage) {
-	if a.result != nil {
-		return
-	}
 	a.usage = usageOf(&m.wireResult)
 	outcome := ofResult(m.Subtype, &m.wireResult, a.opts.ResumeID != "" && !a.started)
 	a.result = &outcome
@@ -156,6 +156,12 @@ func (a *Agent) readResult(m *wireMessage) {
 		a.ending.Status == backendv1.RunStatus_RUN_STATUS_FAILED {
 		// It finished its work before the limit could stop it.
 		a.ending = nil
+	}
+	if a.ending != nil {
+		// After an interrupt the CLI may go on with a turn of its own.
+		a.process.terminate()
+		a.escalateAfter(terminateTimeout, a.process.close)
+		return
 	}
 	a.process.closeInput()
 	a.escalateAfter(exitTimeout, a.process.close)

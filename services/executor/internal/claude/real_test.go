@@ -127,6 +127,12 @@ func TestRealCancelDuringCommand(t *testing.T) {
 	requireStatus(t, canceled, ReasonCanceled, outcome)
 	require.Equal(t, "Canceled: enough", outcome.Message)
 	require.EqualValues(t, 20, outcome.Usage.GetOutputTokens(), "an interrupted CLI reports its usage")
+
+	// The conversation can go on afterwards.
+	opts.ResumeID, opts.Prompt = r.payloads[0].GetAgentStarted().GetAgentSessionId(), "[[memory]]"
+	r = &recorder{}
+	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	require.Contains(t, r.log(), `The first thing you said was: "[[waitfile]]".`)
 }
 
 func TestRealResume(t *testing.T) {
