@@ -59,6 +59,8 @@ type stack struct {
 	tasks    backendv1.TaskServiceClient
 	objects  *objectstore.Store
 	root     string
+	// manage starts the manager of tests that are run with several runtimes.
+	manage func() service
 }
 
 func newStack(t *testing.T) *stack {
@@ -144,7 +146,11 @@ func (s *stack) start(name string, run func(ctx context.Context, ready func(stri
 // manager starts a manager; stopExecutors as in app.Options.
 func (s *stack) manager(stopExecutors bool) service {
 	l := testkit.Listener(s.t)
-	s.env["CALLBACK_BASE_URL"] = "http://" + l.Addr().String()
+	return s.managerOn(l, "http://"+l.Addr().String(), stopExecutors)
+}
+
+func (s *stack) managerOn(l net.Listener, callbackURL string, stopExecutors bool) service {
+	s.env["CALLBACK_BASE_URL"] = callbackURL
 	cfg, err := app.LoadConfig(s.sources())
 	require.NoError(s.t, err)
 	return s.start("manager", func(ctx context.Context, ready func(string), l net.Listener) error {
@@ -268,11 +274,7 @@ func TestTheManagerIsRestartedMidRun(t *testing.T) {
 	// The same address again, as a restart would have it.
 	l, err := net.Listen("tcp", strings.TrimPrefix(listener, "http://"))
 	require.NoError(t, err)
-	cfg, err := app.LoadConfig(s.sources())
-	require.NoError(t, err)
-	s.start("manager", func(ctx context.Context, ready func(string), l net.Listener) error {
-		return app.Run(ctx, cfg, app.Options{Logger: s.logger(), Listener: l, Ready: ready, StopExecutors: true})
-	}, l)
+	s.managerOn(l, listener, true)
 	end := s.await(session, ended).GetRunStatusChanged()
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, end.GetStatus(), end.GetMessage())
 	s.await(session, exported)

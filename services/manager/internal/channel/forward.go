@@ -126,7 +126,7 @@ func (l *Link) committed(resp *queuev1.AppendRunEventsResponse) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ackLocked(resp.GetAckedRunSeq())
-	if final(resp.GetStatus()) {
+	if Final(resp.GetStatus()) {
 		l.finishLocked(End{Kind: EndFinal, Status: resp.GetStatus()})
 	}
 	l.notify()
@@ -149,7 +149,8 @@ func (l *Link) ackLocked(seq int64) {
 	}
 }
 
-func final(s backendv1.RunStatus) bool {
+// Final tells whether a run in this state never changes again.
+func Final(s backendv1.RunStatus) bool {
 	return s == backendv1.RunStatus_RUN_STATUS_COMPLETED || s == backendv1.RunStatus_RUN_STATUS_FAILED ||
 		s == backendv1.RunStatus_RUN_STATUS_CANCELED
 }

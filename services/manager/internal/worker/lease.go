@@ -4,9 +4,9 @@ import (
 	"context"
 	"time"
 
-	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/manager/internal/channel"
 )
 
 const (
@@ -94,14 +94,9 @@ func (w *Worker) renewed(renewal *queuev1.LeaseRenewal, asked time.Time) {
 	case renewal.GetRenewed():
 		// Counted from before the call: the backend's clock started no earlier.
 		r.link.Renew(asked.Add(renewal.GetLeaseDuration().AsDuration()))
-	case final(renewal.GetStatus()):
+	case channel.Final(renewal.GetStatus()):
 		r.link.Finalize(renewal.GetStatus())
 	default:
 		r.link.Revoke("the lease was not renewed")
 	}
-}
-
-func final(s backendv1.RunStatus) bool {
-	return s == backendv1.RunStatus_RUN_STATUS_COMPLETED || s == backendv1.RunStatus_RUN_STATUS_FAILED ||
-		s == backendv1.RunStatus_RUN_STATUS_CANCELED
 }
