@@ -52,7 +52,6 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	config.LogFindings(opts.Logger, cfg.Report())
 	var closers lifecycle.Closers
 	defer func() {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)

@@ -3,11 +3,13 @@ package app_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -52,7 +54,7 @@ func (s *stack) managerProcess(port int) *exec.Cmd {
 	self, err := os.Executable()
 	require.NoError(s.t, err)
 	cmd := exec.Command(self, managerArgument)
-	cmd.Env = append(s.sources().Environ, "PATH="+os.Getenv("PATH"))
+	cmd.Env = slices.Concat(s.sources().Environ, []string{"PATH=" + os.Getenv("PATH")})
 	cmd.Stderr = s.t.Output()
 	out, err := cmd.StdoutPipe()
 	require.NoError(s.t, err)
@@ -113,7 +115,7 @@ func (s *stack) notices(sessionID string) []*backendv1.Notice {
 	var notices []*backendv1.Notice
 	for {
 		m, err := stream.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return notices
 		}
 		require.NoError(s.t, err)
