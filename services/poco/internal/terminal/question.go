@@ -16,7 +16,7 @@ func (r *Renderer) question(request *backendv1.UserInputRequested) {
 	var hint strings.Builder
 	for _, question := range request.GetQuestions() {
 		r.out.freshLine()
-		r.out.write(questionText(r.style, question))
+		r.out.write(QuestionText(r.style, question))
 		hint.WriteString(" ANSWER")
 	}
 	r.entry(r.style.text(yellow, "  waiting; answer with: poco answer "+Clean(request.GetUserInputRequestId())+hint.String()))
@@ -36,8 +36,8 @@ func (r *Renderer) resolved(resolved *backendv1.UserInputResolved) {
 	}
 }
 
-// questionText shows a question with its numbered options.
-func questionText(style Style, question *backendv1.UserQuestion) string {
+// QuestionText shows a question with its numbered options.
+func QuestionText(style Style, question *backendv1.UserQuestion) string {
 	var text strings.Builder
 	text.WriteString(style.text(bold, "? "+Clean(question.GetQuestion())) + "\n")
 	for i, option := range question.GetOptions() {
@@ -95,7 +95,7 @@ func (a *Asker) ask() {
 		return
 	}
 	question := a.questions[a.next]
-	fmt.Fprint(a.out, questionText(a.style, question))
+	fmt.Fprint(a.out, QuestionText(a.style, question))
 	a.promptLine(question)
 }
 

@@ -31,3 +31,9 @@ func (s Style) off() string {
 }
 
 func (s Style) text(code int, text string) string { return s.on(code) + text + s.off() }
+
+// Dim returns text in a softer colour.
+func (s Style) Dim(text string) string { return s.text(dim, text) }
+
+// Bold returns text in bold.
+func (s Style) Bold(text string) string { return s.text(bold, text) }

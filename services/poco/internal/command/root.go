@@ -1,0 +1,179 @@
+// Package command is the poco command line.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/poco/internal/client"
+	"github.com/poco-ai/poco/services/poco/internal/terminal"
+)
+
+// Exit codes of every command, told in the help.
+const (
+	exitOK       = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitCanceled = 3
+	exitLost     = 4
+	exitDetached = 5
+)
+
+const exitHelp = `
+Exit codes: 0 completed, 1 failed, 2 wrong use or refused input, 3 canceled,
+4 the backend cannot be reached, 5 left while the run goes on.`
+
+// exitError ends the program with a code; err may be nil when all is said.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func usageError(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// cli is what all commands share.
+type cli struct {
+	sources config.Sources
+	config  *config.Loaded[*configv1.PocoConfig]
+	in      io.Reader
+	out     io.Writer
+	err     io.Writer
+	backend string
+}
+
+// Main runs the command line and returns the exit code.
+func Main(sources config.Sources, args []string, in io.Reader, out, stderr io.Writer) int {
+	c := &cli{sources: sources, in: in, out: out, err: stderr}
+	root := c.root()
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(stderr)
+	return c.exitCode(root.ExecuteContext(context.Background()))
+}
+
+func (c *cli) exitCode(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	code := exitUsage // cobra's own errors: unknown flags and commands
+	var exit *exitError
+	switch {
+	case errors.As(err, &exit):
+		code = exit.code
+	case errors.Is(err, client.ErrConnectionLost):
+		code = exitLost
+	}
+	if text := err.Error(); text != "" {
+		fmt.Fprintln(c.err, "poco: "+terminal.Clean(text))
+	}
+	return code
+}
+
+func (c *cli) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "poco",
+		Short: "Run coding agents on your own machine",
+		Long: `Poco runs coding agents: a prompt becomes a run, executed by Claude Code in a
+workspace of its own, with every step shown live.
+
+Start everything with "poco up", then send work with "poco run".`,
+		Example: `  poco demo --once
+  poco up
+  poco run "add a README to this repository: https://github.com/me/thing"`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			loaded, err := config.Load(&configv1.PocoConfig{}, "poco", c.sources)
+			if err != nil {
+				return &exitError{exitUsage, err}
+			}
+			c.config = loaded
+			return nil
+		},
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.PersistentFlags().StringVar(&c.backend, "backend", "",
+		"URL of the backend, or of the frontend's /api/v1 (POCO_BACKEND_URL, default http://localhost:8000)")
+	root.AddCommand(
+		c.upCommand(), c.demoCommand(), c.runCommand(), c.attachCommand(), c.lsCommand(),
+		c.cancelCommand(), c.answerCommand(), c.modelCommand(), c.executorCommand(), c.versionCommand(),
+	)
+	return root
+}
+
+func (c *cli) client() *client.Backend {
+	if c.backend != "" {
+		return client.New(c.backend)
+	}
+	return client.New(c.config.Msg.GetBackendUrl())
+}
+
+// refused turns an answer of the backend into an error with an exit code.
+func (c *cli) refused(backend *client.Backend, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled):
+		return &exitError{exitDetached, nil}
+	case client.IsUnavailable(err):
+		return &exitError{exitLost, fmt.Errorf("the backend at %s cannot be reached: %s\nIs it running? Start everything with: poco up", backend.URL, client.Message(err))}
+	default:
+		return &exitError{exitUsage, errors.New(client.Message(err))}
+	}
+}
+
+// screen says what the output can show.
+type screen struct {
+	terminal bool
+	color    bool
+	width    int
+}
+
+func (c *cli) screen() screen {
+	file, ok := c.out.(*os.File)
+	if !ok || !isatty.IsTerminal(file.Fd()) {
+		return screen{}
+	}
+	s := screen{terminal: true, color: c.config.Msg.GetNoColor() == "" && c.config.Msg.GetTerminal() != "dumb"}
+	if width, _, err := term.GetSize(int(file.Fd())); err == nil {
+		s.width = width
+	}
+	return s
+}
+
+// interactive tells whether a person can be asked: input and output are
+// terminals.
+func (c *cli) interactive() bool {
+	file, ok := c.in.(*os.File)
+	return ok && isatty.IsTerminal(file.Fd()) && c.screen().terminal
+}
+
+// interrupts returns the channel of Ctrl-C and SIGTERM.
+func interrupts() (<-chan os.Signal, func()) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	return signals, func() { signal.Stop(signals) }
+}

@@ -1,0 +1,258 @@
+// Package conversation follows a session at a terminal: it shows events, asks
+// the agent's questions and handles interrupts.
+package conversation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/poco/internal/client"
+	"github.com/poco-ai/poco/services/poco/internal/terminal"
+)
+
+// Outcome is how following a session ended.
+type Outcome int
+
+// Outcomes.
+const (
+	// Idle: nothing more to follow.
+	Idle Outcome = iota
+	Completed
+	Failed
+	Canceled
+	// Detached: the person left; the run goes on.
+	Detached
+)
+
+// exportWait bounds how long the end of the export is waited for.
+const exportWait = time.Minute
+
+// callTimeout bounds one unary call.
+const callTimeout = 30 * time.Second
+
+// View shows what happens; terminal.Renderer is one.
+type View interface {
+	Event(event *backendv1.SessionEvent) error
+	Partial(partial *backendv1.PartialContent) error
+	Note(format string, args ...any) error
+	Warn(format string, args ...any) error
+}
+
+// Follower follows one session.
+type Follower struct {
+	Backend *client.Backend
+	View    View
+	Watch   client.Watch
+	// RunID is the run to follow to its end; empty follows the session.
+	RunID string
+	// WaitForExport waits, for a minute at most, until the workspace of the run
+	// is exported.
+	WaitForExport bool
+	// CancelOnInterrupt makes the first interrupt cancel the run; the second
+	// one, or the first without it, leaves.
+	CancelOnInterrupt bool
+	// Interrupts brings Ctrl-C; nil brings none.
+	Interrupts <-chan os.Signal
+	// Lines brings what is typed. Nil: questions are not asked here.
+	Lines func() <-chan string
+	// Out and Color are for the questions.
+	Out   io.Writer
+	Color bool
+
+	questions questions
+	live      bool
+	finished  bool
+	outcome   Outcome
+	canceling bool
+}
+
+// errEnded ends the watch when all that was to be followed has happened.
+var errEnded = errors.New("followed to the end")
+
+// Run follows until the run's end, the session's idleness, an interrupt or an
+// error; the error is the backend's refusal, client.ErrConnectionLost, or the
+// output's.
+func (f *Follower) Run(ctx context.Context) (Outcome, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	messages := make(chan *backendv1.WatchSessionResponse)
+	lost := make(chan error)
+	ended := make(chan error, 1)
+	f.Watch.Lost = func(err error) {
+		select {
+		case lost <- err:
+		case <-ctx.Done():
+		}
+	}
+	go func() {
+		ended <- f.Backend.Follow(ctx, &f.Watch, func(message *backendv1.WatchSessionResponse) error {
+			select {
+			case messages <- message:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	over := false
+	defer func() {
+		cancel()
+		if !over {
+			<-ended
+		}
+	}()
+	var lines <-chan string
+	var tooLong <-chan time.Time
+	for {
+		if f.questions.open() && lines == nil && f.Lines != nil {
+			lines = f.Lines()
+		}
+		var err error
+		select {
+		case message := <-messages:
+			err = f.message(ctx, message)
+			if f.finished && tooLong == nil {
+				timer := time.NewTimer(exportWait)
+				defer timer.Stop()
+				tooLong = timer.C
+			}
+		case cause := <-lost:
+			err = f.View.Warn("connection lost (%s), trying again…", client.Message(cause))
+		case line, ok := <-lines:
+			if !ok {
+				f.Lines, lines = nil, nil
+				err = f.View.Warn("no more input; answer with: poco answer")
+				break
+			}
+			err = f.typed(ctx, line)
+		case <-f.Interrupts:
+			err = f.interrupt(ctx)
+		case <-tooLong:
+			err = errors.Join(f.View.Warn("the workspace is still being exported"), errEnded)
+		case err = <-ended:
+			over = true
+			if err == nil {
+				return f.outcome, nil
+			}
+		}
+		switch {
+		case errors.Is(err, errEnded):
+			return f.outcome, nil
+		case err != nil:
+			return f.outcome, err
+		}
+	}
+}
+
+func (f *Follower) message(ctx context.Context, message *backendv1.WatchSessionResponse) error {
+	switch kind := message.GetKind().(type) {
+	case *backendv1.WatchSessionResponse_Event:
+		return f.event(kind.Event)
+	case *backendv1.WatchSessionResponse_Partial:
+		if f.RunID != "" && kind.Partial.GetRunId() != f.RunID {
+			return nil
+		}
+		return f.View.Partial(kind.Partial)
+	case *backendv1.WatchSessionResponse_CaughtUp:
+		f.live = true
+		f.ask()
+	}
+	return ctx.Err()
+}
+
+func (f *Follower) event(event *backendv1.SessionEvent) error {
+	if f.RunID != "" && event.GetRunId() != f.RunID {
+		return nil
+	}
+	if err := f.View.Event(event); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	switch kind := event.GetPayload().GetKind().(type) {
+	case *backendv1.EventPayload_UserInputRequested:
+		f.questions.add(kind.UserInputRequested)
+		f.ask()
+	case *backendv1.EventPayload_UserInputResolved:
+		f.questions.remove(kind.UserInputResolved.GetUserInputRequestId())
+		f.ask()
+	case *backendv1.EventPayload_RunStatusChanged:
+		return f.status(kind.RunStatusChanged.GetStatus())
+	case *backendv1.EventPayload_ExportChanged:
+		status := kind.ExportChanged.GetStatus()
+		if f.finished && (status == backendv1.ExportStatus_EXPORT_STATUS_READY || status == backendv1.ExportStatus_EXPORT_STATUS_FAILED) {
+			return errEnded
+		}
+	}
+	return nil
+}
+
+func (f *Follower) status(status backendv1.RunStatus) error {
+	switch status {
+	case backendv1.RunStatus_RUN_STATUS_COMPLETED:
+		f.outcome = Completed
+	case backendv1.RunStatus_RUN_STATUS_FAILED:
+		f.outcome = Failed
+	case backendv1.RunStatus_RUN_STATUS_CANCELED:
+		f.outcome = Canceled
+	default:
+		return nil
+	}
+	f.questions.clear()
+	if f.RunID == "" {
+		return nil
+	}
+	if f.WaitForExport {
+		f.finished = true
+		return nil
+	}
+	return errEnded
+}
+
+func (f *Follower) interrupt(ctx context.Context) error {
+	if !f.CancelOnInterrupt || f.canceling || f.finished {
+		f.outcome = Detached
+		if f.RunID == "" {
+			return errEnded
+		}
+		return errors.Join(f.View.Note("left; follow it with: poco attach %s", f.Watch.SessionID), errEnded)
+	}
+	f.canceling = true
+	if err := f.View.Warn("canceling; Ctrl-C again leaves at once"); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err := f.Backend.Runs.CancelRun(ctx, &backendv1.CancelRunRequest{RunId: f.RunID, Reason: "interrupted at the terminal"})
+	if err != nil {
+		f.canceling = false
+		return f.View.Warn("not canceled: %s", client.Message(err))
+	}
+	return nil
+}
+
+// ask starts with the oldest open question, once history is through.
+func (f *Follower) ask() {
+	if f.Lines != nil && f.live {
+		f.questions.ask(func(request *backendv1.UserInputRequested) *terminal.Asker {
+			_ = f.View.Note("") // a failed output shows with the next event
+			return terminal.NewAsker(f.Out, f.Color, request.GetQuestions())
+		})
+	}
+}
+
+func (f *Follower) typed(ctx context.Context, line string) error {
+	id, answers := f.questions.answer(line)
+	if answers == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err := f.Backend.Inputs.AnswerUserInputRequest(ctx, &backendv1.AnswerUserInputRequestRequest{UserInputRequestId: id, Answers: answers})
+	if err != nil {
+		return f.View.Warn("not answered: %s", client.Message(err))
+	}
+	return nil
+}
