@@ -1,0 +1,65 @@
+package command
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/poco-ai/poco/services/poco/internal/stack"
+	"github.com/poco-ai/poco/services/poco/internal/terminal"
+)
+
+// Prompts of the demo: the marker chooses the scripted model's scenario, the
+// other asks a real model for about the same.
+const (
+	scriptedPrompt = "[[demo]] Show what you can do."
+	realPrompt     = "Plan your work as a to-do list first. Then create hello.txt with a one-line greeting, " +
+		"run a shell command that counts its words, add a second line to it, and sum up in one sentence."
+)
+
+func (c *cli) demoCommand() *cobra.Command {
+	var flags stackFlags
+	var once bool
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Start everything and run one task to the end",
+		Long: `Start everything on this machine, as "poco up" does, and run one task to the end:
+with the model behind ANTHROPIC_AUTH_TOKEN, or, when it is not set, with a
+scripted model that plays a written scenario. Poco then keeps running until
+Ctrl-C; with --once it stops.
+` + exitHelp,
+		Example: `  poco demo --once
+  ANTHROPIC_AUTH_TOKEN=… poco demo`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.up(cmd.Context(), flags, func(token bool) bool { return !token }, func(ctx context.Context, info stack.Info) error {
+				return c.demo(ctx, info, once)
+			})
+		},
+	}
+	flags.register(cmd)
+	cmd.Flags().BoolVar(&once, "once", false, "stop everything after the task")
+	return cmd
+}
+
+// errDone ends a demo that ran well.
+var errDone = &exitError{exitOK, nil}
+
+func (c *cli) demo(ctx context.Context, info stack.Info, once bool) error {
+	prompt := realPrompt
+	if info.Scripted {
+		prompt = scriptedPrompt
+	}
+	style := terminal.Style(c.screen().color)
+	fmt.Fprintf(c.out, "\n%s\n", style.Bold("› "+prompt))
+	if err := c.run(ctx, backendOf(info), prompt, runFlags{waitExport: true, answerAlone: true}); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.out, "\nThe workspace is in %s, its export in the S3 server, the whole session at %s\n", info.DataDir+"/workspaces", info.URL)
+	if once {
+		return errDone
+	}
+	fmt.Fprintln(c.out, "Poco keeps running; Ctrl-C stops it.")
+	return nil
+}

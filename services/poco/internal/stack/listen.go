@@ -1,0 +1,62 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strconv"
+	"time"
+)
+
+// scriptedPace is the pause between the pieces of the scripted model's text, so
+// that one sees it arrive.
+const scriptedPace = 25 * time.Millisecond
+
+// listen takes the services' ports, all before anything starts, and completes
+// the layer with their addresses.
+func (s *stack) listen(ctx context.Context) error {
+	server := s.settings.backend.Msg.GetServer()
+	page := s.settings.frontend.Msg
+	var errs [3]error
+	s.backendListener, errs[0] = listen(ctx, "backend", server.GetHost(), int(server.GetPort()), "PORT")
+	s.frontendListener, errs[1] = listen(ctx, "frontend", page.GetHost(), int(page.GetPort()), "FRONTEND_PORT")
+	var managerPort int
+	managerPort, errs[2] = s.managerPort(ctx)
+	if err := errors.Join(errs[:]...); err != nil {
+		for _, listener := range []net.Listener{s.backendListener, s.frontendListener} {
+			if listener != nil {
+				err = errors.Join(err, listener.Close())
+			}
+		}
+		return err
+	}
+	backendPort := s.backendListener.Addr().(*net.TCPAddr).Port
+	managerHost := s.settings.manager.Msg.GetServer().GetHosts()[0]
+	s.layer.addresses(clientAddr(server.GetHost(), backendPort), clientAddr(managerHost, managerPort), s.home)
+	return s.load()
+}
+
+// managerPort makes sure that the manager will get its port, on every address
+// it is to listen on. It binds them itself.
+func (s *stack) managerPort(ctx context.Context) (int, error) {
+	cfg := s.settings.manager.Msg.GetServer()
+	port := int(cfg.GetPort())
+	hosts := cfg.GetHosts()
+	if s.home.gateway != "" {
+		hosts = append(hosts[:len(hosts):len(hosts)], s.home.gateway)
+	}
+	for _, host := range hosts {
+		listener, err := listen(ctx, "executor manager", host, port, "EXECUTOR_MANAGER_PORT")
+		if err != nil {
+			return 0, err
+		}
+		port = listener.Addr().(*net.TCPAddr).Port
+		if err := listener.Close(); err != nil {
+			return 0, err
+		}
+	}
+	if cfg.GetPort() == 0 {
+		s.overrides["EXECUTOR_MANAGER_PORT"] = strconv.Itoa(port)
+	}
+	return port, nil
+}

@@ -1,0 +1,170 @@
+package stack
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	backend "github.com/poco-ai/poco/services/backend/app"
+	frontend "github.com/poco-ai/poco/services/frontend/app"
+	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/dockerengine"
+	manager "github.com/poco-ai/poco/services/manager/app"
+)
+
+const (
+	loopback = "127.0.0.1"
+	bucket   = "poco"
+	// executorImage is what "task image" builds.
+	executorImage = "poco-executor:latest"
+)
+
+// settings are the configurations of the three services, and what follows from
+// them.
+type settings struct {
+	backend  *backend.Config
+	manager  *manager.Config
+	frontend *frontend.Config
+}
+
+// loadSettings loads all three configurations; the error lists the problems of
+// all of them, each once.
+func loadSettings(src config.Sources) (*settings, error) {
+	var s settings
+	var errs [3]error
+	s.backend, errs[0] = backend.LoadConfig(src)
+	s.manager, errs[1] = manager.LoadConfig(src)
+	s.frontend, errs[2] = frontend.LoadConfig(src)
+	if err := joinProblems(errs[:]); err != nil {
+		return nil, err
+	}
+	return &s, nil
+}
+
+// joinProblems makes one report of several services' problems.
+func joinProblems(errs []error) error {
+	services := map[config.Problem][]string{}
+	var order []config.Problem
+	for _, err := range errs {
+		var problems *config.Problems
+		if !errors.As(err, &problems) {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		for _, problem := range problems.List {
+			if services[problem] == nil {
+				order = append(order, problem)
+			}
+			services[problem] = append(services[problem], problems.Service)
+		}
+	}
+	if len(order) == 0 {
+		return nil
+	}
+	var report strings.Builder
+	report.WriteString("the settings are not usable:")
+	for _, problem := range order {
+		fmt.Fprintf(&report, "\n  %s: %s (%s)", problem.Env, problem.Message, strings.Join(services[problem], ", "))
+	}
+	return errors.New(report.String())
+}
+
+// layer is what up supplies, below the environment and .env.
+type layer map[string]string
+
+// baseLayer is the part of the layer that is known before anything runs. The
+// database's URL is not: its place is held by one that is never used.
+func baseLayer(d *dataDir, s secrets, s3Port int) layer {
+	return layer{
+		"HOST":                  loopback,
+		"EXECUTOR_MANAGER_HOST": loopback,
+		"FRONTEND_HOST":         loopback,
+		"DATABASE_URL":          "postgres://poco:pending@" + loopback + ":1/poco",
+		"SECRET_KEY":            s.SecretKey,
+		"INTERNAL_API_TOKEN":    s.InternalAPIToken,
+		"S3_ENDPOINT":           "http://" + net.JoinHostPort(loopback, strconv.Itoa(s3Port)),
+		"S3_ACCESS_KEY":         s.S3AccessKey,
+		"S3_SECRET_KEY":         s.S3SecretKey,
+		"S3_BUCKET":             bucket,
+		"WORKSPACE_ROOT":        d.in("workspaces"),
+		"LOG_DIR":               d.in("logs"),
+		"EXECUTOR_IMAGE":        executorImage,
+		// Held places, too: filled in by addresses.
+		"BACKEND_URL":       "http://" + loopback,
+		"CALLBACK_BASE_URL": "http://" + loopback,
+	}
+}
+
+// embeddedParts tells which parts up has to run itself: those whose address
+// nobody else has set.
+func embeddedParts(src config.Sources) (postgres, s3 bool) {
+	loaded, err := backend.LoadConfig(src)
+	if err != nil {
+		return true, true // told by the loading of all settings
+	}
+	sources := map[string]configv1.ConfigSource{}
+	for _, field := range loaded.Report().GetFields() {
+		sources[field.GetEnv()] = field.GetSource()
+	}
+	return sources["DATABASE_URL"] <= configv1.ConfigSource_CONFIG_SOURCE_EMBEDDED,
+		sources["S3_ENDPOINT"] <= configv1.ConfigSource_CONFIG_SOURCE_EMBEDDED
+}
+
+// addresses completes the layer with the URLs under which the services reach
+// each other, as their own settings of host and port give them.
+func (l layer) addresses(backendAddr, managerAddr string, home executorHome) {
+	l["BACKEND_URL"] = "http://" + backendAddr
+	l["EXECUTOR_MANAGER_URL"] = "http://" + managerAddr
+	l["CALLBACK_BASE_URL"] = "http://" + managerAddr
+	if home.docker {
+		_, port, _ := net.SplitHostPort(managerAddr)
+		l["CALLBACK_BASE_URL"] = "http://" + net.JoinHostPort(dockerengine.GatewayHost, port)
+	}
+	if home.gateway != "" {
+		l["EXECUTOR_MANAGER_HOST"] = loopback + "," + home.gateway
+	}
+}
+
+// clientAddr is where a server that listens on host and port is reached from
+// this machine.
+func clientAddr(host string, port int) string {
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = loopback
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
+}
+
+// publicURL is how a person on this machine calls the page.
+func publicURL(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return "http://" + addr.String()
+	}
+	host := tcp.IP.String()
+	if tcp.IP.IsLoopback() || tcp.IP.IsUnspecified() {
+		host = "localhost"
+	}
+	return (&url.URL{Scheme: "http", Host: net.JoinHostPort(host, strconv.Itoa(tcp.Port))}).String()
+}
+
+// with returns the sources with the layer, and overrides above everything.
+func with(src config.Sources, l layer, overrides map[string]string) config.Sources {
+	environ := slices.DeleteFunc(slices.Clone(src.Environ), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		_, replaced := overrides[name]
+		return replaced
+	})
+	for _, name := range slices.Sorted(maps.Keys(overrides)) {
+		environ = append(environ, name+"="+overrides[name])
+	}
+	src.Environ, src.Embedded = environ, l
+	return src
+}

@@ -1,0 +1,316 @@
+// Package stack runs a whole Poco in one process: embedded Postgres and S3 as
+// its children, backend, manager and frontend as its parts.
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	backend "github.com/poco-ai/poco/services/backend/app"
+	frontend "github.com/poco-ai/poco/services/frontend/app"
+	"github.com/poco-ai/poco/services/internal/claudecode"
+	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/embedded"
+	"github.com/poco-ai/poco/services/internal/lifecycle"
+	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/internal/scriptedmodel"
+	manager "github.com/poco-ai/poco/services/manager/app"
+)
+
+// stopTimeout is the one deadline of the whole shutdown.
+const stopTimeout = 60 * time.Second
+
+// Options describes a stack.
+type Options struct {
+	// DataDir keeps everything. See DefaultDataDir.
+	DataDir string
+	// Sources are the settings; the stack adds its own below them.
+	Sources config.Sources
+	// Runtime overrides EXECUTOR_RUNTIME when it is not empty.
+	Runtime string
+	// ScriptedModel decides whether the scripted model stands in for the real
+	// one; token tells whether there is one for the real one.
+	ScriptedModel func(token bool) bool
+	// S3Port and PostgresPort are those of the embedded servers; 0 takes free
+	// ones.
+	S3Port, PostgresPort int
+	// Progress is told about every step.
+	Progress func(line string)
+	// Log receives the services' logs.
+	Log io.Writer
+}
+
+// Info is what a started stack tells.
+type Info struct {
+	// URL is the page, BackendURL the API.
+	URL, BackendURL string
+	DataDir         string
+	// Runtime is "docker" or "process", and Why tells how it was chosen.
+	Runtime, Why string
+	// Scripted means that no real model is called.
+	Scripted bool
+	// ModelToken means that there is a token for the real model.
+	ModelToken bool
+}
+
+// stack is what Run works on.
+type stack struct {
+	opts    Options
+	dir     *dataDir
+	secrets secrets
+	layer   layer
+	// overrides stand above the environment: flags, and ports that were 0.
+	overrides map[string]string
+	settings  *settings
+	home      executorHome
+	parts     *parts
+	closers   lifecycle.Closers
+	scripted  bool
+
+	backendListener, frontendListener net.Listener
+	ownPostgres, ownS3                bool
+}
+
+// Run starts everything, calls ready once every part says it is, and runs until
+// ctx ends, ready returns an error, or a part fails. Everything is stopped in
+// the reverse order of its start before it returns.
+func Run(ctx context.Context, opts Options, ready func(ctx context.Context, info Info) error) (err error) {
+	s := &stack{opts: opts, overrides: map[string]string{}}
+	defer func() {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		err = errors.Join(err, s.closers.Close(stop))
+		if s.dir != nil {
+			err = errors.Join(err, s.dir.release(stop.Err() == nil))
+		}
+	}()
+	var cancel context.CancelFunc
+	s.parts, ctx, cancel = newParts(ctx)
+	defer cancel()
+	if err := s.prepare(ctx); err != nil {
+		return s.parts.cause(err)
+	}
+	if err := s.startServers(ctx); err != nil {
+		return s.parts.cause(err)
+	}
+	info, err := s.startServices(ctx)
+	if err != nil {
+		return s.parts.cause(err)
+	}
+	if err := ready(ctx, info); err != nil {
+		return s.parts.cause(err)
+	}
+	<-ctx.Done()
+	opts.Progress("stopping")
+	return s.parts.cause(nil)
+}
+
+// prepare settles everything that can be known before anything starts.
+func (s *stack) prepare(ctx context.Context) (err error) {
+	if s.dir, err = openDataDir(s.opts.DataDir); err != nil {
+		return err
+	}
+	if s.secrets, err = s.dir.secrets(); err != nil {
+		return err
+	}
+	s.layer = baseLayer(s.dir, s.secrets, s.opts.S3Port)
+	if s.opts.Runtime != "" {
+		s.overrides["EXECUTOR_RUNTIME"] = s.opts.Runtime
+	}
+	s.ownPostgres, s.ownS3 = embeddedParts(with(s.opts.Sources, s.layer, s.overrides))
+	if !s.ownS3 {
+		// An S3 server of somebody else's comes with all its settings.
+		for _, env := range []string{"S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_BUCKET"} {
+			delete(s.layer, env)
+		}
+	}
+	if err := s.load(); err != nil {
+		return err
+	}
+	if s.home, err = findExecutorHome(ctx, s.settings.manager.Msg.GetRuntime()); err != nil {
+		return err
+	}
+	if err := s.listen(ctx); err != nil {
+		return err
+	}
+	return s.dir.occupy(publicURL(s.frontendListener.Addr()))
+}
+
+// load reads all settings with the layer as it is now.
+func (s *stack) load() (err error) {
+	s.settings, err = loadSettings(with(s.opts.Sources, s.layer, s.overrides))
+	return err
+}
+
+// startServers starts what the services stand on, all at the same time.
+func (s *stack) startServers(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.startPostgres(ctx) })
+	group.Go(func() error { return s.startS3(ctx) })
+	cli := ""
+	group.Go(func() (err error) { cli, err = s.findCLI(ctx); return err })
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if cli != "" {
+		s.layer["CLAUDE_CLI_PATH"] = cli
+	}
+	if err := s.startModel(ctx); err != nil {
+		return err
+	}
+	if err := s.load(); err != nil {
+		return err
+	}
+	return s.ensureBucket(ctx)
+}
+
+func (s *stack) startPostgres(ctx context.Context) error {
+	if !s.ownPostgres {
+		s.opts.Progress("using the Postgres that DATABASE_URL names")
+		return nil
+	}
+	folder := s.dir.in("postgres")
+	if err := awaitStalePostgres(ctx, folder, s.opts.Progress); err != nil {
+		return err
+	}
+	s.opts.Progress("starting Postgres")
+	postgres, err := embedded.StartPostgres(ctx, embedded.PostgresOptions{
+		DataDir: folder, Port: s.opts.PostgresPort, Password: s.secrets.PostgresPassword,
+		LogPath: s.dir.in("postgres.log"), DownloadDir: s.dir.in("downloads"), Progress: s.opts.Progress,
+	})
+	if err != nil {
+		return portHint(ctx, err, "embedded Postgres", s.opts.PostgresPort, "POCO_POSTGRES_PORT")
+	}
+	s.closers.Add("Postgres", postgres.Stop)
+	s.parts.watch("the embedded Postgres ("+s.dir.in("postgres.log")+" tells why)", postgres.Done())
+	s.parts.set(s.layer, "DATABASE_URL", postgres.URL())
+	return nil
+}
+
+func (s *stack) startS3(ctx context.Context) error {
+	if !s.ownS3 {
+		s.opts.Progress("using the S3 server that S3_ENDPOINT names")
+		return nil
+	}
+	if s.dir.unclean {
+		awaitFreePort(ctx, loopback, s.opts.S3Port)
+	}
+	s.opts.Progress("starting the S3 server")
+	s3, err := embedded.StartS3(ctx, embedded.S3Options{
+		DataDir: s.dir.in("s3"), Host: loopback, Port: s.opts.S3Port,
+		AccessKey: s.secrets.S3AccessKey, SecretKey: s.secrets.S3SecretKey,
+		LogPath: s.dir.in("s3.log"), BinDir: s.dir.in("downloads"), Progress: s.opts.Progress,
+	})
+	if err != nil {
+		return portHint(ctx, err, "embedded S3 server", s.opts.S3Port, "POCO_S3_PORT")
+	}
+	s.closers.Add("S3 server", s3.Stop)
+	s.parts.watch("the embedded S3 server ("+s.dir.in("s3.log")+" tells why)", s3.Done())
+	s.parts.set(s.layer, "S3_ENDPOINT", s3.Endpoint())
+	return nil
+}
+
+// findCLI returns the Claude Code CLI of the process runtime, installing it the
+// first time; containers bring their own.
+func (s *stack) findCLI(ctx context.Context) (string, error) {
+	explicit := s.settings.manager.Msg.GetRuntime().GetClaudeCliPath()
+	if s.home.docker || explicit != "" {
+		return explicit, nil
+	}
+	return claudecode.Install(ctx, s.dir.in("claude"), s.opts.Progress)
+}
+
+// startModel starts the scripted model where it is to stand in for a real one.
+func (s *stack) startModel(ctx context.Context) error {
+	s.scripted = s.opts.ScriptedModel(s.hasToken())
+	if !s.scripted {
+		return nil
+	}
+	token := s.secrets.InternalAPIToken[:26] + "-scripted"
+	model, err := scriptedmodel.Start(context.WithoutCancel(ctx), net.JoinHostPort(loopback, "0"),
+		scriptedmodel.Options{Token: token, Pace: scriptedPace})
+	if err != nil {
+		return err
+	}
+	s.closers.Add("scripted model", func(context.Context) error { return model.Close() })
+	s.overrides["ANTHROPIC_BASE_URL"] = model.URL
+	s.overrides["ANTHROPIC_AUTH_TOKEN"] = token
+	return nil
+}
+
+func (s *stack) hasToken() bool { return s.settings.manager.Secret("ANTHROPIC_AUTH_TOKEN").IsSet() }
+
+// ensureBucket makes the bucket of the embedded S3 server.
+func (s *stack) ensureBucket(ctx context.Context) error {
+	if !s.ownS3 {
+		return nil
+	}
+	cfg := s.settings.backend
+	store, err := objectstore.New(ctx, cfg.Msg.GetObjectStore(), cfg.Secret("S3_ACCESS_KEY"), cfg.Secret("S3_SECRET_KEY"))
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	return store.EnsureBucket(ctx)
+}
+
+// startServices starts backend, manager and frontend, each once the one before
+// it is ready.
+func (s *stack) startServices(ctx context.Context) (Info, error) {
+	s.opts.Progress("starting the backend")
+	logger, err := s.logger(s.settings.backend.Msg.GetLogging(), "backend")
+	if err != nil {
+		return Info{}, err
+	}
+	_, err = s.parts.start(ctx, &s.closers, "backend", func(ctx context.Context, ready func(string)) error {
+		return backend.Run(ctx, s.settings.backend, backend.Options{Logger: logger, Ready: ready, Listener: s.backendListener})
+	})
+	if err != nil {
+		return Info{}, err
+	}
+	s.opts.Progress("starting the executor manager, runtime " + s.runtimeName() + " (" + s.home.why + ")")
+	if logger, err = s.logger(s.settings.manager.Msg.GetLogging(), "manager"); err != nil {
+		return Info{}, err
+	}
+	_, err = s.parts.start(ctx, &s.closers, "executor manager", func(ctx context.Context, ready func(string)) error {
+		return manager.Run(ctx, s.settings.manager, manager.Options{Logger: logger, Ready: ready, StopExecutors: true})
+	})
+	if err != nil {
+		return Info{}, err
+	}
+	if logger, err = s.logger(s.settings.frontend.Msg.GetLogging(), "frontend"); err != nil {
+		return Info{}, err
+	}
+	_, err = s.parts.start(ctx, &s.closers, "frontend", func(ctx context.Context, ready func(string)) error {
+		return frontend.Run(ctx, s.settings.frontend, frontend.Options{Logger: logger, Ready: ready, Listener: s.frontendListener})
+	})
+	return Info{
+		URL: publicURL(s.frontendListener.Addr()), BackendURL: s.layer["BACKEND_URL"], DataDir: s.dir.path,
+		Runtime: s.runtimeName(), Why: s.home.why, Scripted: s.scripted, ModelToken: s.hasToken(),
+	}, err
+}
+
+func (s *stack) runtimeName() string {
+	if s.home.docker {
+		return "docker"
+	}
+	return "process"
+}
+
+// portHint explains a server's refusal to start when its port is the reason.
+func portHint(ctx context.Context, err error, service string, port int, setting string) error {
+	if port == 0 {
+		return fmt.Errorf("start the %s: %w", service, err)
+	}
+	listener, listenErr := listen(ctx, service, loopback, port, setting)
+	if listenErr != nil {
+		return listenErr
+	}
+	return errors.Join(fmt.Errorf("start the %s: %w", service, err), listener.Close())
+}
