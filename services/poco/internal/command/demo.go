@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -43,6 +44,10 @@ Ctrl-C; with --once it stops.
 	return cmd
 }
 
+// demoPatience is how long the demo lets a person think about a question before
+// it takes the first option itself.
+const demoPatience = 30 * time.Second
+
 // errDone ends a demo that ran well.
 var errDone = &exitError{exitOK, nil}
 
@@ -51,9 +56,13 @@ func (c *cli) demo(ctx context.Context, info stack.Info, once bool) error {
 	if info.Scripted {
 		prompt = scriptedPrompt
 	}
+	patience := time.Millisecond // nobody is there
+	if c.interactive() {
+		patience = demoPatience
+	}
 	style := terminal.Style(c.screen().color)
 	fmt.Fprintf(c.out, "\n%s\n", style.Bold("› "+prompt))
-	if err := c.run(ctx, backendOf(info), prompt, runFlags{waitExport: true, answerAlone: true}); err != nil {
+	if err := c.run(ctx, backendOf(info), prompt, runFlags{waitExport: true, firstOption: patience}); err != nil {
 		return err
 	}
 	fmt.Fprintf(c.out, "\nThe workspace is in %s, its export in the S3 server, the whole session at %s\n", info.DataDir+"/workspaces", info.URL)

@@ -27,6 +27,9 @@ type runFlags struct {
 	session, project, model, repo string
 	timeout                       time.Duration
 	json, detach, waitExport      bool
+	// firstOption answers questions that nobody answers, see
+	// conversation.Follower.
+	firstOption time.Duration
 }
 
 func (c *cli) runCommand() *cobra.Command {
@@ -127,5 +130,6 @@ func (c *cli) run(ctx context.Context, backend *client.Backend, prompt string, f
 	return c.follow(ctx, &conversation.Follower{
 		Backend: backend, Watch: client.Watch{SessionID: task.GetSessionId(), AfterSeq: afterSeq},
 		RunID: task.GetRunId(), CancelOnInterrupt: true, WaitForExport: flags.waitExport,
+		FirstOptionAfter: flags.firstOption,
 	}, flags.json, false)
 }

@@ -50,8 +50,8 @@ type Follower struct {
 	Watch   client.Watch
 	// RunID is the run to follow to its end; empty follows the session.
 	RunID string
-	// WaitForExport waits, for a minute at most, until the workspace of the run
-	// is exported.
+	// WaitForExport waits, for a minute at most, until the workspace of a
+	// completed run is exported.
 	WaitForExport bool
 	// CancelOnInterrupt makes the first interrupt cancel the run; the second
 	// one, or the first without it, leaves.
@@ -60,6 +60,9 @@ type Follower struct {
 	Interrupts <-chan os.Signal
 	// Lines brings what is typed. Nil: questions are not asked here.
 	Lines func() <-chan string
+	// FirstOptionAfter answers a question with its first options when nobody has
+	// answered for so long; 0 waits for a person. For demonstrations.
+	FirstOptionAfter time.Duration
 	// Out and Color are for the questions.
 	Out   io.Writer
 	Color bool
@@ -69,6 +72,7 @@ type Follower struct {
 	finished  bool
 	outcome   Outcome
 	canceling bool
+	patience  *time.Timer
 }
 
 // errEnded ends the watch when all that was to be followed has happened.
@@ -107,6 +111,9 @@ func (f *Follower) Run(ctx context.Context) (Outcome, error) {
 	}()
 	var lines <-chan string
 	var tooLong <-chan time.Time
+	f.patience = time.NewTimer(time.Hour)
+	f.patience.Stop()
+	defer f.patience.Stop()
 	for {
 		if f.questions.open() && lines == nil && f.Lines != nil {
 			lines = f.Lines()
@@ -129,6 +136,8 @@ func (f *Follower) Run(ctx context.Context) (Outcome, error) {
 				break
 			}
 			err = f.typed(ctx, line)
+		case <-f.patience.C:
+			err = f.answerFirst(ctx)
 		case <-f.Interrupts:
 			err = f.interrupt(ctx)
 		case <-tooLong:
@@ -204,7 +213,7 @@ func (f *Follower) status(status backendv1.RunStatus) error {
 	if f.RunID == "" {
 		return nil
 	}
-	if f.WaitForExport {
+	if f.WaitForExport && f.outcome == Completed {
 		f.finished = true
 		return nil
 	}
@@ -235,7 +244,13 @@ func (f *Follower) interrupt(ctx context.Context) error {
 
 // ask starts with the oldest open question, once history is through.
 func (f *Follower) ask() {
-	if f.Lines != nil && f.live {
+	if !f.live || f.questions.open() || len(f.questions.waiting) == 0 {
+		return
+	}
+	if f.FirstOptionAfter > 0 {
+		f.patience.Reset(f.FirstOptionAfter)
+	}
+	if f.Lines != nil {
 		f.questions.ask(func(request *backendv1.UserInputRequested) *terminal.Asker {
 			_ = f.View.Note("") // a failed output shows with the next event
 			return terminal.NewAsker(f.Out, f.Color, request.GetQuestions())
@@ -244,10 +259,32 @@ func (f *Follower) ask() {
 }
 
 func (f *Follower) typed(ctx context.Context, line string) error {
-	id, answers := f.questions.answer(line)
-	if answers == nil {
+	if id, answers := f.questions.answer(line); answers != nil {
+		return f.answer(ctx, id, answers)
+	}
+	return nil
+}
+
+// answerFirst answers the oldest open question with its first options.
+func (f *Follower) answerFirst(ctx context.Context) error {
+	if len(f.questions.waiting) == 0 {
 		return nil
 	}
+	request := f.questions.waiting[0]
+	answers := map[string]string{}
+	for _, question := range request.GetQuestions() {
+		answers[question.GetQuestion()] = "yes"
+		if options := question.GetOptions(); len(options) > 0 {
+			answers[question.GetQuestion()] = options[0].GetLabel()
+		}
+	}
+	if err := f.View.Note("nobody is answering: taking the first option"); err != nil {
+		return err
+	}
+	return f.answer(ctx, request.GetUserInputRequestId(), answers)
+}
+
+func (f *Follower) answer(ctx context.Context, id string, answers map[string]string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	_, err := f.Backend.Inputs.AnswerUserInputRequest(ctx, &backendv1.AnswerUserInputRequestRequest{UserInputRequestId: id, Answers: answers})

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,7 +84,7 @@ type layer map[string]string
 // baseLayer is the part of the layer that is known before anything runs. The
 // database's URL is not: its place is held by one that is never used.
 func baseLayer(d *dataDir, s secrets, s3Port int) layer {
-	return layer{
+	l := layer{
 		"HOST":                  loopback,
 		"EXECUTOR_MANAGER_HOST": loopback,
 		"FRONTEND_HOST":         loopback,
@@ -101,6 +102,12 @@ func baseLayer(d *dataDir, s secrets, s3Port int) layer {
 		"BACKEND_URL":       "http://" + loopback,
 		"CALLBACK_BASE_URL": "http://" + loopback,
 	}
+	// This program is the executor, too. The setting is split at spaces: a path
+	// with one is left to the manager's own search.
+	if self, err := os.Executable(); err == nil && !strings.ContainsAny(self, " \t") {
+		l["EXECUTOR_COMMAND"] = self + " executor"
+	}
+	return l
 }
 
 // embeddedParts tells which parts up has to run itself: those whose address

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -150,11 +151,11 @@ func (s *stack) load() (err error) {
 
 // startServers starts what the services stand on, all at the same time.
 func (s *stack) startServers(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.startPostgres(ctx) })
-	group.Go(func() error { return s.startS3(ctx) })
+	group, together := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.startPostgres(together) })
+	group.Go(func() error { return s.startS3(together) })
 	cli := ""
-	group.Go(func() (err error) { cli, err = s.findCLI(ctx); return err })
+	group.Go(func() (err error) { cli, err = s.findCLI(together); return err })
 	if err := group.Wait(); err != nil {
 		return err
 	}
@@ -223,7 +224,11 @@ func (s *stack) findCLI(ctx context.Context) (string, error) {
 	if s.home.docker || explicit != "" {
 		return explicit, nil
 	}
-	return claudecode.Install(ctx, s.dir.in("claude"), s.opts.Progress)
+	return claudecode.Install(ctx, s.dir.in("claude"), func(line string) {
+		if !strings.HasPrefix(line, "npm: npm ") { // npm's own talk
+			s.opts.Progress(line)
+		}
+	})
 }
 
 // startModel starts the scripted model where it is to stand in for a real one.

@@ -19,13 +19,13 @@ var shownOtherwise = map[string]bool{
 // telling are the inputs that say best what a call is about, in this order.
 var telling = []string{"command", "file_path", "notebook_path", "path", "pattern", "url", "query", "description", "prompt"}
 
-func (r *Renderer) toolUse(indent string, use *backendv1.ToolUseBlock) {
+func (r *Renderer) toolUse(run *runView, indent string, use *backendv1.ToolUseBlock) {
 	r.tools[use.GetId()] = use.GetName()
 	if shownOtherwise[use.GetName()] {
 		return
 	}
 	name := Line(use.GetName(), r.opts.Width)
-	r.entry(indent + r.style.text(cyan, "▸ "+name) + " " + Line(inputSummary(use.GetInput()), r.opts.Width))
+	r.entry(indent + r.style.text(cyan, "▸ "+name) + " " + Line(run.relative(inputSummary(use.GetInput())), r.opts.Width))
 }
 
 // inputSummary says in one line what a tool is asked to do.
@@ -46,7 +46,7 @@ func inputSummary(input *structpb.Struct) string {
 	return string(line)
 }
 
-func (r *Renderer) toolResult(indent string, result *backendv1.ToolResultBlock) {
+func (r *Renderer) toolResult(run *runView, indent string, result *backendv1.ToolResultBlock) {
 	if shownOtherwise[r.tools[result.GetToolUseId()]] && !result.GetIsError() {
 		return
 	}
@@ -54,7 +54,7 @@ func (r *Renderer) toolResult(indent string, result *backendv1.ToolResultBlock) 
 	if result.GetIsError() {
 		look = red
 	}
-	text := strings.Trim(Clean(result.GetContent()), "\n")
+	text := strings.Trim(Clean(run.relative(result.GetContent())), "\n")
 	if text == "" {
 		text = "(no output)"
 	}
@@ -112,4 +112,12 @@ func cut(line string, width int) string {
 		return string(runes[:width-1]) + "…"
 	}
 	return line
+}
+
+// relative leaves the agent's working directory out of paths.
+func (v *runView) relative(text string) string {
+	if v.cwd == "" || v.cwd == "/" {
+		return text
+	}
+	return strings.ReplaceAll(text, v.cwd+"/", "")
 }

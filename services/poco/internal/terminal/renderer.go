@@ -48,6 +48,7 @@ type runView struct {
 	files       *backendv1.FilesChanged
 	usage       *backendv1.Usage
 	done        bool
+	cwd         string // the agent's working directory, left out of paths
 }
 
 // NewRenderer returns a renderer that writes to out.
@@ -67,6 +68,7 @@ func (r *Renderer) Event(event *backendv1.SessionEvent) error {
 	payload := event.GetPayload()
 	switch kind := payload.GetKind().(type) {
 	case *backendv1.EventPayload_AgentStarted:
+		run.cwd = kind.AgentStarted.GetCwd()
 		r.agentStarted(kind.AgentStarted)
 	case *backendv1.EventPayload_MessageAdded:
 		r.message(run, event.GetRunSeq(), kind.MessageAdded)
@@ -163,9 +165,9 @@ func (r *Renderer) message(run *runView, runSeq int64, message *backendv1.Messag
 				r.wholeText(run, thinkingPiece, kind.Thinking.GetThinking())
 			}
 		case *backendv1.ContentBlock_ToolUse:
-			r.toolUse(indent, kind.ToolUse)
+			r.toolUse(run, indent, kind.ToolUse)
 		case *backendv1.ContentBlock_ToolResult:
-			r.toolResult(indent, kind.ToolResult)
+			r.toolResult(run, indent, kind.ToolResult)
 		case *backendv1.ContentBlock_Other:
 			r.entry(r.style.text(dim, "["+Line(kind.Other.GetType(), r.opts.Width)+"]"))
 		}
@@ -209,7 +211,7 @@ func (r *Renderer) mcpServers(changed *backendv1.McpServersChanged) {
 func (r *Renderer) export(change *backendv1.ExportChanged) {
 	switch change.GetStatus() {
 	case backendv1.ExportStatus_EXPORT_STATUS_READY:
-		line := fmt.Sprintf("workspace exported: %d files, %s", change.GetFileCount(), size(change.GetTotalBytes()))
+		line := fmt.Sprintf("workspace exported: %s, %s", count(int(change.GetFileCount()), "file"), size(change.GetTotalBytes()))
 		r.entry(r.style.text(dim, line))
 	case backendv1.ExportStatus_EXPORT_STATUS_FAILED:
 		r.entry(r.style.text(yellow, "! workspace export failed: "+Line(change.GetReason(), 2*r.opts.Width)))
