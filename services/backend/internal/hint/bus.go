@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/logging"
 )
 
 const (
@@ -57,7 +58,7 @@ type Bus struct {
 // its own. Run makes it work.
 func NewBus(pool *pgxpool.Pool, handler Handler, logger *slog.Logger) *Bus {
 	id := make([]byte, 8)
-	rand.Read(id) //nolint:errcheck // crypto/rand.Read never fails
+	rand.Read(id) // never fails
 	listen := pool.Config().ConnConfig.Copy()
 	listen.RuntimeParams["application_name"] = ListenerName
 	return &Bus{
@@ -92,7 +93,7 @@ func (b *Bus) PublishPartials(sessionID string, partials []*backendv1.PartialCon
 	b.handler.Partials(sessionID, partials)
 	lines, err := partialLines(sessionID, partials)
 	if err != nil {
-		b.logger.Warn("drop text being written", "error", err)
+		b.logger.Warn("drop text being written", logging.KeyError, err)
 		return
 	}
 	b.mu.Lock()
@@ -138,9 +139,9 @@ func (b *Bus) sendAll(ctx context.Context) error {
 			continue
 		}
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to stop
 		}
-		b.logger.Warn("send hints", "error", err)
+		b.logger.Warn("send hints", logging.KeyError, err)
 		b.mu.Lock()
 		b.overflow = true
 		b.mu.Unlock()
@@ -170,9 +171,9 @@ func (b *Bus) listenAll(ctx context.Context) error {
 	for {
 		err := b.listenOnce(ctx, retry.Reset)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to stop
 		}
-		b.logger.Warn("listen for hints", "error", err)
+		b.logger.Warn("listen for hints", logging.KeyError, err)
 		if !pause(ctx, retry.NextBackOff()) {
 			return nil
 		}
@@ -187,7 +188,7 @@ func (b *Bus) listenOnce(ctx context.Context, connected func()) error {
 	defer func() {
 		closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		conn.Close(closeCtx) //nolint:errcheck // the connection is given up
+		_ = conn.Close(closeCtx) // it is given up
 	}()
 	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
 		return fmt.Errorf("listen: %w", err)

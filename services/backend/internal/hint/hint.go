@@ -19,6 +19,8 @@ type Set struct {
 	Listed map[string]string
 	// Queue is set when a run may be claimed that could not be before.
 	Queue bool
+	// Deleted sessions take no watchers any more.
+	Deleted map[string]struct{}
 	// Workers have new commands.
 	Workers map[string]struct{}
 }
@@ -37,6 +39,14 @@ func (s *Set) List(sessionID, userID string) {
 		s.Listed = make(map[string]string)
 	}
 	s.Listed[sessionID] = UserKey(userID)
+}
+
+// Delete notes that a session was deleted.
+func (s *Set) Delete(id string) {
+	if s.Deleted == nil {
+		s.Deleted = make(map[string]struct{})
+	}
+	s.Deleted[id] = struct{}{}
 }
 
 // Worker notes that a worker has a new command.
@@ -58,6 +68,9 @@ func (s *Set) Merge(other Set) {
 		}
 		s.Listed[id] = key
 	}
+	for id := range other.Deleted {
+		s.Delete(id)
+	}
 	for id := range other.Workers {
 		s.Worker(id)
 	}
@@ -66,14 +79,14 @@ func (s *Set) Merge(other Set) {
 
 // Empty says whether there is nothing in it.
 func (s *Set) Empty() bool {
-	return len(s.Sessions) == 0 && len(s.Listed) == 0 && len(s.Workers) == 0 && !s.Queue
+	return len(s.Sessions) == 0 && len(s.Listed) == 0 && len(s.Deleted) == 0 && len(s.Workers) == 0 && !s.Queue
 }
 
 // UserKey stands for a user in hints. Two users may share one; then each is
 // woken by the other's changes, and finds nothing.
 func UserKey(userID string) string {
 	h := fnv.New64a()
-	h.Write([]byte(userID)) //nolint:errcheck // a hash never fails
+	_, _ = h.Write([]byte(userID)) // never fails
 	return strconv.FormatUint(h.Sum64(), 36)
 }
 

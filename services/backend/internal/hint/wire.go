@@ -30,6 +30,7 @@ const (
 	lineListed  = "l"
 	lineQueue   = "q"
 	lineWorker  = "w"
+	lineDeleted = "d"
 	linePartial = "p"
 	lineAll     = "a"
 )
@@ -44,6 +45,9 @@ func setLines(s Set) []string {
 	}
 	for id, key := range s.Listed {
 		lines = append(lines, fmt.Sprintf("%s %s %s", lineListed, id, key))
+	}
+	for id := range s.Deleted {
+		lines = append(lines, lineDeleted+" "+id)
 	}
 	for id := range s.Workers {
 		lines = append(lines, lineWorker+" "+url.QueryEscape(id))
@@ -143,6 +147,8 @@ func dispatch(payload, instance string, h Handler) {
 				set.Listed = make(map[string]string)
 			}
 			set.Listed[fields[1]] = fields[2]
+		case len(fields) == 2 && fields[0] == lineDeleted:
+			set.Delete(fields[1])
 		case len(fields) == 2 && fields[0] == lineWorker:
 			if id, err := url.QueryUnescape(fields[1]); err == nil {
 				set.Worker(id)

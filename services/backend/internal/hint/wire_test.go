@@ -28,6 +28,7 @@ func TestWire(t *testing.T) {
 	sent.Queue = true
 	sent.Session("s1", 7)
 	sent.List("s1", "someone")
+	sent.Delete("s2")
 	sent.Worker("host name:1\n")
 	text := strings.Repeat("ä€", 5000)
 	lines, err := partialLines("s1", []*backendv1.PartialContent{{Delta: &backendv1.PartialContent_Text{Text: text}}})

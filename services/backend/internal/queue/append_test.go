@@ -43,11 +43,11 @@ func events(t *testing.T, b *backendtest.Backend, sessionID string) []*backendv1
 	return got
 }
 
-var errStop = errString("stop")
+var errStop = stopError("stop")
 
-type errString string
+type stopError string
 
-func (e errString) Error() string { return string(e) }
+func (e stopError) Error() string { return string(e) }
 
 func runSeqs(list []*backendv1.SessionEvent) []int64 {
 	var seqs []int64

@@ -128,7 +128,7 @@ func (q *Queue) Sweep(ctx context.Context) error {
 			continue
 		case <-timer.C:
 		}
-		pause := maxSweepPause
+		var pause time.Duration
 		now, deadline, err := q.sweepOnce(ctx, after)
 		switch {
 		case ctx.Err() != nil:

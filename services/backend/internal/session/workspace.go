@@ -104,7 +104,7 @@ func (w *Workspaces) readManifest(ctx context.Context, key, prefix string) ([]ma
 	if err != nil {
 		return nil, rpcerror.Unavailable("OBJECT_STORE_UNAVAILABLE", "the object store does not answer; try again").WithCause(err)
 	}
-	defer body.Close() //nolint:errcheck // nothing is written
+	defer body.Close()
 	var m manifest
 	if err := json.NewDecoder(io.LimitReader(body, maxManifestBytes)).Decode(&m); err != nil {
 		return nil, fmt.Errorf("read manifest %s: %w", key, err)

@@ -169,6 +169,9 @@ func (s *Session) save(ctx context.Context) error {
 	if s.listed {
 		s.tx.hints.List(s.ID, s.UserID)
 	}
+	if s.DeletedAt != nil {
+		s.tx.hints.Delete(s.ID)
+	}
 	return nil
 }
 

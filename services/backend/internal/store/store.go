@@ -29,7 +29,12 @@ const (
 	codeDeadlock      = "40P01"
 	codeSerialization = "40001"
 	codeUnique        = "23505"
+	codeShutdown      = "57P01"
+	codeCrashShutdown = "57P02"
 )
+
+// errBegin marks a transaction that did not begin.
+var errBegin = errors.New("begin")
 
 // Publisher is told what a committed transaction changed.
 type Publisher interface {
@@ -69,7 +74,14 @@ func (s *Store) Do(ctx context.Context, fn func(ctx context.Context, tx *Tx) err
 			s.pub.Publish(hints)
 			return nil
 		}
-		if attempt == maxAttempts || !hasCode(err, codeDeadlock, codeSerialization) {
+		switch {
+		case attempt == maxAttempts:
+			return err
+		case hasCode(err, codeDeadlock, codeSerialization):
+		case errors.Is(err, errBegin) && (hasCode(err, codeShutdown, codeCrashShutdown) || pgconn.SafeToRetry(err)):
+			// The pool's connections are from before a restart of Postgres.
+			s.pool.Reset()
+		default:
 			return err
 		}
 	}
@@ -78,7 +90,7 @@ func (s *Store) Do(ctx context.Context, fn func(ctx context.Context, tx *Tx) err
 func (s *Store) once(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) (hint.Set, error) {
 	pgtx, err := s.pool.Begin(ctx)
 	if err != nil {
-		return hint.Set{}, fmt.Errorf("begin: %w", err)
+		return hint.Set{}, fmt.Errorf("%w: %w", errBegin, err)
 	}
 	defer func() {
 		// After a commit this does nothing; after an error the connection may be

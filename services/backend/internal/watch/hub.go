@@ -113,6 +113,9 @@ func (h *Hub) Hint(set hint.Set) {
 	for id, seq := range set.Sessions {
 		h.wakeTopic(id, seq, false)
 	}
+	for id := range set.Deleted {
+		h.wakeTopic(id, 0, true)
+	}
 	if set.Queue {
 		h.Queue.Notify()
 	}
@@ -214,26 +217,24 @@ func (h *Hub) join(sessionID string, lastSeq int64) (*topic, func()) {
 }
 
 // readEvents reads one page of a session's events after a number.
-func (h *Hub) readEvents(ctx context.Context, sessionID string, after int64) ([]*backendv1.SessionEvent, int, error) {
+func (h *Hub) readEvents(ctx context.Context, sessionID string, after int64) ([]*backendv1.SessionEvent, error) {
 	rows, err := h.store.Read().RunEventListAfter(ctx, dbgen.RunEventListAfterParams{
 		SessionID: sessionID, AfterSeq: after, MaxEvents: pageEvents, MaxBytes: pageBytes,
 	})
 	if err != nil {
-		return nil, 0, fmt.Errorf("read events: %w", err)
+		return nil, fmt.Errorf("read events: %w", err)
 	}
 	events := make([]*backendv1.SessionEvent, 0, len(rows))
-	bytes := 0
 	for _, row := range rows {
 		payload := new(backendv1.EventPayload)
 		if err := proto.Unmarshal(row.Payload, payload); err != nil {
-			return nil, 0, fmt.Errorf("decode event %d of session %s: %w", row.Seq, sessionID, err)
+			return nil, fmt.Errorf("decode event %d of session %s: %w", row.Seq, sessionID, err)
 		}
 		e := &backendv1.SessionEvent{Seq: row.Seq, RunSeq: row.RunSeq, OccurredAt: timestamppb.New(row.OccurredAt), Payload: payload}
 		if row.RunID != nil {
 			e.RunId = *row.RunID
 		}
 		events = append(events, e)
-		bytes += len(row.Payload)
 	}
-	return events, bytes, nil
+	return events, nil
 }

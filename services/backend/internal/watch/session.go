@@ -56,7 +56,7 @@ func (h *Hub) Session(ctx context.Context, userID, sessionID string, after int64
 		return rpcerror.OutOfRange(ReasonAhead, "after_seq is ahead of the session's last event",
 			map[string]string{"last_seq": strconv.FormatInt(row.LastSeq, 10)})
 	}
-	t, leave := h.join(row.ID, row.LastSeq)
+	t, leave := h.join(row.ID, row.LastSeq) //nolint:contextcheck // the topic outlives its first watcher
 	defer leave()
 	t.want(row.LastSeq)
 	w := &sessionWatch{
@@ -107,7 +107,7 @@ func (w *sessionWatch) step(ctx context.Context) error {
 		}
 		v := w.topic.after(w.cursor, w.partial)
 		if v.behind {
-			events, _, err := w.hub.readEvents(ctx, w.id, w.cursor)
+			events, err := w.hub.readEvents(ctx, w.id, w.cursor)
 			if err != nil {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)

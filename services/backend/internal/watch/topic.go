@@ -112,7 +112,7 @@ func (t *topic) catchUp(ctx context.Context) bool {
 		if pos >= target {
 			return true
 		}
-		events, _, err := t.hub.readEvents(ctx, t.id, pos)
+		events, err := t.hub.readEvents(ctx, t.id, pos)
 		if err != nil {
 			if ctx.Err() == nil {
 				t.hub.logger.WarnContext(ctx, "read events for watchers", logging.KeySessionID, t.id, logging.KeyError, err)

@@ -320,3 +320,12 @@ func TestCommandsAreRedeliveredUntilAcknowledged(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, commands)
 }
+
+func TestDeleteEndsTheWatch(t *testing.T) {
+	b := backendtest.New(t)
+	e := b.Enqueue(t, "", "hello")
+	w := follow(t, b, e.SessionID, 0, false)
+	w.until(caughtUp)
+	require.NoError(t, b.Sessions.Delete(t.Context(), backendtest.User, e.SessionID))
+	require.Equal(t, "NOT_FOUND", rpcerror.Reason(<-w.done))
+}

@@ -1,0 +1,17 @@
+package session_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// The test server's child process is waited for as long as the tests run.
+		goleak.IgnoreAnyFunction("os/exec.(*Cmd).Wait"),
+		// Connections to the object store are kept for the next request.
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+	)
+}
