@@ -58,8 +58,6 @@ type Options struct {
 	Outbox *outbox.Outbox
 	Run    Run
 	Logger *slog.Logger
-	// Connected is called on every welcome; may be nil.
-	Connected func()
 }
 
 // Client keeps the channel open until everything is delivered.
@@ -206,9 +204,6 @@ func (c *connection) receive(ctx context.Context, alive func()) error {
 			// A second welcome asks for everything after it again.
 			c.sent, c.welcomed = kind.Welcome.GetAckedRunSeq(), true
 			c.mu.Unlock()
-			if o.Connected != nil {
-				o.Connected()
-			}
 			c.poke()
 		case *managerv1.ConnectResponse_Ack:
 			o.Outbox.Ack(kind.Ack.GetRunSeq())
