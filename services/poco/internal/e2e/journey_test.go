@@ -1,0 +1,205 @@
+package e2e
+
+import (
+	"archive/zip"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+)
+
+// journey is what a whole demo run left behind, in a form that two runtimes
+// can be compared by.
+type journey struct {
+	Events []string
+	Files  map[string]string
+	Zip    []string
+}
+
+// TestJourney sends the demo prompt through everything there is, in each
+// runtime, and the two must not differ in what a user sees.
+func TestJourney(t *testing.T) {
+	seen := map[string]journey{}
+	for _, runtime := range []string{processRuntime, dockerRuntime} {
+		t.Run(runtime, func(t *testing.T) {
+			s := newStack(t, stackOptions{runtime: runtime, pace: 15 * time.Millisecond}).start()
+			session, run := s.enqueue("Show me. [[demo]]", "")
+			f := s.follow(session)
+			f.await("a question", func(e *backendv1.SessionEvent) bool { return e.GetPayload().GetUserInputRequested() != nil })
+			s.answer(session, "German")
+			end := f.awaitEnd(run)
+			require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, end.GetStatus(), end.GetMessage())
+			export := f.awaitExport(0)
+			require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_READY, export.GetStatus(), export.GetReason())
+			f.requireExactlyOnce()
+			s.requireWholeDemo(f, session, run)
+			seen[runtime] = s.journey(f, session)
+
+			// The same conversation goes on, in the same workspace.
+			_, second := s.enqueue("What did I say? [[memory]]", session)
+			require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, f.awaitEnd(second).GetStatus())
+			f.awaitText(`The first thing you said was: "Show me. [[demo]]". This is prompt number 2.`)
+			require.Empty(t, s.model.Stats().Invalid)
+			require.Zero(t, s.model.Stats().Unauthorized, "the gateway shows the real token")
+		})
+	}
+	if len(seen) == 2 {
+		require.Equal(t, seen[processRuntime].Events, seen[dockerRuntime].Events)
+		require.Equal(t, seen[processRuntime].Files, seen[dockerRuntime].Files)
+		require.Equal(t, seen[processRuntime].Zip, seen[dockerRuntime].Zip)
+	}
+}
+
+// answer gives the same answer to all open questions of a session.
+func (s *stack) answer(sessionID, answer string) {
+	s.t.Helper()
+	list, err := s.inputs.ListUserInputRequests(s.t.Context(), &backendv1.ListUserInputRequestsRequest{
+		SessionId: sessionID, Statuses: []backendv1.UserInputStatus{backendv1.UserInputStatus_USER_INPUT_STATUS_PENDING},
+	})
+	require.NoError(s.t, err)
+	require.NotEmpty(s.t, list.GetUserInputRequests())
+	for _, request := range list.GetUserInputRequests() {
+		answers := map[string]string{}
+		for _, q := range request.GetQuestions() {
+			answers[q.GetQuestion()] = answer
+		}
+		_, err := s.inputs.AnswerUserInputRequest(s.t.Context(), &backendv1.AnswerUserInputRequestRequest{
+			UserInputRequestId: request.GetId(), Answers: answers,
+		})
+		require.NoError(s.t, err)
+	}
+}
+
+// requireWholeDemo checks everything the demo is to show.
+func (s *stack) requireWholeDemo(f *follower, session, run string) {
+	t := s.t
+	t.Helper()
+	f.mu.Lock()
+	partials := len(f.partials)
+	f.mu.Unlock()
+	require.NotZero(t, partials, "text arrives while it is written")
+
+	got := s.session(session)
+	require.Equal(t, backendv1.SessionStatus_SESSION_STATUS_COMPLETED, got.GetStatus())
+	require.Len(t, got.GetState().GetTodos(), 2)
+	for _, todo := range got.GetState().GetTodos() {
+		require.Equal(t, backendv1.TodoStatus_TODO_STATUS_COMPLETED, todo.GetStatus())
+	}
+	files := got.GetState().GetFiles().GetFiles()
+	require.Len(t, files, 1)
+	require.Equal(t, backendv1.FileChangeStatus_FILE_CHANGE_STATUS_ADDED, files[0].GetStatus())
+	require.Contains(t, files[0].GetDiff(), "+language='German'")
+	require.Positive(t, got.GetState().GetUsage().GetTotalCostUsd())
+	require.EqualValues(t, 100, s.run(run).GetProgress())
+
+	tools, err := s.sessions.ListToolExecutions(t.Context(), &backendv1.ListToolExecutionsRequest{SessionId: session})
+	require.NoError(t, err)
+	outputs := map[string]string{}
+	for _, tool := range tools.GetToolExecutions() {
+		require.NotNil(t, tool.GetOutput(), "%s has an answer", tool.GetToolName())
+		outputs[tool.GetToolName()] = tool.GetOutput().GetFields()["content"].GetStringValue()
+	}
+	require.Contains(t, outputs["Bash"], "Hello in German")
+
+	messages, err := s.sessions.ListMessages(t.Context(), &backendv1.ListMessagesRequest{SessionId: session})
+	require.NoError(t, err)
+	require.Equal(t, backendv1.MessageRole_MESSAGE_ROLE_USER, messages.GetMessages()[0].GetRole())
+	require.Equal(t, "Show me. [[demo]]", messages.GetMessages()[0].GetTextPreview())
+}
+
+// journey sums up events, exported files and archive.
+func (s *stack) journey(f *follower, session string) journey {
+	s.t.Helper()
+	out := journey{Files: map[string]string{}}
+	for _, e := range f.all() {
+		if e.GetRunSeq() > 0 {
+			out.Events = append(out.Events, normalised(s.t, e, s.workspace(s.manager, session)))
+		}
+	}
+	list, err := s.sessions.ListWorkspaceFiles(s.t.Context(), &backendv1.ListWorkspaceFilesRequest{SessionId: session})
+	require.NoError(s.t, err)
+	for _, file := range list.GetFiles() {
+		out.Files[file.GetPath()] = s.object("workspaces/default/" + session + "/files/" + file.GetPath())
+	}
+	require.Contains(s.t, out.Files, "greeting.sh")
+	archive := s.object("workspaces/default/" + session + "/archive.zip")
+	reader, err := zip.NewReader(bytes.NewReader([]byte(archive)), int64(len(archive)))
+	require.NoError(s.t, err)
+	for _, file := range reader.File {
+		out.Zip = append(out.Zip, file.Name)
+	}
+	return out
+}
+
+func (s *stack) object(key string) string {
+	s.t.Helper()
+	body, _, err := s.store.Get(s.t.Context(), key)
+	require.NoError(s.t, err)
+	defer body.Close() //nolint:errcheck // read to the end
+	content, err := io.ReadAll(body)
+	require.NoError(s.t, err)
+	return string(content)
+}
+
+var (
+	uuidPattern = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+	timePattern = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z?`)
+)
+
+// normalised is an executor's event without what differs from run to run:
+// ids, times, the workspace's place.
+func normalised(t testing.TB, e *backendv1.SessionEvent, workspace string) string {
+	t.Helper()
+	payload := e.GetPayload()
+	if m := payload.GetMessageAdded(); m != nil {
+		m.VerbatimJson = ""
+	}
+	for _, usage := range []*backendv1.Usage{payload.GetUsageReported().GetUsage(), payload.GetRunFinished().GetUsage()} {
+		if usage != nil {
+			usage.Duration, usage.ApiDuration = nil, nil
+		}
+	}
+	content, err := protojson.Marshal(payload)
+	require.NoError(t, err)
+	var compact bytes.Buffer
+	require.NoError(t, json.Compact(&compact, content))
+	text := strings.ReplaceAll(compact.String(), workspace, "/workspace")
+	text = timePattern.ReplaceAllString(uuidPattern.ReplaceAllString(text, "ID"), "TIME")
+	return strings.ReplaceAll(text, strings.ReplaceAll(workspace, "/", "-"), "-workspace")
+}
+
+// TestNoCredentialReachesTheExecutor looks at the living processes of a run.
+func TestNoCredentialReachesTheExecutor(t *testing.T) {
+	s := newStack(t, stackOptions{}).start()
+	session, run := s.enqueue("Wait. [[waitfile:go]]", "")
+	f := s.follow(session)
+	f.awaitTool("Bash")
+	require.Empty(t, executorsWith(t, modelToken), "the real model token is in the environment of an executor")
+	require.Empty(t, executorsWith(t, internalToken), "the internal token is in the environment of an executor")
+	require.NoError(t, os.WriteFile(s.workspace(s.manager, session)+"/go", nil, 0o600))
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, f.awaitEnd(run).GetStatus())
+}
+
+// executorsWith returns processes other than the manager and backend whose
+// environment or command line contains a secret.
+func executorsWith(t testing.TB, secret string) []int {
+	t.Helper()
+	var found []int
+	for _, pid := range processesWith(t, secret) {
+		name, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		if err == nil && !strings.HasSuffix(name, "poco-manager") && !strings.HasSuffix(name, "poco-backend") {
+			found = append(found, pid)
+		}
+	}
+	return found
+}
