@@ -3,6 +3,8 @@ import { call, follow, watch } from "./api.js";
 import { badge, diff, el, money, seconds, word } from "./dom.js";
 
 const $ = (id) => document.getElementById(id);
+// Tools whose effect has an event, and a place on the page, of its own.
+const shownOtherwise = ["AskUserQuestion", "TodoWrite", "TaskCreate", "TaskUpdate", "TaskList", "TaskGet"];
 const finals = ["completed", "failed", "canceled"];
 
 export class SessionView {
@@ -11,6 +13,7 @@ export class SessionView {
   #runs = new Map(); // run id → {lastMessage, live: Map, status}
   #tools = new Map(); // tool use id → element
   #questions = new Map(); // request id → element
+  #cwd = "";
   #todos = [];
   #files = null;
   #usage = new Map(); // run id → usage
@@ -22,6 +25,7 @@ export class SessionView {
     $("details").hidden = true;
     badge($("status"), "");
     $("cancel").hidden = true;
+    $("title").textContent = `Session ${id.slice(0, 8)}`;
     follow(
       () => watch("SessionService/WatchSession", { sessionId: id, afterSeq: this.#lastSeq }, this.#abort.signal),
       (message) => this.#handle(message), this.#abort.signal, onState,
@@ -88,11 +92,13 @@ export class SessionView {
   }
 
   #toolUse(use, nested) {
+    if (shownOtherwise.includes(use.name)) return;
     const input = use.input || {};
-    const summary = input.command ?? input.file_path ?? input.path ?? input.pattern ?? input.url ?? input.description ?? "";
-    const node = el("details", { class: `entry tool${nested}` },
-      el("summary", {}, el("b", {}, use.name), " ", el("code", {}, String(summary)), el("span", { class: "state" }, "…")),
-      el("pre", {}, JSON.stringify(input, null, 2)));
+    const telling = ["command", "file_path", "notebook_path", "path", "pattern", "url", "query", "description"].find((name) => input[name]);
+    const node = el("div", { class: `entry tool${nested}` },
+      el("details", {},
+        el("summary", {}, el("b", {}, use.name), " ", el("code", {}, this.#relative(String(input[telling] ?? ""))), el("span", { class: "state" }, "…")),
+        el("pre", {}, JSON.stringify(input, null, 2))));
     $("conversation").append(node);
     this.#tools.set(use.id, node);
   }
@@ -103,8 +109,12 @@ export class SessionView {
     node.querySelector(".state").textContent = result.isError ? "failed" : "done";
     node.classList.toggle("failed", Boolean(result.isError));
     const note = result.truncated ? `\n[cut; ${result.fullSize} bytes in all]` : "";
-    node.append(el("pre", { class: "output" }, (result.content || "(no output)") + note));
-    node.open = true;
+    node.append(el("pre", { class: "output" }, this.#relative(result.content || "(no output)") + note));
+  }
+
+  // The agent's working directory is left out of paths.
+  #relative(text) {
+    return this.#cwd ? text.replaceAll(`${this.#cwd}/`, "") : text;
   }
 
   on_todosChanged(changed) {
@@ -137,6 +147,7 @@ export class SessionView {
   }
 
   on_agentStarted(started) {
+    this.#cwd = started.cwd === "/" ? "" : started.cwd || "";
     this.#say("note", `${started.resumed ? "Conversation resumed" : "Agent started"}: ${started.model || "model unknown"}`);
   }
 
