@@ -146,7 +146,7 @@ func (s *stack) newManager() *program {
 	m.env["EXECUTOR_RUNTIME"] = s.runtime
 	m.env["EXECUTOR_COMMAND"] = filepath.Join(binDir, "poco-executor")
 	m.env["EXECUTOR_STOP_GRACE_SECONDS"] = "2"
-	if s.runtime == dockerRuntime && m.env["DOCKER_HOST"] == "" {
+	if s.runtime == dockerRuntime && m.env["EXECUTOR_IMAGE"] == "" {
 		s.useEngine(m)
 	}
 	return m

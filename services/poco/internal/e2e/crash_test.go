@@ -1,0 +1,172 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/poco-ai/poco/db/dbtest"
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/embedded"
+	"github.com/poco-ai/poco/services/internal/testkit"
+)
+
+// waitForFile is a prompt whose command waits until a file is in the workspace,
+// so that a test has a run in the middle of its work for as long as it wants.
+const waitForFile = "Wait, please. [[waitfile:go]]"
+
+// midRun enqueues such a prompt and returns when its command is running.
+func (s *stack) midRun() (f *follower, session, run string) {
+	s.t.Helper()
+	session, run = s.enqueue(waitForFile, "")
+	f = s.follow(session)
+	f.awaitTool("Bash")
+	return f, session, run
+}
+
+// letGo ends the wait of a mid-run session.
+func (s *stack) letGo(session string) {
+	s.t.Helper()
+	require.NoError(s.t, os.WriteFile(filepath.Join(s.workspace(s.manager, session), "go"), nil, 0o644)) //nolint:gosec // the agent reads it
+}
+
+// requireGoneOn checks that the run ended well with nothing lost or doubled.
+func (s *stack) requireGoneOn(f *follower, run string) {
+	s.t.Helper()
+	end := f.awaitEnd(run)
+	require.Equal(s.t, backendv1.RunStatus_RUN_STATUS_COMPLETED, end.GetStatus(), end.GetMessage())
+	f.awaitText("The file is there.")
+	export := f.awaitExport(0)
+	require.Equal(s.t, backendv1.ExportStatus_EXPORT_STATUS_READY, export.GetStatus(), export.GetReason())
+	f.requireExactlyOnce()
+	require.EqualValues(s.t, 1, s.run(run).GetAttempt(), "the prompt was submitted once")
+}
+
+func TestManagerKilledMidRun(t *testing.T) {
+	for _, runtime := range []string{processRuntime, dockerRuntime} {
+		t.Run(runtime, func(t *testing.T) {
+			s := newStack(t, stackOptions{runtime: runtime}).start()
+			f, session, run := s.midRun()
+			s.manager.kill()
+			s.letGo(session)
+			s.manager.start()
+			s.requireGoneOn(f, run)
+		})
+	}
+}
+
+func TestBackendKilledMidRun(t *testing.T) {
+	s := newStack(t, stackOptions{}).start()
+	f, session, run := s.midRun()
+	s.backend.kill()
+	s.letGo(session)
+	s.backend.start()
+	s.requireGoneOn(f, run)
+}
+
+func TestEverythingKilledMidRun(t *testing.T) {
+	s := newStack(t, stackOptions{}).start()
+	f, session, run := s.midRun()
+	s.manager.kill()
+	s.backend.kill()
+	s.letGo(session)
+	s.backend.start()
+	s.manager.start()
+	s.requireGoneOn(f, run)
+}
+
+func TestPostgresRestartedMidRun(t *testing.T) {
+	server, opts := testkit.OwnPostgres(t)
+	s := newStack(t, stackOptions{databaseURL: dbtest.Empty(t, server.URL())}).start()
+	f, session, run := s.midRun()
+	require.NoError(t, server.Crash())
+	s.letGo(session)
+	again, err := embedded.StartPostgres(t.Context(), opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, again.Stop(context.Background())) })
+	s.requireGoneOn(f, run)
+	s.backend.stop()
+	s.manager.stop()
+}
+
+// A manager that is stopped in good order leaves its executors to the next one.
+func TestManagerRestartedMidRun(t *testing.T) {
+	s := newStack(t, stackOptions{}).start()
+	f, session, run := s.midRun()
+	s.manager.stop()
+	s.letGo(session)
+	s.manager.start()
+	s.requireGoneOn(f, run)
+}
+
+// A frozen manager never hears that its lease is gone. Its executor stops by
+// its own clock, and what the woken manager still holds is not accepted.
+func TestManagerFrozenPastItsLease(t *testing.T) {
+	s := newStack(t, stackOptions{env: map[string]string{"TASK_CLAIM_LEASE_SECONDS": "3", "MAX_CONCURRENT_TASKS": "1"}}).start()
+	f, session, run := s.midRun()
+	cli := s.agentProcesses(session)
+	require.NotEmpty(t, cli)
+	s.manager.freeze()
+	for _, pid := range cli {
+		awaitGone(t, pid)
+	}
+	end := f.awaitEnd(run)
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, end.GetStatus())
+	require.Equal(t, "executor_lost", end.GetReason())
+	last := f.lastOf(run)
+
+	s.manager.wake()
+	s.letGo(session)
+	// It frees its only slot, so it can run something else.
+	next, second := s.enqueue("Hello. [[bash]]", "")
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, s.follow(next).awaitEnd(second).GetStatus())
+	require.Equal(t, last, f.lastOf(run), "nothing of the lost run was accepted")
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, s.run(run).GetStatus())
+}
+
+// lastOf is the highest run_seq seen of a run.
+func (f *follower) lastOf(runID string) int64 {
+	var last int64
+	for _, e := range f.all() {
+		if e.GetRunId() == runID {
+			last = max(last, e.GetRunSeq())
+		}
+	}
+	return last
+}
+
+// agentProcesses are the processes that work in a session's workspace for the
+// agent: the CLI and its commands.
+func (s *stack) agentProcesses(sessionID string) []int {
+	s.t.Helper()
+	return processesWith(s.t, "CLAUDE_CONFIG_DIR="+filepath.Join(s.workspace(s.manager, sessionID), ".claude_data"))
+}
+
+// An executor that is gone ends its run within seconds, with a reason.
+func TestExecutorKilledMidRun(t *testing.T) {
+	s := newStack(t, stackOptions{}).start()
+	f, session, run := s.midRun()
+	cli := s.agentProcesses(session)
+	executors := processesWith(t, "WORKSPACE_PATH="+s.workspace(s.manager, session))
+	require.NotEmpty(t, executors)
+	for _, pid := range executors {
+		process, err := os.FindProcess(pid)
+		require.NoError(t, err)
+		require.NoError(t, process.Kill())
+	}
+	end := f.awaitEnd(run)
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, end.GetStatus())
+	require.Equal(t, "executor_lost", end.GetReason())
+	require.NotEmpty(t, end.GetMessage())
+	for _, pid := range cli {
+		awaitGone(t, pid)
+	}
+	// What the agent did is still exported, and the session goes on.
+	export := f.awaitExport(0)
+	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_READY, export.GetStatus(), export.GetReason())
+	_, second := s.enqueue("Go on. [[bash]]", session)
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, f.awaitEnd(second).GetStatus())
+}

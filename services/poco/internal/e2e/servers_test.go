@@ -1,0 +1,130 @@
+package e2e
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/poco-ai/poco/services/internal/dockerengine"
+	"github.com/poco-ai/poco/services/internal/embedded"
+	"github.com/poco-ai/poco/services/internal/testkit"
+)
+
+// ownS3 starts an S3 server for one test, which may stop and start it again.
+func ownS3(t *testing.T) (*embedded.S3, embedded.S3Options) {
+	t.Helper()
+	opts := embedded.S3Options{
+		DataDir: filepath.Join(t.TempDir(), "s3"), Port: testkit.FreePort(t),
+		AccessKey: "poco", SecretKey: rand.Text(),
+	}
+	server, err := embedded.StartS3(t.Context(), opts)
+	if errors.Is(err, embedded.ErrNoS3) {
+		testkit.Missing(t, "needs an S3 server: %v", err)
+	}
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Stop(context.Background())) })
+	return server, opts
+}
+
+func requireEngine(t *testing.T) {
+	t.Helper()
+	engine, err := dockerengine.New()
+	require.NoError(t, err)
+	defer engine.Close() //nolint:errcheck // the end of a look
+	if err := dockerengine.Check(t.Context(), engine, "poco-no-such-image:none"); errors.Is(err, dockerengine.ErrUnavailable) {
+		testkit.Missing(t, "needs a Docker engine: %v", err)
+	}
+}
+
+// engineSocket is where the engine is, as the Docker client finds it.
+func engineSocket(t *testing.T) string {
+	t.Helper()
+	host := os.Getenv("DOCKER_HOST")
+	if host == "" {
+		return "/var/run/docker.sock"
+	}
+	path, ok := strings.CutPrefix(host, "unix://")
+	if !ok {
+		testkit.Missing(t, "needs a Docker engine on a socket, not at %s", host)
+	}
+	return path
+}
+
+// engineProxy is a second socket of the engine that a test can take away.
+type engineProxy struct {
+	t        *testing.T
+	path     string
+	target   string
+	listener net.Listener
+	mu       sync.Mutex
+	conns    []net.Conn
+	serving  sync.WaitGroup
+}
+
+func newEngineProxy(t *testing.T) *engineProxy {
+	t.Helper()
+	requireEngine(t)
+	dir, err := os.MkdirTemp("", "poco-engine-")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	p := &engineProxy{t: t, path: filepath.Join(dir, "docker.sock"), target: engineSocket(t)}
+	p.open()
+	t.Cleanup(p.close)
+	return p
+}
+
+func (p *engineProxy) host() string { return "unix://" + p.path }
+
+func (p *engineProxy) open() {
+	p.t.Helper()
+	listener, err := net.Listen("unix", p.path)
+	require.NoError(p.t, err)
+	p.listener = listener
+	p.serving.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			engine, err := net.Dial("unix", p.target)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			p.mu.Lock()
+			p.conns = append(p.conns, client, engine)
+			p.mu.Unlock()
+			p.serving.Go(func() { pipe(engine, client) })
+			p.serving.Go(func() { pipe(client, engine) })
+		}
+	})
+}
+
+// pipe copies until one side is gone, and then tells the other.
+func pipe(to, from net.Conn) {
+	_, _ = io.Copy(to, from)
+	if half, ok := to.(*net.UnixConn); ok {
+		_ = half.CloseWrite()
+	}
+}
+
+// close takes the engine away from its clients, open connections included.
+func (p *engineProxy) close() {
+	_ = p.listener.Close()
+	p.mu.Lock()
+	for _, conn := range p.conns {
+		_ = conn.Close()
+	}
+	p.conns = nil
+	p.mu.Unlock()
+	p.serving.Wait()
+}

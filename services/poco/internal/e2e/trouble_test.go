@@ -1,0 +1,174 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/embedded"
+	"github.com/poco-ai/poco/services/internal/testkit"
+)
+
+// TestRunsThatCannotSucceed ends each run with its own reason and a message
+// that a person can act on.
+func TestRunsThatCannotSucceed(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		opts    func(*testing.T) stackOptions
+		prompt  string
+		prepare func(*stack)
+		reason  string
+		message string
+	}{
+		{name: "CLI missing", reason: "cli_missing", message: "CLAUDE_CLI_PATH",
+			opts: func(t *testing.T) stackOptions {
+				return stackOptions{cli: filepath.Join(t.TempDir(), "no-such-claude")}
+			}},
+		{name: "CLI dies", reason: "cli_crashed", message: "the fake CLI gives up", opts: withFakeCLI(cliDies)},
+		{name: "CLI never answers", reason: "idle_timeout", message: "silent", opts: func(t *testing.T) stackOptions {
+			opts := withFakeCLI(cliSilent)(t)
+			opts.env = map[string]string{"RUN_IDLE_TIMEOUT_SECONDS": "2"}
+			return opts
+		}},
+		{name: "model never answers", reason: "idle_timeout", message: "RUN_IDLE_TIMEOUT_SECONDS", prompt: "[[hang]]",
+			opts: func(*testing.T) stackOptions {
+				return stackOptions{env: map[string]string{"RUN_IDLE_TIMEOUT_SECONDS": "3"}}
+			}},
+		{name: "wrong model token", reason: "authentication_failed", message: "ANTHROPIC_AUTH_TOKEN",
+			opts: func(*testing.T) stackOptions {
+				return stackOptions{env: map[string]string{"ANTHROPIC_AUTH_TOKEN": "not-the-token"}}
+			}},
+		{name: "image missing", reason: "image_missing", message: "poco-no-such-image:none",
+			opts: func(t *testing.T) stackOptions {
+				requireEngine(t)
+				return stackOptions{runtime: dockerRuntime, env: map[string]string{
+					"EXECUTOR_IMAGE": "poco-no-such-image:none",
+				}}
+			}},
+		{name: "workspace not writable", reason: "workspace_error", message: "workspace",
+			opts: func(*testing.T) stackOptions { return stackOptions{} },
+			prepare: func(s *stack) {
+				// A file where the folder of the workspaces has to be: it stops root, too.
+				root := s.manager.env["WORKSPACE_ROOT"]
+				require.NoError(s.t, os.MkdirAll(root, 0o700))
+				require.NoError(s.t, os.WriteFile(filepath.Join(root, "active"), nil, 0o600))
+			}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStack(t, c.opts(t))
+			if c.prepare != nil {
+				c.prepare(s)
+			}
+			s.start()
+			session, run := s.enqueue("Please. "+c.prompt, "")
+			end := s.follow(session).awaitEnd(run)
+			require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, end.GetStatus())
+			require.Equal(t, c.reason, end.GetReason(), end.GetMessage())
+			require.Contains(t, end.GetMessage(), c.message)
+			require.Empty(t, s.session(session).GetActiveRunId())
+		})
+	}
+}
+
+func withFakeCLI(mode string) func(*testing.T) stackOptions {
+	return func(t *testing.T) stackOptions {
+		cli, _ := newFakeCLI(t, mode)
+		return stackOptions{cli: cli}
+	}
+}
+
+// A line that is no JSON is shown once and does not end the run.
+func TestCLIPrintsGarbage(t *testing.T) {
+	s := newStack(t, withFakeCLI(cliGarbage)(t)).start()
+	session, run := s.enqueue("Please.", "")
+	f := s.follow(session)
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, f.awaitEnd(run).GetStatus())
+	f.await("a notice", func(e *backendv1.SessionEvent) bool { return e.GetPayload().GetNotice().GetCode() == "cli_garbage" })
+}
+
+// What Postgres cannot store is replaced visibly.
+func TestToolPrintsNULAndHalfASurrogate(t *testing.T) {
+	s := newStack(t, stackOptions{}).start()
+	session, run := s.enqueue("Print it. [[nul]]", "")
+	f := s.follow(session)
+	end := f.awaitEnd(run)
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, end.GetStatus(), end.GetMessage())
+	f.awaitText("Half a surrogate: \uFFFD and a NUL: \u2400.")
+	tools, err := s.sessions.ListToolExecutions(t.Context(), &backendv1.ListToolExecutionsRequest{SessionId: session})
+	require.NoError(t, err)
+	output := tools.GetToolExecutions()[0].GetOutput().GetFields()["content"].GetStringValue()
+	require.Contains(t, output, "before")
+	require.Contains(t, output, "end")
+	f.requireExactlyOnce()
+}
+
+// Retries of model calls are shown while they happen.
+func TestRetriesAreShown(t *testing.T) {
+	s := newStack(t, stackOptions{}).start()
+	session, run := s.enqueue("Try. [[overload529]]", "")
+	f := s.follow(session)
+	retry := f.await("a retry", func(e *backendv1.SessionEvent) bool { return e.GetPayload().GetApiRetried() != nil })
+	require.EqualValues(t, 529, retry.GetPayload().GetApiRetried().GetErrorStatus())
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, f.awaitEnd(run).GetStatus())
+}
+
+// The object store is away at the export: the run is completed all the same,
+// the export says why it failed, and can be tried again.
+func TestObjectStoreDownAtExport(t *testing.T) {
+	server, opts := ownS3(t)
+	s3 := testkit.S3Server{
+		Config: &configv1.ObjectStoreConfig{
+			Endpoint: server.Endpoint(), Bucket: "poco-e2e", Region: "us-east-1", ForcePathStyle: true, MaxAttempts: 1,
+			PresignExpires: durationpb.New(time.Minute), ConnectTimeout: durationpb.New(time.Minute), ReadTimeout: durationpb.New(time.Minute),
+		},
+		AccessKey: config.NewSecret(opts.AccessKey), SecretKey: config.NewSecret(opts.SecretKey),
+	}
+	s := newStack(t, stackOptions{s3: &s3, env: map[string]string{"S3_MAX_ATTEMPTS": "1"}})
+	require.NoError(t, s.store.EnsureBucket(t.Context()))
+	s.start()
+	f, session, run := s.midRun()
+	require.NoError(t, server.Stop(t.Context()))
+	s.letGo(session)
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, f.awaitEnd(run).GetStatus())
+	failed := f.awaitExport(0)
+	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_FAILED, failed.GetStatus())
+	require.Contains(t, failed.GetReason(), server.Endpoint())
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, s.run(run).GetStatus(), "an export changes no run")
+
+	again, err := embedded.StartS3(t.Context(), opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, again.Stop(t.Context())) })
+	seq := s.session(session).GetLastSeq()
+	_, err = s.sessions.RetryExport(t.Context(), &backendv1.RetryExportRequest{SessionId: session})
+	require.NoError(t, err)
+	ready := f.awaitExport(seq)
+	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_READY, ready.GetStatus(), ready.GetReason())
+	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_READY, s.session(session).GetExport().GetStatus())
+	require.Contains(t, s.object("workspaces/default/"+session+"/manifest.json"), `"go"`)
+}
+
+// An engine that goes away is named in the run's end; once it is back, runs
+// work again.
+func TestEngineNotRunning(t *testing.T) {
+	engine := newEngineProxy(t)
+	s := newStack(t, stackOptions{runtime: dockerRuntime, env: map[string]string{"DOCKER_HOST": engine.host()}}).start()
+	engine.close()
+	session, run := s.enqueue("Please. [[bash]]", "")
+	f := s.follow(session)
+	end := f.awaitEnd(run)
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, end.GetStatus())
+	require.Equal(t, "engine_unavailable", end.GetReason(), end.GetMessage())
+	require.Contains(t, end.GetMessage(), engine.path)
+
+	engine.open()
+	_, next := s.enqueue("Again. [[bash]]", session)
+	again := f.awaitEnd(next)
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, again.GetStatus(), again.GetMessage())
+}
