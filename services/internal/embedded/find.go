@@ -27,6 +27,12 @@ const downloadVersion = embeddedpostgres.V16
 // those found, or ErrNoPostgres.
 func FindPostgres() (string, error) { return firstPostgres(postgresFolders(), nil) }
 
+// FetchPostgres returns the folder of the server programs: of installed ones, or
+// of those it downloads into dir.
+func FetchPostgres(ctx context.Context, dir string, progress Progress) (string, error) {
+	return findPostgres(ctx, PostgresOptions{DownloadDir: dir, Progress: progress})
+}
+
 func findPostgres(ctx context.Context, opts PostgresOptions) (string, error) {
 	if opts.BinDir != "" {
 		return firstPostgres([]string{opts.BinDir}, nil)

@@ -204,6 +204,11 @@ func (s *S3) Stop(ctx context.Context) error { return s.child.stop(ctx) }
 // FindS3 returns an installed S3 server, or ErrNoS3.
 func FindS3(ctx context.Context) (string, error) { return findS3(ctx, S3Options{}) }
 
+// FetchS3 returns the S3 server: an installed one, or the one it builds into dir.
+func FetchS3(ctx context.Context, dir string, progress Progress) (string, error) {
+	return findS3(ctx, S3Options{BinDir: dir, Progress: progress})
+}
+
 func findS3(ctx context.Context, opts S3Options) (string, error) {
 	if path, err := exec.LookPath(s3Program); err == nil {
 		return filepath.Abs(path)

@@ -18,7 +18,7 @@ import (
 
 // TestARunOfTheRealAgent has nothing scripted but the model.
 func TestARunOfTheRealAgent(t *testing.T) {
-	cli, err := claudecode.Find(os.Getenv(claudecode.PathSetting), os.Getenv("POCO_TEST_DATA_DIR"))
+	cli, err := claudecode.Find(os.Getenv(claudecode.PathSetting), "")
 	if err != nil {
 		testkit.Missing(t, "needs the Claude Code CLI: %v", err)
 	}

@@ -22,7 +22,7 @@ const runToken = "run-token"
 // realCLI finds the CLI; POCO_TEST_REQUIRE_ALL insists on it.
 func realCLI(t *testing.T) string {
 	t.Helper()
-	path, err := claudecode.Find(os.Getenv(claudecode.PathSetting), os.Getenv("POCO_TEST_DATA_DIR"))
+	path, err := claudecode.Find(os.Getenv(claudecode.PathSetting), "")
 	if err != nil {
 		if os.Getenv("POCO_TEST_REQUIRE_ALL") == "1" {
 			t.Fatal(err)

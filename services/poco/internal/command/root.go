@@ -119,7 +119,7 @@ Start everything with "poco up", then send work with "poco run".`,
 		"URL of the backend, or of the frontend's /api/v1 (POCO_BACKEND_URL, default http://localhost:8000)")
 	root.AddCommand(
 		c.upCommand(), c.demoCommand(), c.runCommand(), c.attachCommand(), c.lsCommand(),
-		c.cancelCommand(), c.answerCommand(), c.modelCommand(), c.executorCommand(), c.versionCommand(),
+		c.cancelCommand(), c.answerCommand(), c.modelCommand(), c.executorCommand(), c.fetchCommand(), c.versionCommand(),
 	)
 	return root
 }

@@ -30,9 +30,13 @@ type stackFlags struct {
 	verbose          bool
 }
 
-func (f *stackFlags) register(cmd *cobra.Command) {
+func (f *stackFlags) registerDataDir(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.dataDir, "data-dir", "",
 		"folder that keeps everything (POCO_DATA_DIR, default "+defaultDataDirHelp()+")")
+}
+
+func (f *stackFlags) register(cmd *cobra.Command) {
+	f.registerDataDir(cmd)
 	cmd.Flags().StringVar(&f.runtime, "runtime", "",
 		"where agents run: docker, process (no isolation at all) or auto (EXECUTOR_RUNTIME, default auto)")
 	cmd.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "also write the services' logs to stderr")

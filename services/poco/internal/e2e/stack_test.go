@@ -115,7 +115,7 @@ func newStack(t testing.TB, opts stackOptions) *stack {
 
 func realCLI(t testing.TB) string {
 	t.Helper()
-	cli, err := claudecode.Find(os.Getenv(claudecode.PathSetting), os.Getenv("POCO_TEST_PARTS_DIR"))
+	cli, err := claudecode.Find(os.Getenv(claudecode.PathSetting), "")
 	if err != nil {
 		testkit.Missing(t, "needs the Claude Code CLI: %v", err)
 	}

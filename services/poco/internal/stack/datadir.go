@@ -30,6 +30,10 @@ func DefaultDataDir(dataHome string) (string, error) {
 	return filepath.Join(dataHome, "poco"), nil
 }
 
+// dataDirMode lets others pass the folder (the user of Postgres has to) but not
+// list it.
+const dataDirMode = 0o711
+
 // dataDir is the folder of one Poco, locked for this process.
 type dataDir struct {
 	path string
@@ -50,8 +54,7 @@ func openDataDir(path string) (*dataDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Others may pass the folder (the user of Postgres has to) but not list it.
-	if err := os.MkdirAll(path, 0o711); err != nil {
+	if err := os.MkdirAll(path, dataDirMode); err != nil {
 		return nil, fmt.Errorf("create the data folder: %w (choose another with --data-dir)", err)
 	}
 	if err := embedded.CheckDataDir(filepath.Join(path, "postgres")); err != nil {

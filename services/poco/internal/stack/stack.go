@@ -8,14 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	backend "github.com/poco-ai/poco/services/backend/app"
 	frontend "github.com/poco-ai/poco/services/frontend/app"
-	"github.com/poco-ai/poco/services/internal/claudecode"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/embedded"
 	"github.com/poco-ai/poco/services/internal/lifecycle"
@@ -183,7 +181,7 @@ func (s *stack) startPostgres(ctx context.Context) error {
 	s.opts.Progress("starting Postgres")
 	postgres, err := embedded.StartPostgres(ctx, embedded.PostgresOptions{
 		DataDir: folder, Port: s.opts.PostgresPort, Password: s.secrets.PostgresPassword,
-		LogPath: s.dir.in("postgres.log"), DownloadDir: s.dir.in("downloads"), Progress: s.opts.Progress,
+		LogPath: s.dir.in("postgres.log"), DownloadDir: s.dir.in(downloads), Progress: s.opts.Progress,
 	})
 	if err != nil {
 		return portHint(ctx, err, "embedded Postgres", s.opts.PostgresPort, "POCO_POSTGRES_PORT")
@@ -206,7 +204,7 @@ func (s *stack) startS3(ctx context.Context) error {
 	s3, err := embedded.StartS3(ctx, embedded.S3Options{
 		DataDir: s.dir.in("s3"), Host: loopback, Port: s.opts.S3Port,
 		AccessKey: s.secrets.S3AccessKey, SecretKey: s.secrets.S3SecretKey,
-		LogPath: s.dir.in("s3.log"), BinDir: s.dir.in("downloads"), Progress: s.opts.Progress,
+		LogPath: s.dir.in("s3.log"), BinDir: s.dir.in(downloads), Progress: s.opts.Progress,
 	})
 	if err != nil {
 		return portHint(ctx, err, "embedded S3 server", s.opts.S3Port, "POCO_S3_PORT")
@@ -224,11 +222,7 @@ func (s *stack) findCLI(ctx context.Context) (string, error) {
 	if s.home.docker || explicit != "" {
 		return explicit, nil
 	}
-	return claudecode.Install(ctx, s.dir.in("claude"), func(line string) {
-		if !strings.HasPrefix(line, "npm: npm ") { // npm's own talk
-			s.opts.Progress(line)
-		}
-	})
+	return installCLI(ctx, s.dir.path, s.opts.Progress)
 }
 
 // startModel starts the scripted model where it is to stand in for a real one.

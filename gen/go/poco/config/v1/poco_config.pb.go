@@ -42,8 +42,10 @@ type PocoConfig struct {
 	EmbeddedS3Port int32 `protobuf:"varint,6,opt,name=embedded_s3_port,json=embeddedS3Port,proto3" json:"embedded_s3_port,omitempty"`
 	// Loopback port of the embedded Postgres; 0 takes a free one.
 	EmbeddedPostgresPort int32 `protobuf:"varint,7,opt,name=embedded_postgres_port,json=embeddedPostgresPort,proto3" json:"embedded_postgres_port,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	// The Claude Code CLI that "poco fetch" reports instead of its own copy.
+	ClaudeCliPath string `protobuf:"bytes,8,opt,name=claude_cli_path,json=claudeCliPath,proto3" json:"claude_cli_path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PocoConfig) Reset() {
@@ -125,11 +127,18 @@ func (x *PocoConfig) GetEmbeddedPostgresPort() int32 {
 	return 0
 }
 
+func (x *PocoConfig) GetClaudeCliPath() string {
+	if x != nil {
+		return x.ClaudeCliPath
+	}
+	return ""
+}
+
 var File_poco_config_v1_poco_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_poco_config_proto_rawDesc = "" +
 	"\n" +
-	" poco/config/v1/poco_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cpoco/config/v1/setting.proto\"\xcf\x03\n" +
+	" poco/config/v1/poco_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cpoco/config/v1/setting.proto\"\x8e\x04\n" +
 	"\n" +
 	"PocoConfig\x12V\n" +
 	"\vbackend_url\x18\x01 \x01(\tB5\xbaH\x05r\x03\x88\x01\x01\xea\xb8\x18)\n" +
@@ -148,7 +157,9 @@ const file_poco_config_v1_poco_config_proto_rawDesc = "" +
 	"\x10embedded_s3_port\x18\x06 \x01(\x05B#\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18\x14\n" +
 	"\fPOCO_S3_PORT\x1a\x049000R\x0eembeddedS3Port\x12\\\n" +
 	"\x16embedded_postgres_port\x18\a \x01(\x05B&\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18\x17\n" +
-	"\x12POCO_POSTGRES_PORT\x1a\x010R\x14embeddedPostgresPortB\xb7\x01\n" +
+	"\x12POCO_POSTGRES_PORT\x1a\x010R\x14embeddedPostgresPort\x12=\n" +
+	"\x0fclaude_cli_path\x18\b \x01(\tB\x15\xea\xb8\x18\x11\n" +
+	"\x0fCLAUDE_CLI_PATHR\rclaudeCliPathB\xb7\x01\n" +
 	"\x12com.poco.config.v1B\x0fPocoConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (

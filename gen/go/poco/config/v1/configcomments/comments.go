@@ -75,6 +75,7 @@ var Fields = map[string]string{
 	"poco.config.v1.ObjectStoreConfig.region":                 "Region name sent with each request.",
 	"poco.config.v1.ObjectStoreConfig.secret_key":             "Secret key.",
 	"poco.config.v1.PocoConfig.backend_url":                   "URL of the backend for run, attach, ls, cancel and answer: the backend itself, or the frontend's /api/v1.",
+	"poco.config.v1.PocoConfig.claude_cli_path":               "The Claude Code CLI that \"poco fetch\" reports instead of its own copy.",
 	"poco.config.v1.PocoConfig.data_dir":                      "Folder in which \"poco up\" keeps everything. Default: /var/lib/poco as root, else poco in the user's data folder.",
 	"poco.config.v1.PocoConfig.embedded_postgres_port":        "Loopback port of the embedded Postgres; 0 takes a free one.",
 	"poco.config.v1.PocoConfig.embedded_s3_port":              "Port of the embedded S3 server; 0 takes a free one.",

@@ -1,0 +1,58 @@
+package command
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/poco-ai/poco/services/internal/lifecycle"
+	"github.com/poco-ai/poco/services/poco/internal/stack"
+)
+
+// fetchCommand does ahead of time what a first "poco up" does on its way.
+func (c *cli) fetchCommand() *cobra.Command {
+	var flags stackFlags
+	var printEnv bool
+	cmd := &cobra.Command{
+		Use:   "fetch",
+		Short: "Fetch what Poco needs beside itself, ahead of time",
+		Long: `Find Postgres, the S3 server and the Claude Code CLI on this machine, and bring
+those that are missing into the data folder, where "poco up" finds them.
+
+With --print-env, print shell commands that put them into the environment.
+CLAUDE_CLI_PATH names a CLI of your own.
+` + exitHelp,
+		Example: `  poco fetch
+  eval "$(poco fetch --print-env)"`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := c.dataDir(flags)
+			if err != nil {
+				return &exitError{exitFailed, err}
+			}
+			ctx, stop := lifecycle.SignalContext(cmd.Context())
+			defer stop()
+			fetched, err := stack.Fetch(ctx, dir, c.config.Msg.GetClaudeCliPath(), c.progress)
+			if err != nil {
+				return &exitError{exitFailed, err}
+			}
+			if !printEnv {
+				fmt.Fprintf(c.out, "Postgres    %s\nS3 server   %s\nClaude CLI  %s\n", fetched.PostgresDir, fetched.S3, fetched.CLI)
+				return nil
+			}
+			fmt.Fprintf(c.out, "export CLAUDE_CLI_PATH=%s\n", shellQuote(fetched.CLI))
+			fmt.Fprintf(c.out, "export PATH=%s:\"$PATH\"\n", shellQuote(fetched.PostgresDir+":"+filepath.Dir(fetched.S3)))
+			return nil
+		},
+	}
+	flags.registerDataDir(cmd)
+	cmd.Flags().BoolVar(&printEnv, "print-env", false, "print shell commands instead of a list")
+	return cmd
+}
+
+// shellQuote makes text one word of a POSIX shell.
+func shellQuote(text string) string {
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
