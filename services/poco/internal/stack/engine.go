@@ -46,7 +46,7 @@ func askEngine(ctx context.Context, image string) (home executorHome, err error)
 	if err != nil {
 		return home, err
 	}
-	defer engine.Close() //nolint:errcheck // it was only asked
+	defer engine.Close()
 	if err := dockerengine.Check(ctx, engine, image); err != nil {
 		return home, err
 	}

@@ -55,14 +55,14 @@ func (p *parts) watch(name string, done <-chan struct{}) {
 	}()
 }
 
-// start runs a service and returns its URL once it is ready. It goes on when
-// ctx ends, until the closers stop it in its turn.
-func (p *parts) start(ctx context.Context, closers *lifecycle.Closers, name string, run func(context.Context, func(string)) error) (string, error) {
+// start runs a service and returns once it is ready. It goes on when ctx ends,
+// until the closers stop it in its turn.
+func (p *parts) start(ctx context.Context, closers *lifecycle.Closers, name string, run func(context.Context, func(string)) error) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	ready := make(chan string, 1)
+	ready := make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
-		err := run(running, func(url string) { ready <- url })
+		err := run(running, func(string) { close(ready) })
 		if running.Err() == nil {
 			if err == nil {
 				err = fmt.Errorf("the %s ended", name)
@@ -86,9 +86,9 @@ func (p *parts) start(ctx context.Context, closers *lifecycle.Closers, name stri
 		}
 	})
 	select {
-	case url := <-ready:
-		return url, nil
+	case <-ready:
+		return nil
 	case <-ctx.Done():
-		return "", context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 }

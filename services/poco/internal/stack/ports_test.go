@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
@@ -27,7 +28,7 @@ func TestTakenPortIsTold(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				require.Equal(t, "/grpc.health.v1.Health/Check", r.URL.Path)
+				assert.Equal(t, "/grpc.health.v1.Health/Check", r.URL.Path)
 				w.WriteHeader(test.answer)
 			}))
 			defer server.Close()

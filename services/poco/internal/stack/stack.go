@@ -267,7 +267,7 @@ func (s *stack) startServices(ctx context.Context) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	_, err = s.parts.start(ctx, &s.closers, "backend", func(ctx context.Context, ready func(string)) error {
+	err = s.parts.start(ctx, &s.closers, "backend", func(ctx context.Context, ready func(string)) error {
 		return backend.Run(ctx, s.settings.backend, backend.Options{Logger: logger, Ready: ready, Listener: s.backendListener})
 	})
 	if err != nil {
@@ -277,7 +277,7 @@ func (s *stack) startServices(ctx context.Context) (Info, error) {
 	if logger, err = s.logger(s.settings.manager.Msg.GetLogging(), "manager"); err != nil {
 		return Info{}, err
 	}
-	_, err = s.parts.start(ctx, &s.closers, "executor manager", func(ctx context.Context, ready func(string)) error {
+	err = s.parts.start(ctx, &s.closers, "executor manager", func(ctx context.Context, ready func(string)) error {
 		return manager.Run(ctx, s.settings.manager, manager.Options{Logger: logger, Ready: ready, StopExecutors: true})
 	})
 	if err != nil {
@@ -286,7 +286,7 @@ func (s *stack) startServices(ctx context.Context) (Info, error) {
 	if logger, err = s.logger(s.settings.frontend.Msg.GetLogging(), "frontend"); err != nil {
 		return Info{}, err
 	}
-	_, err = s.parts.start(ctx, &s.closers, "frontend", func(ctx context.Context, ready func(string)) error {
+	err = s.parts.start(ctx, &s.closers, "frontend", func(ctx context.Context, ready func(string)) error {
 		return frontend.Run(ctx, s.settings.frontend, frontend.Options{Logger: logger, Ready: ready, Listener: s.frontendListener})
 	})
 	return Info{
