@@ -29,7 +29,7 @@ func (c *cli) executorCommand() *cobra.Command {
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
-			defer logger.Close() //nolint:errcheck // nothing is written after the end
+			defer logger.Close()
 			ctx, stop := lifecycle.SignalContext(cmd.Context())
 			defer stop()
 			if err := executor.Run(ctx, cfg, executor.Options{Logger: logger.Logger}); err != nil {

@@ -89,7 +89,7 @@ func (c *cli) up(ctx context.Context, flags stackFlags, scripted func(token bool
 		return &exitError{exitFailed, err}
 	}
 	log := &lumberjack.Logger{Filename: filepath.Join(dir, "logs", "poco.log"), MaxSize: logFileSize, MaxBackups: logFiles}
-	defer log.Close() //nolint:errcheck // each line is written at once
+	defer log.Close()
 	var logs io.Writer = log
 	if flags.verbose {
 		logs = io.MultiWriter(log, c.err)

@@ -29,12 +29,20 @@ func newParts(ctx context.Context) (*parts, context.Context, context.CancelFunc)
 func (p *parts) cause(err error) error {
 	switch {
 	case p.outer.Err() != nil:
-		return nil
+		return nil //nolint:nilerr // an end that was asked for is no error
 	case p.ctx.Err() != nil:
 		return context.Cause(p.ctx)
 	default:
 		return err
 	}
+}
+
+// untold is err, unless it is the failure for which everything ends.
+func (p *parts) untold(err error) error {
+	if p.ctx.Err() != nil && context.Cause(p.ctx) == err { //nolint:errorlint // the very same one
+		return nil
+	}
+	return err
 }
 
 // set completes the layer from several starts at the same time.
@@ -77,10 +85,7 @@ func (p *parts) start(ctx context.Context, closers *lifecycle.Closers, name stri
 		stop()
 		select {
 		case err := <-done:
-			if p.ctx.Err() != nil && context.Cause(p.ctx) == err { //nolint:errorlint // the very same: told already
-				return nil
-			}
-			return err
+			return p.untold(err)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

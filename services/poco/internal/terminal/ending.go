@@ -26,6 +26,7 @@ func (r *Renderer) status(run *runView, change *backendv1.RunStatusChanged) {
 		r.end(run, r.style.text(red, "✘ failed"), change)
 	case backendv1.RunStatus_RUN_STATUS_CANCELED:
 		r.end(run, r.style.text(yellow, "■ canceled"), change)
+	default: // claimed and running show by what the agent does
 	}
 }
 

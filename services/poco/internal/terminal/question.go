@@ -33,6 +33,7 @@ func (r *Renderer) resolved(resolved *backendv1.UserInputResolved) {
 		r.entry(r.style.text(yellow, "! nobody answered in time; the agent goes on without"))
 	case backendv1.UserInputStatus_USER_INPUT_STATUS_CANCELED:
 		r.entry(r.style.text(yellow, "! the question is no longer open"))
+	default:
 	}
 }
 
@@ -127,7 +128,7 @@ func ParseAnswer(question *backendv1.UserQuestion, line string) (string, error) 
 	for _, part := range parts {
 		number, err := strconv.Atoi(part)
 		if err != nil || len(options) == 0 {
-			return line, nil // the person's own words
+			return line, nil //nolint:nilerr // no number: the person's own words
 		}
 		if number < 1 || number > len(options) {
 			return "", fmt.Errorf("there is no option %d, choose 1 to %d", number, len(options))

@@ -215,6 +215,7 @@ func (r *Renderer) export(change *backendv1.ExportChanged) {
 		r.entry(r.style.text(dim, line))
 	case backendv1.ExportStatus_EXPORT_STATUS_FAILED:
 		r.entry(r.style.text(yellow, "! workspace export failed: "+Line(change.GetReason(), 2*r.opts.Width)))
+	default: // pending is short
 	}
 }
 
