@@ -49,7 +49,7 @@ func fakeCLI() int {
 		if err != nil {
 			panic(err)
 		}
-		_, _ = os.Stdout.Write(append(line, '\n')) //nolint:errcheck // the executor is gone then
+		_, _ = os.Stdout.Write(append(line, '\n'))
 	}
 	type object = map[string]any
 	for {
@@ -76,8 +76,8 @@ func fakeCLI() int {
 			return 7
 		case message.Type == "user":
 			if mode == cliGarbage {
-				fmt.Println("this is no JSON {")    //nolint:forbidigo // standard output is the protocol
-				fmt.Println("\x00\x01 nor is this") //nolint:forbidigo // standard output is the protocol
+				fmt.Println("this is no JSON {")
+				fmt.Println("\x00\x01 nor is this")
 			}
 			mark, err := os.CreateTemp(marks, "run-")
 			if err == nil {

@@ -17,7 +17,7 @@ func awaitGone(t testing.TB, pid int) {
 		return
 	}
 	require.NoError(t, err)
-	defer unix.Close(fd) //nolint:errcheck // a handle
+	defer unix.Close(fd)
 	for {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(awaitTimeout/time.Millisecond)) //nolint:gosec // a file descriptor fits
 		if errors.Is(err, unix.EINTR) {

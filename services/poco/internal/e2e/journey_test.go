@@ -145,7 +145,7 @@ func (s *stack) object(key string) string {
 	s.t.Helper()
 	body, _, err := s.store.Get(s.t.Context(), key)
 	require.NoError(s.t, err)
-	defer body.Close() //nolint:errcheck // read to the end
+	defer body.Close()
 	content, err := io.ReadAll(body)
 	require.NoError(s.t, err)
 	return string(content)

@@ -39,7 +39,7 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a leftover of a temporary folder
+	defer os.RemoveAll(dir)
 	binDir = dir
 	for _, name := range []string{"backend", "manager", "executor", "frontend"} {
 		build := exec.Command("go", "build", "-o", filepath.Join(dir, "poco-"+name), "github.com/poco-ai/poco/services/"+name)
@@ -92,7 +92,7 @@ func (p *program) launch() {
 	p.done = make(chan struct{})
 	go func() {
 		defer close(p.done)
-		_ = p.cmd.Wait() //nolint:errcheck // tests look at ProcessState
+		_ = p.cmd.Wait()
 	}()
 }
 
@@ -131,7 +131,7 @@ func (p *program) dial(token config.Secret) *grpc.ClientConn {
 	p.t.Helper()
 	conn, err := grpcclient.Dial(p.url(), token)
 	require.NoError(p.t, err)
-	p.t.Cleanup(func() { _ = conn.Close() }) //nolint:errcheck // the end of a test
+	p.t.Cleanup(func() { _ = conn.Close() })
 	return conn
 }
 
@@ -157,13 +157,13 @@ func (p *program) cleanUp() {
 	if p.cmd == nil {
 		return
 	}
-	_ = p.cmd.Process.Signal(syscall.SIGCONT) //nolint:errcheck // it may be gone
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may be gone
+	_ = p.cmd.Process.Signal(syscall.SIGCONT)
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
 	case <-time.After(20 * time.Second):
 		p.t.Errorf("%s did not end on SIGTERM", p.name)
-		_ = p.cmd.Process.Kill() //nolint:errcheck // it may be gone
+		_ = p.cmd.Process.Kill()
 		<-p.done
 	}
 }

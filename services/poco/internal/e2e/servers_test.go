@@ -39,7 +39,7 @@ func requireEngine(t *testing.T) {
 	t.Helper()
 	engine, err := dockerengine.New()
 	require.NoError(t, err)
-	defer engine.Close() //nolint:errcheck // the end of a look
+	defer engine.Close()
 	if err := dockerengine.Check(t.Context(), engine, "poco-no-such-image:none"); errors.Is(err, dockerengine.ErrUnavailable) {
 		testkit.Missing(t, "needs a Docker engine: %v", err)
 	}
