@@ -41,8 +41,11 @@ type FrontendConfig struct {
 	SessionPollingInterval *durationpb.Duration `protobuf:"bytes,7,opt,name=session_polling_interval,json=sessionPollingInterval,proto3" json:"session_polling_interval,omitempty"`
 	// How often a page without live updates asks for messages.
 	MessagePollingInterval *durationpb.Duration `protobuf:"bytes,8,opt,name=message_polling_interval,json=messagePollingInterval,proto3" json:"message_polling_interval,omitempty"`
-	unknownFields          protoimpl.UnknownFields
-	sizeCache              protoimpl.SizeCache
+	// Token that opens this service's settings to who shows it; the other services
+	// have the same. It is passed on to nobody.
+	InternalApiToken *SecretValue `protobuf:"bytes,9,opt,name=internal_api_token,json=internalApiToken,proto3" json:"internal_api_token,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *FrontendConfig) Reset() {
@@ -131,11 +134,18 @@ func (x *FrontendConfig) GetMessagePollingInterval() *durationpb.Duration {
 	return nil
 }
 
+func (x *FrontendConfig) GetInternalApiToken() *SecretValue {
+	if x != nil {
+		return x.InternalApiToken
+	}
+	return nil
+}
+
 var File_poco_config_v1_frontend_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_frontend_config_proto_rawDesc = "" +
 	"\n" +
-	"$poco/config/v1/frontend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xbe\x05\n" +
+	"$poco/config/v1/frontend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xb4\x06\n" +
 	"\x0eFrontendConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -153,7 +163,9 @@ const file_poco_config_v1_frontend_config_proto_rawDesc = "" +
 	"\x18session_polling_interval\x18\a \x01(\v2\x19.google.protobuf.DurationB:\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18.\n" +
 	"$NEXT_PUBLIC_SESSION_POLLING_INTERVAL\x1a\x042500 \x01R\x16sessionPollingInterval\x12\x8f\x01\n" +
 	"\x18message_polling_interval\x18\b \x01(\v2\x19.google.protobuf.DurationB:\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18.\n" +
-	"$NEXT_PUBLIC_MESSAGE_POLLING_INTERVAL\x1a\x042500 \x01R\x16messagePollingIntervalB\xbb\x01\n" +
+	"$NEXT_PUBLIC_MESSAGE_POLLING_INTERVAL\x1a\x042500 \x01R\x16messagePollingInterval\x12t\n" +
+	"\x12internal_api_token\x18\t \x01(\v2\x1b.poco.config.v1.SecretValueB)\xea\xb8\x18%\n" +
+	"\x12INTERNAL_API_TOKEN(\x01B\rchange-this-*R\x10internalApiTokenB\xbb\x01\n" +
 	"\x12com.poco.config.v1B\x13FrontendConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (
@@ -174,17 +186,19 @@ var file_poco_config_v1_frontend_config_proto_goTypes = []any{
 	(*DeploymentConfig)(nil),    // 1: poco.config.v1.DeploymentConfig
 	(*LoggingConfig)(nil),       // 2: poco.config.v1.LoggingConfig
 	(*durationpb.Duration)(nil), // 3: google.protobuf.Duration
+	(*SecretValue)(nil),         // 4: poco.config.v1.SecretValue
 }
 var file_poco_config_v1_frontend_config_proto_depIdxs = []int32{
 	1, // 0: poco.config.v1.FrontendConfig.deployment:type_name -> poco.config.v1.DeploymentConfig
 	2, // 1: poco.config.v1.FrontendConfig.logging:type_name -> poco.config.v1.LoggingConfig
 	3, // 2: poco.config.v1.FrontendConfig.session_polling_interval:type_name -> google.protobuf.Duration
 	3, // 3: poco.config.v1.FrontendConfig.message_polling_interval:type_name -> google.protobuf.Duration
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	4, // 4: poco.config.v1.FrontendConfig.internal_api_token:type_name -> poco.config.v1.SecretValue
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_poco_config_v1_frontend_config_proto_init() }

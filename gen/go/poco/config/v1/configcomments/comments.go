@@ -42,6 +42,7 @@ var Fields = map[string]string{
 	"poco.config.v1.ExecutorConfig.workspace_path":            "The workspace.",
 	"poco.config.v1.FrontendConfig.backend_url":               "URL of the backend, to which /api/v1/* is passed.",
 	"poco.config.v1.FrontendConfig.host":                      "Listen address.",
+	"poco.config.v1.FrontendConfig.internal_api_token":        "Token that opens this service's settings to who shows it; the other services have the same. It is passed on to nobody.",
 	"poco.config.v1.FrontendConfig.message_polling_interval":  "How often a page without live updates asks for messages.",
 	"poco.config.v1.FrontendConfig.port":                      "Listen port; 0 takes a free one.",
 	"poco.config.v1.FrontendConfig.public_api_url":            "URL at which browsers call the backend directly. Empty: through this service.",
