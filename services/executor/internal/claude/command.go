@@ -2,9 +2,12 @@ package claude
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
+
+	"github.com/google/uuid"
 )
 
 // arguments builds the CLI's command line.
@@ -21,7 +24,7 @@ func arguments(o *Options, mcpPath string) []string {
 	}
 	option("--model", o.Model)
 	option("--permission-mode", o.PermissionMode)
-	option("--resume", o.ResumeID)
+	option("--resume", conversation(o))
 	if mcpPath != "" {
 		args = append(args, "--mcp-config", mcpPath, "--strict-mcp-config")
 	}
@@ -32,6 +35,21 @@ func arguments(o *Options, mcpPath string) []string {
 		args = append(args, "--max-budget-usd", strconv.FormatFloat(o.MaxCostUSD, 'f', -1, 64))
 	}
 	return args
+}
+
+// conversation names what is to be resumed: its transcript where there is one.
+// By its id alone the CLI finds it only from the folder it was begun in, and a
+// workspace may be in another one now: restored by another manager, or mounted
+// by another runtime.
+func conversation(o *Options) string {
+	if _, err := uuid.Parse(o.ResumeID); err != nil {
+		return o.ResumeID
+	}
+	found, err := fs.Glob(os.DirFS(o.ConfigDir), "projects/*/"+o.ResumeID+".jsonl")
+	if err != nil || len(found) == 0 {
+		return o.ResumeID
+	}
+	return filepath.Join(o.ConfigDir, found[0])
 }
 
 // passedThrough are the executor's own variables that the CLI gets. Everything

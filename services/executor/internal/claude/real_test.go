@@ -147,6 +147,21 @@ func TestRealResume(t *testing.T) {
 	require.Contains(t, r.log(), `The first thing you said was: "Remember the pears.". This is prompt number 2.`)
 }
 
+// A session that was restored elsewhere, or by another runtime, has its
+// workspace under another path.
+func TestRealResumeInAMovedWorkspace(t *testing.T) {
+	opts, _ := real(t, "Remember the pears.")
+	r := &recorder{}
+	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	opts.ResumeID = r.payloads[0].GetAgentStarted().GetAgentSessionId()
+	moved := filepath.Join(t.TempDir(), "moved")
+	require.NoError(t, os.Rename(opts.Dir, moved))
+	opts.Dir, opts.ConfigDir, opts.Prompt = moved, filepath.Join(moved, ".claude_data"), "[[memory]]"
+	r = &recorder{}
+	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	require.Contains(t, r.log(), `The first thing you said was: "Remember the pears.". This is prompt number 2.`)
+}
+
 func TestRealResumeOfUnknownConversation(t *testing.T) {
 	opts, _ := real(t, "x")
 	opts.ResumeID = "00000000-0000-4000-8000-000000000000"
