@@ -99,6 +99,8 @@ type Session struct {
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
 	DeletedAt      *time.Time
+	SnapshotKey    string
+	SnapshotRunID  *string
 }
 
 type ToolExecution struct {

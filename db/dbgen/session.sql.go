@@ -11,7 +11,7 @@ import (
 )
 
 const sessionGet = `-- name: SessionGet :one
-SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at FROM sessions WHERE id = $1
+SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = $1
 `
 
 func (q *Queries) SessionGet(ctx context.Context, id string) (Session, error) {
@@ -40,12 +40,14 @@ func (q *Queries) SessionGet(ctx context.Context, id string) (Session, error) {
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.SnapshotKey,
+		&i.SnapshotRunID,
 	)
 	return i, err
 }
 
 const sessionGetMany = `-- name: SessionGetMany :many
-SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at FROM sessions WHERE id = ANY($1::uuid[]) AND user_id = $2
+SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = ANY($1::uuid[]) AND user_id = $2
 `
 
 func (q *Queries) SessionGetMany(ctx context.Context, ids []string, userID string) ([]Session, error) {
@@ -80,6 +82,8 @@ func (q *Queries) SessionGetMany(ctx context.Context, ids []string, userID strin
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.DeletedAt,
+			&i.SnapshotKey,
+			&i.SnapshotRunID,
 		); err != nil {
 			return nil, err
 		}
@@ -92,7 +96,7 @@ func (q *Queries) SessionGetMany(ctx context.Context, ids []string, userID strin
 }
 
 const sessionGetOwned = `-- name: SessionGetOwned :one
-SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at FROM sessions WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL
+SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL
 `
 
 func (q *Queries) SessionGetOwned(ctx context.Context, iD string, userID string) (Session, error) {
@@ -121,6 +125,8 @@ func (q *Queries) SessionGetOwned(ctx context.Context, iD string, userID string)
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.SnapshotKey,
+		&i.SnapshotRunID,
 	)
 	return i, err
 }
@@ -203,7 +209,7 @@ func (q *Queries) SessionLastSeqs(ctx context.Context, ids []string) ([]SessionL
 }
 
 const sessionList = `-- name: SessionList :many
-SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at FROM sessions
+SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions
 WHERE user_id = $1 AND deleted_at IS NULL
   AND (created_at, id) < ($2::timestamptz, $3::uuid)
 ORDER BY created_at DESC, id DESC
@@ -254,6 +260,8 @@ func (q *Queries) SessionList(ctx context.Context, arg SessionListParams) ([]Ses
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.DeletedAt,
+			&i.SnapshotKey,
+			&i.SnapshotRunID,
 		); err != nil {
 			return nil, err
 		}
@@ -266,7 +274,7 @@ func (q *Queries) SessionList(ctx context.Context, arg SessionListParams) ([]Ses
 }
 
 const sessionListOfProject = `-- name: SessionListOfProject :many
-SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at FROM sessions
+SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions
 WHERE user_id = $1 AND project_id = $2::uuid AND deleted_at IS NULL
   AND (created_at, id) < ($3::timestamptz, $4::uuid)
 ORDER BY created_at DESC, id DESC
@@ -319,6 +327,8 @@ func (q *Queries) SessionListOfProject(ctx context.Context, arg SessionListOfPro
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.DeletedAt,
+			&i.SnapshotKey,
+			&i.SnapshotRunID,
 		); err != nil {
 			return nil, err
 		}
@@ -363,7 +373,7 @@ func (q *Queries) SessionListPendingExports(ctx context.Context, workerID string
 }
 
 const sessionLock = `-- name: SessionLock :one
-SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at FROM sessions WHERE id = $1 FOR UPDATE
+SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = $1 FOR UPDATE
 `
 
 // SessionLock takes the lock that orders everything about a session.
@@ -393,12 +403,14 @@ func (q *Queries) SessionLock(ctx context.Context, id string) (Session, error) {
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.SnapshotKey,
+		&i.SnapshotRunID,
 	)
 	return i, err
 }
 
 const sessionLockClaimable = `-- name: SessionLockClaimable :many
-SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.config, s.state, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.agent_session_id, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at
+SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.config, s.state, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.agent_session_id, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at, s.snapshot_key, s.snapshot_run_id
 FROM runs r
 JOIN sessions s ON s.id = r.session_id
 WHERE r.status = 'queued'
@@ -465,6 +477,8 @@ func (q *Queries) SessionLockClaimable(ctx context.Context, arg SessionLockClaim
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.DeletedAt,
+			&i.SnapshotKey,
+			&i.SnapshotRunID,
 		); err != nil {
 			return nil, err
 		}
@@ -477,7 +491,7 @@ func (q *Queries) SessionLockClaimable(ctx context.Context, arg SessionLockClaim
 }
 
 const sessionLockMany = `-- name: SessionLockMany :many
-SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at FROM sessions WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
+SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
 `
 
 // SessionLockMany locks in one order, so that two callers cannot block each
@@ -514,6 +528,8 @@ func (q *Queries) SessionLockMany(ctx context.Context, ids []string) ([]Session,
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.DeletedAt,
+			&i.SnapshotKey,
+			&i.SnapshotRunID,
 		); err != nil {
 			return nil, err
 		}
@@ -526,7 +542,7 @@ func (q *Queries) SessionLockMany(ctx context.Context, ids []string) ([]Session,
 }
 
 const sessionLockOfRun = `-- name: SessionLockOfRun :one
-SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at FROM sessions WHERE id = (SELECT r.session_id FROM runs r WHERE r.id = $1) FOR UPDATE
+SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = (SELECT r.session_id FROM runs r WHERE r.id = $1) FOR UPDATE
 `
 
 func (q *Queries) SessionLockOfRun(ctx context.Context, runID string) (Session, error) {
@@ -555,6 +571,8 @@ func (q *Queries) SessionLockOfRun(ctx context.Context, runID string) (Session, 
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.SnapshotKey,
+		&i.SnapshotRunID,
 	)
 	return i, err
 }
@@ -578,9 +596,11 @@ UPDATE sessions SET
     manifest_key = $15,
     archive_key = $16,
     files_prefix = $17,
-    deleted_at = $18,
+    snapshot_key = $18,
+    snapshot_run_id = $19,
+    deleted_at = $20,
     updated_at = clock_timestamp()
-WHERE id = $19
+WHERE id = $21
 `
 
 type SessionUpdateParams struct {
@@ -601,6 +621,8 @@ type SessionUpdateParams struct {
 	ManifestKey    string
 	ArchiveKey     string
 	FilesPrefix    string
+	SnapshotKey    string
+	SnapshotRunID  *string
 	DeletedAt      *time.Time
 	ID             string
 }
@@ -624,6 +646,8 @@ func (q *Queries) SessionUpdate(ctx context.Context, arg SessionUpdateParams) er
 		arg.ManifestKey,
 		arg.ArchiveKey,
 		arg.FilesPrefix,
+		arg.SnapshotKey,
+		arg.SnapshotRunID,
 		arg.DeletedAt,
 		arg.ID,
 	)

@@ -62,6 +62,8 @@ UPDATE sessions SET
     manifest_key = @manifest_key,
     archive_key = @archive_key,
     files_prefix = @files_prefix,
+    snapshot_key = @snapshot_key,
+    snapshot_run_id = @snapshot_run_id,
     deleted_at = @deleted_at,
     updated_at = clock_timestamp()
 WHERE id = @id;

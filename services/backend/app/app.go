@@ -77,7 +77,9 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	bus := hint.NewBus(pool, hub, logger)
 	st := store.New(pool, bus)
 	hub.Attach(workCtx, st)
-	runs := queue.New(st, bus, logger, cfg.Msg.GetUserInput().GetTimeout().AsDuration())
+	runs := queue.New(st, bus, logger, queue.Timing{
+		UserInput: cfg.Msg.GetUserInput().GetTimeout().AsDuration(), WorkerGone: cfg.Msg.GetDispatch().GetWorkerGoneAfter().AsDuration(),
+	})
 	work, workCtx := errgroup.WithContext(workCtx)
 	work.Go(func() error { return hub.Run(workCtx) })
 	work.Go(func() error { return bus.Run(workCtx) })

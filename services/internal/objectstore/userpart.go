@@ -19,3 +19,9 @@ func UserPart(userID string) string {
 	// "~" cannot begin a plain part, so no id can pass for another's hash.
 	return "~" + hex.EncodeToString(sum[:16])
 }
+
+// SnapshotPrefix is what the keys of a session's private snapshots begin with.
+// No public RPC lists or signs anything below "private/".
+func SnapshotPrefix(userID, sessionID string) string {
+	return "private/snapshots/" + UserPart(userID) + "/" + sessionID + "/"
+}

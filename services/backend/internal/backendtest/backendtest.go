@@ -61,7 +61,7 @@ func On(t testing.TB, databaseURL string) *Backend {
 	bus := hint.NewBus(pool, hub, logger)
 	st := store.New(pool, bus)
 	hub.Attach(ctx, st)
-	q := queue.New(st, bus, logger, time.Hour)
+	q := queue.New(st, bus, logger, queue.Timing{UserInput: time.Hour, WorkerGone: 10 * time.Minute})
 	var work errgroup.Group
 	work.Go(func() error { return hub.Run(ctx) })
 	work.Go(func() error { return bus.Run(ctx) })

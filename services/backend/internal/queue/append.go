@@ -98,7 +98,7 @@ func (q *Queue) appendNew(ctx context.Context, s *store.Session, r *dbgen.Run, e
 			"expected_run_seq": strconv.FormatInt(r.LastRunSeq+1, 10),
 		})
 	}
-	p := projection{session: s, run: r, inputTimeout: q.inputTimeout, sweepBy: q.SweepBy}
+	p := projection{session: s, run: r, inputTimeout: q.timing.UserInput, sweepBy: q.SweepBy}
 	for _, e := range events {
 		if err := p.apply(ctx, e); err != nil {
 			return err

@@ -14,11 +14,11 @@ import (
 )
 
 // ReportExport notes how an export ended. It changes no run, and nothing at all
-// when the export is no longer the session's: then it returns false.
-func (q *Queue) ReportExport(ctx context.Context, report *queuev1.ReportExportRequest) (bool, error) {
-	accepted := false
+// when the export is no longer the session's: then it was not accepted.
+func (q *Queue) ReportExport(ctx context.Context, report *queuev1.ReportExportRequest) (*queuev1.ReportExportResponse, error) {
+	resp := &queuev1.ReportExportResponse{}
 	err := q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
-		accepted = false
+		resp.Reset()
 		s, err := tx.LockSession(ctx, report.GetSessionId())
 		if store.IsNotFound(err) {
 			return rpcerror.NotFound("session", report.GetSessionId())
@@ -30,11 +30,17 @@ func (q *Queue) ReportExport(ctx context.Context, report *queuev1.ReportExportRe
 			s.WorkerID == nil || *s.WorkerID != report.GetWorkerId() {
 			return nil
 		}
-		accepted = true
-		if report.GetStatus() == backendv1.ExportStatus_EXPORT_STATUS_READY {
-			if err := checkKeys(s.UserID, s.ID, report); err != nil {
-				return err
+		resp.Accepted = true
+		if err := checkKeys(s.UserID, s.ID, report); err != nil {
+			return err
+		}
+		if key := report.GetSnapshotKey(); key != "" {
+			if key != s.SnapshotKey {
+				resp.SupersededSnapshotKey = s.SnapshotKey
 			}
+			s.SnapshotKey, s.SnapshotRunID = key, s.ExportRunID
+		}
+		if report.GetStatus() == backendv1.ExportStatus_EXPORT_STATUS_READY {
 			s.ManifestKey, s.ArchiveKey, s.FilesPrefix = report.GetManifestKey(), report.GetArchiveKey(), report.GetFilesPrefix()
 		}
 		s.ExportStatus, s.ExportReason = store.ExportStatusText(report.GetStatus()), report.GetReason()
@@ -46,12 +52,15 @@ func (q *Queue) ReportExport(ctx context.Context, report *queuev1.ReportExportRe
 		changed.GetExportChanged().FileCount, changed.GetExportChanged().TotalBytes = report.GetFileCount(), report.GetTotalBytes()
 		return s.Emit(*s.ExportRunID, changed)
 	})
-	return accepted, err
+	return resp, err
 }
 
 // checkKeys refuses object keys outside the session's own prefix.
 func checkKeys(userID, sessionID string, report *queuev1.ReportExportRequest) error {
 	prefix := "workspaces/" + objectstore.UserPart(userID) + "/" + sessionID + "/"
+	if key := report.GetSnapshotKey(); key != "" && !strings.HasPrefix(key, objectstore.SnapshotPrefix(userID, sessionID)) {
+		return rpcerror.InvalidArgument("snapshot_key", "must start with "+objectstore.SnapshotPrefix(userID, sessionID))
+	}
 	for field, key := range map[string]string{
 		"manifest_key": report.GetManifestKey(), "archive_key": report.GetArchiveKey(), "files_prefix": report.GetFilesPrefix(),
 	} {

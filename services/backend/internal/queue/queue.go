@@ -33,10 +33,6 @@ const (
 	ReasonNotStarted = "RUN_NOT_STARTED"
 )
 
-// workerGoneAfter is how long the worker that has a session's workspace must be
-// silent before another one may take the session's runs.
-const workerGoneAfter = 10 * time.Minute
-
 // defaultModes are claimed by a worker that names none.
 var defaultModes = []string{"immediate", "scheduled"}
 
@@ -47,19 +43,28 @@ type Partials interface {
 
 // Queue is the queue of runs.
 type Queue struct {
-	store        *store.Store
-	partials     Partials
-	logger       *slog.Logger
-	inputTimeout time.Duration
+	store    *store.Store
+	partials Partials
+	logger   *slog.Logger
+	timing   Timing
 
 	sweep   chan struct{}
 	sweepMu sync.Mutex
 	sweepAt time.Time
 }
 
-// New returns the queue. A question that names no end waits inputTimeout.
-func New(st *store.Store, partials Partials, logger *slog.Logger, inputTimeout time.Duration) *Queue {
-	return &Queue{store: st, partials: partials, logger: logger, inputTimeout: inputTimeout, sweep: make(chan struct{}, 1)}
+// Timing is how long the queue waits for others.
+type Timing struct {
+	// UserInput is how long a question waits that names no end.
+	UserInput time.Duration
+	// WorkerGone is how long the worker that has a session's workspace must be
+	// silent before another one may take the session's runs.
+	WorkerGone time.Duration
+}
+
+// New returns the queue.
+func New(st *store.Store, partials Partials, logger *slog.Logger, timing Timing) *Queue {
+	return &Queue{store: st, partials: partials, logger: logger, timing: timing, sweep: make(chan struct{}, 1)}
 }
 
 // Claim takes up to max runs for a worker: the oldest that may start now, one
@@ -99,7 +104,7 @@ func (q *Queue) claimBatch(ctx context.Context, worker string, limit int32, mode
 	err := q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
 		claimed = nil
 		rows, err := tx.Q.SessionLockClaimable(ctx, dbgen.SessionLockClaimableParams{
-			ScheduleModes: modes, WorkerID: worker, GoneAfter: workerGoneAfter, MaxRuns: limit,
+			ScheduleModes: modes, WorkerID: worker, GoneAfter: q.timing.WorkerGone, MaxRuns: limit,
 		})
 		if err != nil || len(rows) == 0 {
 			return err
@@ -166,7 +171,12 @@ func claimedRun(s *store.Session, r *dbgen.Run, lease time.Duration) (*queuev1.C
 	if err := proto.Unmarshal(r.Config, cfg); err != nil {
 		return nil, fmt.Errorf("decode the config of run %s: %w", r.ID, err)
 	}
+	workspaceWorker := ""
+	if s.WorkerID != nil {
+		workspaceWorker = *s.WorkerID
+	}
 	return &queuev1.ClaimedRun{
+		WorkspaceWorkerId: workspaceWorker, SnapshotKey: s.SnapshotKey,
 		Run: run.Proto(r), UserId: r.UserID, Prompt: r.Prompt, Config: cfg, AgentSessionId: s.AgentSessionID,
 		FencingToken: r.FencingToken, LeaseDuration: durationpb.New(lease), NextRunSeq: r.LastRunSeq + 1, PromptSubmitted: r.PromptSubmitted,
 	}, nil

@@ -80,11 +80,7 @@ func (s *QueueService) FinishRun(ctx context.Context, req *queuev1.FinishRunRequ
 
 // ReportExport implements RunQueueService.
 func (s *QueueService) ReportExport(ctx context.Context, req *queuev1.ReportExportRequest) (*queuev1.ReportExportResponse, error) {
-	accepted, err := s.Queue.ReportExport(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	return &queuev1.ReportExportResponse{Accepted: accepted}, nil
+	return s.Queue.ReportExport(ctx, req)
 }
 
 // ListPendingExports implements RunQueueService.

@@ -38,13 +38,12 @@ func Enqueued(s *store.Session, r *dbgen.Run) error {
 func Claimed(s *store.Session, r *dbgen.Run) error {
 	s.QueuedRuns--
 	s.ActiveRunID = &r.ID
-	s.WorkerID = r.WorkerID
 	s.Changed()
 	return s.Emit(r.ID, statusChanged(r))
 }
 
 // Start marks a claimed run as running. From here on the agent may have seen
-// the prompt.
+// the prompt, and the session's workspace is on the disk of the run's worker.
 func Start(ctx context.Context, s *store.Session, r *dbgen.Run) error {
 	now := store.Now()
 	r.Status, r.StatusReason, r.StatusMessage = store.RunRunning, "", ""
@@ -56,11 +55,30 @@ func Start(ctx context.Context, s *store.Session, r *dbgen.Run) error {
 	}
 	r.PromptSubmitted = true
 	s.Status = store.SessionRunning
+	moved := s.WorkerID != nil && r.WorkerID != nil && *s.WorkerID != *r.WorkerID
+	s.WorkerID = r.WorkerID
 	s.Changed()
 	if err := s.Tx().SaveRun(ctx, r); err != nil {
 		return err
 	}
-	return s.Emit(r.ID, statusChanged(r))
+	if err := s.Emit(r.ID, statusChanged(r)); err != nil || !moved {
+		return err
+	}
+	return s.Emit(r.ID, takenOver(s))
+}
+
+// takenOver tells people that the workspace is another manager's copy, and
+// whether it shows all that was done.
+func takenOver(s *store.Session) *backendv1.EventPayload {
+	notice := &backendv1.Notice{
+		Level: backendv1.Notice_LEVEL_INFO, Code: "workspace_restored",
+		Text: "The executor manager that had this session is gone. Another one goes on with a snapshot of the workspace and the conversation.",
+	}
+	if s.SnapshotRunID == nil || s.ExportRunID == nil || *s.SnapshotRunID != *s.ExportRunID {
+		notice.Level, notice.Code = backendv1.Notice_LEVEL_WARNING, "workspace_restored_older"
+		notice.Text += " The snapshot is older than the last run: what that run did is lost."
+	}
+	return &backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: notice}}
 }
 
 // clearState forgets what the session's previous run showed.
@@ -83,7 +101,7 @@ func Cancel(ctx context.Context, s *store.Session, r *dbgen.Run, message string)
 		return false, err
 	}
 	s.Changed()
-	err := s.Command(ctx, r.ID, store.CommandCancel, &queuev1.RunCommand{
+	err := s.Command(ctx, r.WorkerID, r.ID, store.CommandCancel, &queuev1.RunCommand{
 		Kind: &queuev1.RunCommand_Cancel{Cancel: &queuev1.CancelCommand{Reason: message}},
 	})
 	if err != nil {

@@ -265,7 +265,7 @@ func (s *Sessions) RetryExport(ctx context.Context, userID, id string) (*backend
 		}
 		row.ExportStatus, row.ExportReason = store.ExportPending, ""
 		row.Changed()
-		err := row.Command(ctx, *row.ExportRunID, store.CommandExport, &queuev1.RunCommand{Kind: &queuev1.RunCommand_Export{Export: &queuev1.ExportCommand{}}})
+		err := row.Command(ctx, row.WorkerID, *row.ExportRunID, store.CommandExport, &queuev1.RunCommand{Kind: &queuev1.RunCommand_Export{Export: &queuev1.ExportCommand{}}})
 		if err != nil {
 			return err
 		}

@@ -109,13 +109,15 @@ func TestExport(t *testing.T) {
 	require.Equal(t, session.ReasonExportPending, rpcerror.Reason(err))
 
 	report := func(change func(*queuev1.ReportExportRequest)) (bool, error) {
+		t.Helper()
 		prefix := "workspaces/default/" + id + "/"
 		r := &queuev1.ReportExportRequest{
 			WorkerId: "w1", SessionId: id, RunId: runID, Status: backendv1.ExportStatus_EXPORT_STATUS_READY,
 			ManifestKey: prefix + "manifest.json", ArchiveKey: prefix + "archive.zip", FilesPrefix: prefix + "files/", FileCount: 1,
 		}
 		change(r)
-		return b.Queue.ReportExport(t.Context(), r)
+		resp, err := b.Queue.ReportExport(t.Context(), r)
+		return resp.GetAccepted(), err
 	}
 	accepted, err := report(func(r *queuev1.ReportExportRequest) { r.RunId = uuid.NewString() })
 	require.NoError(t, err)

@@ -10,10 +10,11 @@ import (
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 )
 
-// Command stores what the session's worker has to do about a run. It is
-// delivered until the worker acknowledges it.
-func (s *Session) Command(ctx context.Context, runID, kind string, cmd *queuev1.RunCommand) error {
-	if s.WorkerID == nil {
+// Command stores what a worker has to do about a run: the one that holds the
+// run, or the one that has the workspace. It is delivered until the worker
+// acknowledges it.
+func (s *Session) Command(ctx context.Context, worker *string, runID, kind string, cmd *queuev1.RunCommand) error {
+	if worker == nil {
 		return fmt.Errorf("session %s has no worker for a %s command", s.ID, kind)
 	}
 	cmd.Id, cmd.RunId, cmd.SessionId, cmd.UserId = uuid.NewString(), runID, s.ID, s.UserID
@@ -22,11 +23,11 @@ func (s *Session) Command(ctx context.Context, runID, kind string, cmd *queuev1.
 		return err
 	}
 	err = s.tx.Q.RunCommandInsert(ctx, dbgen.RunCommandInsertParams{
-		ID: cmd.GetId(), WorkerID: *s.WorkerID, RunID: runID, SessionID: s.ID, Kind: kind, Command: raw,
+		ID: cmd.GetId(), WorkerID: *worker, RunID: runID, SessionID: s.ID, Kind: kind, Command: raw,
 	})
 	if err != nil {
 		return fmt.Errorf("insert command: %w", err)
 	}
-	s.tx.NotifyWorker(*s.WorkerID)
+	s.tx.NotifyWorker(*worker)
 	return nil
 }

@@ -182,7 +182,7 @@ func (s *Session) update(ctx context.Context) error {
 		LastSeq: row.LastSeq, ActiveRunID: row.ActiveRunID, LatestRunID: row.LatestRunID, QueuedRuns: row.QueuedRuns,
 		AgentSessionID: row.AgentSessionID, WorkerID: row.WorkerID, ExportStatus: row.ExportStatus, ExportReason: row.ExportReason,
 		ExportRunID: row.ExportRunID, ManifestKey: row.ManifestKey, ArchiveKey: row.ArchiveKey, FilesPrefix: row.FilesPrefix,
-		DeletedAt: row.DeletedAt,
+		SnapshotKey: row.SnapshotKey, SnapshotRunID: row.SnapshotRunID, DeletedAt: row.DeletedAt,
 	})
 	if err != nil {
 		return fmt.Errorf("save session: %w", err)

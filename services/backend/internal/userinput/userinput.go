@@ -204,7 +204,7 @@ func checkAnswers(row *dbgen.UserInputRequest, answers map[string]string) error 
 }
 
 func command(ctx context.Context, s *store.Session, row *dbgen.UserInputRequest, answers map[string]string) error {
-	return s.Command(ctx, row.RunID, store.CommandAnswer, &queuev1.RunCommand{Kind: &queuev1.RunCommand_Answer{Answer: &queuev1.AnswerCommand{
+	return s.Command(ctx, s.WorkerID, row.RunID, store.CommandAnswer, &queuev1.RunCommand{Kind: &queuev1.RunCommand_Answer{Answer: &queuev1.AnswerCommand{
 		UserInputRequestId: row.ID, Status: backendv1.UserInputStatus_USER_INPUT_STATUS_ANSWERED, Answers: answers,
 	}}})
 }

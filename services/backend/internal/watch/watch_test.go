@@ -101,11 +101,11 @@ func TestWatchStopsWhenIdle(t *testing.T) {
 	w.until(caughtUp)
 	b.Append(t, c, backendtest.Finished(1, completed))
 	w.untilRunSeq(1)
-	accepted, err := b.Queue.ReportExport(t.Context(), &queuev1.ReportExportRequest{
+	resp, err := b.Queue.ReportExport(t.Context(), &queuev1.ReportExportRequest{
 		WorkerId: "w1", SessionId: id, RunId: c.GetRun().GetId(), Status: backendv1.ExportStatus_EXPORT_STATUS_FAILED, Reason: "no space",
 	})
 	require.NoError(t, err)
-	require.True(t, accepted)
+	require.True(t, resp.GetAccepted())
 	w.until(func(m *backendv1.WatchSessionResponse) bool {
 		return m.GetEvent().GetPayload().GetExportChanged().GetReason() == "no space"
 	})

@@ -34,6 +34,7 @@ type BackendConfig struct {
 	ObjectStore   *ObjectStoreConfig     `protobuf:"bytes,6,opt,name=object_store,json=objectStore,proto3" json:"object_store,omitempty"`
 	Titles        *TitleConfig           `protobuf:"bytes,7,opt,name=titles,proto3" json:"titles,omitempty"`
 	UserInput     *UserInputConfig       `protobuf:"bytes,8,opt,name=user_input,json=userInput,proto3" json:"user_input,omitempty"`
+	Dispatch      *DispatchConfig        `protobuf:"bytes,9,opt,name=dispatch,proto3" json:"dispatch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -120,6 +121,13 @@ func (x *BackendConfig) GetTitles() *TitleConfig {
 func (x *BackendConfig) GetUserInput() *UserInputConfig {
 	if x != nil {
 		return x.UserInput
+	}
+	return nil
+}
+
+func (x *BackendConfig) GetDispatch() *DispatchConfig {
+	if x != nil {
+		return x.Dispatch
 	}
 	return nil
 }
@@ -444,11 +452,58 @@ func (x *UserInputConfig) GetTimeout() *durationpb.Duration {
 	return nil
 }
 
+// DispatchConfig says which executor manager gets a run.
+type DispatchConfig struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long the executor manager that has a session's workspace must be silent
+	// before another one may take the session over, from its snapshot.
+	WorkerGoneAfter *durationpb.Duration `protobuf:"bytes,1,opt,name=worker_gone_after,json=workerGoneAfter,proto3" json:"worker_gone_after,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *DispatchConfig) Reset() {
+	*x = DispatchConfig{}
+	mi := &file_poco_config_v1_backend_config_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DispatchConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DispatchConfig) ProtoMessage() {}
+
+func (x *DispatchConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_config_v1_backend_config_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DispatchConfig.ProtoReflect.Descriptor instead.
+func (*DispatchConfig) Descriptor() ([]byte, []int) {
+	return file_poco_config_v1_backend_config_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DispatchConfig) GetWorkerGoneAfter() *durationpb.Duration {
+	if x != nil {
+		return x.WorkerGoneAfter
+	}
+	return nil
+}
+
 var File_poco_config_v1_backend_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\n" +
-	"#poco/config/v1/backend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\x81\x04\n" +
+	"#poco/config/v1/backend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xbd\x04\n" +
 	"\rBackendConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -460,7 +515,8 @@ const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\fobject_store\x18\x06 \x01(\v2!.poco.config.v1.ObjectStoreConfigR\vobjectStore\x123\n" +
 	"\x06titles\x18\a \x01(\v2\x1b.poco.config.v1.TitleConfigR\x06titles\x12>\n" +
 	"\n" +
-	"user_input\x18\b \x01(\v2\x1f.poco.config.v1.UserInputConfigR\tuserInput\"\xa5\x03\n" +
+	"user_input\x18\b \x01(\v2\x1f.poco.config.v1.UserInputConfigR\tuserInput\x12:\n" +
+	"\bdispatch\x18\t \x01(\v2\x1e.poco.config.v1.DispatchConfigR\bdispatch\"\xa5\x03\n" +
 	"\x13BackendServerConfig\x12.\n" +
 	"\x04host\x18\x01 \x01(\tB\x1a\xbaH\x04r\x02\x10\x01\xea\xb8\x18\x0f\n" +
 	"\x04HOST\x1a\a0.0.0.0R\x04host\x12/\n" +
@@ -497,7 +553,10 @@ const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\x14OPENAI_DEFAULT_MODEL\x1a\vgpt-4o-miniR\x12openaiDefaultModel\"x\n" +
 	"\x0fUserInputConfig\x12e\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB0\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18$\n" +
-	"\x1aUSER_INPUT_TIMEOUT_SECONDS\x1a\x041800 \x02R\atimeoutB\xba\x01\n" +
+	"\x1aUSER_INPUT_TIMEOUT_SECONDS\x1a\x041800 \x02R\atimeout\"\x83\x01\n" +
+	"\x0eDispatchConfig\x12q\n" +
+	"\x11worker_gone_after\x18\x01 \x01(\v2\x19.google.protobuf.DurationB*\xbaH\a\xaa\x01\x042\x02\b\x01\xea\xb8\x18\x1c\n" +
+	"\x13WORKER_GONE_SECONDS\x1a\x03600 \x02R\x0fworkerGoneAfterB\xba\x01\n" +
 	"\x12com.poco.config.v1B\x12BackendConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (
@@ -512,7 +571,7 @@ func file_poco_config_v1_backend_config_proto_rawDescGZIP() []byte {
 	return file_poco_config_v1_backend_config_proto_rawDescData
 }
 
-var file_poco_config_v1_backend_config_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_poco_config_v1_backend_config_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_poco_config_v1_backend_config_proto_goTypes = []any{
 	(*BackendConfig)(nil),         // 0: poco.config.v1.BackendConfig
 	(*BackendServerConfig)(nil),   // 1: poco.config.v1.BackendServerConfig
@@ -520,32 +579,35 @@ var file_poco_config_v1_backend_config_proto_goTypes = []any{
 	(*BackendSecurityConfig)(nil), // 3: poco.config.v1.BackendSecurityConfig
 	(*TitleConfig)(nil),           // 4: poco.config.v1.TitleConfig
 	(*UserInputConfig)(nil),       // 5: poco.config.v1.UserInputConfig
-	(*DeploymentConfig)(nil),      // 6: poco.config.v1.DeploymentConfig
-	(*LoggingConfig)(nil),         // 7: poco.config.v1.LoggingConfig
-	(*ObjectStoreConfig)(nil),     // 8: poco.config.v1.ObjectStoreConfig
-	(*SecretValue)(nil),           // 9: poco.config.v1.SecretValue
-	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
+	(*DispatchConfig)(nil),        // 6: poco.config.v1.DispatchConfig
+	(*DeploymentConfig)(nil),      // 7: poco.config.v1.DeploymentConfig
+	(*LoggingConfig)(nil),         // 8: poco.config.v1.LoggingConfig
+	(*ObjectStoreConfig)(nil),     // 9: poco.config.v1.ObjectStoreConfig
+	(*SecretValue)(nil),           // 10: poco.config.v1.SecretValue
+	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
 }
 var file_poco_config_v1_backend_config_proto_depIdxs = []int32{
-	6,  // 0: poco.config.v1.BackendConfig.deployment:type_name -> poco.config.v1.DeploymentConfig
-	7,  // 1: poco.config.v1.BackendConfig.logging:type_name -> poco.config.v1.LoggingConfig
+	7,  // 0: poco.config.v1.BackendConfig.deployment:type_name -> poco.config.v1.DeploymentConfig
+	8,  // 1: poco.config.v1.BackendConfig.logging:type_name -> poco.config.v1.LoggingConfig
 	1,  // 2: poco.config.v1.BackendConfig.server:type_name -> poco.config.v1.BackendServerConfig
 	2,  // 3: poco.config.v1.BackendConfig.database:type_name -> poco.config.v1.DatabaseConfig
 	3,  // 4: poco.config.v1.BackendConfig.security:type_name -> poco.config.v1.BackendSecurityConfig
-	8,  // 5: poco.config.v1.BackendConfig.object_store:type_name -> poco.config.v1.ObjectStoreConfig
+	9,  // 5: poco.config.v1.BackendConfig.object_store:type_name -> poco.config.v1.ObjectStoreConfig
 	4,  // 6: poco.config.v1.BackendConfig.titles:type_name -> poco.config.v1.TitleConfig
 	5,  // 7: poco.config.v1.BackendConfig.user_input:type_name -> poco.config.v1.UserInputConfig
-	9,  // 8: poco.config.v1.DatabaseConfig.url:type_name -> poco.config.v1.SecretValue
-	10, // 9: poco.config.v1.DatabaseConfig.wait_timeout:type_name -> google.protobuf.Duration
-	9,  // 10: poco.config.v1.BackendSecurityConfig.secret_key:type_name -> poco.config.v1.SecretValue
-	9,  // 11: poco.config.v1.BackendSecurityConfig.internal_api_token:type_name -> poco.config.v1.SecretValue
-	9,  // 12: poco.config.v1.TitleConfig.openai_api_key:type_name -> poco.config.v1.SecretValue
-	10, // 13: poco.config.v1.UserInputConfig.timeout:type_name -> google.protobuf.Duration
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	6,  // 8: poco.config.v1.BackendConfig.dispatch:type_name -> poco.config.v1.DispatchConfig
+	10, // 9: poco.config.v1.DatabaseConfig.url:type_name -> poco.config.v1.SecretValue
+	11, // 10: poco.config.v1.DatabaseConfig.wait_timeout:type_name -> google.protobuf.Duration
+	10, // 11: poco.config.v1.BackendSecurityConfig.secret_key:type_name -> poco.config.v1.SecretValue
+	10, // 12: poco.config.v1.BackendSecurityConfig.internal_api_token:type_name -> poco.config.v1.SecretValue
+	10, // 13: poco.config.v1.TitleConfig.openai_api_key:type_name -> poco.config.v1.SecretValue
+	11, // 14: poco.config.v1.UserInputConfig.timeout:type_name -> google.protobuf.Duration
+	11, // 15: poco.config.v1.DispatchConfig.worker_gone_after:type_name -> google.protobuf.Duration
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_poco_config_v1_backend_config_proto_init() }
@@ -561,7 +623,7 @@ func file_poco_config_v1_backend_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_poco_config_v1_backend_config_proto_rawDesc), len(file_poco_config_v1_backend_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

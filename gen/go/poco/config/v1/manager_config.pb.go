@@ -607,15 +607,20 @@ type WorkspaceConfig struct {
 	// Root folder of the workspaces: a path of the Docker host, because it is
 	// mounted into executors.
 	Root string `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
-	// Remove old workspaces.
+	// Remove old workspaces from this manager's disk. A session whose workspace
+	// was removed goes on with its next prompt from its archive. One that is in
+	// use, waits for its export, or could not be archived stays.
 	CleanupEnabled bool `protobuf:"varint,2,opt,name=cleanup_enabled,json=cleanupEnabled,proto3" json:"cleanup_enabled,omitempty"`
 	// How often to look for old workspaces.
 	CleanupInterval *durationpb.Duration `protobuf:"bytes,3,opt,name=cleanup_interval,json=cleanupInterval,proto3" json:"cleanup_interval,omitempty"`
-	// Age from which a workspace is old.
+	// Age from which a workspace is old, counted from the end of its last run.
 	MaxAge *durationpb.Duration `protobuf:"bytes,4,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
-	// Archive a workspace before it is removed.
+	// Keep the private snapshot of a removed workspace as its archive. When off,
+	// the snapshot is removed along with the workspace, and the session's next
+	// prompt fails and says so. Exported files stay either way.
 	ArchiveEnabled bool `protobuf:"varint,5,opt,name=archive_enabled,json=archiveEnabled,proto3" json:"archive_enabled,omitempty"`
-	// How long archives are kept.
+	// How long archives are kept, counted from the removal of the workspace.
+	// After that, the session's next prompt fails and says so.
 	ArchiveKeep *durationpb.Duration `protobuf:"bytes,6,opt,name=archive_keep,json=archiveKeep,proto3" json:"archive_keep,omitempty"`
 	// Leave dot files out of listings and exports.
 	IgnoreDotFiles bool `protobuf:"varint,7,opt,name=ignore_dot_files,json=ignoreDotFiles,proto3" json:"ignore_dot_files,omitempty"`

@@ -154,8 +154,15 @@ type ClaimedRun struct {
 	// True when the agent had already been given the prompt: resume the
 	// conversation, never submit the prompt again.
 	PromptSubmitted bool `protobuf:"varint,9,opt,name=prompt_submitted,json=promptSubmitted,proto3" json:"prompt_submitted,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The worker on whose disk the session's workspace is, by its last started
+	// run; empty when none was started yet. When it is not the claiming worker,
+	// or that one has the workspace no more, the workspace is restored from
+	// snapshot_key, and a session without a snapshot cannot go on.
+	WorkspaceWorkerId string `protobuf:"bytes,10,opt,name=workspace_worker_id,json=workspaceWorkerId,proto3" json:"workspace_worker_id,omitempty"`
+	// Object key of the session's private snapshot; empty when there is none.
+	SnapshotKey   string `protobuf:"bytes,11,opt,name=snapshot_key,json=snapshotKey,proto3" json:"snapshot_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClaimedRun) Reset() {
@@ -249,6 +256,20 @@ func (x *ClaimedRun) GetPromptSubmitted() bool {
 		return x.PromptSubmitted
 	}
 	return false
+}
+
+func (x *ClaimedRun) GetWorkspaceWorkerId() string {
+	if x != nil {
+		return x.WorkspaceWorkerId
+	}
+	return ""
+}
+
+func (x *ClaimedRun) GetSnapshotKey() string {
+	if x != nil {
+		return x.SnapshotKey
+	}
+	return ""
 }
 
 type RenewLeasesRequest struct {
@@ -925,11 +946,15 @@ type ReportExportRequest struct {
 	// Why it failed, for people.
 	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Object keys, when READY.
-	ManifestKey   string `protobuf:"bytes,6,opt,name=manifest_key,json=manifestKey,proto3" json:"manifest_key,omitempty"`
-	ArchiveKey    string `protobuf:"bytes,7,opt,name=archive_key,json=archiveKey,proto3" json:"archive_key,omitempty"`
-	FilesPrefix   string `protobuf:"bytes,8,opt,name=files_prefix,json=filesPrefix,proto3" json:"files_prefix,omitempty"`
-	FileCount     int64  `protobuf:"varint,9,opt,name=file_count,json=fileCount,proto3" json:"file_count,omitempty"`
-	TotalBytes    int64  `protobuf:"varint,10,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	ManifestKey string `protobuf:"bytes,6,opt,name=manifest_key,json=manifestKey,proto3" json:"manifest_key,omitempty"`
+	ArchiveKey  string `protobuf:"bytes,7,opt,name=archive_key,json=archiveKey,proto3" json:"archive_key,omitempty"`
+	FilesPrefix string `protobuf:"bytes,8,opt,name=files_prefix,json=filesPrefix,proto3" json:"files_prefix,omitempty"`
+	FileCount   int64  `protobuf:"varint,9,opt,name=file_count,json=fileCount,proto3" json:"file_count,omitempty"`
+	TotalBytes  int64  `protobuf:"varint,10,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	// Object key of the private snapshot that was made along with the export;
+	// empty when there is none, and then the one before stays. Independent of
+	// status.
+	SnapshotKey   string `protobuf:"bytes,11,opt,name=snapshot_key,json=snapshotKey,proto3" json:"snapshot_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1034,12 +1059,22 @@ func (x *ReportExportRequest) GetTotalBytes() int64 {
 	return 0
 }
 
+func (x *ReportExportRequest) GetSnapshotKey() string {
+	if x != nil {
+		return x.SnapshotKey
+	}
+	return ""
+}
+
 type ReportExportResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// False: superseded, nothing was changed.
-	Accepted      bool `protobuf:"varint,1,opt,name=accepted,proto3" json:"accepted,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Accepted bool `protobuf:"varint,1,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	// The snapshot that the reported one takes the place of: nothing refers to
+	// it any more.
+	SupersededSnapshotKey string `protobuf:"bytes,2,opt,name=superseded_snapshot_key,json=supersededSnapshotKey,proto3" json:"superseded_snapshot_key,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *ReportExportResponse) Reset() {
@@ -1077,6 +1112,13 @@ func (x *ReportExportResponse) GetAccepted() bool {
 		return x.Accepted
 	}
 	return false
+}
+
+func (x *ReportExportResponse) GetSupersededSnapshotKey() string {
+	if x != nil {
+		return x.SupersededSnapshotKey
+	}
+	return ""
 }
 
 type ListPendingExportsRequest struct {
@@ -1870,7 +1912,7 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x0elease_duration\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xc8\x01\x01\xaa\x01\n" +
 	"\"\x04\b\x80\xa3\x052\x02\b\x01R\rleaseDuration\"B\n" +
 	"\x11ClaimRunsResponse\x12-\n" +
-	"\x04runs\x18\x01 \x03(\v2\x19.poco.queue.v1.ClaimedRunR\x04runs\"\xf8\x02\n" +
+	"\x04runs\x18\x01 \x03(\v2\x19.poco.queue.v1.ClaimedRunR\x04runs\"\xcb\x03\n" +
 	"\n" +
 	"ClaimedRun\x12&\n" +
 	"\x03run\x18\x01 \x01(\v2\x14.poco.backend.v1.RunR\x03run\x12\x17\n" +
@@ -1882,7 +1924,10 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x0elease_duration\x18\a \x01(\v2\x19.google.protobuf.DurationR\rleaseDuration\x12 \n" +
 	"\fnext_run_seq\x18\b \x01(\x03R\n" +
 	"nextRunSeq\x12)\n" +
-	"\x10prompt_submitted\x18\t \x01(\bR\x0fpromptSubmitted\"\xcd\x01\n" +
+	"\x10prompt_submitted\x18\t \x01(\bR\x0fpromptSubmitted\x12.\n" +
+	"\x13workspace_worker_id\x18\n" +
+	" \x01(\tR\x11workspaceWorkerId\x12!\n" +
+	"\fsnapshot_key\x18\v \x01(\tR\vsnapshotKey\"\xcd\x01\n" +
 	"\x12RenewLeasesRequest\x12'\n" +
 	"\tworker_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\bworkerId\x127\n" +
@@ -1927,7 +1972,7 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x06reason\x12\"\n" +
 	"\amessage\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x90NR\amessage\";\n" +
 	"\x11FinishRunResponse\x12&\n" +
-	"\x03run\x18\x01 \x01(\v2\x14.poco.backend.v1.RunR\x03run\"\xb2\x03\n" +
+	"\x03run\x18\x01 \x01(\v2\x14.poco.backend.v1.RunR\x03run\"\xdf\x03\n" +
 	"\x13ReportExportRequest\x12'\n" +
 	"\tworker_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\bworkerId\x12'\n" +
@@ -1945,9 +1990,11 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"file_count\x18\t \x01(\x03R\tfileCount\x12\x1f\n" +
 	"\vtotal_bytes\x18\n" +
 	" \x01(\x03R\n" +
-	"totalBytes\"2\n" +
+	"totalBytes\x12+\n" +
+	"\fsnapshot_key\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\vsnapshotKey\"j\n" +
 	"\x14ReportExportResponse\x12\x1a\n" +
-	"\baccepted\x18\x01 \x01(\bR\baccepted\"D\n" +
+	"\baccepted\x18\x01 \x01(\bR\baccepted\x126\n" +
+	"\x17superseded_snapshot_key\x18\x02 \x01(\tR\x15supersededSnapshotKey\"D\n" +
 	"\x19ListPendingExportsRequest\x12'\n" +
 	"\tworker_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\bworkerId\"T\n" +
