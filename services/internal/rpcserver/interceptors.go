@@ -76,7 +76,7 @@ func (s *Server) draining(next connect.ServerFunc) connect.ServerFunc {
 		defer stop()
 		err := next(ctx, spec, stream)
 		if err != nil && errors.Is(context.Cause(ctx), ErrDraining) {
-			return errUnavailable().WithCause(err)
+			return errUnavailable()
 		}
 		return err
 	}

@@ -69,6 +69,9 @@ type Options struct {
 	Ready func(context.Context) error
 	// AccessLog logs one line for each call.
 	AccessLog bool
+	// AllowedHosts are host names, besides localhost and addresses, under which
+	// the server may be called over loopback (ALLOWED_HOSTS).
+	AllowedHosts []string
 	// Interceptors run before a request is decoded and validated.
 	Interceptors []connect.ServerInterceptor
 	// Middleware wraps everything the server answers, for example with CORS.
@@ -132,7 +135,7 @@ func (s *Server) build() error {
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	s.http = &http.Server{
-		Handler:           s.middleware(handler),
+		Handler:           s.middleware(checkHost(s.opts.AllowedHosts, handler)),
 		Protocols:         protocols,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,

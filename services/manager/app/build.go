@@ -124,7 +124,7 @@ func newServer(cfg *Config, opts Options, hub *channel.Hub, w *worker.Worker) (*
 	token := cfg.Secret(envInternalToken)
 	options := rpcserver.Options{
 		Service: "manager", Logger: opts.Logger, Config: cfg, InternalToken: token,
-		AccessLog: cfg.Msg.GetLogging().GetAccessLog(),
+		AccessLog: cfg.Msg.GetLogging().GetAccessLog(), AllowedHosts: cfg.Msg.GetDeployment().GetAllowedHosts(),
 		Ready: func(context.Context) error {
 			select {
 			case <-w.Adopted():

@@ -106,7 +106,7 @@ func (f *Follower) Run(ctx context.Context) (Outcome, error) {
 	defer func() {
 		cancel()
 		if !over {
-			_ = <-ended // canceled just now
+			<-ended // canceled just now
 		}
 	}()
 	var lines <-chan string

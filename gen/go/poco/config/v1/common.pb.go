@@ -28,7 +28,11 @@ type DeploymentConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "development" or "production". Production refuses to start with insecure
 	// defaults; development warns.
-	AppEnv        string `protobuf:"bytes,1,opt,name=app_env,json=appEnv,proto3" json:"app_env,omitempty"`
+	AppEnv string `protobuf:"bytes,1,opt,name=app_env,json=appEnv,proto3" json:"app_env,omitempty"`
+	// Host names, besides localhost and addresses, under which the service may
+	// be called over loopback: those of a reverse proxy on the same machine.
+	// Others are refused, because a web page can make its own name mean loopback.
+	AllowedHosts  []string `protobuf:"bytes,2,rep,name=allowed_hosts,json=allowedHosts,proto3" json:"allowed_hosts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -68,6 +72,13 @@ func (x *DeploymentConfig) GetAppEnv() string {
 		return x.AppEnv
 	}
 	return ""
+}
+
+func (x *DeploymentConfig) GetAllowedHosts() []string {
+	if x != nil {
+		return x.AllowedHosts
+	}
+	return nil
 }
 
 // LoggingConfig is read by every service.
@@ -311,11 +322,13 @@ var File_poco_config_v1_common_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_common_proto_rawDesc = "" +
 	"\n" +
-	"\x1bpoco/config/v1/common.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cpoco/config/v1/setting.proto\"e\n" +
+	"\x1bpoco/config/v1/common.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cpoco/config/v1/setting.proto\"\xad\x01\n" +
 	"\x10DeploymentConfig\x12Q\n" +
 	"\aapp_env\x18\x01 \x01(\tB8\xbaH\x1br\x19R\vdevelopmentR\n" +
 	"production\xea\xb8\x18\x16\n" +
-	"\aAPP_ENV\x1a\vdevelopmentR\x06appEnv\"\xed\x03\n" +
+	"\aAPP_ENV\x1a\vdevelopmentR\x06appEnv\x12F\n" +
+	"\rallowed_hosts\x18\x02 \x03(\tB!\xbaH\t\x92\x01\x06\"\x04r\x02h\x01\xea\xb8\x18\x11\n" +
+	"\rALLOWED_HOSTS \tR\fallowedHosts\"\xed\x03\n" +
 	"\rLoggingConfig\x12*\n" +
 	"\x05debug\x18\x01 \x01(\bB\x14\xea\xb8\x18\x10\n" +
 	"\x05DEBUG\x1a\x05falseH\x01R\x05debug\x12K\n" +

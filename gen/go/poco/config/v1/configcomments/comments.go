@@ -28,6 +28,7 @@ var Fields = map[string]string{
 	"poco.config.v1.DatabaseConfig.run_migrations":            "Bring the schema up to date at the start.",
 	"poco.config.v1.DatabaseConfig.url":                       "Postgres connection URL.",
 	"poco.config.v1.DatabaseConfig.wait_timeout":              "How long the start waits for Postgres.",
+	"poco.config.v1.DeploymentConfig.allowed_hosts":           "Host names, besides localhost and addresses, under which the service may be called over loopback: those of a reverse proxy on the same machine. Others are refused, because a web page can make its own name mean loopback.",
 	"poco.config.v1.DeploymentConfig.app_env":                 "\"development\" or \"production\". Production refuses to start with insecure defaults; development warns.",
 	"poco.config.v1.DispatchConfig.worker_gone_after":         "How long the executor manager that has a session's workspace must be silent before another one may take the session over, from its snapshot.",
 	"poco.config.v1.ExecutorConfig.anthropic_auth_token":      "Model API token the agent is given. In a managed executor it is the run's own token for the manager's gateway, and comes with the run.",
