@@ -4,36 +4,14 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
+	"log/slog"
 
 	"github.com/poco-ai/poco/services/frontend/app"
-	"github.com/poco-ai/poco/services/internal/config"
-	"github.com/poco-ai/poco/services/internal/lifecycle"
-	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/program"
 )
 
 func main() {
-	cfg, err := app.LoadConfig(config.OSSources())
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(2)
-	}
-	logger, err := logging.New(cfg.Msg.GetLogging(), "frontend", os.Stderr)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(2)
-	}
-	ctx, stop := lifecycle.SignalContext(context.Background())
-	err = app.Run(ctx, cfg, app.Options{Logger: logger.Logger})
-	stop()
-	if err != nil {
-		logger.Error("frontend stopped", logging.KeyError, err)
-	}
-	if closeErr := logger.Close(); closeErr != nil {
-		fmt.Fprintln(os.Stderr, closeErr)
-	}
-	if err != nil {
-		os.Exit(1)
-	}
+	program.Main("frontend", app.LoadConfig, func(ctx context.Context, cfg *app.Config, logger *slog.Logger) error {
+		return app.Run(ctx, cfg, app.Options{Logger: logger})
+	})
 }

@@ -1,0 +1,63 @@
+// Package program is the main of a service's own program.
+package program
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"google.golang.org/protobuf/proto"
+
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/lifecycle"
+	"github.com/poco-ai/poco/services/internal/logging"
+)
+
+// Exit codes of a service's program.
+const (
+	exitFailed  = 1
+	exitRefused = 2 // the settings are not usable; what is wrong is on stderr
+)
+
+// Settings is a service's config message.
+type Settings interface {
+	proto.Message
+	GetLogging() *configv1.LoggingConfig
+}
+
+// Main loads the service's settings from the environment, runs it until SIGINT
+// or SIGTERM, and exits with 0, 1 (the service failed) or 2 (its settings are
+// refused).
+func Main[T Settings](
+	service string,
+	load func(config.Sources) (*config.Loaded[T], error),
+	run func(context.Context, *config.Loaded[T], *slog.Logger) error,
+) {
+	cfg, err := load(config.OSSources())
+	if err != nil {
+		refuse(err)
+	}
+	logger, err := logging.New(cfg.Msg.GetLogging(), service, os.Stderr)
+	if err != nil {
+		refuse(err)
+	}
+	ctx, stop := lifecycle.SignalContext(context.Background())
+	err = run(ctx, cfg, logger.Logger)
+	stop()
+	if err != nil {
+		logger.Error(service+" stopped", logging.KeyError, err)
+	}
+	if closeErr := logger.Close(); closeErr != nil {
+		fmt.Fprintln(os.Stderr, closeErr)
+	}
+	if err != nil {
+		os.Exit(exitFailed)
+	}
+}
+
+func refuse(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(exitRefused)
+}
