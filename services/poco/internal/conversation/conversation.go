@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
@@ -92,7 +93,8 @@ func (f *Follower) Run(ctx context.Context) (Outcome, error) {
 		case <-ctx.Done():
 		}
 	}
-	go func() {
+	var watching sync.WaitGroup
+	watching.Go(func() {
 		ended <- f.Backend.Follow(ctx, &f.Watch, func(message *backendv1.WatchSessionResponse) error {
 			select {
 			case messages <- message:
@@ -101,14 +103,9 @@ func (f *Follower) Run(ctx context.Context) (Outcome, error) {
 				return ctx.Err()
 			}
 		})
-	}()
-	over := false
-	defer func() {
-		cancel()
-		if !over {
-			<-ended // canceled just now
-		}
-	}()
+	})
+	defer watching.Wait()
+	defer cancel()
 	var lines <-chan string
 	var tooLong <-chan time.Time
 	f.patience = time.NewTimer(time.Hour)
@@ -143,7 +140,6 @@ func (f *Follower) Run(ctx context.Context) (Outcome, error) {
 		case <-tooLong:
 			err = errors.Join(f.View.Warn("the workspace is still being exported"), errEnded)
 		case err = <-ended:
-			over = true
 			if err == nil {
 				return f.outcome, nil
 			}
