@@ -11,7 +11,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"path"
+	"regexp"
 	"strings"
 	"time"
 
@@ -109,8 +109,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead && strings.Trim(rest, "/") == "" {
 		return // the CLI looks whether anybody is there before its first call
 	}
-	if !strings.HasPrefix(path.Clean(rest)+"/", "/v1/") || path.Clean(rest) != strings.TrimSuffix(rest, "/") {
-		writeError(w, http.StatusNotFound, "not_found_error", "the model gateway passes on /v1/ only")
+	if !passesOn(r.Method, rest) {
+		writeError(w, http.StatusNotFound, "not_found_error", "the model gateway passes on messages, token counts and models only")
 		return
 	}
 	runID, held, err := g.opts.Verify(tokenOf(r))
@@ -148,6 +148,23 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	g.proxy.ServeHTTP(counted, r)
 }
+
+// passesOn tells whether a call is one that an agent makes. The credential may
+// open more: files and batches of other runs and users, work that goes on after
+// the run, the organization's settings. A run token opens none of that.
+func passesOn(method, path string) bool {
+	switch path {
+	case "/v1/messages", "/v1/messages/count_tokens":
+		return method == http.MethodPost
+	case "/v1/models":
+		return method == http.MethodGet
+	}
+	model, ok := strings.CutPrefix(path, "/v1/models/")
+	return ok && method == http.MethodGet && modelName.MatchString(model)
+}
+
+// modelName is one part of a path that cannot be "." or "..".
+var modelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@-]*$`)
 
 type runKey struct{}
 

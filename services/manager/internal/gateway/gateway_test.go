@@ -192,7 +192,7 @@ func TestRefusals(t *testing.T) {
 		"no token":          {path: "/model/v1/messages", realToken: realToken, status: 401, kind: "authentication_error", says: "run token"},
 		"wrong token":       {path: "/model/v1/messages", runToken: "x", realToken: realToken, status: 401, kind: "authentication_error", says: "run token"},
 		"no credential":     {path: "/model/v1/messages", runToken: runToken, status: 401, kind: "authentication_error", says: "ANTHROPIC_AUTH_TOKEN is not set"},
-		"another path":      {path: "/model/admin", runToken: runToken, realToken: realToken, status: 404, kind: "not_found_error", says: "/v1/"},
+		"another path":      {path: "/model/admin", runToken: runToken, realToken: realToken, status: 404, kind: "not_found_error", says: "messages"},
 		"the manager waits": {path: "/model/v1/messages", runToken: runToken, realToken: realToken, reject: rpcerror.Unavailable("X", "x"), status: 503, kind: "overloaded_error", says: "starting"},
 		"API away":          {upstream: gone.URL, path: "/model/v1/messages", runToken: runToken, realToken: realToken, status: 502, kind: "api_error", says: "cannot be reached"},
 	} {
@@ -214,4 +214,41 @@ func TestRefusals(t *testing.T) {
 			require.NotContains(t, message, realToken)
 		})
 	}
+}
+
+func TestOnlyAnAgentsCallsPass(t *testing.T) {
+	var got []string
+	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		got = append(got, r.Method+" "+r.URL.String())
+	}))
+	defer upstream.Close()
+	f := newFixture(t, upstream.URL, realToken)
+	call := func(line string) int {
+		method, target, _ := strings.Cut(line, " ")
+		req, err := http.NewRequestWithContext(t.Context(), method, f.server.URL+target, nil)
+		require.NoError(t, err)
+		req.Header = bearer(runToken)
+		client := *f.server.Client()
+		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		resp, err := client.Do(req)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		return resp.StatusCode
+	}
+	for _, line := range []string{
+		"POST /model/v1/messages?beta=true", "POST /model/v1/messages/count_tokens", "GET /model/v1/models?limit=5", "GET /model/v1/models/claude-x.1",
+	} {
+		require.Equal(t, http.StatusOK, call(line), line)
+		require.Equal(t, strings.Replace(line, "/model/", "/", 1), got[len(got)-1])
+	}
+	passed := len(got)
+	for _, line := range []string{
+		"GET /model/v1/messages", "DELETE /model/v1/models/x", "POST /model/v1/messages/batches", "GET /model/v1/messages/batches",
+		"GET /model/v1/files", "DELETE /model/v1/files/x", "POST /model/v1/files", "GET /model/v1/organizations/api_keys",
+		"GET /model/v1/models/..%2ffiles", "GET /model/v1/models/..", "GET /model/v1/models/%2e%2e/files", "POST /model/v1//messages/batches",
+		"POST /model/v1/messages/", "POST /model/v1/messages%2fbatches", "POST /model/v1", "POST /model/",
+	} {
+		require.NotEqual(t, http.StatusOK, call(line), line)
+	}
+	require.Len(t, got, passed, "%v", got[passed:])
 }
