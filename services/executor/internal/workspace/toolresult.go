@@ -3,7 +3,9 @@ package workspace
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -30,8 +32,21 @@ func (w *Workspace) SaveToolResult(toolUseID, text string) (string, error) {
 		return "", fmt.Errorf("keeping a tool's answer: %w", err)
 	}
 	name := path.Join(dir, toolUseID+".txt")
-	if err := root.WriteFile(filepath.FromSlash(name), []byte(text), 0o644); err != nil {
+	// Not over what is there: opening a FIFO of the agent's would never end.
+	if err := root.Remove(filepath.FromSlash(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("keeping a tool's answer: %w", err)
+	}
+	if err := writeNew(root, filepath.FromSlash(name), text); err != nil {
 		return "", fmt.Errorf("keeping a tool's answer: %w", err)
 	}
 	return name, nil
+}
+
+func writeNew(root *os.Root, name, text string) error {
+	out, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = out.WriteString(text)
+	return errors.Join(err, out.Close())
 }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -255,6 +256,13 @@ func TestSaveToolResultStaysInside(t *testing.T) {
 	name, err = w.SaveToolResult("../../../evil", "x")
 	require.NoError(t, err)
 	require.NotContains(t, name, "..")
+
+	require.NoError(t, syscall.Mkfifo(filepath.Join(root, ".claude_data/poco/tool_results/r1/toolu_2.txt"), 0o644))
+	name, err = w.SaveToolResult("toolu_2", "not stuck in a FIFO")
+	require.NoError(t, err)
+	content, err = os.ReadFile(filepath.Join(root, name))
+	require.NoError(t, err)
+	require.Equal(t, "not stuck in a FIFO", string(content))
 
 	require.NoError(t, os.RemoveAll(filepath.Join(root, ".claude_data", "poco")))
 	require.NoError(t, os.Symlink(outside, filepath.Join(root, ".claude_data", "poco")))

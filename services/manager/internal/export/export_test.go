@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/google/uuid"
@@ -294,4 +295,37 @@ func TestSupersede(t *testing.T) {
 	f.ready()
 	f.queue.Await(t, "one report only", func(v queuetest.View) bool { return len(v.Reports) == 1 })
 	require.NoError(t, f.exporter.Supersede(t.Context(), f.session))
+}
+
+// The agent can put anything in the place of the folder for tool results, and
+// knows the run's id.
+func TestToolResultsThatAreNoFolder(t *testing.T) {
+	f := newFixture(t, testkit.ObjectStore(t), "")
+	dir := filepath.Join(f.dir, ".claude_data", "poco", "tool_results")
+	outside := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o644))
+	for name, spoil := range map[string]func(path string) error{
+		"a FIFO":           func(path string) error { return syscall.Mkfifo(path, 0o644) },
+		"a file":           func(path string) error { return os.WriteFile(path, nil, 0o644) },
+		"a link out":       func(path string) error { return os.Symlink(outside, path) },
+		"a link to itself": func(path string) error { return os.Symlink(filepath.Base(path), path) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run := uuid.NewString()
+			f.write(run+".txt", "x")
+			require.NoError(t, os.MkdirAll(dir, 0o755))
+			require.NoError(t, spoil(filepath.Join(dir, run)))
+			f.objects.stored()
+			report := f.exportOf(run)
+			require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_READY, report.GetStatus(), report.GetReason())
+			require.NotContains(t, f.objects.stored(), "secret")
+		})
+	}
+	run := uuid.NewString()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, run), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, run, "bad\nname"), nil, 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, run, "good.txt"), nil, 0o644))
+	f.objects.stored()
+	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_READY, f.exportOf(run).GetStatus())
+	require.Contains(t, f.objects.stored(), "good.txt")
 }

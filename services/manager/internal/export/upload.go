@@ -30,6 +30,8 @@ const (
 	// toolResultsDir is where the executor leaves tool results that were too
 	// large for an event, by run.
 	toolResultsDir = ".claude_data/poco/tool_results"
+	// maxToolResultBytes bounds what one run's tool results take.
+	maxToolResultBytes = 1 << 30
 )
 
 // Keys are the object keys of a session's export.
@@ -260,25 +262,34 @@ func zipFile(z *zip.Writer, root *os.Root, f manifestFile) error {
 	return wrap("archive "+f.Path, err)
 }
 
-// uploadToolResults uploads what the run's executor cut out of its events.
+// uploadToolResults uploads what the run's executor cut out of its events. The
+// folder is in reach of the agent: whatever else it has made of it is left
+// alone, and is no reason to fail the export of the workspace.
 func (e *Exporter) uploadToolResults(ctx context.Context, root *os.Root, keys Keys, runID string) error {
 	dir := toolResultsDir + "/" + runID
-	entries, err := fs.ReadDir(root.FS(), dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	entries, err := list(root, dir, maxFiles)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			e.opts.Logger.Warn("tool results are left out", logging.KeyRunID, runID, logging.KeyError, err)
+		}
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("read %s: %w", dir, err)
-	}
+	var total int64
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallelUploads)
-	for _, entry := range entries[:min(len(entries), maxFiles)] {
-		if entry.Type().IsRegular() {
-			g.Go(func() error {
-				_, err := e.uploadFile(ctx, root, keys.ToolResults+runID+"/"+entry.Name(), dir+"/"+entry.Name())
-				return err
-			})
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil || !info.Mode().IsRegular() || !exportable(entry.Name()) {
+			continue
 		}
+		if total += info.Size(); total > maxToolResultBytes {
+			e.opts.Logger.Warn("tool results are left out: there are too many bytes", logging.KeyRunID, runID)
+			break
+		}
+		g.Go(func() error {
+			_, err := e.uploadFile(ctx, root, keys.ToolResults+runID+"/"+entry.Name(), dir+"/"+entry.Name())
+			return err
+		})
 	}
 	return g.Wait()
 }

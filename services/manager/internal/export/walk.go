@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -28,6 +31,11 @@ const (
 	maxFiles = 50_000
 	maxBytes = 20 << 30
 	maxDepth = 64
+	// maxEntries bounds what is looked at, exported or not: folders, links and
+	// ignored files cost memory and time too.
+	maxEntries = 20 * maxFiles
+	// listBatch is how many entries of a folder are read at once.
+	listBatch = 1000
 )
 
 // file is a file to be exported, as it was when the workspace was walked.
@@ -40,23 +48,50 @@ type file struct {
 // ErrTooLarge means that a workspace is over the bounds of an export.
 var ErrTooLarge = errors.New("workspace is too large to export")
 
+// list returns the entries of a folder by name, at most limit of them, else
+// ErrTooLarge. It never blocks on a FIFO that took the folder's place.
+func list(root *os.Root, dir string, limit int) ([]fs.DirEntry, error) {
+	in, err := root.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|nonBlock, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	var entries []fs.DirEntry
+	for {
+		batch, err := in.ReadDir(listBatch)
+		entries = append(entries, batch...)
+		if len(entries) > limit {
+			return nil, fmt.Errorf("%w: it has more than %d files and folders", ErrTooLarge, maxEntries)
+		}
+		if errors.Is(err, io.EOF) {
+			slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+			return entries, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
 // walk lists the regular files of a workspace. Links are never followed, and
 // what vanishes meanwhile is left out.
 func walk(ctx context.Context, root *os.Root, ignoreDotFiles bool) ([]file, error) {
 	var files []file
 	var bytes int64
+	seen := 0
 	var visit func(dir string, depth int) error
 	visit = func(dir string, depth int) error {
 		if depth > maxDepth {
 			return fmt.Errorf("%w: folders nest deeper than %d at %s", ErrTooLarge, maxDepth, dir)
 		}
-		entries, err := fs.ReadDir(root.FS(), dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+		entries, err := list(root, dir, maxEntries-seen)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			return nil // vanished, or no folder any more
 		}
 		if err != nil {
 			return fmt.Errorf("read folder %s: %w", dir, err)
 		}
+		seen += len(entries)
 		for _, e := range entries {
 			if err := ctx.Err(); err != nil {
 				return err

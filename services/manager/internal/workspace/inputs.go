@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -76,13 +77,17 @@ func (s *Store) stage(ctx context.Context, root *os.Root, userID string, f *back
 }
 
 // write puts a file in place in one step, so that a broken download is never
-// taken for the file.
+// taken for the file. The part's name cannot be known before: the agent could
+// have put a FIFO there, which would never be opened.
 func (s *Store) write(root *os.Root, name string, body io.Reader) (err error) {
+	if err := s.inputsFolder(root); err != nil {
+		return err
+	}
 	if err := s.mkdirAll(root, filepath.Dir(name)); err != nil {
 		return err
 	}
-	tmp := name + ".poco-part"
-	out, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	tmp := filepath.Join(filepath.Dir(name), ".poco-part-"+rand.Text())
+	out, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
@@ -101,6 +106,16 @@ func (s *Store) write(root *os.Root, name string, body io.Reader) (err error) {
 		return err
 	}
 	return root.Rename(tmp, name)
+}
+
+// inputsFolder removes a link that the agent has put where the folder for
+// inputs belongs: else no input file could ever be added again.
+func (s *Store) inputsFolder(root *os.Root) error {
+	info, err := root.Lstat(inputsDir)
+	if err == nil && info.Mode().Type() == fs.ModeSymlink {
+		return root.Remove(inputsDir)
+	}
+	return nil //nolint:nilerr // a missing folder is made, all else is told by what follows
 }
 
 // mkdirAll makes folders one by one: each new one is given to the executor's

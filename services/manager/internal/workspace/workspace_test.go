@@ -150,6 +150,33 @@ func TestStageInputs(t *testing.T) {
 	require.Empty(t, entries)
 }
 
+// What the agent left in inputs/ neither blocks nor misleads the manager.
+func TestStageInputsOverSpecialFiles(t *testing.T) {
+	s := open(t, uploads{"attachments/default/f": "new"})
+	session := uuid.NewString()
+	dir, err := s.Prepare("default", session, uuid.NewString())
+	require.NoError(t, err)
+	inputs, outside := filepath.Join(dir, "inputs"), t.TempDir()
+	stage := func() {
+		require.NoError(t, s.StageInputs(t.Context(), "default", session, []*backendv1.InputFile{file("f", "attachments/default/f")}))
+		b, err := os.ReadFile(filepath.Join(inputs, "f"))
+		require.NoError(t, err)
+		require.Equal(t, "new", string(b))
+	}
+	require.NoError(t, os.Mkdir(inputs, 0o755))
+	require.NoError(t, syscall.Mkfifo(filepath.Join(inputs, "f"), 0o644))
+	require.NoError(t, syscall.Mkfifo(filepath.Join(inputs, "f.poco-part"), 0o644))
+	stage()
+	for _, target := range []string{outside, "/nonexistent", "inputs"} {
+		require.NoError(t, os.RemoveAll(inputs))
+		require.NoError(t, os.Symlink(target, inputs))
+		stage()
+	}
+	entries, err := os.ReadDir(outside)
+	require.NoError(t, err)
+	require.Empty(t, entries)
+}
+
 func TestList(t *testing.T) {
 	s := open(t, nil)
 	var want []string
