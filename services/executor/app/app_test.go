@@ -117,6 +117,21 @@ func TestFollowUpResumes(t *testing.T) {
 	require.Contains(t, second.log()[1].GetMessageAdded().GetVerbatimJson(), "Remember the pears.")
 }
 
+// A run that is killed early leaves the id of a conversation that the CLI never
+// wrote. The next prompt must not fail for it, for ever.
+func TestFollowUpOfALostConversation(t *testing.T) {
+	m := newManager(t)
+	req, _ := request(t, m, "[[memory]]")
+	req.AgentSessionId = uuid.NewString()
+	client, _ := start(t, workspaceDir(t))
+	_, err := client.StartRun(t.Context(), req)
+	require.NoError(t, err)
+	require.Equal(t, completed, m.finished().GetStatus(), m.finished().GetMessage())
+	require.Equal(t, "conversation_lost", m.log()[0].GetNotice().GetCode())
+	require.False(t, m.log()[1].GetAgentStarted().GetResumed())
+	require.NotEqual(t, req.GetAgentSessionId(), m.log()[1].GetAgentStarted().GetAgentSessionId())
+}
+
 // waitIdle waits until the last run is delivered.
 func waitIdle(t *testing.T, client executorv1.ExecutorServiceClient) {
 	t.Helper()

@@ -44,6 +44,8 @@ type activeRun struct {
 
 	mu    sync.Mutex
 	agent *claude.Agent
+	// asked is set when the agent was asked to stop, and how.
+	asked *claude.Outcome
 	// abandoned is set when the workspace may be somebody else's by now.
 	abandoned bool
 }
@@ -64,6 +66,9 @@ func newRun(request *executorv1.StartRunRequest, settings *Settings) *activeRun 
 func (r *activeRun) end(outcome claude.Outcome) {
 	r.mu.Lock()
 	agent := r.agent
+	if r.asked == nil {
+		r.asked = &outcome
+	}
 	if agent == nil {
 		r.cancel(&claude.Stop{Outcome: outcome})
 	}
@@ -143,6 +148,16 @@ func (r *activeRun) work() claude.Outcome {
 	}
 	changes := watchChanges(r.ctx, w, r.emit, r.logger)
 	outcome := r.runAgent(options, &sink{run: r, workspace: w, changes: changes})
+	if outcome.Reason == claude.ReasonResumeFailed && !r.request.GetPromptSubmitted() {
+		// A run that was killed right after its start leaves the id of a
+		// conversation that was never written; the session has to go on.
+		r.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{
+			Level: backendv1.Notice_LEVEL_WARNING, Code: "conversation_lost",
+			Text: outcome.Message + ". The agent begins a new conversation and does not know what was said before.",
+		}}})
+		options.ResumeID = ""
+		outcome = r.runAgent(options, &sink{run: r, workspace: w, changes: changes})
+	}
 	changes.stop()
 	if !r.isAbandoned() {
 		r.finish(w, changes, outcome)
@@ -164,6 +179,10 @@ func (r *activeRun) runAgent(options claude.Options, s claude.Sink) claude.Outco
 	if r.ctx.Err() != nil {
 		r.mu.Unlock()
 		return r.stopped(claude.Canceled(""))
+	}
+	if r.asked != nil { // An agent before this one was.
+		defer r.mu.Unlock()
+		return *r.asked
 	}
 	r.agent = agent
 	r.mu.Unlock()
