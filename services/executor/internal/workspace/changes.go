@@ -33,7 +33,9 @@ func (w *Workspace) Changes(ctx context.Context) (*backendv1.FilesChanged, error
 		return nil, fmt.Errorf("finding the changed files: %w", err)
 	}
 	changed := &backendv1.FilesChanged{RemoteUrl: w.remote}
-	if changed.Branch, err = w.git.output(ctx, "symbolic-ref", "--short", "--quiet", "HEAD"); err != nil && exitCode(err) != 1 {
+	own := w.git
+	own.recorder = nil
+	if changed.Branch, err = own.output(ctx, "symbolic-ref", "--short", "--quiet", "HEAD"); err != nil && exitCode(err) != 1 {
 		return nil, fmt.Errorf("finding the branch: %w", err)
 	}
 	list, err := w.git.output(ctx, "diff-tree", "-r", "-M", "--raw", "--numstat", "-z", "--no-ext-diff", "--no-textconv", w.base, tree)

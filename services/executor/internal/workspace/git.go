@@ -20,6 +20,8 @@ const (
 
 	// gitStopDelay is how long git may take to stop when its time is up.
 	gitStopDelay = 2 * time.Second
+	// gitFatal is git's exit code when it gives up.
+	gitFatal = 128
 	// maxErrorText bounds what of git's complaints goes into an error.
 	maxErrorText = 2000
 )
@@ -43,14 +45,18 @@ var untrusted = []string{
 	"init.defaultBranch=main",
 	"submodule.recurse=false",
 	"diff.external=",
+	"core.safecrlf=false",
+	"core.splitIndex=false",
 }
 
 // git is the git program at work in one folder.
 type git struct {
 	dir string
-	// index is a private index file, so that the agent's own is left alone;
-	// empty for git's own.
-	index string
+	// gitDir is the folder's repository; empty to look for it.
+	gitDir string
+	// recorder makes git work with the recorder's own configuration, attributes
+	// and index. Only the objects are the repository's.
+	recorder *recorder
 	// protocols that git may fetch over.
 	protocols string
 }
@@ -67,9 +73,15 @@ func (g git) command(ctx context.Context, args ...string) *exec.Cmd {
 		"HOME=/nonexistent", "LC_ALL=C.UTF-8", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
 		"GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=true", "GIT_OPTIONAL_LOCKS=0", "GIT_ALLOW_PROTOCOL=" + g.protocols,
 		"GIT_LFS_SKIP_SMUDGE=1",
+		// A broken repository must not make git find another one further up.
+		"GIT_CEILING_DIRECTORIES=" + filepath.Dir(g.dir),
 	}
-	if g.index != "" {
-		cmd.Env = append(cmd.Env, "GIT_INDEX_FILE="+g.index)
+	switch {
+	case g.recorder != nil:
+		cmd.Env = append(cmd.Env, "GIT_DIR="+g.recorder.dir, "GIT_WORK_TREE="+g.dir, "GIT_OBJECT_DIRECTORY="+g.recorder.objects)
+	case g.gitDir != "":
+		// core.worktree and core.bare are the agent's to set.
+		cmd.Env = append(cmd.Env, "GIT_DIR="+g.gitDir, "GIT_WORK_TREE="+g.dir)
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -125,7 +137,7 @@ func exitCode(err error) int {
 	return -1
 }
 
-// addAll records the work tree in the private index and returns its tree.
+// addAll records the work tree in the recorder's index and returns its tree.
 func (g git) addAll(ctx context.Context) (tree string, err error) {
 	// Files that cannot be read are left out; git reports them with exit code 1.
 	if _, err := g.output(ctx, "add", "--all", "--ignore-errors", "."); err != nil && exitCode(err) != 1 {
@@ -141,6 +153,7 @@ func (g git) head(ctx context.Context) (string, error) {
 
 // resolve returns the commit of a name; empty when there is none.
 func (g git) resolve(ctx context.Context, name string) (string, error) {
+	g.recorder = nil
 	commit, err := g.output(ctx, "rev-parse", "--verify", "--quiet", name+"^{commit}")
 	if exitCode(err) == 1 {
 		return "", nil
@@ -155,39 +168,29 @@ func (g git) commit(ctx context.Context, tree, parent, message string) (string, 
 	if parent != "" {
 		args = append(args, "-p", parent)
 	}
-	commit, err := g.output(ctx, args...)
+	recording := g
+	commit, err := recording.output(ctx, args...)
 	if err != nil {
 		return "", err
 	}
+	g.recorder = nil
 	if _, err := g.output(ctx, "update-ref", "-m", message, "HEAD", commit); err != nil {
 		return "", err
 	}
 	// The agent's own index follows, so that it sees a clean tree.
-	own := g
-	own.index = ""
-	if _, err := own.output(ctx, "read-tree", "--reset", commit); err != nil {
-		return "", err
-	}
-	_, err = own.output(ctx, "update-index", "-q", "--refresh")
-	if exitCode(err) == 1 {
-		err = nil // Something changed in between; it is the next commit's.
-	}
-	return commit, err
+	return commit, recording.recorder.publishIndex(g.gitDir)
 }
 
 func (g git) tag(ctx context.Context, name, commit string) error {
+	g.recorder = nil
 	_, err := g.output(ctx, "update-ref", "refs/tags/"+name, commit)
 	return err
 }
 
-// gitDir returns the repository's folder; empty when dir is no repository's top.
-func (g git) gitDir(ctx context.Context) (string, error) {
+// find returns the repository's folder; empty when dir is no repository's top.
+func (g git) find(ctx context.Context) (string, error) {
 	if _, err := os.Lstat(filepath.Join(g.dir, ".git")); err != nil {
 		return "", nil //nolint:nilerr // No repository is an answer, not a failure.
 	}
-	dir, err := g.output(ctx, "rev-parse", "--absolute-git-dir")
-	if err != nil {
-		return "", err
-	}
-	return dir, nil
+	return g.output(ctx, "rev-parse", "--absolute-git-dir")
 }

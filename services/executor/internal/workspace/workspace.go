@@ -3,7 +3,6 @@
 package workspace
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -83,19 +83,72 @@ func Prepare(ctx context.Context, opts Options) (*Workspace, error) {
 	if err := w.prepareFolders(); err != nil {
 		return nil, err
 	}
-	if err := w.openRepository(ctx); err != nil {
+	if err := w.findDir(ctx); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, gitTimeout, fmt.Errorf("not done within %s", gitTimeout))
-	defer cancel()
-	if err := w.record(ctx); err != nil {
-		return nil, fmt.Errorf("the workspace's start cannot be recorded: %w", err)
+	err := w.track(ctx)
+	if exitCode(err) == gitFatal {
+		err = w.beginAgain(ctx, err)
 	}
+	if err != nil {
+		return nil, err
+	}
+	w.linkInputs()
 	return w, nil
 }
 
+// track opens the repository and records the start.
+func (w *Workspace) track(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, gitTimeout, fmt.Errorf("not done within %s", gitTimeout))
+	defer cancel()
+	if err := w.openRepository(ctx); err != nil {
+		return fmt.Errorf("the workspace's repository cannot be opened: %w", err)
+	}
+	if err := w.record(ctx); err != nil {
+		return fmt.Errorf("the workspace's start cannot be recorded: %w", err)
+	}
+	return nil
+}
+
+// beginAgain replaces what git refuses to work with: the agent may do to its
+// repository what it likes, and the session has to go on. It returns the cause
+// when that does not help.
+func (w *Workspace) beginAgain(ctx context.Context, cause error) error {
+	err := errors.Join(os.RemoveAll(w.recorderDir()), os.MkdirAll(filepath.Dir(w.recorderDir()), 0o755))
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	if w.track(ctx) == nil {
+		return nil // It was the record.
+	}
+	repository := filepath.Join(w.Dir, ".git")
+	aside, err := os.MkdirTemp(filepath.Dir(w.recorderDir()), "broken-repository-")
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	kept := filepath.Join(aside, "git")
+	if err := os.Rename(repository, kept); err != nil {
+		return errors.Join(cause, err, os.Remove(aside))
+	}
+	if w.track(ctx) != nil {
+		return errors.Join(cause, os.RemoveAll(repository), os.Rename(kept, repository), os.Remove(aside))
+	}
+	name, err := filepath.Rel(w.opts.Root, kept)
+	if err != nil {
+		name = kept
+	}
+	w.Notices = append(w.Notices, fmt.Sprintf("The workspace's Git repository could not be used any more (%v). It was moved to %s, and a new one was begun.", cause, name))
+	return nil
+}
+
+// recorderDir is where the workspace's changes are recorded.
+func (w *Workspace) recorderDir() string { return filepath.Join(w.ConfigDir, "poco", "recorder") }
+
 func (w *Workspace) prepareFolders() error {
 	for _, dir := range []string{w.opts.Root, w.ConfigDir, filepath.Join(w.opts.Root, InputsDirName)} {
+		if err := w.clearTheWay(dir); err != nil {
+			return err
+		}
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("the workspace %s is not writable for user %d: %w", w.opts.Root, os.Getuid(), err)
 		}
@@ -107,43 +160,63 @@ func (w *Workspace) prepareFolders() error {
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
-// openRepository finds, clones or creates the repository.
-func (w *Workspace) openRepository(ctx context.Context) error {
-	w.Dir = w.opts.Root
-	if w.opts.RepoURL != "" {
-		name, err := repositoryName(w.opts.RepoURL)
-		if err != nil {
-			return err
-		}
-		w.Dir = filepath.Join(w.opts.Root, name)
-		if err := w.clone(ctx); err != nil {
-			return err
-		}
+// clearTheWay moves aside what the agent has put where one of our folders
+// belongs, links that lead nowhere included.
+func (w *Workspace) clearTheWay(dir string) error {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() || dir == w.opts.Root {
+		return nil
 	}
-	w.git = git{dir: w.Dir, protocols: w.opts.protocols}
-	ctx, cancel := context.WithTimeout(ctx, gitTimeout)
-	defer cancel()
-	gitDir, err := w.git.gitDir(ctx)
+	if _, err := os.Lstat(dir); err != nil {
+		return nil //nolint:nilerr // Nothing is there, or making it tells more.
+	}
+	aside := filepath.Join(w.opts.Root, strings.TrimPrefix(filepath.Base(dir), ".")+"-moved-"+w.opts.RunID)
+	if err := os.Rename(dir, aside); err != nil {
+		return fmt.Errorf("the workspace's folder %s cannot be made: %w", filepath.Base(dir), err)
+	}
+	w.Notices = append(w.Notices, fmt.Sprintf("%s was no folder and has been moved to %s.", filepath.Base(dir), filepath.Base(aside)))
+	return nil
+}
+
+// findDir finds the working directory, and clones the repository.
+func (w *Workspace) findDir(ctx context.Context) error {
+	w.Dir = w.opts.Root
+	if w.opts.RepoURL == "" {
+		return nil
+	}
+	name, err := repositoryName(w.opts.RepoURL)
+	if err != nil {
+		return err
+	}
+	w.Dir = filepath.Join(w.opts.Root, name)
+	return w.clone(ctx)
+}
+
+// openRepository finds or creates the repository.
+func (w *Workspace) openRepository(ctx context.Context) error {
+	g := git{dir: w.Dir, protocols: w.opts.protocols}
+	gitDir, err := g.find(ctx)
 	if gitDir == "" && err == nil {
-		if _, err = w.git.output(ctx, "init", "--quiet"); err == nil {
-			gitDir, err = w.git.gitDir(ctx)
+		if _, err = g.output(ctx, "init", "--quiet"); err == nil {
+			gitDir, err = g.find(ctx)
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("the workspace's repository cannot be opened: %w", err)
+		return err
 	}
-	w.git.index = filepath.Join(gitDir, "poco-index")
-	// What an executor left that was killed in the middle.
-	for _, lock := range []string{w.git.index + ".lock", filepath.Join(gitDir, "index.lock"), filepath.Join(gitDir, "HEAD.lock")} {
-		if err := os.Remove(lock); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("the workspace's repository is locked: %w", err)
+	g.gitDir = gitDir
+	// What git left that was killed in the middle.
+	for _, lock := range []string{"index.lock", "HEAD.lock"} {
+		if err := os.RemoveAll(filepath.Join(gitDir, lock)); err != nil {
+			return fmt.Errorf("it is locked: %w", err)
 		}
 	}
-	if err := writeExcludes(filepath.Join(gitDir, "info", "exclude"), append(builtinExcludes[:len(builtinExcludes):len(builtinExcludes)], w.opts.Excludes...)); err != nil {
-		return fmt.Errorf("the workspace's excludes cannot be written: %w", err)
+	excludes, err := writeExcludes(filepath.Join(gitDir, "info", "exclude"), slices.Concat(builtinExcludes, w.opts.Excludes))
+	if err != nil {
+		return fmt.Errorf("its excludes cannot be written: %w", err)
 	}
-	w.linkInputs()
-	return nil
+	w.git = g
+	w.git.recorder, err = openRecorder(ctx, g, w.recorderDir(), excludes)
+	return err
 }
 
 var safeName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
@@ -207,38 +280,6 @@ func (w *Workspace) clone(ctx context.Context) error {
 		return fmt.Errorf("the repository cannot be put into the workspace: %w", err)
 	}
 	return nil
-}
-
-// writeExcludes adds the patterns that the file lacks.
-func writeExcludes(file string, patterns []string) error {
-	content, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	have := map[string]bool{}
-	scanner := bufio.NewScanner(strings.NewReader(string(content)))
-	for scanner.Scan() {
-		have[strings.TrimSpace(scanner.Text())] = true
-	}
-	added := ""
-	for _, pattern := range patterns {
-		pattern = strings.TrimSpace(pattern)
-		if pattern == "" || have[pattern] || strings.ContainsAny(pattern, "\n\x00") {
-			continue
-		}
-		have[pattern] = true
-		added += pattern + "\n"
-	}
-	if added == "" {
-		return nil
-	}
-	if len(content) > 0 && content[len(content)-1] != '\n' {
-		added = "\n" + added
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(file, append(content, added...), 0o644)
 }
 
 // linkInputs makes inputs/ visible in a cloned repository, when the repository
@@ -313,8 +354,10 @@ func (w *Workspace) tagName(what string) string { return "poco/run/" + w.opts.Ru
 
 // remoteURL returns the first remote's URL without credentials.
 func (w *Workspace) remoteURL(ctx context.Context) string {
+	g := w.git
+	g.recorder = nil
 	for _, name := range []string{"origin", "upstream"} {
-		if raw, err := w.git.output(ctx, "config", "--get", "remote."+name+".url"); err == nil && raw != "" {
+		if raw, err := g.output(ctx, "config", "--get", "remote."+name+".url"); err == nil && raw != "" {
 			return redactURL(raw)
 		}
 	}

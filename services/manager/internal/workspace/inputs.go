@@ -115,7 +115,7 @@ func (s *Store) inputsFolder(root *os.Root) error {
 	if err == nil && info.Mode().Type() == fs.ModeSymlink {
 		return root.Remove(inputsDir)
 	}
-	return nil //nolint:nilerr // a missing folder is made, all else is told by what follows
+	return nil // a missing folder is made, all else is told by what follows
 }
 
 // mkdirAll makes folders one by one: each new one is given to the executor's

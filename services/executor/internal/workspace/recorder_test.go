@@ -1,0 +1,114 @@
+package workspace
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Whatever an agent did to its repository, the next run has to be prepared,
+// record its changes, and run nothing of the agent's.
+func TestSpoiledRepositories(t *testing.T) {
+	pwned := filepath.Join(t.TempDir(), "pwned")
+	write := func(name, content string) func(*testing.T, string) {
+		return func(t *testing.T, root string) {
+			require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(root, name), []byte(content), 0o644))
+		}
+	}
+	config := func(text string) func(*testing.T, string) { return write(".git/config", text) }
+	replace := func(name string, put func(path string) error) func(*testing.T, string) {
+		return func(t *testing.T, root string) {
+			require.NoError(t, os.RemoveAll(filepath.Join(root, name)))
+			require.NoError(t, put(filepath.Join(root, name)))
+		}
+	}
+	linkTo := func(target string) func(string) error {
+		return func(path string) error { return os.Symlink(target, path) }
+	}
+	fifo := func(path string) error { return syscall.Mkfifo(path, 0o644) }
+	empty := t.TempDir()
+	for name, c := range map[string]struct {
+		spoil func(t *testing.T, root string)
+		// begins says that a new repository is begun.
+		begins bool
+	}{
+		"unreadable config":      {spoil: config("[[["), begins: true},
+		"bare":                   {spoil: config("[core]\nbare = true\n")},
+		"another work tree":      {spoil: config("[core]\nworktree = /etc\n")},
+		"unknown extension":      {spoil: config("[core]\nrepositoryformatversion = 1\n[extensions]\nnonsense = true\n"), begins: true},
+		"no HEAD":                {spoil: replace(".git/HEAD", func(string) error { return nil }), begins: true},
+		"a link elsewhere":       {spoil: replace(".git", linkTo(empty)), begins: true},
+		"a file":                 {spoil: replace(".git", func(path string) error { return os.WriteFile(path, nil, 0o644) }), begins: true},
+		"gone":                   {spoil: replace(".git", func(string) error { return nil })},
+		"objects gone":           {spoil: replace(".git/objects", func(path string) error { return os.Mkdir(path, 0o755) })},
+		"a folder as index lock": {spoil: write(".git/index.lock/x", "")},
+		"a link as index":        {spoil: replace(".git/index", linkTo("/etc/passwd"))},
+		"a link as excludes":     {spoil: replace(".git/info/exclude", linkTo("/etc/passwd"))},
+		"a FIFO as excludes":     {spoil: replace(".git/info/exclude", fifo)},
+		"broken record":          {spoil: write(ConfigDirName+"/poco/recorder/index", "nonsense")},
+		"record's config broken": {spoil: write(ConfigDirName+"/poco/recorder/config", "[[[")},
+		"inputs is a dead link":  {spoil: replace(InputsDirName, linkTo("/nonexistent"))},
+		"CLI folder is a file":   {spoil: replace(ConfigDirName, func(path string) error { return os.WriteFile(path, nil, 0o644) })},
+		"an impossible encoding": {spoil: write(".gitattributes", "* working-tree-encoding=UTF-16\n")},
+		"programs": {spoil: func(t *testing.T, root string) {
+			write(".gitattributes", "* filter=evil diff=evil\n")(t, root)
+			config(`[core]
+fsmonitor = touch `+pwned+`
+hooksPath = hooks
+[filter "evil"]
+clean = touch `+pwned+` && false
+process = touch `+pwned+` && false
+required = true
+[diff "evil"]
+textconv = touch `+pwned+`
+command = touch `+pwned+`
+`)(t, root)
+			for _, hook := range []string{"pre-commit", "post-index-change", "reference-transaction"} {
+				write(".git/hooks/"+hook, "#!/bin/sh\ntouch "+pwned+"\n")(t, root)
+				require.NoError(t, os.Chmod(filepath.Join(root, ".git/hooks", hook), 0o755))
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := filepath.Join(t.TempDir(), "workspace")
+			require.NoError(t, os.Mkdir(root, 0o755))
+			w := prepare(t, Options{Root: root, RunID: "r1"})
+			write("kept.txt", "kept\n")(t, root)
+			require.NoError(t, w.Finish(t.Context(), "completed"))
+			c.spoil(t, root)
+
+			w = prepare(t, Options{Root: root, RunID: "r2"})
+			write("new.txt", "new\n")(t, root)
+			got := changes(t, w)
+			require.Contains(t, got, "new.txt")
+			require.NotContains(t, got, "kept.txt")
+			require.NoError(t, w.Finish(t.Context(), "completed"))
+			require.NoFileExists(t, pwned)
+			if c.begins {
+				require.Len(t, w.Notices, 1)
+				require.Contains(t, w.Notices[0], "a new one was begun")
+			}
+		})
+	}
+}
+
+// A broken repository in a folder that is in another repository must not make
+// git work on that one.
+func TestABrokenRepositoryInsideAnother(t *testing.T) {
+	outer := t.TempDir()
+	prepare(t, Options{Root: outer, RunID: "outer"})
+	before, err := git{dir: outer}.head(t.Context())
+	require.NoError(t, err)
+	root := filepath.Join(outer, "workspace")
+	require.NoError(t, os.MkdirAll(filepath.Join(root, ".git"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(root, "a"), nil, 0o644))
+	w := prepare(t, Options{Root: root, RunID: "inner"})
+	require.NoError(t, w.Finish(t.Context(), "completed"))
+	after, err := git{dir: outer}.head(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+}
