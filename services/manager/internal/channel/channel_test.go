@@ -198,6 +198,7 @@ func TestWhatArrivesDuringAnOutageGoesInOneCall(t *testing.T) {
 	f.queue.Fail("AppendRunEvents", queuetest.Unavailable())
 	p, _ := f.connect()
 	const n = 50
+	f.link.Deliver(&queuev1.RunCommand{Id: "all sent"})
 	for i := int64(1); i <= n; i++ {
 		p.send(notice(i))
 	}
@@ -302,6 +303,22 @@ func TestLeaseAndCommandsGoDown(t *testing.T) {
 	require.Equal(t, cancel.GetId(), <-f.done)
 	require.False(t, f.link.Deliver(cancel))
 	require.Empty(t, f.link.TakeCommands())
+}
+
+// An executor may be the agent's by now: it settles its own commands only.
+func TestCommandsOfOthersAreNotSettled(t *testing.T) {
+	f := newFixture(t)
+	p, _ := f.connect()
+	done := func(id string) {
+		require.NoError(t, p.stream.Send(&managerv1.ConnectRequest{Kind: &managerv1.ConnectRequest_CommandDone{CommandDone: &managerv1.CommandDone{CommandId: id}}}))
+	}
+	own := &queuev1.RunCommand{Id: "own", RunId: f.runID, Kind: &queuev1.RunCommand_Cancel{Cancel: &queuev1.CancelCommand{}}}
+	require.True(t, f.link.Deliver(own))
+	done("early")
+	done("another run's")
+	done("own")
+	require.Equal(t, "own", <-f.done, "and no other before it")
+	require.False(t, f.link.Deliver(&queuev1.RunCommand{Id: "early"}), "was done before it was delivered here")
 }
 
 func TestPartialsAreJoinedAndForwarded(t *testing.T) {

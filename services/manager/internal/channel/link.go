@@ -27,6 +27,9 @@ const (
 	// the whole text follows as a message.
 	maxPartialBytes = 256 << 10
 	maxPartials     = 500
+	// maxDoneCommands is how many commands a run may be told are done: an
+	// executor can name any number.
+	maxDoneCommands = 10_000
 )
 
 // Queue is the call that events are forwarded with.

@@ -242,15 +242,24 @@ func (l *Link) acceptPartials(s *session, partials []*backendv1.PartialContent) 
 	l.notify()
 }
 
+// commandDone takes note of a command that took effect. One that was not
+// delivered yet, as after a restart, is done when it is. Others are not the
+// executor's to settle.
 func (l *Link) commandDone(id string) {
 	l.mu.Lock()
-	l.doneIDs[id] = true
+	known := false
 	for i, c := range l.commands {
 		if c.GetId() == id {
 			l.commands = append(l.commands[:i:i], l.commands[i+1:]...)
+			known = true
 			break
 		}
 	}
+	if known || len(l.doneIDs) < maxDoneCommands {
+		l.doneIDs[id] = true
+	}
 	l.mu.Unlock()
-	l.opts.CommandDone(id)
+	if known {
+		l.opts.CommandDone(id)
+	}
 }
