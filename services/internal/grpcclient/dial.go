@@ -20,9 +20,12 @@ import (
 )
 
 const (
-	// maxMessageBytes bounds one answer; the server's limit on requests is the
-	// same. gRPC's own limit is 4 MiB.
-	maxMessageBytes = 16 << 20
+	// maxRequestBytes is the server's limit on requests.
+	maxRequestBytes = 16 << 20
+	// maxAnswerBytes bounds one answer. It is far above what there is: a worker
+	// that holds a hundred runs with prompts of 1 MiB must be able to adopt them,
+	// in one answer. gRPC's own limit is 4 MiB.
+	maxAnswerBytes = 512 << 20
 	// pingAfter of silence the other end is pinged, calls or not.
 	pingAfter = 20 * time.Second
 	// pingTimeout is how long the other end may take to answer a ping.
@@ -57,7 +60,7 @@ func Dial(baseURL string, token config.Secret, opts ...grpc.DialOption) (*grpc.C
 		}),
 		grpc.WithInitialWindowSize(streamWindow),
 		grpc.WithInitialConnWindowSize(connectionWindow),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes), grpc.MaxCallSendMsgSize(maxMessageBytes)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswerBytes), grpc.MaxCallSendMsgSize(maxRequestBytes)),
 		grpc.WithChainUnaryInterceptor(sendIDs),
 		grpc.WithChainStreamInterceptor(sendStreamIDs),
 		// The proxy of the environment is for the internet, not for services.

@@ -3,6 +3,7 @@ package grpcclient
 import (
 	"context"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -25,6 +26,8 @@ type runs struct {
 	backendv1.UnimplementedTaskServiceServer
 	calls atomic.Int32
 	seen  chan metadata.MD
+	// message makes the answer large.
+	message string
 }
 
 func (r *runs) GetRun(ctx context.Context, _ *backendv1.GetRunRequest) (*backendv1.GetRunResponse, error) {
@@ -33,7 +36,7 @@ func (r *runs) GetRun(ctx context.Context, _ *backendv1.GetRunRequest) (*backend
 		return nil, status.Error(codes.Unavailable, "not yet")
 	}
 	r.seen <- md
-	return &backendv1.GetRunResponse{}, nil
+	return &backendv1.GetRunResponse{Run: &backendv1.Run{StatusMessage: r.message}}, nil
 }
 
 func (r *runs) EnqueueTask(context.Context, *backendv1.EnqueueTaskRequest) (*backendv1.EnqueueTaskResponse, error) {
@@ -83,6 +86,15 @@ func TestIdempotentCallsAreRepeated(t *testing.T) {
 	require.Equal(t, []string{"Bearer tok"}, md.Get("authorization"))
 	require.Equal(t, []string{"r1"}, md.Get("x-request-id"))
 	require.Equal(t, []string{"t1"}, md.Get("x-trace-id"))
+}
+
+// A worker with many held runs gets all their prompts in one answer.
+func TestLargeAnswers(t *testing.T) {
+	server, url := serve(t)
+	server.message = strings.Repeat("x", 40<<20)
+	resp, err := backendv1.NewRunServiceClient(dial(t, url)).GetRun(t.Context(), &backendv1.GetRunRequest{})
+	require.NoError(t, err)
+	require.Len(t, resp.GetRun().GetStatusMessage(), 40<<20)
 }
 
 func TestOtherCallsAreNotRepeated(t *testing.T) {
