@@ -1,10 +1,14 @@
 package session
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
+	"unicode"
 
+	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
@@ -14,8 +18,9 @@ import (
 
 // MergeConfig lays what a prompt asks for over what the session has: fields that
 // are set replace, fields left out stay, maps are merged key by key. It returns
-// what the session keeps, and what the run gets: the input files as well.
-func MergeConfig(base, asked *backendv1.TaskConfig) (kept, forRun *backendv1.TaskConfig) {
+// what the session keeps, and what the run gets: the input files as well. What
+// grows from prompt to prompt may not grow beyond what one prompt may ask for.
+func MergeConfig(base, asked *backendv1.TaskConfig) (kept, forRun *backendv1.TaskConfig, err error) {
 	forRun = proto.CloneOf(base)
 	forRun.InputFiles = nil
 	if asked != nil {
@@ -26,15 +31,47 @@ func MergeConfig(base, asked *backendv1.TaskConfig) (kept, forRun *backendv1.Tas
 	}
 	kept = proto.CloneOf(forRun)
 	kept.InputFiles = nil
-	return kept, forRun
+	return kept, forRun, validate(forRun)
 }
 
-// CheckInputFiles refuses files that are not the user's own uploads, and links
-// that lead anywhere but to GitHub.
+// validate applies the rules of the request to a merged config.
+func validate(cfg *backendv1.TaskConfig) error {
+	err := protovalidate.Validate(cfg)
+	var invalid *protovalidate.ValidationError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	var fields []rpcerror.FieldViolation
+	for _, v := range invalid.Violations {
+		fields = append(fields, rpcerror.FieldViolation{
+			Field: "config." + protovalidate.FieldPathString(v.Proto.GetField()), Description: v.Proto.GetMessage() + ", together with the session's",
+		})
+	}
+	return rpcerror.InvalidFields(fields...)
+}
+
+// maxNameBytes is what file systems take for one name.
+const maxNameBytes = 255
+
+// inputPath tells whether an input file's path stays below inputs/.
+func inputPath(path string) bool {
+	for part := range strings.SplitSeq(path, "/") {
+		if len(part) > maxNameBytes {
+			return false
+		}
+	}
+	return localPath(path) && !strings.ContainsFunc(path, unicode.IsControl)
+}
+
+// CheckInputFiles refuses files that are not the user's own uploads, paths that
+// lead out of the folder for inputs, and links that lead anywhere but to GitHub.
 func CheckInputFiles(userID string, files []*backendv1.InputFile) error {
 	prefix := "attachments/" + objectstore.UserPart(userID) + "/"
 	for i, f := range files {
 		field := fmt.Sprintf("config.input_files[%d].source", i)
+		if path := cmp.Or(f.GetPath(), f.GetName()); !inputPath(path) {
+			return rpcerror.InvalidArgument(fmt.Sprintf("config.input_files[%d].path", i), "must be a relative path below inputs/")
+		}
 		if f.GetType() == "file" {
 			if !strings.HasPrefix(f.GetSource(), prefix) || strings.Contains(f.GetSource(), "..") {
 				return rpcerror.NotFound("attachment", f.GetSource())

@@ -79,7 +79,10 @@ func (s *Sessions) Create(ctx context.Context, userID string, req *backendv1.Cre
 		if err != nil {
 			return err
 		}
-		kept, _ := MergeConfig(&backendv1.TaskConfig{}, req.GetConfig())
+		kept, _, err := MergeConfig(&backendv1.TaskConfig{}, req.GetConfig())
+		if err != nil {
+			return err
+		}
 		row, err := tx.NewSession(ctx, userID, projectID, req.GetTitle(), kept)
 		if err != nil {
 			return err

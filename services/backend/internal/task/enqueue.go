@@ -164,7 +164,10 @@ func openSession(ctx context.Context, tx *store.Tx, userID, prompt string, req *
 		if err != nil {
 			return nil, nil, err
 		}
-		kept, cfg := session.MergeConfig(&backendv1.TaskConfig{}, req.GetConfig())
+		kept, cfg, err := session.MergeConfig(&backendv1.TaskConfig{}, req.GetConfig())
+		if err != nil {
+			return nil, nil, err
+		}
 		s, err := tx.NewSession(ctx, userID, projectID, title(prompt), kept)
 		return s, cfg, err
 	}
@@ -179,7 +182,10 @@ func openSession(ctx context.Context, tx *store.Tx, userID, prompt string, req *
 	if err != nil {
 		return nil, nil, err
 	}
-	kept, cfg := session.MergeConfig(base, req.GetConfig())
+	kept, cfg, err := session.MergeConfig(base, req.GetConfig())
+	if err != nil {
+		return nil, nil, err
+	}
 	if s.Session.Config, err = store.Marshal(kept); err != nil {
 		return nil, nil, err
 	}

@@ -1,6 +1,7 @@
 package task_test
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -101,5 +102,43 @@ func TestTitleAndSchedule(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, c.mode, r.GetScheduleMode())
 		})
+	}
+}
+
+// What a session keeps is sent along with each of its runs, and listed.
+func TestConfigsDoNotGrowForEver(t *testing.T) {
+	b := backendtest.New(t)
+	servers := func(prefix string) *backendv1.TaskConfig {
+		cfg := &backendv1.TaskConfig{McpConfig: map[string]bool{}}
+		for i := range 150 {
+			cfg.McpConfig[fmt.Sprint(prefix, i)] = true
+		}
+		return cfg
+	}
+	e, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", Config: servers("a")})
+	require.NoError(t, err)
+	_, err = b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", SessionId: e.SessionID, Config: servers("a")})
+	require.NoError(t, err)
+	_, err = b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", SessionId: e.SessionID, Config: servers("b")})
+	require.ErrorContains(t, err, "config.mcp_config: map must be at most 200 entries")
+	_, err = b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{
+		Prompt: "x", Config: &backendv1.TaskConfig{McpConfig: map[string]bool{strings.Repeat("k", 201): true}},
+	})
+	require.ErrorContains(t, err, "mcp_config")
+}
+
+func TestInputFilesStayBelowInputs(t *testing.T) {
+	b := backendtest.New(t)
+	enqueue := func(path, name string) error {
+		_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", Config: &backendv1.TaskConfig{
+			InputFiles: []*backendv1.InputFile{{Type: "file", Name: name, Path: path, Source: "attachments/" + backendtest.User + "/1/f"}},
+		}})
+		return err
+	}
+	require.NoError(t, enqueue("data/täble 1.csv", "x"))
+	require.NoError(t, enqueue("", "f.csv"))
+	for _, path := range []string{"..", "../x", "a/../../x", "/etc/passwd", ".", "a//b", "a/", "a\nb", strings.Repeat("n", 256)} {
+		require.ErrorContains(t, enqueue(path, "x"), "input_files[0].path", path)
+		require.ErrorContains(t, enqueue("", path), "input_files[0].path", path)
 	}
 }

@@ -280,15 +280,17 @@ var File_poco_backend_v1_task_config_proto protoreflect.FileDescriptor
 
 const file_poco_backend_v1_task_config_proto_rawDesc = "" +
 	"\n" +
-	"!poco/backend/v1/task_config.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/enums.proto\"\xae\t\n" +
+	"!poco/backend/v1/task_config.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/enums.proto\"\xbc\t\n" +
 	"\n" +
 	"TaskConfig\x12>\n" +
 	"\brepo_url\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x18\x80\x102\x14^$|^https?://[^\\s]+$H\x00R\arepoUrl\x88\x01\x01\x12Q\n" +
 	"\n" +
-	"git_branch\x18\x02 \x01(\tB-\xbaH*r(\x18\xff\x012#^$|^[^\\s~^:?*\\[\\\\-][^\\s~^:?*\\[\\\\]*$H\x01R\tgitBranch\x88\x01\x01\x12T\n" +
+	"git_branch\x18\x02 \x01(\tB-\xbaH*r(\x18\xff\x012#^$|^[^\\s~^:?*\\[\\\\-][^\\s~^:?*\\[\\\\]*$H\x01R\tgitBranch\x88\x01\x01\x12[\n" +
 	"\n" +
-	"mcp_config\x18\x03 \x03(\v2*.poco.backend.v1.TaskConfig.McpConfigEntryB\t\xbaH\x06\x9a\x01\x03\x10\xc8\x01R\tmcpConfig\x12Z\n" +
-	"\fskill_config\x18\x04 \x03(\v2,.poco.backend.v1.TaskConfig.SkillConfigEntryB\t\xbaH\x06\x9a\x01\x03\x10\xf4\x03R\vskillConfig\x12E\n" +
+	"mcp_config\x18\x03 \x03(\v2*.poco.backend.v1.TaskConfig.McpConfigEntryB\x10\xbaH\r\x9a\x01\n" +
+	"\x10\xc8\x01\"\x05r\x03\x18\xc8\x01R\tmcpConfig\x12a\n" +
+	"\fskill_config\x18\x04 \x03(\v2,.poco.backend.v1.TaskConfig.SkillConfigEntryB\x10\xbaH\r\x9a\x01\n" +
+	"\x10\xf4\x03\"\x05r\x03\x18\xc8\x01R\vskillConfig\x12E\n" +
 	"\vinput_files\x18\x05 \x03(\v2\x1a.poco.backend.v1.InputFileB\b\xbaH\x05\x92\x01\x02\x10dR\n" +
 	"inputFiles\x12T\n" +
 	"\x0econtainer_mode\x18\x06 \x01(\x0e2\x1e.poco.backend.v1.ContainerModeB\b\xbaH\x05\x82\x01\x02\x10\x01H\x02R\rcontainerMode\x88\x01\x01\x12#\n" +
