@@ -4,10 +4,9 @@ import (
 	"archive/zip"
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
-	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -178,28 +177,38 @@ func normalised(t testing.TB, e *backendv1.SessionEvent, workspace string) strin
 	return strings.ReplaceAll(text, strings.ReplaceAll(workspace, "/", "-"), "-workspace")
 }
 
-// TestNoCredentialReachesTheExecutor looks at the living processes of a run.
-func TestNoCredentialReachesTheExecutor(t *testing.T) {
-	s := newStack(t, stackOptions{}).start()
-	session, run := s.enqueue("Wait. [[waitfile:go]]", "")
-	f := s.follow(session)
-	f.awaitTool("Bash")
-	require.Empty(t, executorsWith(t, modelToken), "the real model token is in the environment of an executor")
-	require.Empty(t, executorsWith(t, internalToken), "the internal token is in the environment of an executor")
-	require.NoError(t, os.WriteFile(s.workspace(s.manager, session)+"/go", nil, 0o600))
-	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, f.awaitEnd(run).GetStatus())
+// TestSandbox looks at the living executor of a run: no credential but the
+// run's own is in it, and nothing of it is left afterwards.
+func TestSandbox(t *testing.T) {
+	for _, runtime := range []string{processRuntime, dockerRuntime} {
+		t.Run(runtime, func(t *testing.T) {
+			s := newStack(t, stackOptions{runtime: runtime}).start()
+			f, session, run := s.midRun()
+			for _, secret := range []string{modelToken, internalToken, s.common["S3_SECRET_KEY"], s.common["SECRET_KEY"]} {
+				require.Empty(t, executorsWith(t, secret), "a credential is in the environment of an executor")
+			}
+			var containers []string
+			if runtime == dockerRuntime {
+				containers = s.requireCleanContainer(session)
+			}
+			s.letGo(session)
+			require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, f.awaitEnd(run).GetStatus())
+			for _, id := range containers {
+				awaitContainerGone(t, id)
+			}
+			for _, pid := range s.agentProcesses(session) {
+				awaitGone(t, pid)
+			}
+		})
+	}
 }
 
-// executorsWith returns processes other than the manager and backend whose
+// executorsWith returns the processes of executors and their agents whose
 // environment or command line contains a secret.
 func executorsWith(t testing.TB, secret string) []int {
 	t.Helper()
-	var found []int
-	for _, pid := range processesWith(t, secret) {
-		name, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-		if err == nil && !strings.HasSuffix(name, "poco-manager") && !strings.HasSuffix(name, "poco-backend") {
-			found = append(found, pid)
-		}
-	}
-	return found
+	inside := append(processesWith(t, "EXECUTOR_TOKEN="), processesWith(t, "CLAUDE_CONFIG_DIR=")...)
+	require.NotEmpty(t, inside)
+	knows := processesWith(t, secret)
+	return slices.DeleteFunc(inside, func(pid int) bool { return !slices.Contains(knows, pid) })
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -12,6 +13,9 @@ import (
 	"sync"
 	"testing"
 
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
 	"github.com/stretchr/testify/require"
 
 	"github.com/poco-ai/poco/services/internal/dockerengine"
@@ -127,4 +131,42 @@ func (p *engineProxy) close() {
 	p.conns = nil
 	p.mu.Unlock()
 	p.serving.Wait()
+}
+
+// requireCleanContainer inspects the containers of a session, of which there
+// must be one, and returns their ids.
+func (s *stack) requireCleanContainer(sessionID string) []string {
+	s.t.Helper()
+	engine, err := dockerengine.New()
+	require.NoError(s.t, err)
+	defer engine.Close()
+	list, err := engine.ContainerList(s.t.Context(), client.ContainerListOptions{
+		All: true, Filters: make(client.Filters).Add("label", "ai.poco.session="+sessionID),
+	})
+	require.NoError(s.t, err)
+	require.Len(s.t, list.Items, 1)
+	inspected, err := engine.ContainerInspect(s.t.Context(), list.Items[0].ID, client.ContainerInspectOptions{})
+	require.NoError(s.t, err)
+	text, err := json.Marshal(inspected.Container)
+	require.NoError(s.t, err)
+	for _, secret := range []string{modelToken, internalToken, s.common["S3_SECRET_KEY"], s.common["SECRET_KEY"]} {
+		require.NotContains(s.t, string(text), secret, "a credential is in the container's description")
+	}
+	return []string{list.Items[0].ID}
+}
+
+// awaitContainerGone waits until the engine has removed a container.
+func awaitContainerGone(t *testing.T, id string) {
+	t.Helper()
+	engine, err := dockerengine.New()
+	require.NoError(t, err)
+	defer engine.Close()
+	wait := engine.ContainerWait(t.Context(), id, client.ContainerWaitOptions{Condition: container.WaitConditionRemoved})
+	select {
+	case <-wait.Result:
+	case err := <-wait.Error:
+		if !cerrdefs.IsNotFound(err) {
+			require.NoError(t, err)
+		}
+	}
 }
