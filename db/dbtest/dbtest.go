@@ -53,12 +53,6 @@ func create(t testing.TB, admin, options string) string {
 	return withDatabase(t, admin, name)
 }
 
-// Pool returns a pool on a new database; see URL.
-func Pool(t testing.TB, admin string) *pgxpool.Pool {
-	t.Helper()
-	return PoolOn(t, URL(t, admin))
-}
-
 // PoolOn returns a pool on a given database, closed at the end of the test.
 func PoolOn(t testing.TB, databaseURL string) *pgxpool.Pool {
 	t.Helper()

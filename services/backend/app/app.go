@@ -91,7 +91,7 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 		return err
 	}
 	register(server.Connect(), cfg, st, objects, hub, runs)
-	if err := server.Start(); err != nil { //nolint:contextcheck // the server ends by Shutdown
+	if err := server.Start(); err != nil { // the server ends by Shutdown
 		return fmt.Errorf("listen: %w", err)
 	}
 	closers.Add("server", server.Shutdown)

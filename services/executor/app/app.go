@@ -97,7 +97,7 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	})
 	closers.Add("run", runs.Close)
 	executorv1connect.RegisterExecutorServiceHandler(server.Connect(), &rpc.Executor{Runs: runs})
-	if err := server.Start(); err != nil { //nolint:contextcheck // A server ends by Shutdown, not by a context.
+	if err := server.Start(); err != nil { // A server ends by Shutdown, not by a context.
 		return err
 	}
 	url := "http://" + server.Addr().String()

@@ -49,7 +49,7 @@ func Run(ctx context.Context, cfg *Config, opts Options) error {
 	if err != nil {
 		return err
 	}
-	if err := server.Start(); err != nil { //nolint:contextcheck // binding does not wait
+	if err := server.Start(); err != nil { // binding does not wait
 		return err
 	}
 	url := "http://" + server.Addr().String()

@@ -133,7 +133,7 @@ func launchPostgres(ctx context.Context, opts PostgresOptions, bin string, acct 
 	if opts.Disposable {
 		remove = opts.DataDir
 	}
-	c, err := startChild(childSpec{ //nolint:contextcheck // the server outlives ctx
+	c, err := startChild(childSpec{ // the server outlives ctx
 		name:    "Postgres",
 		argv:    append([]string{filepath.Join(bin, "postgres")}, postgresArgs(opts, port)...),
 		env:     []string{"LC_ALL=C", "TZ=UTC"},
@@ -228,9 +228,6 @@ func (p *Postgres) Port() int { return p.port }
 
 // Done is closed when the server has ended, wanted or not.
 func (p *Postgres) Done() <-chan struct{} { return p.child.done() }
-
-// LogPath is where the server's log is.
-func (p *Postgres) LogPath() string { return p.opts.LogPath }
 
 // Stop ends the server: open connections are closed, data is flushed.
 func (p *Postgres) Stop(ctx context.Context) error {

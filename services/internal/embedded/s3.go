@@ -121,7 +121,7 @@ func launchS3(ctx context.Context, opts S3Options, bin, objects string, metadata
 	if opts.Disposable {
 		remove = opts.DataDir
 	}
-	c, err := startChild(childSpec{ //nolint:contextcheck // the server outlives ctx
+	c, err := startChild(childSpec{ // the server outlives ctx
 		name: "the S3 server",
 		argv: argv,
 		// Not as arguments, which every user of the machine can see.
@@ -191,9 +191,6 @@ func (s *S3) Endpoint() string {
 
 // Port is the listen port.
 func (s *S3) Port() int { return s.port }
-
-// LogPath is where the server's log is.
-func (s *S3) LogPath() string { return s.opts.LogPath }
 
 // Done is closed when the server has ended, wanted or not.
 func (s *S3) Done() <-chan struct{} { return s.child.done() }

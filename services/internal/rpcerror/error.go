@@ -81,11 +81,6 @@ func OutOfRange(reason, message string, metadata map[string]string) *Error {
 	return New(connect.CodeOutOfRange, reason, message, metadata)
 }
 
-// PermissionDenied says that the caller is known and may not do this.
-func PermissionDenied(message string) *Error {
-	return New(connect.CodePermissionDenied, "PERMISSION_DENIED", message, nil)
-}
-
 // Unauthenticated says that the caller has not shown who it is.
 func Unauthenticated(message string) *Error {
 	return New(connect.CodeUnauthenticated, "UNAUTHENTICATED", message, nil)
@@ -96,19 +91,9 @@ func Unavailable(reason, message string) *Error {
 	return New(connect.CodeUnavailable, reason, message, nil)
 }
 
-// ResourceExhausted says that a limit has been reached.
-func ResourceExhausted(reason, message string, metadata map[string]string) *Error {
-	return New(connect.CodeResourceExhausted, reason, message, metadata)
-}
-
 // Aborted says that another call got in between; trying again may help.
 func Aborted(reason, message string) *Error {
 	return New(connect.CodeAborted, reason, message, nil)
-}
-
-// Unimplemented says that this build does not do that.
-func Unimplemented(message string) *Error {
-	return New(connect.CodeUnimplemented, "UNIMPLEMENTED", message, nil)
 }
 
 // WithCause keeps the error behind this one for the log; it never reaches the

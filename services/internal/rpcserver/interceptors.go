@@ -69,7 +69,7 @@ func (s *Server) draining(next connect.ServerFunc) connect.ServerFunc {
 			reading.rc = rc
 		}
 		defer reading.finish()
-		stop := context.AfterFunc(s.drainCtx, func() { //nolint:contextcheck // the server's end, not the caller's
+		stop := context.AfterFunc(s.drainCtx, func() { // the server's end, not the caller's
 			cancel(ErrDraining)
 			reading.interrupt()
 		})

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
@@ -23,8 +22,6 @@ const ReasonAhead = "CURSOR_AHEAD"
 
 // errDone ends a stream that has nothing more to say.
 var errDone = errors.New("all sent")
-
-func eventSize(e *backendv1.SessionEvent) int { return proto.Size(e) }
 
 // sessionWatch is one stream.
 type sessionWatch struct {
@@ -56,7 +53,7 @@ func (h *Hub) Session(ctx context.Context, userID, sessionID string, after int64
 		return rpcerror.OutOfRange(ReasonAhead, "after_seq is ahead of the session's last event",
 			map[string]string{"last_seq": strconv.FormatInt(row.LastSeq, 10)})
 	}
-	t, leave := h.join(row.ID, row.LastSeq) //nolint:contextcheck // the topic outlives its first watcher
+	t, leave := h.join(row.ID, row.LastSeq) // the topic outlives its first watcher
 	defer leave()
 	t.want(row.LastSeq)
 	w := &sessionWatch{

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/hint"
 	"github.com/poco-ai/poco/services/internal/logging"
@@ -130,7 +132,7 @@ func (t *topic) catchUp(ctx context.Context) bool {
 func (t *topic) add(events []*backendv1.SessionEvent, target int64) {
 	t.mu.Lock()
 	for _, e := range events {
-		size := eventSize(e)
+		size := proto.Size(e)
 		t.events = append(t.events, buffered{e, size})
 		t.bytes += size
 		t.pos = e.GetSeq()
@@ -189,7 +191,6 @@ type view struct {
 	nextPartial int64
 	// behind says that the buffer no longer has the watcher's next event.
 	behind  bool
-	pos     int64
 	deleted bool
 }
 
@@ -197,7 +198,7 @@ type view struct {
 func (t *topic) after(seq, partial int64) view {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	v := view{pos: t.pos, deleted: t.deleted, nextPartial: t.partialFirst + int64(len(t.partials))}
+	v := view{deleted: t.deleted, nextPartial: t.partialFirst + int64(len(t.partials))}
 	if seq < t.pos && seq+1 < t.first {
 		v.behind = true
 		return v

@@ -34,8 +34,7 @@ func (e *Executor) StartRun(_ context.Context, request *executorv1.StartRunReque
 	if request.GetLeaseTtl().AsDuration() <= 0 {
 		return nil, rpcerror.InvalidArgument("lease_ttl", "must be positive")
 	}
-	// A run goes on after the call that started it.
-	//nolint:contextcheck // So it has a context of its own.
+	// A run goes on after the call that started it, so it has a context of its own.
 	switch err := e.Runs.Start(request); {
 	case errors.Is(err, run.ErrBusy):
 		return nil, rpcerror.FailedPrecondition("EXECUTOR_BUSY", "another run is under way", nil)

@@ -89,8 +89,9 @@ type Link struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	done   chan struct{}
-	// workers are the forwarder and the readers of channels.
-	workers sync.WaitGroup
+	// forwarder is the goroutine that calls the backend. The readers of channels
+	// end with their streams, which the server closes.
+	forwarder sync.WaitGroup
 
 	mu sync.Mutex
 	// changed is closed and replaced whenever something below changes.
@@ -129,7 +130,7 @@ func NewLink(opts LinkOptions) *Link {
 		doneIDs:       make(map[string]bool),
 		goneSince:     opts.Now(),
 	}
-	l.workers.Go(l.forward)
+	l.forwarder.Go(l.forward)
 	return l
 }
 
@@ -156,7 +157,7 @@ func (l *Link) End() End {
 // executor's channel ends with it.
 func (l *Link) Close() {
 	l.finish(End{Kind: EndClosed})
-	l.workers.Wait()
+	l.forwarder.Wait()
 }
 
 // Revoke ends the link because the run is no longer this manager's. The

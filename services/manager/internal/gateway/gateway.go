@@ -126,7 +126,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A call in flight ends with its run.
 	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), runKey{}, runID))
 	defer cancel(nil)
-	defer context.AfterFunc(held, func() { cancel(errRunOver) })() //nolint:contextcheck // the run's context, beside the call's
+	defer context.AfterFunc(held, func() { cancel(errRunOver) })() // the run's context, beside the call's
 	answered := make(chan struct{})
 	defer close(answered)
 	go func() {

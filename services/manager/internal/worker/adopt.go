@@ -61,7 +61,7 @@ func (w *Worker) takeOver(ctx context.Context, living []runtime.Executor, runs [
 		case claim != nil && !twice && claim.GetRun().GetStatus() != backendv1.RunStatus_RUN_STATUS_CLAIMED:
 			executors[runID] = e
 		case claim == nil && e.Alive && e.Mode == runtime.ModePersistent && w.parkedFor(e.SessionID) == nil:
-			w.park(e, w.logger.With(logging.KeySessionID, e.SessionID)) //nolint:contextcheck // lives until the worker stops
+			w.park(e, w.logger.With(logging.KeySessionID, e.SessionID)) // lives until the worker stops
 		default:
 			orphans = append(orphans, e)
 		}

@@ -33,7 +33,7 @@ func (w *Worker) watchCommands(ctx context.Context) {
 			}
 			alive()
 			if cmd := resp.GetCommand(); cmd != nil {
-				w.command(cmd) //nolint:contextcheck // what it starts outlives the stream
+				w.command(cmd) // what it starts outlives the stream
 			}
 		}
 	})
@@ -77,7 +77,7 @@ func (w *Worker) resumeExports(ctx context.Context) {
 		}
 		for _, e := range resp.GetExports() {
 			job := export.Job{SessionID: e.GetSessionId(), RunID: e.GetRunId(), UserID: e.GetUserId()}
-			w.startExport(job) //nolint:contextcheck // the exporter stops it
+			w.startExport(job) // the exporter stops it
 		}
 		if !pause(ctx, jitter(exportsInterval)) {
 			return

@@ -57,7 +57,7 @@ func (w *Worker) watchParked(ctx context.Context, p *parked, logger *slog.Logger
 	}
 	w.mu.Unlock()
 	logger.Info("waiting executor ended", logging.KeyExecutorID, p.executor.ID, "exit", exit.String())
-	w.stopExecutor(w.settling, p.executor.ID, logger) //nolint:contextcheck // ctx only ends the watching
+	w.stopExecutor(w.settling, p.executor.ID, logger) // ctx only ends the watching
 }
 
 // unpark takes a session's waiting executor over.

@@ -116,9 +116,9 @@ func canceled(message string) ending {
 
 // supervise sees the run through.
 func (r *heldRun) supervise(ctx context.Context) {
-	defer r.w.release(r) //nolint:contextcheck // what is owed to the backend outlives ctx
+	defer r.w.release(r) // what is owed to the backend outlives ctx
 	end := r.execute(ctx)
-	r.conclude(end) //nolint:contextcheck // likewise
+	r.conclude(end) // likewise
 }
 
 func (r *heldRun) execute(ctx context.Context) ending {
@@ -134,9 +134,8 @@ func (r *heldRun) execute(ctx context.Context) ending {
 
 // Causes that end a preparation.
 var (
-	errCanceled  = errors.New("the run was canceled")
-	errReleased  = errors.New("the run is no longer held")
-	errInterrupt = errors.New("the manager stops")
+	errCanceled = errors.New("the run was canceled")
+	errReleased = errors.New("the run is no longer held")
 )
 
 // watch waits for the end of a started run.

@@ -60,7 +60,6 @@ func (r *heldRun) start(ctx context.Context) (ending, bool) {
 func (r *heldRun) beginPreparation(ctx context.Context) (preparing context.Context, done func() error) {
 	preparing, interrupt := context.WithCancelCause(ctx)
 	stopLink := context.AfterFunc(r.link.Context(), func() { interrupt(errReleased) })
-	stopStop := context.AfterFunc(ctx, func() { interrupt(errInterrupt) })
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.interrupt = interrupt
@@ -72,7 +71,6 @@ func (r *heldRun) beginPreparation(ctx context.Context) (preparing context.Conte
 		defer r.mu.Unlock()
 		r.interrupt = nil
 		stopLink()
-		stopStop()
 		cause := context.Cause(preparing)
 		interrupt(nil)
 		return cause

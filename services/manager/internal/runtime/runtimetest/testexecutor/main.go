@@ -1,7 +1,7 @@
 // Command testexecutor stands in for the executor in the tests of runtimes. It
 // answers health, ends as it is told, starts processes that try to get away,
 // and tells how it sees the world. It is told how to behave by
-// runtimetest.BehaviourVar.
+// behaviour.Var.
 package main
 
 import (
