@@ -1,4 +1,5 @@
-// Package page makes the tokens that lead from one page of a list to the next.
+// Package page cuts lists into pages, and makes the tokens that lead from one
+// page to the next.
 package page
 
 import (
@@ -15,10 +16,6 @@ import (
 
 const macBytes = 12
 
-// MaxBytes is where a page ends, whatever its size in rows: gRPC clients refuse
-// messages of more than 4 MiB.
-const MaxBytes = 2 << 20
-
 // Key is the position after the last row of a page: what the list is ordered
 // by. Rows added meanwhile never move a row from one page to another.
 type Key struct {
@@ -27,6 +24,13 @@ type Key struct {
 	ID   string    `json:"i,omitempty"`
 	Path string    `json:"p,omitempty"`
 }
+
+// Where lists begin: before all rows, and after all of them for a list that
+// begins with the newest.
+var (
+	Oldest = Key{Time: time.Unix(0, 0), ID: "00000000-0000-0000-0000-000000000000"}
+	Newest = Key{Time: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), ID: "ffffffff-ffff-ffff-ffff-ffffffffffff"}
+)
 
 // Tokens signs tokens, so that a token is only ever one that a list gave out,
 // and used for the same list with the same filters.
@@ -49,18 +53,18 @@ func (t *Tokens) Encode(list string, key Key) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(append(t.mac(list, body), body...)), nil
 }
 
-// Decode is the inverse of Encode; ok is false for the empty token of a first
-// page.
-func (t *Tokens) Decode(list, token string) (key Key, ok bool, err error) {
+// Decode is the inverse of Encode. The empty token of a first page gives first.
+func (t *Tokens) Decode(list, token string, first Key) (Key, error) {
 	if token == "" {
-		return Key{}, false, nil
+		return first, nil
 	}
+	var key Key
 	raw, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || len(raw) <= macBytes || !hmac.Equal(raw[:macBytes], t.mac(list, raw[macBytes:])) ||
 		json.Unmarshal(raw[macBytes:], &key) != nil {
-		return Key{}, false, rpcerror.InvalidArgument("page_token", "must be the next_page_token of the same list with the same filters")
+		return Key{}, rpcerror.InvalidArgument("page_token", "must be the next_page_token of the same list with the same filters")
 	}
-	return key, true, nil
+	return key, nil
 }
 
 func (t *Tokens) mac(list string, body []byte) []byte {
@@ -68,12 +72,4 @@ func (t *Tokens) mac(list string, body []byte) []byte {
 	fmt.Fprintf(mac, "%d:%s", len(list), list)
 	mac.Write(body)
 	return mac.Sum(nil)[:macBytes]
-}
-
-// Size returns the number of rows to read for a requested page size.
-func Size(requested, standard int32) int32 {
-	if requested <= 0 {
-		return standard
-	}
-	return requested
 }

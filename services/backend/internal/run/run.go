@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
@@ -14,13 +13,6 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
-
-const (
-	standardPage = 50
-	lastID       = "ffffffff-ffff-ffff-ffff-ffffffffffff"
-)
-
-var farFuture = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Runs is what users do with runs.
 type Runs struct {
@@ -59,28 +51,23 @@ func (s *Runs) List(ctx context.Context, userID string, req *backendv1.ListRunsR
 	}
 	slices.Sort(statuses)
 	list := "runs/" + userID + "/" + req.GetSessionId() + "/" + strings.Join(statuses, ",")
-	key, ok, err := s.tokens.Decode(list, req.GetPageToken())
+	key, err := s.tokens.Decode(list, req.GetPageToken(), page.Newest)
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		key = page.Key{Time: farFuture, ID: lastID}
-	}
-	size := page.Size(req.GetPageSize(), standardPage)
+	size := page.Size(req.GetPageSize(), page.Standard)
 	rows, err := s.read(ctx, userID, req.GetSessionId(), statuses, key, size+1)
 	if err != nil {
 		return nil, err
 	}
 	resp := &backendv1.ListRunsResponse{}
-	for i := range rows {
-		if i == int(size) {
-			last := rows[i-1]
-			resp.NextPageToken, err = s.tokens.Encode(list, page.Key{Time: last.CreatedAt, ID: last.ID})
-			return resp, err
-		}
-		resp.Runs = append(resp.Runs, Proto(&rows[i]))
+	var more bool
+	resp.Runs, more, err = page.Fill(rows, size, func(r *dbgen.Run) (*backendv1.Run, error) { return Proto(r), nil })
+	if err == nil && more {
+		last := rows[len(resp.GetRuns())-1]
+		resp.NextPageToken, err = s.tokens.Encode(list, page.Key{Time: last.CreatedAt, ID: last.ID})
 	}
-	return resp, nil
+	return resp, err
 }
 
 func (s *Runs) read(ctx context.Context, userID, sessionID string, statuses []string, key page.Key, limit int32) ([]dbgen.Run, error) {
@@ -94,11 +81,8 @@ func (s *Runs) read(ctx context.Context, userID, sessionID string, statuses []st
 		}
 		return rows, nil
 	}
-	if _, err := q.SessionGetOwned(ctx, sessionID, userID); err != nil {
-		if store.IsNotFound(err) {
-			return nil, rpcerror.NotFound("session", sessionID)
-		}
-		return nil, fmt.Errorf("read session: %w", err)
+	if _, err := s.store.OwnedSession(ctx, userID, sessionID); err != nil {
+		return nil, err
 	}
 	rows, err := q.RunListOfSession(ctx, dbgen.RunListOfSessionParams{
 		SessionID: sessionID, Statuses: statuses, BeforeCreatedAt: key.Time, BeforeID: key.ID, PageLimit: limit,

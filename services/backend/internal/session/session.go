@@ -3,8 +3,6 @@ package session
 import (
 	"context"
 	"fmt"
-	"math"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -26,16 +24,6 @@ const (
 	// ReasonExportPending: an export is under way, or a run that ends with one.
 	ReasonExportPending = "EXPORT_PENDING"
 )
-
-const (
-	standardPage     = 50
-	standardLongPage = 100
-	firstID          = "00000000-0000-0000-0000-000000000000"
-	lastID           = "ffffffff-ffff-ffff-ffff-ffffffffffff"
-)
-
-// farFuture is after every row of a list that begins with the newest.
-var farFuture = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Sessions is what users do with sessions.
 type Sessions struct {
@@ -98,35 +86,21 @@ func (s *Sessions) Create(ctx context.Context, userID string, req *backendv1.Cre
 
 // Get returns a session of a user.
 func (s *Sessions) Get(ctx context.Context, userID, id string) (*backendv1.Session, error) {
-	row, err := s.owned(ctx, userID, id)
+	row, err := s.store.OwnedSession(ctx, userID, id)
 	if err != nil {
 		return nil, err
 	}
 	return Proto(&row)
 }
 
-func (s *Sessions) owned(ctx context.Context, userID, id string) (dbgen.Session, error) {
-	row, err := s.store.Read().SessionGetOwned(ctx, id, userID)
-	if store.IsNotFound(err) {
-		return row, rpcerror.NotFound("session", id)
-	}
-	if err != nil {
-		return row, fmt.Errorf("read session: %w", err)
-	}
-	return row, nil
-}
-
 // List lists a user's sessions, newest first.
 func (s *Sessions) List(ctx context.Context, userID string, req *backendv1.ListSessionsRequest) (*backendv1.ListSessionsResponse, error) {
 	list := "sessions/" + userID + "/" + req.GetProjectId()
-	key, ok, err := s.tokens.Decode(list, req.GetPageToken())
+	key, err := s.tokens.Decode(list, req.GetPageToken(), page.Newest)
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		key = page.Key{Time: farFuture, ID: lastID}
-	}
-	size := page.Size(req.GetPageSize(), standardPage)
+	size := page.Size(req.GetPageSize(), page.Standard)
 	var rows []dbgen.Session
 	if project := req.GetProjectId(); project == "" {
 		rows, err = s.store.Read().SessionList(ctx, dbgen.SessionListParams{
@@ -141,21 +115,13 @@ func (s *Sessions) List(ctx context.Context, userID string, req *backendv1.ListS
 		return nil, fmt.Errorf("list sessions: %w", err)
 	}
 	resp := &backendv1.ListSessionsResponse{}
-	bytes := 0
-	for i := range rows {
-		p, err := Proto(&rows[i])
-		if err != nil {
-			return nil, err
-		}
-		bytes += proto.Size(p)
-		if i == int(size) || (i > 0 && bytes > page.MaxBytes) {
-			last := rows[i-1]
-			resp.NextPageToken, err = s.tokens.Encode(list, page.Key{Time: last.CreatedAt, ID: last.ID})
-			return resp, err
-		}
-		resp.Sessions = append(resp.Sessions, p)
+	var more bool
+	resp.Sessions, more, err = page.Fill(rows, size, Proto)
+	if err == nil && more {
+		last := rows[len(resp.GetSessions())-1]
+		resp.NextPageToken, err = s.tokens.Encode(list, page.Key{Time: last.CreatedAt, ID: last.ID})
 	}
-	return resp, nil
+	return resp, err
 }
 
 // change changes a user's locked session and returns it as it is then.
@@ -278,7 +244,7 @@ func (s *Sessions) RetryExport(ctx context.Context, userID, id string) (*backend
 
 // Usage sums up what a session's runs consumed.
 func (s *Sessions) Usage(ctx context.Context, userID, id string) (*backendv1.Usage, error) {
-	row, err := s.owned(ctx, userID, id)
+	row, err := s.store.OwnedSession(ctx, userID, id)
 	if err != nil {
 		return nil, err
 	}
@@ -291,16 +257,16 @@ func (s *Sessions) Usage(ctx context.Context, userID, id string) (*backendv1.Usa
 
 // Messages lists a session's conversation, oldest first.
 func (s *Sessions) Messages(ctx context.Context, userID string, req *backendv1.ListMessagesRequest) (*backendv1.ListMessagesResponse, error) {
-	row, err := s.owned(ctx, userID, req.GetSessionId())
+	row, err := s.store.OwnedSession(ctx, userID, req.GetSessionId())
 	if err != nil {
 		return nil, err
 	}
 	list := fmt.Sprintf("messages/%s/%t", row.ID, req.GetIncludeVerbatim())
-	key, _, err := s.tokens.Decode(list, req.GetPageToken())
+	key, err := s.tokens.Decode(list, req.GetPageToken(), page.Key{})
 	if err != nil {
 		return nil, err
 	}
-	size := page.Size(req.GetPageSize(), standardLongPage)
+	size := page.Size(req.GetPageSize(), page.StandardLong)
 	rows, err := s.store.Read().MessageList(ctx, dbgen.MessageListParams{
 		SessionID: row.ID, AfterSeq: key.Seq, PageLimit: size, IncludeVerbatim: req.GetIncludeVerbatim(), MaxBytes: page.MaxBytes,
 	})
@@ -343,20 +309,17 @@ func message(sessionID string, row dbgen.MessageListRow, verbatim bool) (*backen
 
 // ToolExecutions lists calls of tools, oldest first.
 func (s *Sessions) ToolExecutions(ctx context.Context, userID string, req *backendv1.ListToolExecutionsRequest) (*backendv1.ListToolExecutionsResponse, error) {
-	row, err := s.owned(ctx, userID, req.GetSessionId())
+	row, err := s.store.OwnedSession(ctx, userID, req.GetSessionId())
 	if err != nil {
 		return nil, err
 	}
 	list := "tools/" + row.ID + "/" + req.GetRunId()
-	key, ok, err := s.tokens.Decode(list, req.GetPageToken())
+	key, err := s.tokens.Decode(list, req.GetPageToken(), page.Oldest)
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		key.ID = firstID
-	}
 	p := dbgen.ToolExecutionListParams{
-		SessionID: row.ID, AfterSeq: key.Seq, AfterID: key.ID, PageLimit: page.Size(req.GetPageSize(), standardLongPage), MaxBytes: page.MaxBytes,
+		SessionID: row.ID, AfterSeq: key.Seq, AfterID: key.ID, PageLimit: page.Size(req.GetPageSize(), page.StandardLong), MaxBytes: page.MaxBytes,
 	}
 	if id := req.GetRunId(); id != "" {
 		p.RunID = &id
@@ -386,9 +349,4 @@ func (s *Sessions) ToolExecutions(ctx context.Context, userID string, req *backe
 		resp.NextPageToken, err = s.tokens.Encode(list, page.Key{Seq: last.Seq, ID: last.ID})
 	}
 	return resp, err
-}
-
-// clampMicroseconds keeps a duration within what time.Duration holds.
-func clampMicroseconds(us int64) time.Duration {
-	return time.Duration(min(us, math.MaxInt64/int64(time.Microsecond))) * time.Microsecond
 }

@@ -2,6 +2,8 @@ package session
 
 import (
 	"fmt"
+	"math"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -30,4 +32,9 @@ func toolExecution(row dbgen.ToolExecution) (*backendv1.ToolExecution, error) {
 		t.Duration = durationpb.New(clampMicroseconds(*row.DurationUs))
 	}
 	return t, nil
+}
+
+// clampMicroseconds keeps a duration within what time.Duration holds.
+func clampMicroseconds(us int64) time.Duration {
+	return time.Duration(min(us, math.MaxInt64/int64(time.Microsecond))) * time.Microsecond
 }

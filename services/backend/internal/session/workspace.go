@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -52,12 +53,12 @@ type manifestFile struct {
 
 // Files lists the files of a session's last export, by path.
 func (w *Workspaces) Files(ctx context.Context, userID string, req *backendv1.ListWorkspaceFilesRequest) (*backendv1.ListWorkspaceFilesResponse, error) {
-	row, err := w.sessions.owned(ctx, userID, req.GetSessionId())
+	row, err := w.sessions.store.OwnedSession(ctx, userID, req.GetSessionId())
 	if err != nil {
 		return nil, err
 	}
 	list := "files/" + row.ID
-	key, _, err := w.sessions.tokens.Decode(list, req.GetPageToken())
+	key, err := w.sessions.tokens.Decode(list, req.GetPageToken(), page.Key{})
 	if err != nil {
 		return nil, err
 	}
@@ -73,25 +74,27 @@ func (w *Workspaces) Files(ctx context.Context, userID string, req *backendv1.Li
 	if found {
 		start++
 	}
-	size := int(page.Size(req.GetPageSize(), standardFilesPage))
-	bytes := 0
-	for i, f := range files[start:] {
-		if i == size || (i > 0 && bytes > page.MaxBytes) {
-			resp.NextPageToken, err = w.sessions.tokens.Encode(list, page.Key{Path: files[start+i-1].Path})
-			return resp, err
-		}
-		url, _, err := w.objects.PresignGet(ctx, f.Key, f.Path[strings.LastIndexByte(f.Path, '/')+1:], f.MimeType, true)
-		if err != nil {
-			return nil, fmt.Errorf("sign the link of %s: %w", f.Key, err)
-		}
-		file := &backendv1.WorkspaceFile{Path: f.Path, Size: f.Size, ContentType: f.MimeType, Url: url}
-		if !f.LastModified.IsZero() {
-			file.ModifiedAt = timestamppb.New(f.LastModified)
-		}
-		bytes += len(url) + len(f.Path) + len(f.MimeType)
-		resp.Files = append(resp.Files, file)
+	files = files[start:]
+	var more bool
+	resp.Files, more, err = page.Fill(files, page.Size(req.GetPageSize(), standardFilesPage), func(f *manifestFile) (*backendv1.WorkspaceFile, error) {
+		return w.file(ctx, f)
+	})
+	if err == nil && more {
+		resp.NextPageToken, err = w.sessions.tokens.Encode(list, page.Key{Path: files[len(resp.GetFiles())-1].Path})
 	}
-	return resp, nil
+	return resp, err
+}
+
+func (w *Workspaces) file(ctx context.Context, f *manifestFile) (*backendv1.WorkspaceFile, error) {
+	url, _, err := w.objects.PresignGet(ctx, f.Key, path.Base(f.Path), f.MimeType, true)
+	if err != nil {
+		return nil, fmt.Errorf("sign the link of %s: %w", f.Key, err)
+	}
+	file := &backendv1.WorkspaceFile{Path: f.Path, Size: f.Size, ContentType: f.MimeType, Url: url}
+	if !f.LastModified.IsZero() {
+		file.ModifiedAt = timestamppb.New(f.LastModified)
+	}
+	return file, nil
 }
 
 // readManifest returns the files by path. Entries that lead out of the
@@ -116,11 +119,11 @@ func (w *Workspaces) readManifest(ctx context.Context, key, prefix string) ([]ma
 	return files, nil
 }
 
-func localPath(path string) bool {
-	if path == "" {
+func localPath(name string) bool {
+	if name == "" {
 		return false
 	}
-	for part := range strings.SplitSeq(path, "/") {
+	for part := range strings.SplitSeq(name, "/") {
 		if part == "" || part == "." || part == ".." {
 			return false
 		}
@@ -130,7 +133,7 @@ func localPath(path string) bool {
 
 // Archive gives a link to a session's exported workspace as a zip.
 func (w *Workspaces) Archive(ctx context.Context, userID, sessionID string) (*backendv1.GetWorkspaceArchiveResponse, error) {
-	row, err := w.sessions.owned(ctx, userID, sessionID)
+	row, err := w.sessions.store.OwnedSession(ctx, userID, sessionID)
 	if err != nil {
 		return nil, err
 	}

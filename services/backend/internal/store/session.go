@@ -11,6 +11,7 @@ import (
 
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
 // previewRunes is how much of a message's first text lists show.
@@ -29,6 +30,18 @@ type Session struct {
 	messages dbgen.MessageInsertManyParams
 	listed   bool
 	dirty    bool
+}
+
+// OwnedSession reads a session of a user; another user's is NotFound.
+func (s *Store) OwnedSession(ctx context.Context, userID, id string) (dbgen.Session, error) {
+	row, err := s.Read().SessionGetOwned(ctx, id, userID)
+	if IsNotFound(err) {
+		return row, rpcerror.NotFound("session", id)
+	}
+	if err != nil {
+		return row, fmt.Errorf("read session: %w", err)
+	}
+	return row, nil
 }
 
 // Use takes up a session row that is locked in the transaction.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -23,11 +22,6 @@ const (
 	ReasonExpired  = "USER_INPUT_EXPIRED"
 	ReasonAnswered = "USER_INPUT_ANSWERED"
 	ReasonCanceled = "USER_INPUT_CANCELED"
-)
-
-const (
-	standardPage = 50
-	firstID      = "00000000-0000-0000-0000-000000000000"
 )
 
 // Requests is what users do with questions.
@@ -49,34 +43,23 @@ func (s *Requests) List(ctx context.Context, userID string, req *backendv1.ListU
 	}
 	slices.Sort(statuses)
 	list := "questions/" + userID + "/" + req.GetSessionId() + "/" + strings.Join(statuses, ",")
-	key, ok, err := s.tokens.Decode(list, req.GetPageToken())
+	key, err := s.tokens.Decode(list, req.GetPageToken(), page.Oldest)
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		key = page.Key{Time: time.Unix(0, 0), ID: firstID}
-	}
-	size := page.Size(req.GetPageSize(), standardPage)
+	size := page.Size(req.GetPageSize(), page.Standard)
 	rows, err := s.read(ctx, userID, req.GetSessionId(), statuses, key, size+1)
 	if err != nil {
 		return nil, err
 	}
 	resp := &backendv1.ListUserInputRequestsResponse{}
-	bytes := 0
-	for i := range rows {
-		p, err := Proto(&rows[i])
-		if err != nil {
-			return nil, err
-		}
-		bytes += proto.Size(p)
-		if i == int(size) || (i > 0 && bytes > page.MaxBytes) {
-			last := rows[i-1]
-			resp.NextPageToken, err = s.tokens.Encode(list, page.Key{Time: last.CreatedAt, ID: last.ID})
-			return resp, err
-		}
-		resp.UserInputRequests = append(resp.UserInputRequests, p)
+	var more bool
+	resp.UserInputRequests, more, err = page.Fill(rows, size, Proto)
+	if err == nil && more {
+		last := rows[len(resp.GetUserInputRequests())-1]
+		resp.NextPageToken, err = s.tokens.Encode(list, page.Key{Time: last.CreatedAt, ID: last.ID})
 	}
-	return resp, nil
+	return resp, err
 }
 
 func (s *Requests) read(ctx context.Context, userID, sessionID string, statuses []string, key page.Key, limit int32) ([]dbgen.UserInputRequest, error) {
@@ -94,11 +77,8 @@ func (s *Requests) read(ctx context.Context, userID, sessionID string, statuses 
 		}
 		return result, nil
 	}
-	if _, err := q.SessionGetOwned(ctx, sessionID, userID); err != nil {
-		if store.IsNotFound(err) {
-			return nil, rpcerror.NotFound("session", sessionID)
-		}
-		return nil, fmt.Errorf("read session: %w", err)
+	if _, err := s.store.OwnedSession(ctx, userID, sessionID); err != nil {
+		return nil, err
 	}
 	rows, err := q.UserInputRequestListOfSession(ctx, dbgen.UserInputRequestListOfSessionParams{
 		SessionID: sessionID, Statuses: statuses, AfterCreatedAt: key.Time, AfterID: key.ID, PageLimit: limit,

@@ -3,14 +3,12 @@ package watch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
-	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -42,12 +40,9 @@ type sessionWatch struct {
 // Session streams a user's session after a cursor until ctx is done, or, with
 // stopWhenIdle, until there is nothing more to expect.
 func (h *Hub) Session(ctx context.Context, userID, sessionID string, after int64, stopWhenIdle bool, send func(*backendv1.WatchSessionResponse) error) error {
-	row, err := h.store.Read().SessionGetOwned(ctx, sessionID, userID)
-	if store.IsNotFound(err) {
-		return rpcerror.NotFound("session", sessionID)
-	}
+	row, err := h.store.OwnedSession(ctx, userID, sessionID)
 	if err != nil {
-		return fmt.Errorf("read session: %w", err)
+		return err
 	}
 	if after > row.LastSeq {
 		return rpcerror.OutOfRange(ReasonAhead, "after_seq is ahead of the session's last event",
