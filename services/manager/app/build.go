@@ -96,6 +96,7 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 	w := worker.New(worker.Options{
 		Identity: id, Queue: queue, Runtime: rt, Hub: hub, Workspaces: workspaces, Exporter: exporter, Dial: dialExecutor,
 		QueueConfig: msg.GetQueue(), RunConfig: msg.GetRun(), StopGrace: msg.GetRuntime().GetStopGrace().AsDuration(),
+		Cleanup:     msg.GetWorkspace(),
 		CallbackURL: callback, ModelURL: callback + gateway.Prefix, DefaultModel: msg.GetModel().GetDefaultModel(),
 		ExecutorEnv:   executorEnv(msg),
 		StopExecutors: opts.StopExecutors, Logger: opts.Logger.With(logging.KeyWorkerID, id.WorkerID),
@@ -117,7 +118,8 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 		return nil, err
 	}
 	server.Handle(gateway.Prefix+"/", model)
-	return &manager{identity: id, runtime: rt, worker: w, server: server}, server.Registry().Register(w.Metrics())
+	err = errors.Join(server.Registry().Register(w.Metrics()), server.Registry().Register(exporter.Metrics()))
+	return &manager{identity: id, runtime: rt, worker: w, server: server}, err
 }
 
 func newServer(cfg *Config, opts Options, hub *channel.Hub, w *worker.Worker) (*rpcserver.Server, error) {

@@ -1,5 +1,6 @@
 // Package export copies workspaces to object storage when their runs have
-// ended.
+// ended: what people see of them, and a private snapshot from which the session
+// can go on elsewhere.
 package export
 
 import (
@@ -12,7 +13,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -22,10 +22,9 @@ import (
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/manager/internal/tree"
 	"github.com/poco-ai/poco/services/manager/internal/workspace"
 )
-
-const nonBlock = syscall.O_NONBLOCK
 
 const (
 	// parallelExports at the same time; the others wait their turn.
@@ -33,7 +32,7 @@ const (
 	// attempts of one export; what is left after them is RetryExport's.
 	attempts     = 3
 	attemptPause = 500 * time.Millisecond
-	// exportTimeout bounds one attempt.
+	// exportTimeout bounds one attempt, of the snapshot as well.
 	exportTimeout = 30 * time.Minute
 	// reportTimeout bounds one ReportExport call; reportFor is how long a report
 	// is tried before it is left to the next look at the pending exports.
@@ -54,9 +53,10 @@ type Queue interface {
 	ReportExport(context.Context, *queuev1.ReportExportRequest, ...grpc.CallOption) (*queuev1.ReportExportResponse, error)
 }
 
-// Workspaces opens what is exported.
+// Workspaces opens what is exported, and remembers what it is kept as.
 type Workspaces interface {
 	OpenWorkspace(userID, sessionID string) (*os.Root, error)
+	Snapshotted(userID, sessionID, key string) error
 }
 
 // Options describes an Exporter.
@@ -78,9 +78,10 @@ type Job struct {
 
 // Exporter makes exports in the background, at most one for a session.
 type Exporter struct {
-	opts  Options
-	slots chan struct{}
-	wg    sync.WaitGroup
+	opts    Options
+	metrics *Metrics
+	slots   chan struct{}
+	wg      sync.WaitGroup
 
 	mu      sync.Mutex
 	closed  bool
@@ -99,7 +100,7 @@ var ErrSuperseded = errors.New("superseded by a new run of the session")
 
 // New returns an exporter; Close must be called.
 func New(opts Options) *Exporter {
-	return &Exporter{opts: opts, slots: make(chan struct{}, parallelExports), running: make(map[string]*running)}
+	return &Exporter{opts: opts, metrics: newMetrics(), slots: make(chan struct{}, parallelExports), running: make(map[string]*running)}
 }
 
 // Start begins an export and returns. A running one of the same session goes
@@ -181,7 +182,7 @@ func (e *Exporter) run(ctx context.Context, job Job) {
 	}
 	logger := e.opts.Logger.With(logging.KeySessionID, job.SessionID, logging.KeyRunID, job.RunID)
 	start := time.Now()
-	result, err := e.export(ctx, job)
+	result, err := attempt(ctx, func(ctx context.Context) (Result, error) { return e.exportOnce(ctx, job) })
 	if ctx.Err() != nil {
 		logger.Info("export stopped", logging.KeyError, context.Cause(ctx))
 		return
@@ -196,39 +197,49 @@ func (e *Exporter) run(ctx context.Context, job Job) {
 		report.FileCount, report.TotalBytes = result.Files, result.Bytes
 		logger.Info("workspace exported", "files", result.Files, "bytes", result.Bytes, "duration", time.Since(start))
 	}
-	if err := e.report(ctx, report); err != nil && ctx.Err() == nil {
-		logger.Warn("export could not be reported", logging.KeyError, err)
+	e.metrics.exports.WithLabelValues(outcome(err)).Inc()
+	// What is too large to show may still be kept. When the object storage is
+	// away, the snapshot needs no tries of its own.
+	if err == nil || errors.Is(err, tree.ErrTooLarge) {
+		report.SnapshotKey = e.snapshot(ctx, job, logger)
 	}
+	resp, err := e.report(ctx, report)
+	if err != nil {
+		if ctx.Err() == nil {
+			logger.Warn("export could not be reported", logging.KeyError, err)
+		}
+		return
+	}
+	e.settleSnapshot(ctx, job, report.GetSnapshotKey(), resp, logger)
 }
 
-func (e *Exporter) export(ctx context.Context, job Job) (Result, error) {
+// attempt tries one step of an export a few times.
+func attempt[T any](ctx context.Context, step func(context.Context) (T, error)) (T, error) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval = attemptPause
-	return backoff.Retry(ctx, func() (Result, error) {
+	return backoff.Retry(ctx, func() (T, error) {
 		ctx, cancel := context.WithTimeout(ctx, exportTimeout)
 		defer cancel()
-		result, err := e.exportOnce(ctx, job)
-		if errors.Is(err, workspace.ErrMissing) || errors.Is(err, ErrTooLarge) {
+		result, err := step(ctx)
+		if errors.Is(err, workspace.ErrMissing) || errors.Is(err, tree.ErrTooLarge) {
 			err = backoff.Permanent(err)
 		}
 		return result, err
 	}, backoff.WithBackOff(pause), backoff.WithMaxTries(attempts))
 }
 
-func (e *Exporter) report(ctx context.Context, req *queuev1.ReportExportRequest) error {
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+func (e *Exporter) report(ctx context.Context, req *queuev1.ReportExportRequest) (*queuev1.ReportExportResponse, error) {
+	return backoff.Retry(ctx, func() (*queuev1.ReportExportResponse, error) {
 		ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 		defer cancel()
-		_, err := e.opts.Queue.ReportExport(ctx, req)
-		return struct{}{}, err
+		return e.opts.Queue.ReportExport(ctx, req)
 	}, backoff.WithMaxElapsedTime(reportFor))
-	return err
 }
 
 // reason says what a person can act on: which endpoint did not take it.
 func (e *Exporter) reason(err error) string {
 	var text string
-	if errors.Is(err, workspace.ErrMissing) || errors.Is(err, ErrTooLarge) {
+	if errors.Is(err, workspace.ErrMissing) || errors.Is(err, tree.ErrTooLarge) {
 		text = err.Error()
 	} else {
 		text = fmt.Sprintf("object storage at %s: %v", host(e.opts.Endpoint), err)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/manager/internal/tree"
 )
 
 const (
@@ -66,7 +67,7 @@ func (e *Exporter) exportOnce(ctx context.Context, job Job) (Result, error) {
 	defer root.Close()
 	files, err := walk(ctx, root, e.opts.IgnoreDotFiles)
 	if err != nil {
-		return Result{}, err
+		return Result{}, wrap("list the workspace", err)
 	}
 	old, err := e.previous(ctx, keys.Manifest)
 	if err != nil {
@@ -145,7 +146,7 @@ func (e *Exporter) uploadFiles(ctx context.Context, root *os.Root, keys Keys, fi
 // uploadFile uploads one file as it is now. The zero manifestFile says that it
 // vanished, or is no longer a regular file.
 func (e *Exporter) uploadFile(ctx context.Context, root *os.Root, key, name string) (manifestFile, error) {
-	in, before, err := openRegular(root, name)
+	in, before, err := tree.OpenRegular(root, name)
 	if err != nil || in == nil {
 		return manifestFile{}, err
 	}
@@ -153,8 +154,7 @@ func (e *Exporter) uploadFile(ctx context.Context, root *os.Root, key, name stri
 	size := before.Size()
 	// Exactly the size announced: a file that grows is cut, one that shrinks is
 	// filled up; either is marked and comes again with the next export.
-	body := io.NewSectionReader(in, 0, size)
-	if err := e.opts.Objects.Put(ctx, key, contentType(name), &fullReader{r: body, left: size}, size); err != nil {
+	if err := e.opts.Objects.Put(ctx, key, contentType(name), tree.Exactly(in, size), size); err != nil {
 		return manifestFile{}, fmt.Errorf("upload %s: %w", name, err)
 	}
 	after, err := in.Stat()
@@ -163,53 +163,6 @@ func (e *Exporter) uploadFile(ctx context.Context, root *os.Root, key, name stri
 		Path: name, Key: key, Size: size, MimeType: contentType(name), Status: "uploaded",
 		LastModified: before.ModTime().UTC(), Volatile: volatile,
 	}, nil
-}
-
-// openRegular opens a file that is still there and still regular; nil when it
-// is not. It never blocks on a FIFO that took the file's place.
-func openRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
-	info, err := root.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
-		return nil, nil, nil
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	in, err := root.OpenFile(name, os.O_RDONLY|nonBlock, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	info, err = in.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return nil, nil, errors.Join(err, in.Close())
-	}
-	return in, info, nil
-}
-
-// fullReader goes on with zeros when its file has become shorter than it was.
-type fullReader struct {
-	r    io.Reader
-	left int64
-}
-
-func (f *fullReader) Read(p []byte) (int, error) {
-	if f.left == 0 {
-		return 0, io.EOF
-	}
-	p = p[:min(int64(len(p)), f.left)]
-	n, err := f.r.Read(p)
-	if n == 0 && errors.Is(err, io.EOF) {
-		clear(p)
-		n, err = len(p), nil
-	}
-	f.left -= int64(n)
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return n, err
 }
 
 func contentType(name string) string {
@@ -221,16 +174,25 @@ func contentType(name string) string {
 
 // uploadArchive streams a zip of the listed files into one object.
 func (e *Exporter) uploadArchive(ctx context.Context, root *os.Root, key string, files []manifestFile) error {
+	err := e.stream(ctx, key, "application/zip", func(ctx context.Context, w io.Writer) error {
+		return writeZip(ctx, w, root, files)
+	})
+	return wrap("upload the archive", err)
+}
+
+// stream uploads what write writes, as it is written. When that fails, nothing
+// is stored.
+func (e *Exporter) stream(ctx context.Context, key, contentType string, write func(context.Context, io.Writer) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r, w := io.Pipe()
 	var writing sync.WaitGroup
 	defer writing.Wait()
-	writing.Go(func() { w.CloseWithError(writeZip(ctx, w, root, files)) })
-	err := e.opts.Objects.Put(ctx, key, "application/zip", r, -1)
+	writing.Go(func() { w.CloseWithError(write(ctx, w)) })
+	err := e.opts.Objects.Put(ctx, key, contentType, r, -1)
 	// Lets go of a writer that nobody reads any more.
 	r.CloseWithError(errors.Join(err, io.ErrClosedPipe))
-	return wrap("upload the archive", err)
+	return err
 }
 
 func writeZip(ctx context.Context, w io.Writer, root *os.Root, files []manifestFile) error {
@@ -247,7 +209,7 @@ func writeZip(ctx context.Context, w io.Writer, root *os.Root, files []manifestF
 }
 
 func zipFile(z *zip.Writer, root *os.Root, f manifestFile) error {
-	in, info, err := openRegular(root, f.Path)
+	in, info, err := tree.OpenRegular(root, f.Path)
 	if err != nil || in == nil {
 		return err
 	}
@@ -267,7 +229,7 @@ func zipFile(z *zip.Writer, root *os.Root, f manifestFile) error {
 // alone, and is no reason to fail the export of the workspace.
 func (e *Exporter) uploadToolResults(ctx context.Context, root *os.Root, keys Keys, runID string) error {
 	dir := toolResultsDir + "/" + runID
-	entries, err := list(root, dir, maxFiles)
+	entries, err := tree.List(root, dir, maxFiles)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			e.opts.Logger.Warn("tool results are left out", logging.KeyRunID, runID, logging.KeyError, err)

@@ -69,13 +69,11 @@ func (w *Worker) ack(commandID string) {
 // that the backend ended.
 func (w *Worker) resumeExports(ctx context.Context) {
 	for {
-		resp, err := retry(ctx, func(ctx context.Context) (*queuev1.ListPendingExportsResponse, error) {
-			return w.opts.Queue.ListPendingExports(ctx, &queuev1.ListPendingExportsRequest{WorkerId: w.opts.Identity.WorkerID})
-		})
+		exports, err := w.pendingExports(ctx)
 		if err != nil && ctx.Err() == nil {
 			w.logger.Warn("pending exports cannot be listed", logging.KeyError, err)
 		}
-		for _, e := range resp.GetExports() {
+		for _, e := range exports {
 			job := export.Job{SessionID: e.GetSessionId(), RunID: e.GetRunId(), UserID: e.GetUserId()}
 			w.startExport(job) // the exporter stops it
 		}
@@ -83,6 +81,14 @@ func (w *Worker) resumeExports(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// pendingExports asks the backend which exports this worker owes.
+func (w *Worker) pendingExports(ctx context.Context) ([]*queuev1.PendingExport, error) {
+	resp, err := retry(ctx, func(ctx context.Context) (*queuev1.ListPendingExportsResponse, error) {
+		return w.opts.Queue.ListPendingExports(ctx, &queuev1.ListPendingExportsRequest{WorkerId: w.opts.Identity.WorkerID})
+	})
+	return resp.GetExports(), err
 }
 
 // startExport begins an export unless a run of the session is held: that one

@@ -40,6 +40,7 @@ func (r *heldRun) conclude(end ending) {
 			return
 		}
 	}
+	defer r.noteEnd()
 	if r.executor == nil || r.executor.ID == "" {
 		return
 	}
@@ -48,6 +49,17 @@ func (r *heldRun) conclude(end ending) {
 		return
 	}
 	r.w.stopExecutor(ctx, r.executor.ID, r.logger)
+}
+
+// noteEnd counts the workspace's age from here. A run that came to no workspace
+// has none to note.
+func (r *heldRun) noteEnd() {
+	if !r.w.opts.Workspaces.Has(r.userID, r.sessionID) {
+		return
+	}
+	if err := r.w.opts.Workspaces.Ended(r.userID, r.sessionID); err != nil {
+		r.logger.Warn("end of the run cannot be noted in its workspace", logging.KeyError, err)
+	}
 }
 
 // finish tells the backend how the run ended, for as long as it is held.

@@ -8,6 +8,8 @@ type Metrics struct {
 	claimed   prometheus.Counter
 	ended     *prometheus.CounterVec
 	lost      prometheus.Counter
+	restored  prometheus.Counter
+	removed   prometheus.Counter
 	startTime prometheus.Histogram
 }
 
@@ -19,6 +21,12 @@ func newMetrics() *Metrics {
 			Name: "poco_manager_ended_runs_total", Help: "Runs that ended here, by how.",
 		}, []string{"how"}),
 		lost: prometheus.NewCounter(prometheus.CounterOpts{Name: "poco_manager_lost_leases_total", Help: "Runs whose lease was lost."}),
+		restored: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "poco_manager_restored_workspaces_total", Help: "Workspaces restored from their snapshots.",
+		}),
+		removed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "poco_manager_removed_workspaces_total", Help: "Old workspaces removed from the disk.",
+		}),
 		startTime: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "poco_manager_run_start_seconds", Help: "From the claim until the executor accepted the run.",
 			Buckets: []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60},
@@ -44,5 +52,5 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *Metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.held, m.claimed, m.ended, m.lost, m.startTime}
+	return []prometheus.Collector{m.held, m.claimed, m.ended, m.lost, m.restored, m.removed, m.startTime}
 }

@@ -105,6 +105,9 @@ func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end ending, ok
 	if err := r.w.opts.Exporter.Supersede(ctx, r.sessionID); err != nil {
 		return "", ending{}, false
 	}
+	if end, ok := r.restore(ctx); !ok {
+		return "", end, false
+	}
 	dir, err := r.w.opts.Workspaces.Prepare(r.userID, r.sessionID, r.id)
 	if err != nil {
 		return "", failed(reasonWorkspaceError, "The workspace could not be prepared: %v", err), false

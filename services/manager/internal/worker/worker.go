@@ -44,6 +44,8 @@ type Options struct {
 	QueueConfig *configv1.QueueConfig
 	RunConfig   *configv1.RunConfig
 	StopGrace   time.Duration
+	// Cleanup says how long unused workspaces stay on the disk.
+	Cleanup *configv1.WorkspaceConfig
 	// CallbackURL is this manager as executors reach it.
 	CallbackURL string
 	// ModelURL is the model gateway as executors reach it.
@@ -146,6 +148,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	var loops sync.WaitGroup
 	loops.Go(func() { w.watchCommands(ctx) })
 	loops.Go(func() { w.resumeExports(ctx) })
+	if w.opts.Cleanup.GetCleanupEnabled() {
+		loops.Go(func() { w.cleanUpLoop(ctx) })
+	}
 	if w.opts.QueueConfig.GetPullEnabled() {
 		loops.Go(func() { w.watchQueue(ctx) })
 		loops.Go(func() { w.claimLoop(ctx) })

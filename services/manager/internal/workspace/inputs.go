@@ -23,9 +23,10 @@ const maxInputBytes = 2 << 30
 // the executor, inside its sandbox.
 const inputTypeFile = "file"
 
-// ObjectReader is where uploaded input files come from.
-type ObjectReader interface {
+// Objects is where uploaded input files come from, and where snapshots are.
+type Objects interface {
 	Get(ctx context.Context, key string) (io.ReadCloser, objectstore.Object, error)
+	Delete(ctx context.Context, keys ...string) error
 }
 
 // StageInputs puts a run's uploaded files under inputs/ of its workspace.

@@ -23,9 +23,9 @@ type Listed struct {
 // after the given one, in that order.
 func (s *Store) List(after string, limit int) ([]Listed, error) {
 	var out []Listed
-	err := s.each(after, func(user, session string) bool {
+	err := s.each(activeDir, after, func(user, session string) bool {
 		l := Listed{UserPath: user, SessionID: session}
-		if m, err := readMeta(filepath.Join(s.root, activeDir, user, session, metaName)); err == nil {
+		if m, err := readMeta(filepath.Join(s.root, activeDir, user, session)); err == nil {
 			l.CreatedAt, l.LastUsed = m.CreatedAt, m.LastUsedAt
 		}
 		out = append(out, l)
@@ -49,14 +49,18 @@ func (s *Store) Stats() (Stats, error) {
 	}
 	st.DiskTotal = int64(disk.Blocks) * int64(disk.Bsize) //nolint:unconvert // Bsize is int32 on other platforms
 	st.DiskFree = int64(disk.Bavail) * int64(disk.Bsize)  //nolint:unconvert // likewise
-	err := s.each("", func(string, string) bool { st.Workspaces++; return true })
+	err := s.each(activeDir, "", func(string, string) bool { st.Workspaces++; return true })
 	return st, err
 }
 
-// each calls yield for every workspace in order until it returns false.
-func (s *Store) each(after string, yield func(user, session string) bool) error {
+// each calls yield for every session in a folder of the store, in order, until
+// it returns false.
+func (s *Store) each(folder, after string, yield func(user, session string) bool) error {
 	afterUser, afterSession, _ := strings.Cut(after, "/")
-	users, err := os.ReadDir(filepath.Join(s.root, activeDir))
+	users, err := os.ReadDir(filepath.Join(s.root, folder))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -64,7 +68,7 @@ func (s *Store) each(after string, yield func(user, session string) bool) error 
 		if user.Name() < afterUser {
 			continue
 		}
-		sessions, err := os.ReadDir(filepath.Join(s.root, activeDir, user.Name()))
+		sessions, err := os.ReadDir(filepath.Join(s.root, folder, user.Name()))
 		if errors.Is(err, fs.ErrNotExist) || !user.IsDir() {
 			continue
 		}

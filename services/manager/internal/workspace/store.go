@@ -2,10 +2,10 @@
 //
 //	<root>/active/<user part>/<session id>/workspace   mounted at /workspace
 //	<root>/active/<user part>/<session id>/meta.json
+//	<root>/archived/<user part>/<session id>/meta.json   removed, kept as a snapshot
 package workspace
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,6 +21,7 @@ import (
 
 const (
 	activeDir    = "active"
+	archivedDir  = "archived"
 	workspaceDir = "workspace"
 	metaName     = "meta.json"
 	// inputsDir is where input files are put, inside a workspace.
@@ -34,21 +35,12 @@ var ErrMissing = errors.New("no workspace of this session on this manager's disk
 type Store struct {
 	root     string
 	uid, gid int
-	objects  ObjectReader
-}
-
-// Meta is what is remembered about a workspace besides its files.
-type Meta struct {
-	SessionID  string    `json:"session_id"`
-	UserID     string    `json:"user_id"`
-	RunID      string    `json:"run_id"`
-	CreatedAt  time.Time `json:"created_at"`
-	LastUsedAt time.Time `json:"last_used_at"`
+	objects  Objects
 }
 
 // Open returns the store in root. Workspaces are made to belong to uid and
 // gid, the user that executors run as; -1 leaves them as they are.
-func Open(root string, uid, gid int, objects ObjectReader) (*Store, error) {
+func Open(root string, uid, gid int, objects Objects) (*Store, error) {
 	abs, err := filepath.Abs(root)
 	if err != nil {
 		return nil, err
@@ -89,7 +81,9 @@ func (s *Store) Prepare(userID, sessionID, runID string) (string, error) {
 	if err := writable(dir); err != nil {
 		return "", fmt.Errorf("workspace is not writable: %w", err)
 	}
-	return dir, s.writeMeta(userID, sessionID, runID)
+	return dir, s.change(userID, sessionID, func(m *Meta) {
+		m.RunID, m.LastUsedAt, m.SnapshotCurrent = runID, time.Now().UTC(), false
+	})
 }
 
 // own makes the workspace writable for the executor's user. What is inside was
@@ -149,34 +143,6 @@ func writable(dir string) error {
 		return err
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
-}
-
-func (s *Store) writeMeta(userID, sessionID, runID string) error {
-	now := time.Now().UTC()
-	path := filepath.Join(s.SessionDir(userID, sessionID), metaName)
-	meta := Meta{SessionID: sessionID, UserID: userID, RunID: runID, CreatedAt: now, LastUsedAt: now}
-	if old, err := readMeta(path); err == nil && !old.CreatedAt.IsZero() {
-		meta.CreatedAt = old.CreatedAt
-	}
-	b, err := json.MarshalIndent(meta, "", "  ")
-	if err != nil {
-		return err
-	}
-	// A crash must not leave half a file.
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o644); err != nil {
-		return fmt.Errorf("workspace cannot be described: %w", err)
-	}
-	return os.Rename(tmp, path)
-}
-
-func readMeta(path string) (Meta, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return Meta{}, err
-	}
-	var m Meta
-	return m, json.Unmarshal(b, &m)
 }
 
 // OpenWorkspace opens a session's workspace for reading; no path leads out of

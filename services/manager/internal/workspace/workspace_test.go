@@ -29,6 +29,13 @@ func (u uploads) Get(_ context.Context, key string) (io.ReadCloser, objectstore.
 	return io.NopCloser(strings.NewReader(content)), objectstore.Object{Key: key, Size: int64(len(content))}, nil
 }
 
+func (u uploads) Delete(_ context.Context, keys ...string) error {
+	for _, key := range keys {
+		delete(u, key)
+	}
+	return nil
+}
+
 func open(t *testing.T, objects uploads) *workspace.Store {
 	s, err := workspace.Open(t.TempDir(), -1, -1, objects)
 	require.NoError(t, err)

@@ -107,7 +107,7 @@ func newStack(t testing.TB, opts stackOptions) *stack {
 		s.common["CLAUDE_CLI_PATH"] = realCLI(t)
 	}
 	s.backend = newProgram(t, "backend", s.settings("DATABASE_URL", "SECRET_KEY", "INTERNAL_API_TOKEN",
-		"S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_BUCKET"))
+		"S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_BUCKET", "WORKER_GONE_SECONDS"))
 	s.backend.env["HOST"], s.backend.env["PORT"] = "127.0.0.1", strconv.Itoa(s.backend.port)
 	s.manager = s.newManager()
 	return s

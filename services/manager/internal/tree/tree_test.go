@@ -1,0 +1,143 @@
+package tree_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/stretchr/testify/require"
+
+	"github.com/poco-ai/poco/services/manager/internal/tree"
+)
+
+var limits = tree.Limits{Entries: 100, Seen: 100, Bytes: 1 << 20, Depth: 8}
+
+func asIs(mode fs.FileMode) fs.FileMode { return mode }
+
+// folder is an open folder with some content.
+func folder(t *testing.T, files map[string]string) (string, *os.Root) {
+	dir := t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
+	}
+	root, err := os.OpenRoot(dir)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, root.Close()) })
+	return dir, root
+}
+
+func TestPackAndUnpack(t *testing.T) {
+	from, root := folder(t, map[string]string{"a.txt": "a", ".git/config": "c", "bin/run": "#!/bin/sh", "name\xff": "odd", "ünï/x": ""})
+	modified := time.Date(2024, 2, 3, 4, 5, 6, 789_000_001, time.UTC)
+	require.NoError(t, os.Chmod(filepath.Join(from, "bin/run"), 0o755))
+	require.NoError(t, os.Chtimes(filepath.Join(from, "bin/run"), modified, modified))
+	require.NoError(t, os.MkdirAll(filepath.Join(from, ".git/refs/empty"), 0o755))
+	require.NoError(t, os.Chmod(filepath.Join(from, "bin"), 0o555))
+	outside := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(outside, []byte("secret"), 0o600))
+	for name, target := range map[string]string{
+		"inside": "bin/run", ".git/up": "../a.txt", "dangling": "nothing",
+		"absolute": outside, "root": "/", "out": "../x", ".git/far": "../../x",
+	} {
+		require.NoError(t, os.Symlink(target, filepath.Join(from, name)))
+	}
+	require.NoError(t, syscall.Mkfifo(filepath.Join(from, "pipe"), 0o600))
+
+	var archive bytes.Buffer
+	require.NoError(t, tree.Pack(t.Context(), &archive, root, limits))
+	require.NotContains(t, archive.String(), "secret")
+	to, target := folder(t, nil)
+	require.NoError(t, tree.Unpack(t.Context(), &archive, target, limits, asIs))
+
+	var names []string
+	require.NoError(t, filepath.WalkDir(to, func(name string, _ fs.DirEntry, err error) error {
+		rel, _ := filepath.Rel(to, name)
+		names = append(names, rel)
+		return err
+	}))
+	require.Equal(t, []string{
+		".", ".git", ".git/config", ".git/refs", ".git/refs/empty", ".git/up", "a.txt",
+		"bin", "bin/run", "dangling", "inside", "name\xff", "ünï", "ünï/x",
+	}, names)
+	info, err := os.Stat(filepath.Join(to, "inside"))
+	require.NoError(t, err)
+	require.Equal(t, fs.FileMode(0o755), info.Mode().Perm())
+	require.True(t, modified.Equal(info.ModTime()), info.ModTime())
+	info, err = os.Stat(filepath.Join(to, "bin"))
+	require.NoError(t, err)
+	require.Equal(t, fs.FileMode(0o555), info.Mode().Perm())
+	b, err := os.ReadFile(filepath.Join(to, ".git/up"))
+	require.NoError(t, err)
+	require.Equal(t, "a", string(b))
+}
+
+func TestLimits(t *testing.T) {
+	_, root := folder(t, map[string]string{"a/b/c": "123", "d": "4"})
+	for name, tight := range map[string]tree.Limits{
+		"entries": {Entries: 3, Seen: 100, Bytes: 100, Depth: 8},
+		"seen":    {Entries: 100, Seen: 3, Bytes: 100, Depth: 8},
+		"bytes":   {Entries: 100, Seen: 100, Bytes: 3, Depth: 8},
+		"depth":   {Entries: 100, Seen: 100, Bytes: 100, Depth: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var archive bytes.Buffer
+			require.ErrorIs(t, tree.Pack(t.Context(), &archive, root, tight), tree.ErrTooLarge)
+			archive.Reset()
+			require.NoError(t, tree.Pack(t.Context(), &archive, root, limits))
+			if name == "seen" {
+				return // an archive has only what was wanted
+			}
+			_, target := folder(t, nil)
+			require.ErrorIs(t, tree.Unpack(t.Context(), &archive, target, tight, asIs), tree.ErrTooLarge)
+		})
+	}
+}
+
+func TestUnpackRefusesWhatPackDoesNotWrite(t *testing.T) {
+	file := func(name string) *tar.Header { return &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644} }
+	link := func(name, target string) *tar.Header {
+		return &tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target}
+	}
+	for name, headers := range map[string][]*tar.Header{
+		"traversal":           {file("../x")},
+		"absolute":            {file("/tmp/x")},
+		"not clean":           {{Typeflag: tar.TypeDir, Name: "a/"}, file("a/../x")},
+		"itself":              {{Typeflag: tar.TypeDir, Name: "./"}},
+		"absolute link":       {link("l", "/etc")},
+		"link out":            {link("l", "../..")},
+		"through a link":      {{Typeflag: tar.TypeDir, Name: "d/"}, link("l", "d"), file("l/x")},
+		"below a file":        {file("a"), file("a/b")},
+		"without its folder":  {file("a/b")},
+		"twice":               {file("a"), file("a")},
+		"a link, then a file": {link("a", "b"), file("a")},
+		"hard link":           {file("a"), {Typeflag: tar.TypeLink, Name: "b", Linkname: "a"}},
+		"device":              {{Typeflag: tar.TypeChar, Name: "c"}},
+		"too large":           {{Typeflag: tar.TypeReg, Name: "big", Size: 2 << 20, Mode: 0o644}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var archive bytes.Buffer
+			z, err := zstd.NewWriter(&archive)
+			require.NoError(t, err)
+			w := tar.NewWriter(z)
+			for _, h := range headers {
+				require.NoError(t, w.WriteHeader(h))
+				_, err := w.Write(make([]byte, h.Size))
+				require.NoError(t, err)
+			}
+			require.NoError(t, w.Close())
+			require.NoError(t, z.Close())
+			_, target := folder(t, nil)
+			require.Error(t, tree.Unpack(t.Context(), &archive, target, limits, asIs))
+		})
+	}
+	_, target := folder(t, nil)
+	require.Error(t, tree.Unpack(t.Context(), bytes.NewReader([]byte("no archive")), target, limits, asIs))
+}

@@ -1,0 +1,111 @@
+package workspace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/manager/internal/tree"
+)
+
+// SnapshotLimits bound a snapshot, which has what exports leave out, too:
+// repositories and installed packages.
+var SnapshotLimits = tree.Limits{Entries: 500_000, Seen: 500_000, Bytes: 20 << 30, Depth: 200}
+
+// ErrNoSnapshot means that a session's snapshot is not there any more.
+var ErrNoSnapshot = errors.New("the snapshot is no longer in object storage")
+
+const (
+	restoringDir = "restoring"
+	replacedDir  = "replaced"
+)
+
+// Has tells whether a session has a workspace on this disk.
+func (s *Store) Has(userID, sessionID string) bool {
+	info, err := os.Stat(s.Dir(userID, sessionID))
+	return err == nil && info.IsDir()
+}
+
+// Restore puts the workspace of a snapshot in place of what is there, in one
+// step: a broken download leaves everything as it was. Prepare comes after it.
+func (s *Store) Restore(ctx context.Context, userID, sessionID, key string) error {
+	if _, err := uuid.Parse(sessionID); err != nil {
+		return fmt.Errorf("session id %q is not a UUID", sessionID)
+	}
+	if !strings.HasPrefix(key, objectstore.SnapshotPrefix(userID, sessionID)) {
+		return fmt.Errorf("%q is no snapshot of this session", key)
+	}
+	body, _, err := s.objects.Get(ctx, key)
+	if errors.Is(err, objectstore.ErrNotFound) {
+		return ErrNoSnapshot
+	}
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	session := s.SessionDir(userID, sessionID)
+	restoring, replaced := filepath.Join(session, restoringDir), filepath.Join(session, replacedDir)
+	// What an earlier try may have left.
+	if err := errors.Join(removeAll(restoring), removeAll(replaced)); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(restoring, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(restoring)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := tree.Unpack(ctx, body, root, SnapshotLimits, s.permissions); err != nil {
+		return errors.Join(err, removeAll(restoring))
+	}
+	if err := os.Rename(s.Dir(userID, sessionID), replaced); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Rename(restoring, s.Dir(userID, sessionID)); err != nil {
+		return err
+	}
+	// The snapshot is in use again: it does not expire as an archive.
+	archived := filepath.Join(s.root, archivedDir, objectstore.UserPart(userID), sessionID)
+	err = s.change(userID, sessionID, func(m *Meta) { m.SnapshotKey, m.SnapshotCurrent = key, true })
+	return errors.Join(err, removeAll(archived), removeAll(replaced))
+}
+
+// permissions opens what is restored to the executor's user where files cannot
+// be given to it, as own does with the folder itself.
+func (s *Store) permissions(mode fs.FileMode) fs.FileMode {
+	if s.uid < 0 || s.uid == os.Geteuid() || os.Geteuid() == 0 {
+		return mode
+	}
+	owner := mode & 0o700
+	return mode | owner>>3 | owner>>6
+}
+
+// removeAll removes a folder even when an agent has made folders in it that
+// cannot be written.
+func removeAll(dir string) error {
+	if err := os.RemoveAll(dir); err == nil || !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	err = fs.WalkDir(root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() && name != "." {
+			// Before it is read; what cannot be changed shows in the end.
+			err = root.Chmod(name, 0o700)
+		}
+		return err
+	})
+	return errors.Join(err, os.RemoveAll(dir))
+}
