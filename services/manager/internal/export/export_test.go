@@ -332,3 +332,14 @@ func TestToolResultsThatAreNoFolder(t *testing.T) {
 	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_READY, f.exportOf(run).GetStatus())
 	require.Contains(t, f.objects.stored(), "good.txt")
 }
+
+// A backslash is a separator where some people unpack the archive.
+func TestArchiveNamesLeadNowhere(t *testing.T) {
+	f := newFixture(t, testkit.ObjectStore(t), "")
+	f.write(`a\..\..\evil.exe`, "x")
+	archive := f.get(f.ready().GetArchiveKey())
+	z, err := zip.NewReader(bytes.NewReader([]byte(archive)), int64(len(archive)))
+	require.NoError(t, err)
+	require.Len(t, z.File, 1)
+	require.Equal(t, "workspace/a_.._.._evil.exe", z.File[0].Name)
+}

@@ -11,6 +11,7 @@ import (
 	"mime"
 	"os"
 	"path"
+	"strings"
 	"sync"
 	"time"
 
@@ -208,13 +209,19 @@ func writeZip(ctx context.Context, w io.Writer, root *os.Root, files []manifestF
 	return z.Close()
 }
 
+// entryName is a file's name in the archive. A backslash is a part of a name
+// here and a separator elsewhere, where it could lead out of the folder.
+func entryName(name string) string {
+	return archiveTop + "/" + strings.ReplaceAll(name, `\`, "_")
+}
+
 func zipFile(z *zip.Writer, root *os.Root, f manifestFile) error {
 	in, info, err := tree.OpenRegular(root, f.Path)
 	if err != nil || in == nil {
 		return err
 	}
 	defer in.Close()
-	header := &zip.FileHeader{Name: archiveTop + "/" + f.Path, Method: zip.Deflate, Modified: info.ModTime()}
+	header := &zip.FileHeader{Name: entryName(f.Path), Method: zip.Deflate, Modified: info.ModTime()}
 	header.SetMode(info.Mode().Perm())
 	out, err := z.CreateHeader(header)
 	if err != nil {
