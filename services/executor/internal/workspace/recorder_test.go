@@ -53,6 +53,9 @@ func TestSpoiledRepositories(t *testing.T) {
 		"record's config broken": {spoil: write(ConfigDirName+"/poco/recorder/config", "[[[")},
 		"inputs is a dead link":  {spoil: replace(InputsDirName, linkTo("/nonexistent"))},
 		"CLI folder is a file":   {spoil: replace(ConfigDirName, func(path string) error { return os.WriteFile(path, nil, 0o644) })},
+		"CLI folder is locked": {spoil: func(t *testing.T, root string) {
+			require.NoError(t, os.Chmod(filepath.Join(root, ConfigDirName), 0))
+		}},
 		"an impossible encoding": {spoil: write(".gitattributes", "* working-tree-encoding=UTF-16\n")},
 		"programs": {spoil: func(t *testing.T, root string) {
 			write(".gitattributes", "* filter=evil diff=evil\n")(t, root)
@@ -88,6 +91,9 @@ command = touch `+pwned+`
 			require.NotContains(t, got, "kept.txt")
 			require.NoError(t, w.Finish(t.Context(), "completed"))
 			require.NoFileExists(t, pwned)
+			info, err := os.Stat(w.ConfigDir)
+			require.NoError(t, err)
+			require.Equal(t, os.FileMode(0o700), info.Mode().Perm()&0o700)
 			if c.begins {
 				require.Len(t, w.Notices, 1)
 				require.Contains(t, w.Notices[0], "a new one was begun")

@@ -27,6 +27,9 @@ const (
 	cloneTimeout = 10 * time.Minute
 	gitTimeout   = 2 * time.Minute
 
+	// ownerAccess is what is needed in a folder to work in it.
+	ownerAccess = 0o700
+
 	// defaultBranch is tried first when no branch is named.
 	defaultBranch = "main"
 	// allProtocols are what a repository may be cloned over.
@@ -161,10 +164,17 @@ func (w *Workspace) prepareFolders() error {
 }
 
 // clearTheWay moves aside what the agent has put where one of our folders
-// belongs, links that lead nowhere included.
+// belongs, links that lead nowhere included, and opens a folder it has locked.
 func (w *Workspace) clearTheWay(dir string) error {
-	if info, err := os.Stat(dir); err == nil && info.IsDir() || dir == w.opts.Root {
+	info, err := os.Stat(dir)
+	switch {
+	case dir == w.opts.Root:
 		return nil
+	case err == nil && info.IsDir():
+		if info.Mode().Perm()&ownerAccess == ownerAccess {
+			return nil
+		}
+		return os.Chmod(dir, info.Mode().Perm()|ownerAccess)
 	}
 	if _, err := os.Lstat(dir); err != nil {
 		return nil //nolint:nilerr // Nothing is there, or making it tells more.

@@ -78,6 +78,9 @@ func (s *Store) Prepare(userID, sessionID, runID string) (string, error) {
 	if err := s.own(dir); err != nil {
 		return "", err
 	}
+	if err := unlock(dir); err != nil {
+		return "", fmt.Errorf("workspace cannot be opened to its owner: %w", err)
+	}
 	if err := writable(dir); err != nil {
 		return "", fmt.Errorf("workspace is not writable: %w", err)
 	}
@@ -135,6 +138,19 @@ func (s *Store) giveAway(dir string) error {
 		return err
 	}
 	return os.Lchown(dir, s.uid, s.gid)
+}
+
+// ownerAccess is what the executor's user needs in its workspace.
+const ownerAccess = 0o700
+
+// unlock gives the owner back the permissions that the agent may have taken
+// from its workspace. The folder cannot be a link: the one above is ours.
+func unlock(dir string) error {
+	info, err := os.Lstat(dir)
+	if err != nil || !info.IsDir() || info.Mode().Perm()&ownerAccess == ownerAccess {
+		return err
+	}
+	return os.Chmod(dir, info.Mode().Perm()|ownerAccess)
 }
 
 func writable(dir string) error {

@@ -57,6 +57,19 @@ func TestPrepareKeepsWhatIsThere(t *testing.T) {
 	require.Len(t, entries, 1, "and leaves nothing of its own")
 }
 
+func TestPrepareUnlocksTheWorkspace(t *testing.T) {
+	s := open(t, nil)
+	session := uuid.NewString()
+	dir, err := s.Prepare("default", session, uuid.NewString())
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(dir, 0))
+	_, err = s.Prepare("default", session, uuid.NewString())
+	require.NoError(t, err)
+	info, err := os.Stat(dir)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+}
+
 func TestUsersStayApart(t *testing.T) {
 	s := open(t, nil)
 	session := uuid.NewString()
