@@ -182,20 +182,21 @@ func withRunID(req *executorv1.StartRunRequest, id string) *executorv1.StartRunR
 func TestLeaseRunsOut(t *testing.T) {
 	m, dir := newManager(t), workspaceDir(t)
 	req, model := request(t, m, "[[gate]]")
-	req.LeaseTtl = durationpb.New(2 * time.Second)
-	m.set(func() { m.refuse = status.Error(codes.Unavailable, "away") })
 	client, _ := start(t, dir)
 	_, err := client.StartRun(t.Context(), req)
 	require.NoError(t, err)
 	<-model.Arrived("gate")
+	m.set(func() { m.renew = time.Millisecond })
 	require.Eventually(t, func() bool {
 		s, err := client.GetStatus(t.Context(), &executorv1.GetStatusRequest{})
-		return err == nil && s.GetLastRunSeq() > 3 && modelIdle(dir)
-	}, 20*time.Second, 20*time.Millisecond)
-	require.Empty(t, m.log())
+		return err == nil && s.GetLastRunSeq() > s.GetAckedRunSeq() && modelIdle(dir)
+	}, time.Minute, 20*time.Millisecond)
+	for _, payload := range m.log() {
+		require.Nil(t, payload.GetRunFinished(), "nothing is reported without a lease")
+	}
 
-	// The manager is back and still holds the run: now everything is told.
-	m.set(func() { m.refuse = nil })
+	// The manager turns out to hold the run still: now everything is told.
+	m.set(func() { m.renew = time.Minute })
 	require.Equal(t, failed, m.finished().GetStatus())
 	require.Equal(t, "lease_lost", m.finished().GetReason())
 }

@@ -60,8 +60,10 @@ type manager struct {
 	// breakAfter breaks a channel after that many new events; 0 never.
 	breakAfter int
 	ttl        time.Duration
-	refuse     error
-	revoke     chan struct{}
+	// renew is a lease to pass down on the open channel.
+	renew  time.Duration
+	refuse error
+	revoke chan struct{}
 }
 
 func newManager(t *testing.T) *manager {
@@ -85,7 +87,7 @@ func (m *manager) notify() {
 // await waits until ok, called with the lock held, says true.
 func (m *manager) await(what string, ok func() bool) {
 	m.t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
+	deadline := time.NewTimer(90 * time.Second)
 	defer deadline.Stop()
 	for {
 		m.mu.Lock()
@@ -165,6 +167,12 @@ func (m *manager) Connect(stream grpc.BidiStreamingServer[managerv1.ConnectReque
 				sent[c.GetId()] = true
 				out = append(out, &managerv1.ConnectResponse{Kind: &managerv1.ConnectResponse_Command{Command: c}})
 			}
+		}
+		if m.renew > 0 {
+			out = append(out, &managerv1.ConnectResponse{Kind: &managerv1.ConnectResponse_LeaseRenewed{
+				LeaseRenewed: &managerv1.LeaseRenewed{LeaseTtl: durationpb.New(m.renew)},
+			}})
+			m.renew = 0
 		}
 		m.mu.Unlock()
 		for _, r := range out {
