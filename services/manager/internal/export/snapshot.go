@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -13,6 +14,9 @@ import (
 	"github.com/poco-ai/poco/services/manager/internal/tree"
 	"github.com/poco-ai/poco/services/manager/internal/workspace"
 )
+
+// deleteTimeout bounds removing a snapshot.
+const deleteTimeout = 10 * time.Second
 
 // snapshot stores all of a workspace under a key that nobody used before, so
 // that a manager that is late cannot replace what a later one stored. The
@@ -58,6 +62,9 @@ func (e *Exporter) settleSnapshot(ctx context.Context, job Job, key string, resp
 	if unused == "" {
 		return
 	}
+	// A follow-up run that comes now waits for this: nobody else would remove it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteTimeout)
+	defer cancel()
 	if err := e.opts.Objects.Delete(ctx, unused); err != nil {
 		logger.Warn("a snapshot that nothing refers to stays behind", "key", unused, logging.KeyError, err)
 	}

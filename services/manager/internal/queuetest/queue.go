@@ -39,6 +39,8 @@ type Run struct {
 	Renewals int
 	// Started tells whether StartRun was called.
 	Started bool
+	// Worker has claimed it.
+	Worker string
 }
 
 // Queue is a client of itself.
@@ -54,13 +56,19 @@ type Queue struct {
 	pending  []*queuev1.PendingExport
 	fail     map[string]error
 	hints    int
+	// owners and snapshots are of sessions.
+	owners    map[string]string
+	snapshots map[string]string
 }
 
 var _ queuev1.RunQueueServiceClient = (*Queue)(nil)
 
 // New returns an empty queue.
 func New() *Queue {
-	return &Queue{changed: make(chan struct{}), fail: make(map[string]error)}
+	return &Queue{
+		changed: make(chan struct{}), fail: make(map[string]error),
+		owners: make(map[string]string), snapshots: make(map[string]string),
+	}
 }
 
 // Enqueue adds a run of a session and hints at it.
@@ -107,6 +115,13 @@ func (q *Queue) Update(runID string, change func(*Run)) {
 	defer q.mu.Unlock()
 	change(q.find(runID))
 	q.notify()
+}
+
+// Move says where a session's workspace is, and what it is kept as.
+func (q *Queue) Move(sessionID, worker, snapshotKey string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.owners[sessionID], q.snapshots[sessionID] = worker, snapshotKey
 }
 
 // AddPendingExport adds an export that is owed.
@@ -234,6 +249,7 @@ func (q *Queue) claim(r *Run) *queuev1.ClaimedRun {
 		Run:    &backendv1.Run{Id: r.ID, SessionId: r.SessionID, Status: r.Status, Attempt: 1},
 		UserId: "default", Prompt: r.Prompt, Config: r.Config, FencingToken: r.Token,
 		NextRunSeq: int64(len(r.Events)) + 1, PromptSubmitted: r.Started,
+		WorkspaceWorkerId: q.owners[r.SessionID], SnapshotKey: q.snapshots[r.SessionID],
 	}
 }
 
@@ -251,6 +267,7 @@ func (q *Queue) ClaimRuns(ctx context.Context, req *queuev1.ClaimRunsRequest, _ 
 			if r.Status == backendv1.RunStatus_RUN_STATUS_QUEUED && !busy[r.SessionID] && len(resp.Runs) < int(req.GetMaxRuns()) {
 				busy[r.SessionID] = true
 				r.Status = backendv1.RunStatus_RUN_STATUS_CLAIMED
+				r.Worker = req.GetWorkerId()
 				claim := q.claim(r)
 				claim.LeaseDuration = req.GetLeaseDuration()
 				resp.Runs = append(resp.Runs, claim)
@@ -283,6 +300,7 @@ func (q *Queue) AdoptRuns(ctx context.Context, req *queuev1.AdoptRunsRequest, _ 
 		resp := &queuev1.AdoptRunsResponse{}
 		for _, r := range q.runs {
 			if r.Status != backendv1.RunStatus_RUN_STATUS_QUEUED && !r.final() {
+				r.Worker = req.GetWorkerId()
 				claim := q.claim(r)
 				claim.LeaseDuration = req.GetLeaseDuration()
 				resp.Runs = append(resp.Runs, claim)
@@ -303,6 +321,7 @@ func (q *Queue) StartRun(ctx context.Context, req *queuev1.StartRunRequest, _ ..
 			return nil, Failure("RUN_CANCELED", nil)
 		}
 		r.Status, r.Started = backendv1.RunStatus_RUN_STATUS_RUNNING, true
+		q.owners[r.SessionID] = r.Worker
 		return &queuev1.StartRunResponse{}, nil
 	})
 }
@@ -369,7 +388,12 @@ func (q *Queue) ReportExport(ctx context.Context, req *queuev1.ReportExportReque
 	return call(q, ctx, "ReportExport", func() (*queuev1.ReportExportResponse, error) {
 		q.reports = append(q.reports, req)
 		q.pending = slices.DeleteFunc(q.pending, func(e *queuev1.PendingExport) bool { return e.GetSessionId() == req.GetSessionId() })
-		return &queuev1.ReportExportResponse{Accepted: true}, nil
+		resp := &queuev1.ReportExportResponse{Accepted: true}
+		if key := req.GetSnapshotKey(); key != "" {
+			resp.SupersededSnapshotKey = q.snapshots[req.GetSessionId()]
+			q.snapshots[req.GetSessionId()] = key
+		}
+		return resp, nil
 	})
 }
 

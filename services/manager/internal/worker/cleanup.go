@@ -16,7 +16,7 @@ const cleanupPage = 100
 func (w *Worker) cleanUpLoop(ctx context.Context) {
 	cfg := w.opts.Cleanup
 	for {
-		if err := w.cleanUp(ctx); err != nil && ctx.Err() == nil {
+		if err := w.CleanUp(ctx); err != nil && ctx.Err() == nil {
 			w.logger.Warn("workspaces were not cleaned up, or not all", logging.KeyError, err)
 		}
 		if !pause(ctx, cfg.GetCleanupInterval().AsDuration()) {
@@ -25,7 +25,9 @@ func (w *Worker) cleanUpLoop(ctx context.Context) {
 	}
 }
 
-func (w *Worker) cleanUp(ctx context.Context) error {
+// CleanUp removes the workspaces from the disk that are old now, and what is
+// archived for longer than it is kept.
+func (w *Worker) CleanUp(ctx context.Context) error {
 	owed, err := w.pendingExports(ctx)
 	if err != nil {
 		return err

@@ -1,11 +1,13 @@
 package worker_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -50,6 +52,7 @@ type host struct {
 	machine *runtimetest.Machine
 	root    string
 	script  script
+	objects *memory
 
 	mu        sync.Mutex
 	executors map[string]*executor // by address
@@ -60,7 +63,8 @@ type host struct {
 type script func(ctx context.Context, run *scriptedRun)
 
 func newHost(t *testing.T, s script) *host {
-	h := &host{t: t, queue: queuetest.New(), root: t.TempDir(), script: s, executors: make(map[string]*executor)}
+	h := &host{t: t, queue: queuetest.New(), root: t.TempDir(), script: s, executors: make(map[string]*executor),
+		objects: &memory{objects: make(map[string][]byte)}}
 	h.machine = runtimetest.NewMachine(func(spec runtime.Spec) http.Handler {
 		return h.newExecutor(spec)
 	})
@@ -262,14 +266,18 @@ type options struct {
 	lease         time.Duration
 	pull          time.Duration
 	stopExecutors bool
+	cleanup       *configv1.WorkspaceConfig
 }
 
 // manager is one life of the manager on a host.
 type manager struct {
 	host   *host
 	worker *worker.Worker
-	clock  *clock
-	stop   func()
+	// workspaces and exporter are the worker's.
+	workspaces *workspace.Store
+	exporter   *export.Exporter
+	clock      *clock
+	stop       func()
 }
 
 // manage starts a manager; the test stops it, or its end does.
@@ -287,19 +295,19 @@ func (h *host) manage(o options) *manager {
 	id, err := identity.Open(h.root, "")
 	require.NoError(t, err)
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
-	workspaces, err := workspace.Open(h.root, -1, -1, noObjects{})
+	workspaces, err := workspace.Open(h.root, -1, -1, h.objects)
 	require.NoError(t, err)
-	exporter := export.New(export.Options{WorkerID: id.WorkerID, Objects: noObjects{}, Queue: h.queue, Workspaces: workspaces, Logger: logger})
+	exporter := export.New(export.Options{WorkerID: id.WorkerID, Objects: h.objects, Queue: h.queue, Workspaces: workspaces, Logger: logger})
 	hub := channel.NewHub(id.VerifyRunToken)
 	rt := h.machine.Runtime(id.WorkerID, 0)
-	m := &manager{host: h, clock: &clock{}}
+	m := &manager{host: h, clock: &clock{}, workspaces: workspaces, exporter: exporter}
 	m.worker = worker.New(worker.Options{
 		Identity: id, Queue: h.queue, Runtime: rt, Hub: hub, Workspaces: workspaces, Exporter: exporter, Dial: h.dial(id),
 		QueueConfig: &configv1.QueueConfig{
 			PullEnabled: true, MaxConcurrentTasks: o.slots, PullInterval: durationpb.New(o.pull), ClaimLease: durationpb.New(o.lease),
 		},
 		RunConfig: &configv1.RunConfig{}, CallbackURL: "http://manager", ModelURL: "http://manager/model",
-		StopExecutors: o.stopExecutors, Now: m.clock.Now, Logger: logger,
+		Cleanup: o.cleanup, StopExecutors: o.stopExecutors, Now: m.clock.Now, Logger: logger,
 	})
 	server := connect.NewServer(rpcerror.Interceptor(logger), hub.Interceptor())
 	managerv1connect.RegisterRunChannelServiceHandler(server, hub)
@@ -322,19 +330,53 @@ func (h *host) manage(o options) *manager {
 	return m
 }
 
-// noObjects is an object store that forgets.
-type noObjects struct{}
+// memory is an object store.
+type memory struct {
+	mu      sync.Mutex
+	objects map[string][]byte
+}
 
-func (noObjects) Put(_ context.Context, _, _ string, body io.Reader, _ int64) error {
-	_, err := io.Copy(io.Discard, body)
+func (o *memory) Put(_ context.Context, key, _ string, body io.Reader, _ int64) error {
+	b, err := io.ReadAll(body)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err == nil {
+		o.objects[key] = b
+	}
 	return err
 }
 
-func (noObjects) Get(context.Context, string) (io.ReadCloser, objectstore.Object, error) {
-	return nil, objectstore.Object{}, objectstore.ErrNotFound
+func (o *memory) Get(_ context.Context, key string) (io.ReadCloser, objectstore.Object, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	b, ok := o.objects[key]
+	if !ok {
+		return nil, objectstore.Object{}, objectstore.ErrNotFound
+	}
+	return io.NopCloser(bytes.NewReader(b)), objectstore.Object{Key: key, Size: int64(len(b))}, nil
 }
 
-func (noObjects) Delete(context.Context, ...string) error { return nil }
+func (o *memory) Delete(_ context.Context, keys ...string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, key := range keys {
+		delete(o.objects, key)
+	}
+	return nil
+}
+
+// snapshots are the keys of all private snapshots.
+func (o *memory) snapshots() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var keys []string
+	for key := range o.objects {
+		if strings.HasPrefix(key, "private/") {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
 
 // session is a new session id.
 func session() string { return uuid.NewString() }

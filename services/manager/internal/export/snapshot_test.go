@@ -1,0 +1,99 @@
+package export_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/internal/testkit"
+	"github.com/poco-ai/poco/services/manager/internal/export"
+	"github.com/poco-ai/poco/services/manager/internal/queuetest"
+	"github.com/poco-ai/poco/services/manager/internal/workspace"
+)
+
+func TestASnapshotHasWhatTheExportLeavesOut(t *testing.T) {
+	store := testkit.ObjectStore(t)
+	f := newFixture(t, store, "")
+	f.write("main.go", "package main")
+	f.write(".git/HEAD", "ref")
+	f.write(".claude_data/projects/p/c.jsonl", "conversation")
+	f.write("node_modules/x/y.js", "y")
+	f.write("large.bin", strings.Repeat("0123456789abcdef", 1<<20)) // several parts
+	first := f.ready()
+	require.True(t, strings.HasPrefix(first.GetSnapshotKey(), "private/snapshots/default/"+f.session+"/"+first.GetRunId()))
+
+	elsewhere, err := workspace.Open(t.TempDir(), -1, -1, store)
+	require.NoError(t, err)
+	require.NoError(t, elsewhere.Restore(t.Context(), "default", f.session, first.GetSnapshotKey()))
+	for _, name := range []string{"main.go", ".git/HEAD", ".claude_data/projects/p/c.jsonl", "node_modules/x/y.js", "large.bin"} {
+		want, err := os.ReadFile(filepath.Join(f.dir, name))
+		require.NoError(t, err)
+		got, err := os.ReadFile(filepath.Join(elsewhere.Dir("default", f.session), name))
+		require.NoError(t, err)
+		require.True(t, string(want) == string(got), name)
+	}
+
+	// The next one takes its place.
+	second := f.ready()
+	require.NoError(t, f.exporter.Supersede(t.Context(), f.session), "waits until it is done")
+	_, _, err = store.Get(t.Context(), second.GetSnapshotKey())
+	require.NoError(t, err)
+	require.ErrorIs(t, elsewhere.Restore(t.Context(), "default", f.session, first.GetSnapshotKey()), workspace.ErrNoSnapshot)
+}
+
+func TestAFailedSnapshotIsNoFailedExport(t *testing.T) {
+	f := newFixture(t, testkit.ObjectStore(t), "")
+	f.write("a", "1")
+	f.objects.hook(func(key string) error {
+		if strings.HasPrefix(key, "private/") {
+			return errors.New("no space")
+		}
+		return nil
+	})
+	report := f.ready()
+	require.Empty(t, report.GetSnapshotKey())
+	require.Equal(t, "1", f.get(report.GetFilesPrefix()+"a"))
+}
+
+func TestAFollowUpSupersedesTheSnapshot(t *testing.T) {
+	store := testkit.ObjectStore(t)
+	f := newFixture(t, store, "")
+	f.write("a", "1")
+	reading, proceed := make(chan struct{}), make(chan struct{})
+	f.objects.hook(func(key string) error {
+		if strings.HasPrefix(key, "private/") {
+			close(reading)
+			<-proceed
+		}
+		return nil
+	})
+	f.exporter.Start(export.Job{SessionID: f.session, RunID: uuid.NewString(), UserID: "default"})
+	<-reading
+	stopped := make(chan error, 1)
+	go func() { stopped <- f.exporter.Supersede(t.Context(), f.session) }()
+	close(proceed)
+	require.NoError(t, <-stopped)
+	f.queue.Await(t, "no report", func(v queuetest.View) bool { return len(v.Reports) == 0 })
+	var kept []string
+	require.NoError(t, store.List(t.Context(), "private/", func(o objectstore.Object) error {
+		kept = append(kept, o.Key)
+		return nil
+	}))
+	require.Empty(t, kept)
+}
+
+func TestTooLargeToExportMayStillBeKept(t *testing.T) {
+	f := newFixture(t, testkit.ObjectStore(t), "")
+	f.write(strings.Repeat("d/", 70)+"deep", "1")
+	report := f.export()
+	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_FAILED, report.GetStatus())
+	require.Contains(t, report.GetReason(), "too large: folders nest deeper than 64")
+	require.NotEmpty(t, report.GetSnapshotKey())
+}

@@ -1,0 +1,95 @@
+package workspace_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/poco-ai/poco/services/manager/internal/tree"
+	"github.com/poco-ai/poco/services/manager/internal/workspace"
+)
+
+// packed is a snapshot of a folder with one file, for a session.
+func packed(t *testing.T, session string) (key string, objects uploads) {
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "sub"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "sub", "new"), []byte("new"), 0o600))
+	root, err := os.OpenRoot(dir)
+	require.NoError(t, err)
+	defer root.Close()
+	var archive bytes.Buffer
+	require.NoError(t, tree.Pack(t.Context(), &archive, root, workspace.SnapshotLimits))
+	key = "private/snapshots/default/" + session + "/run.tar.zst"
+	return key, uploads{key: archive.String()}
+}
+
+func TestRestoreReplacesAllOrNothing(t *testing.T) {
+	session := uuid.NewString()
+	key, objects := packed(t, session)
+	s := open(t, objects)
+	dir, err := s.Prepare("default", session, uuid.NewString())
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "old"), nil, 0o644))
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "locked", "deep"), 0o755))
+	require.NoError(t, os.Chmod(filepath.Join(dir, "locked"), 0o555))
+
+	objects["private/snapshots/default/"+session+"/broken"] = objects[key][:len(objects[key])/2]
+	require.Error(t, s.Restore(t.Context(), "default", session, "private/snapshots/default/"+session+"/broken"))
+	require.ErrorIs(t, s.Restore(t.Context(), "default", session, "private/snapshots/default/"+session+"/none"), workspace.ErrNoSnapshot)
+	for _, foreign := range []string{"private/snapshots/other/" + session + "/x", "workspaces/default/" + session + "/archive.zip"} {
+		require.ErrorContains(t, s.Restore(t.Context(), "default", session, foreign), "no snapshot of this session")
+	}
+	require.FileExists(t, filepath.Join(dir, "old"))
+
+	require.NoError(t, s.Restore(t.Context(), "default", session, key))
+	require.NoFileExists(t, filepath.Join(dir, "old"))
+	require.FileExists(t, filepath.Join(dir, "sub", "new"))
+	entries, err := os.ReadDir(s.SessionDir("default", session))
+	require.NoError(t, err)
+	require.Len(t, entries, 2, "the workspace and meta.json")
+}
+
+func TestARestoredWorkspaceBelongsToTheExecutorsUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files away")
+	}
+	session := uuid.NewString()
+	key, objects := packed(t, session)
+	s, err := workspace.Open(t.TempDir(), 1000, 1000, objects)
+	require.NoError(t, err)
+	require.NoError(t, s.Restore(t.Context(), "default", session, key))
+	dir, err := s.Prepare("default", session, uuid.NewString())
+	require.NoError(t, err)
+	for _, name := range []string{"", "sub", "sub/new"} {
+		require.Equal(t, 1000, ownerOf(t, filepath.Join(dir, name)), name)
+	}
+}
+
+func TestRetire(t *testing.T) {
+	session := uuid.NewString()
+	objects := uploads{"k": "snapshot"}
+	s := open(t, objects)
+	dir, err := s.Prepare("default", session, uuid.NewString())
+	require.NoError(t, err)
+	begun := time.Now()
+	require.ErrorIs(t, s.Retire("default", session, begun.Add(-time.Hour), true), workspace.ErrInUse)
+	require.ErrorIs(t, s.Retire("default", session, time.Now(), true), workspace.ErrNotKept)
+	require.NoError(t, s.Snapshotted("default", session, "k"))
+	_, err = s.Prepare("default", session, uuid.NewString())
+	require.NoError(t, err)
+	require.ErrorIs(t, s.Retire("default", session, time.Now(), true), workspace.ErrNotKept, "a run has used it since")
+	require.NoError(t, s.Snapshotted("default", session, "k"))
+	require.NoError(t, s.Ended("default", session))
+	require.NoError(t, s.Retire("default", session, time.Now(), true))
+	require.NoDirExists(t, dir)
+
+	require.NoError(t, s.EmptyArchive(t.Context(), begun))
+	require.Contains(t, objects, "k")
+	require.NoError(t, s.EmptyArchive(t.Context(), time.Now()))
+	require.Empty(t, objects)
+}
