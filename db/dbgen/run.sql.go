@@ -72,7 +72,7 @@ func (q *Queries) RunAdopt(ctx context.Context, leaseDuration time.Duration, ses
 
 const runAnyDue = `-- name: RunAnyDue :one
 SELECT EXISTS (
-    SELECT 1 FROM runs WHERE status = 'queued' AND scheduled_at > $1::timestamptz AND scheduled_at <= clock_timestamp()
+    SELECT 1 FROM runs WHERE status = 'queued' AND scheduled_at > $1::timestamptz AND scheduled_at <= statement_timestamp()
 )
 `
 
@@ -99,7 +99,7 @@ WHERE id = ANY(ARRAY(
         SELECT q.id FROM runs q
         WHERE q.session_id = locked.session_id
           AND q.status = 'queued'
-          AND q.scheduled_at <= clock_timestamp()
+          AND q.scheduled_at <= statement_timestamp()
           AND q.schedule_mode = ANY($4::text[])
         ORDER BY q.scheduled_at, q.created_at, q.id
         LIMIT 1
@@ -396,7 +396,7 @@ func (q *Queries) RunList(ctx context.Context, arg RunListParams) ([]Run, error)
 
 const runListExpired = `-- name: RunListExpired :many
 SELECT id, session_id FROM runs
-WHERE lease_expires_at <= clock_timestamp()
+WHERE lease_expires_at <= statement_timestamp()
 ORDER BY lease_expires_at
 LIMIT $1
 `
@@ -623,11 +623,11 @@ func (q *Queries) RunLockQueued(ctx context.Context, sessionID string) ([]Run, e
 }
 
 const runNextDeadline = `-- name: RunNextDeadline :one
-SELECT clock_timestamp()::timestamptz AS now, least(
+SELECT statement_timestamp()::timestamptz AS now, least(
     (SELECT min(r.lease_expires_at) FROM runs r WHERE r.lease_expires_at IS NOT NULL),
     (SELECT min(u.expires_at) FROM user_input_requests u WHERE u.status = 'pending'),
-    (SELECT min(q.scheduled_at) FROM runs q WHERE q.status = 'queued' AND q.scheduled_at > $1::timestamptz),
-    clock_timestamp() + interval '1 hour'
+    (SELECT min(q.scheduled_at) FROM runs q WHERE q.status = 'queued' AND q.scheduled_at > statement_timestamp()),
+    statement_timestamp() + interval '1 hour'
 )::timestamptz AS deadline
 `
 
@@ -638,8 +638,8 @@ type RunNextDeadlineRow struct {
 
 // RunNextDeadline is when the next lease or question expires, or the next run
 // may start.
-func (q *Queries) RunNextDeadline(ctx context.Context, after time.Time) (RunNextDeadlineRow, error) {
-	row := q.db.QueryRow(ctx, runNextDeadline, after)
+func (q *Queries) RunNextDeadline(ctx context.Context) (RunNextDeadlineRow, error) {
+	row := q.db.QueryRow(ctx, runNextDeadline)
 	var i RunNextDeadlineRow
 	err := row.Scan(&i.Now, &i.Deadline)
 	return i, err

@@ -159,7 +159,7 @@ func (q *Queries) SessionInsert(ctx context.Context, arg SessionInsertParams) er
 
 const sessionIsIdle = `-- name: SessionIsIdle :one
 SELECT (s.active_run_id IS NULL AND s.export_status <> 'pending' AND NOT EXISTS (
-    SELECT 1 FROM runs r WHERE r.session_id = s.id AND r.status = 'queued' AND r.scheduled_at <= clock_timestamp()
+    SELECT 1 FROM runs r WHERE r.session_id = s.id AND r.status = 'queued' AND r.scheduled_at <= statement_timestamp()
 ))::boolean AS idle, s.last_seq
 FROM sessions s WHERE s.id = $1
 `
@@ -414,7 +414,7 @@ SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.config, s.state, s.la
 FROM runs r
 JOIN sessions s ON s.id = r.session_id
 WHERE r.status = 'queued'
-  AND r.scheduled_at <= clock_timestamp()
+  AND r.scheduled_at <= statement_timestamp()
   AND r.schedule_mode = ANY($1::text[])
   AND s.deleted_at IS NULL
   AND s.active_run_id IS NULL
@@ -435,7 +435,9 @@ type SessionLockClaimableParams struct {
 // SessionLockClaimable locks the sessions of the oldest runs that may start now,
 // a session once for each such run. A session that another transaction works on
 // is left out, with all its runs, so no later run of it can be taken instead.
-// The condition on active_run_id is checked again on the locked row.
+// The condition on active_run_id is checked again on the locked row. The clock
+// is the statement's: only a time that stays the same can bound an index scan,
+// and a queue may hold many runs for later.
 //
 // It leaves sessions with several runs to the caller on purpose: to sort them
 // out here needs a join that the planner, which knows little of a queue that is

@@ -145,7 +145,7 @@ func (q *Queries) UserInputRequestList(ctx context.Context, arg UserInputRequest
 
 const userInputRequestListExpired = `-- name: UserInputRequestListExpired :many
 SELECT id, session_id FROM user_input_requests
-WHERE status = 'pending' AND expires_at <= clock_timestamp()
+WHERE status = 'pending' AND expires_at <= statement_timestamp()
 ORDER BY expires_at LIMIT $1
 `
 

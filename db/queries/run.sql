@@ -44,7 +44,7 @@ WHERE id = ANY(ARRAY(
         SELECT q.id FROM runs q
         WHERE q.session_id = locked.session_id
           AND q.status = 'queued'
-          AND q.scheduled_at <= clock_timestamp()
+          AND q.scheduled_at <= statement_timestamp()
           AND q.schedule_mode = ANY(@schedule_modes::text[])
         ORDER BY q.scheduled_at, q.created_at, q.id
         LIMIT 1
@@ -111,18 +111,18 @@ RETURNING *;
 
 -- name: RunListExpired :many
 SELECT id, session_id FROM runs
-WHERE lease_expires_at <= clock_timestamp()
+WHERE lease_expires_at <= statement_timestamp()
 ORDER BY lease_expires_at
 LIMIT @max_runs;
 
 -- RunNextDeadline is when the next lease or question expires, or the next run
 -- may start.
 -- name: RunNextDeadline :one
-SELECT clock_timestamp()::timestamptz AS now, least(
+SELECT statement_timestamp()::timestamptz AS now, least(
     (SELECT min(r.lease_expires_at) FROM runs r WHERE r.lease_expires_at IS NOT NULL),
     (SELECT min(u.expires_at) FROM user_input_requests u WHERE u.status = 'pending'),
-    (SELECT min(q.scheduled_at) FROM runs q WHERE q.status = 'queued' AND q.scheduled_at > @after::timestamptz),
-    clock_timestamp() + interval '1 hour'
+    (SELECT min(q.scheduled_at) FROM runs q WHERE q.status = 'queued' AND q.scheduled_at > statement_timestamp()),
+    statement_timestamp() + interval '1 hour'
 )::timestamptz AS deadline;
 
 -- name: RunList :many
@@ -144,5 +144,5 @@ LIMIT @page_limit;
 -- RunAnyDue says whether a scheduled run came due since the last look.
 -- name: RunAnyDue :one
 SELECT EXISTS (
-    SELECT 1 FROM runs WHERE status = 'queued' AND scheduled_at > @after::timestamptz AND scheduled_at <= clock_timestamp()
+    SELECT 1 FROM runs WHERE status = 'queued' AND scheduled_at > @after::timestamptz AND scheduled_at <= statement_timestamp()
 );

@@ -23,7 +23,9 @@ SELECT * FROM sessions WHERE id = ANY(@ids::uuid[]) ORDER BY id FOR UPDATE;
 -- SessionLockClaimable locks the sessions of the oldest runs that may start now,
 -- a session once for each such run. A session that another transaction works on
 -- is left out, with all its runs, so no later run of it can be taken instead.
--- The condition on active_run_id is checked again on the locked row.
+-- The condition on active_run_id is checked again on the locked row. The clock
+-- is the statement's: only a time that stays the same can bound an index scan,
+-- and a queue may hold many runs for later.
 --
 -- It leaves sessions with several runs to the caller on purpose: to sort them
 -- out here needs a join that the planner, which knows little of a queue that is
@@ -33,7 +35,7 @@ SELECT s.*
 FROM runs r
 JOIN sessions s ON s.id = r.session_id
 WHERE r.status = 'queued'
-  AND r.scheduled_at <= clock_timestamp()
+  AND r.scheduled_at <= statement_timestamp()
   AND r.schedule_mode = ANY(@schedule_modes::text[])
   AND s.deleted_at IS NULL
   AND s.active_run_id IS NULL
@@ -92,7 +94,7 @@ SELECT id, last_seq, (deleted_at IS NOT NULL)::boolean AS deleted FROM sessions 
 -- SessionIsIdle says whether nothing more is to be expected after last_seq.
 -- name: SessionIsIdle :one
 SELECT (s.active_run_id IS NULL AND s.export_status <> 'pending' AND NOT EXISTS (
-    SELECT 1 FROM runs r WHERE r.session_id = s.id AND r.status = 'queued' AND r.scheduled_at <= clock_timestamp()
+    SELECT 1 FROM runs r WHERE r.session_id = s.id AND r.status = 'queued' AND r.scheduled_at <= statement_timestamp()
 ))::boolean AS idle, s.last_seq
 FROM sessions s WHERE s.id = @id;
 

@@ -19,7 +19,7 @@ SELECT * FROM user_input_requests WHERE run_id = @run_id AND status = 'pending' 
 
 -- name: UserInputRequestListExpired :many
 SELECT id, session_id FROM user_input_requests
-WHERE status = 'pending' AND expires_at <= clock_timestamp()
+WHERE status = 'pending' AND expires_at <= statement_timestamp()
 ORDER BY expires_at LIMIT @max_requests;
 
 -- UserInputRequestList shows a question whose time is over as expired, even

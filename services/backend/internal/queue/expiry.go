@@ -57,18 +57,20 @@ func judge(r *dbgen.Run, policy backendv1.LostExecutorPolicy, agentSessionID str
 	}
 }
 
-// ExpireLeases acts on every lease that has run out.
+// ExpireLeases acts on every lease that has run out. One that cannot be acted on
+// holds up no other.
 func (q *Queue) ExpireLeases(ctx context.Context) error {
 	expired, err := q.store.Read().RunListExpired(ctx, expiryBatch)
 	if err != nil {
 		return fmt.Errorf("list expired leases: %w", err)
 	}
+	var errs []error
 	for _, e := range expired {
 		if err := q.expire(ctx, e.SessionID, e.ID); err != nil {
-			return fmt.Errorf("expire the lease of run %s: %w", e.ID, err)
+			errs = append(errs, fmt.Errorf("expire the lease of run %s: %w", e.ID, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (q *Queue) expire(ctx context.Context, sessionID, runID string) error {
@@ -159,7 +161,7 @@ func (q *Queue) sweepOnce(ctx context.Context, after time.Time) (now, deadline t
 	if due {
 		q.store.NotifyQueue()
 	}
-	row, err := read.RunNextDeadline(ctx, store.Now())
+	row, err := read.RunNextDeadline(ctx)
 	if err != nil {
 		return now, deadline, fmt.Errorf("look for the next deadline: %w", err)
 	}

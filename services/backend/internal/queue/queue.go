@@ -16,6 +16,7 @@ import (
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -78,7 +79,7 @@ func (q *Queue) Claim(ctx context.Context, worker string, limit int32, modes []s
 		return nil, fmt.Errorf("touch worker: %w", err)
 	}
 	if err := q.ExpireLeases(ctx); err != nil {
-		return nil, err
+		q.logger.WarnContext(ctx, "expire leases before a claim", logging.KeyError, err)
 	}
 	var claimed []*queuev1.ClaimedRun
 	for len(claimed) < int(limit) {

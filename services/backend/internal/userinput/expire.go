@@ -2,6 +2,7 @@ package userinput
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/poco-ai/poco/services/backend/internal/store"
@@ -10,12 +11,14 @@ import (
 // expireBatch bounds one look for expired questions.
 const expireBatch = 100
 
-// ExpireAll marks every open question whose time is over.
+// ExpireAll marks every open question whose time is over. One that cannot be
+// marked holds up no other.
 func ExpireAll(ctx context.Context, st *store.Store) error {
 	expired, err := st.Read().UserInputRequestListExpired(ctx, expireBatch)
 	if err != nil {
 		return fmt.Errorf("list expired questions: %w", err)
 	}
+	var errs []error
 	for _, e := range expired {
 		err := st.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
 			s, err := tx.LockSession(ctx, e.SessionID)
@@ -32,8 +35,8 @@ func ExpireAll(ctx context.Context, st *store.Store) error {
 			return resolve(ctx, s, &row.UserInputRequest, store.InputExpired, nil, nil)
 		})
 		if err != nil {
-			return fmt.Errorf("expire question %s: %w", e.ID, err)
+			errs = append(errs, fmt.Errorf("expire question %s: %w", e.ID, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
