@@ -74,15 +74,17 @@ SELECT u.id, u.session_id, u.run_id, u.user_id, u.tool_name, u.request,
        u.resolution, u.expires_at, u.answered_at, u.created_at
 FROM user_input_requests u JOIN sessions s ON s.id = u.session_id
 WHERE u.user_id = $1 AND s.deleted_at IS NULL
-  AND (cardinality($2::text[]) = 0 OR
-       CASE WHEN u.status = 'pending' AND u.expires_at <= clock_timestamp() THEN 'expired' ELSE u.status END = ANY($2::text[]))
-  AND (u.created_at, u.id) > ($3::timestamptz, $4::uuid)
+  AND (cardinality($2::text[]) = 0 OR u.status = ANY($2::text[]))
+  AND (cardinality($3::text[]) = 0 OR
+       CASE WHEN u.status = 'pending' AND u.expires_at <= clock_timestamp() THEN 'expired' ELSE u.status END = ANY($3::text[]))
+  AND (u.created_at, u.id) > ($4::timestamptz, $5::uuid)
 ORDER BY u.created_at, u.id
-LIMIT $5
+LIMIT $6
 `
 
 type UserInputRequestListParams struct {
 	UserID         string
+	StoredStatuses []string
 	Statuses       []string
 	AfterCreatedAt time.Time
 	AfterID        string
@@ -104,10 +106,12 @@ type UserInputRequestListRow struct {
 }
 
 // UserInputRequestList shows a question whose time is over as expired, even
-// before it is marked so.
+// before it is marked so. The states that are stored are filtered as well, for
+// the sake of the index of open questions.
 func (q *Queries) UserInputRequestList(ctx context.Context, arg UserInputRequestListParams) ([]UserInputRequestListRow, error) {
 	rows, err := q.db.Query(ctx, userInputRequestList,
 		arg.UserID,
+		arg.StoredStatuses,
 		arg.Statuses,
 		arg.AfterCreatedAt,
 		arg.AfterID,

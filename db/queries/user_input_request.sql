@@ -23,13 +23,15 @@ WHERE status = 'pending' AND expires_at <= statement_timestamp()
 ORDER BY expires_at LIMIT @max_requests;
 
 -- UserInputRequestList shows a question whose time is over as expired, even
--- before it is marked so.
+-- before it is marked so. The states that are stored are filtered as well, for
+-- the sake of the index of open questions.
 -- name: UserInputRequestList :many
 SELECT u.id, u.session_id, u.run_id, u.user_id, u.tool_name, u.request,
        (CASE WHEN u.status = 'pending' AND u.expires_at <= clock_timestamp() THEN 'expired' ELSE u.status END)::text AS status,
        u.resolution, u.expires_at, u.answered_at, u.created_at
 FROM user_input_requests u JOIN sessions s ON s.id = u.session_id
 WHERE u.user_id = @user_id AND s.deleted_at IS NULL
+  AND (cardinality(@stored_statuses::text[]) = 0 OR u.status = ANY(@stored_statuses::text[]))
   AND (cardinality(@statuses::text[]) = 0 OR
        CASE WHEN u.status = 'pending' AND u.expires_at <= clock_timestamp() THEN 'expired' ELSE u.status END = ANY(@statuses::text[]))
   AND (u.created_at, u.id) > (@after_created_at::timestamptz, @after_id::uuid)

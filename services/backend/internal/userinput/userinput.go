@@ -67,7 +67,7 @@ func (s *Requests) read(ctx context.Context, userID, sessionID string, statuses 
 	var result []dbgen.UserInputRequest
 	if sessionID == "" {
 		rows, err := q.UserInputRequestList(ctx, dbgen.UserInputRequestListParams{
-			UserID: userID, Statuses: statuses, AfterCreatedAt: key.Time, AfterID: key.ID, PageLimit: limit,
+			UserID: userID, Statuses: statuses, StoredStatuses: stored(statuses), AfterCreatedAt: key.Time, AfterID: key.ID, PageLimit: limit,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("list questions: %w", err)
@@ -90,6 +90,14 @@ func (s *Requests) read(ctx context.Context, userID, sessionID string, statuses 
 		result = append(result, dbgen.UserInputRequest(row))
 	}
 	return result, nil
+}
+
+// stored are the states under which questions of the given states may be kept.
+func stored(statuses []string) []string {
+	if slices.Contains(statuses, store.InputExpired) {
+		return append(slices.Clone(statuses), store.InputPending)
+	}
+	return statuses
 }
 
 // Answer hands answers to the waiting agent.
