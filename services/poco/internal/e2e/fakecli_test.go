@@ -19,6 +19,7 @@ const (
 	cliGarbage   = "garbage"   // prints lines that are no JSON, then answers
 	cliSilent    = "silent"    // never answers anything
 	cliDies      = "dies"      // ends with code 7 once it has the prompt
+	cliStreams   = "streams"   // says as much as the prompt tells, see streamPrompt
 )
 
 const fakeCLIArgument = "fake-cli"
@@ -89,6 +90,11 @@ func fakeCLI() int {
 			}
 			const session = "11111111-2222-3333-4444-555555555555"
 			say(object{"type": "system", "subtype": "init", "session_id": session, "model": "fake", "cwd": ".", "tools": []string{}, "claude_code_version": "2.1.197"})
+			if mode == cliStreams {
+				stream(message.Message.Content, func(id, text string) {
+					say(object{"type": "assistant", "session_id": session, "message": object{"id": id, "role": "assistant", "content": []object{{"type": "text", "text": text}}}})
+				})
+			}
 			say(object{"type": "assistant", "session_id": session, "message": object{"id": "msg_1", "role": "assistant", "content": []object{{"type": "text", "text": "fine"}}}})
 			say(object{"type": "result", "subtype": "success", "is_error": false, "session_id": session, "result": "fine", "num_turns": 1, "total_cost_usd": 0.001, "usage": object{"input_tokens": 1, "output_tokens": 1}})
 		}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -61,6 +62,8 @@ type program struct {
 	name string
 	port int
 	env  map[string]string
+	// log gets what the program writes, besides the test's own output.
+	log  io.Writer
 	cmd  *exec.Cmd
 	done chan struct{}
 }
@@ -87,7 +90,11 @@ func (p *program) launch() {
 		p.cmd.Env = append(p.cmd.Env, key+"="+p.env[key])
 	}
 	p.cmd.Dir = p.t.(interface{ TempDir() string }).TempDir()
-	p.cmd.Stdout, p.cmd.Stderr = p.t.Output(), p.t.Output()
+	output := p.t.Output()
+	if p.log != nil {
+		output = io.MultiWriter(p.log, output)
+	}
+	p.cmd.Stdout, p.cmd.Stderr = output, output
 	require.NoError(p.t, p.cmd.Start())
 	p.done = make(chan struct{})
 	go func() {
