@@ -22,6 +22,7 @@ import (
 	"github.com/poco-ai/poco/services/internal/lifecycle"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcserver"
+	"github.com/poco-ai/poco/services/internal/rules"
 
 	"connectrpc.com/connect/v2"
 )
@@ -119,6 +120,7 @@ func newServer(cfg *Config, listener net.Listener, logger *slog.Logger) (*rpcser
 		// The executor has no internal token: its own opens its configuration.
 		InternalToken: cfg.Secret(envToken),
 		AccessLog:     cfg.Msg.GetLogging().GetAccessLog(), AllowedHosts: cfg.Msg.GetDeployment().GetAllowedHosts(),
+		Validator:    rules.Validator{},
 		Interceptors: []connect.ServerInterceptor{rpc.Interceptor(cfg.Secret(envToken))},
 	}
 	if listener != nil {

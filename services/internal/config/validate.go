@@ -6,12 +6,14 @@ import (
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/poco-ai/poco/services/internal/rules"
 )
 
 // violations checks the schema's rules and says in terms of variables what
 // breaks them. Settings that are known to be broken are left out.
 func violations(msg proto.Message, settings []*resolved, broken map[string]bool) []Problem {
-	err := protovalidate.Validate(msg)
+	err := rules.Validator{}.Validate(msg)
 	if err == nil {
 		return nil
 	}

@@ -31,7 +31,11 @@ func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 	}
 	chain := []connect.ServerInterceptor{observe, otel, s.recovery, rpcerror.Interceptor(s.logger), s.draining}
 	chain = append(chain, s.opts.Interceptors...)
-	return append(chain, validate.NewServerInterceptor()), nil
+	var options []validate.Option
+	if s.opts.Validator != nil {
+		options = append(options, validate.WithValidator(s.opts.Validator))
+	}
+	return append(chain, validate.NewServerInterceptor(options...)), nil
 }
 
 // recovery turns a panic into a bare Internal.

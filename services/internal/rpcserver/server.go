@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"buf.build/go/protovalidate"
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 	"connectrpc.com/grpcreflect/v2"
@@ -74,6 +75,8 @@ type Options struct {
 	AllowedHosts []string
 	// Interceptors run before a request is decoded and validated.
 	Interceptors []connect.ServerInterceptor
+	// Validator checks requests; protovalidate's own when nil.
+	Validator protovalidate.Validator
 	// Middleware wraps everything the server answers, for example with CORS.
 	Middleware func(http.Handler) http.Handler
 	// Registerer receives the server's own metrics instead of its registry. When
