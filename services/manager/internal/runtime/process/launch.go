@@ -185,6 +185,10 @@ func (r *Runtime) spawn(command, env []string, socket *os.File, st state) (*chil
 	return c, nil
 }
 
+// executorGC is the executors' GOGC. One lives for a run and needs little
+// memory; collecting garbage during its start would take longer than the start.
+const executorGC = 400
+
 func environment(spec runtime.Spec, port int, cliPath string) []string {
 	values := map[string]string{}
 	for _, name := range passedOn {
@@ -205,6 +209,7 @@ func environment(spec runtime.Spec, port int, cliPath string) []string {
 	values["EXECUTOR_LISTEN_FD"] = strconv.Itoa(inheritedFD)
 	values["WORKSPACE_PATH"] = spec.WorkspaceDir
 	values["POCO_ENV_FILE"] = os.DevNull
+	values["GOGC"] = strconv.Itoa(executorGC)
 	env := make([]string, 0, len(values))
 	for name, value := range values {
 		env = append(env, name+"="+value)
