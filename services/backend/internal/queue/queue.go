@@ -82,13 +82,12 @@ func (q *Queue) Claim(ctx context.Context, worker string, limit int32, modes []s
 		q.logger.WarnContext(ctx, "expire leases before a claim", logging.KeyError, err)
 	}
 	var claimed []*queuev1.ClaimedRun
-	for len(claimed) < int(limit) {
-		batch, err := q.claimBatch(ctx, worker, limit-int32(len(claimed)), modes, lease) //nolint:gosec // at most limit
+	for more := true; more && len(claimed) < int(limit); {
+		var batch []*queuev1.ClaimedRun
+		var err error
+		batch, more, err = q.claimBatch(ctx, worker, limit-int32(len(claimed)), modes, lease) //nolint:gosec // at most limit
 		if err != nil {
 			return nil, fmt.Errorf("claim: %w", err)
-		}
-		if len(batch) == 0 {
-			break
 		}
 		claimed = append(claimed, batch...)
 	}
@@ -99,11 +98,11 @@ func (q *Queue) Claim(ctx context.Context, worker string, limit int32, modes []s
 }
 
 // claimBatch claims one run of each session that the oldest runs belong to:
-// fewer than the limit when several of them belong to one session.
-func (q *Queue) claimBatch(ctx context.Context, worker string, limit int32, modes []string, lease time.Duration) ([]*queuev1.ClaimedRun, error) {
-	var claimed []*queuev1.ClaimedRun
-	err := q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
-		claimed = nil
+// fewer than the limit when several of them belong to one session; more tells
+// whether there may be others then.
+func (q *Queue) claimBatch(ctx context.Context, worker string, limit int32, modes []string, lease time.Duration) (claimed []*queuev1.ClaimedRun, more bool, err error) {
+	err = q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		claimed, more = nil, false
 		rows, err := tx.Q.SessionLockClaimable(ctx, dbgen.SessionLockClaimableParams{
 			ScheduleModes: modes, WorkerID: worker, GoneAfter: q.timing.WorkerGone, MaxRuns: limit,
 		})
@@ -119,9 +118,11 @@ func (q *Queue) claimBatch(ctx context.Context, worker string, limit int32, mode
 			return fmt.Errorf("claim runs: %w", err)
 		}
 		claimed, err = record(sessions, ids, runs, lease)
+		// With fewer rows than asked for, these were all.
+		more = len(claimed) > 0 && len(rows) == int(limit)
 		return err
 	})
-	return claimed, err
+	return claimed, more, err
 }
 
 // record notes claimed runs in their sessions, in the order of the queue: the
