@@ -1,6 +1,7 @@
 package export_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -37,7 +38,7 @@ func TestASnapshotHasWhatTheExportLeavesOut(t *testing.T) {
 		require.NoError(t, err)
 		got, err := os.ReadFile(filepath.Join(elsewhere.Dir("default", f.session), name))
 		require.NoError(t, err)
-		require.True(t, string(want) == string(got), name)
+		require.True(t, bytes.Equal(want, got), name)
 	}
 
 	// The next one takes its place.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -79,4 +80,28 @@ func TestATakeoverWithoutASnapshotSaysSo(t *testing.T) {
 	_, third := s.enqueue("What did I say? [[memory]]", session)
 	requireCompleted(t, f, third)
 	f.awaitText("Remember the pears.")
+}
+
+// An old workspace is removed from the disk, and the session goes on from its
+// archive.
+func TestARemovedWorkspaceComesBack(t *testing.T) {
+	s := newStack(t, stackOptions{})
+	// A second, a fifth of a second.
+	s.manager.env["WORKSPACE_CLEANUP_ENABLED"] = "true"
+	s.manager.env["WORKSPACE_MAX_AGE_HOURS"], s.manager.env["WORKSPACE_CLEANUP_INTERVAL_HOURS"] = "0.00027778", "0.00005556"
+	s.start()
+	session, first := s.enqueue("Remember the pears. [[bash:echo pears > file.txt]]", "")
+	f := s.follow(session)
+	requireCompleted(t, f, first)
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(s.workspace(s.manager, session))
+		return os.IsNotExist(err)
+	}, awaitTimeout, 50*time.Millisecond)
+
+	_, second := s.enqueue("What did I say? [[memory]]", session)
+	requireCompleted(t, f, second)
+	f.awaitText("This is prompt number 2.")
+	_, third := s.enqueue("And? [[bash:cat file.txt]]", session)
+	requireCompleted(t, f, third)
+	f.awaitText("The command printed: pears")
 }
