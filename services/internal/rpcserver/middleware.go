@@ -50,7 +50,11 @@ func (s *Server) middleware(next http.Handler) http.Handler {
 			// Without effect when the answer has begun.
 			http.Error(w, "internal error (request id "+ids.RequestID+")", http.StatusInternalServerError)
 		}()
-		next.ServeHTTP(w, r.WithContext(ctx))
+		r = r.WithContext(ctx)
+		if err := limitPauses(w, r, s.opts.BodyIdleTimeout); err != nil {
+			s.logger.DebugContext(ctx, "a request's pauses cannot be limited", logging.KeyError, err)
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 

@@ -33,6 +33,8 @@ const (
 	maxConcurrentStreams = 10_000
 	// readHeaderTimeout bounds how long a client may take to ask.
 	readHeaderTimeout = 10 * time.Second
+	// bodyIdleTimeout is how long a client may pause in the middle of a request.
+	bodyIdleTimeout = time.Minute
 	// idleTimeout closes connections that nobody uses.
 	idleTimeout = 5 * time.Minute
 	// pingAfter of silence the other end is pinged, so that a stream whose
@@ -68,6 +70,9 @@ type Options struct {
 	// Ready says why the service is not ready; nil when it is. It is called at
 	// each check, concurrently, and has to respect its context.
 	Ready func(context.Context) error
+	// BodyIdleTimeout is how long an HTTP/1 client may pause in the middle of a
+	// request's body; 0 means one minute.
+	BodyIdleTimeout time.Duration
 	// AccessLog logs one line for each call.
 	AccessLog bool
 	// AllowedHosts are host names, besides localhost and addresses, under which
@@ -108,6 +113,9 @@ type Server struct {
 func New(opts Options) (*Server, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.BodyIdleTimeout <= 0 {
+		opts.BodyIdleTimeout = bodyIdleTimeout
 	}
 	s := &Server{opts: opts, logger: opts.Logger, mux: http.NewServeMux(), registry: prometheus.NewRegistry()}
 	s.drainCtx, s.drain = context.WithCancelCause(context.Background())

@@ -1,14 +1,17 @@
 package rpcserver_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
@@ -201,6 +204,45 @@ func TestLargeRequests(t *testing.T) {
 	require.Equal(t, codes.InvalidArgument, status.Code(err), "the field's own limit")
 	_, err = client.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: strings.Repeat("x", 17<<20)})
 	require.Equal(t, codes.ResourceExhausted, status.Code(err), "the server's limit")
+}
+
+func TestClientsThatNeverFinishARequest(t *testing.T) {
+	server, watch := start(t, func(o *rpcserver.Options) { o.BodyIdleTimeout = 50 * time.Millisecond })
+	send := func(text string) *bufio.Reader {
+		conn, err := net.Dial("tcp", server.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
+		_, err = io.WriteString(conn, text)
+		require.NoError(t, err)
+		return bufio.NewReader(conn)
+	}
+	// A stream over HTTP/1 is silent for longer than the pauses below.
+	r := send("POST /poco.backend.v1.SessionService/WatchSessions HTTP/1.1\r\nHost: localhost\r\n" +
+		"Content-Type: application/connect+json\r\nContent-Length: 7\r\n\r\n\x00\x00\x00\x00\x02{}")
+	resp, err := http.ReadResponse(r, nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	<-watch.watching
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, resp.Body)
+		ended <- err
+	}()
+	for _, path := range []string{"/poco.backend.v1.TaskService/EnqueueTask", "/refused"} {
+		r := send("POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+		_, err := io.Copy(io.Discard, r)
+		require.NoError(t, err, "the server gives up and closes")
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("the stream ended: %v", err)
+	default:
+	}
+	stopping, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	require.NoError(t, server.Shutdown(stopping))
+	<-ended
 }
 
 func TestInvalidRequestNamesTheField(t *testing.T) {
