@@ -270,7 +270,7 @@ func (a *Agent) expire(now time.Time) {
 	if waiting || a.sink.Room() != nil || a.opts.IdleTimeout <= 0 || now.Before(a.idleAt()) {
 		return
 	}
-	a.end(Failed(ReasonIdleTimeout, "The Claude Code CLI was silent for %s.", a.opts.IdleTimeout), false)
+	a.end(Failed(ReasonIdleTimeout, "The Claude Code CLI was silent for %s, the limit that RUN_IDLE_TIMEOUT_SECONDS sets.", a.opts.IdleTimeout), false)
 }
 
 // end begins to stop the CLI. A polite end interrupts it first, which lets it

@@ -88,7 +88,7 @@ func TestRealDemo(t *testing.T) {
 func TestRealQuestionTimesOut(t *testing.T) {
 	opts, _ := real(t, "[[ask]]")
 	// The wait for a person is longer than the CLI may be silent.
-	opts.UserInputTimeout, opts.IdleTimeout = 3*time.Second, 2*time.Second
+	opts.UserInputTimeout, opts.IdleTimeout = 14*time.Second, 12*time.Second
 	r := &recorder{}
 	outcome := New(opts, r).Run(t.Context())
 	requireStatus(t, completed, "", outcome)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -55,10 +56,10 @@ func TestRunsThatCannotSucceed(t *testing.T) {
 		{name: "workspace not writable", reason: "workspace_error", message: "workspace",
 			opts: func(*testing.T) stackOptions { return stackOptions{} },
 			prepare: func(s *stack) {
-				// A file where the folder of the workspaces has to be: it stops root, too.
-				root := s.manager.env["WORKSPACE_ROOT"]
-				require.NoError(s.t, os.MkdirAll(root, 0o700))
-				require.NoError(s.t, os.WriteFile(filepath.Join(root, "active"), nil, 0o600))
+				// A file where the user's folder has to be: it stops root, too.
+				active := filepath.Join(s.manager.env["WORKSPACE_ROOT"], "active")
+				require.NoError(s.t, os.MkdirAll(active, 0o711))
+				require.NoError(s.t, os.WriteFile(filepath.Join(active, "default"), nil, 0o600))
 			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -144,7 +145,7 @@ func TestObjectStoreDownAtExport(t *testing.T) {
 
 	again, err := embedded.StartS3(t.Context(), opts)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, again.Stop(t.Context())) })
+	t.Cleanup(func() { require.NoError(t, again.Stop(context.Background())) })
 	seq := s.session(session).GetLastSeq()
 	_, err = s.sessions.RetryExport(t.Context(), &backendv1.RetryExportRequest{SessionId: session})
 	require.NoError(t, err)
