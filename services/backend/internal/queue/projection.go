@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"time"
@@ -107,7 +108,7 @@ func (p *projection) tools(m *backendv1.MessageAdded, at time.Time) error {
 			}
 			p.uses = append(p.uses, dbgen.ToolExecutionUpsertUseParams{
 				ID: uuid.NewString(), SessionID: p.session.ID, RunID: p.run.ID, Seq: p.session.LastSeq,
-				ToolUseID: kind.ToolUse.GetId(), ToolName: kind.ToolUse.GetName(), Input: input, CreatedAt: at,
+				ToolUseID: toolUseID(kind.ToolUse.GetId()), ToolName: kind.ToolUse.GetName(), Input: input, CreatedAt: at,
 			})
 		case *backendv1.ContentBlock_ToolResult:
 			if kind.ToolResult.GetToolUseId() == "" {
@@ -121,11 +122,23 @@ func (p *projection) tools(m *backendv1.MessageAdded, at time.Time) error {
 			}
 			p.results = append(p.results, dbgen.ToolExecutionUpsertResultParams{
 				ID: uuid.NewString(), SessionID: p.session.ID, RunID: p.run.ID, Seq: p.session.LastSeq,
-				ToolUseID: kind.ToolResult.GetToolUseId(), Output: output, IsError: kind.ToolResult.GetIsError(), CreatedAt: at,
+				ToolUseID: toolUseID(kind.ToolResult.GetToolUseId()), Output: output, IsError: kind.ToolResult.GetIsError(), CreatedAt: at,
 			})
 		}
 	}
 	return nil
+}
+
+// maxToolUseID is how long an id may be to be kept as it is: it is in an index,
+// which takes no long values.
+const maxToolUseID = 256
+
+// toolUseID is what a call of a tool is known by; the model may give any id.
+func toolUseID(given string) string {
+	if len(given) <= maxToolUseID {
+		return given
+	}
+	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(given)))
 }
 
 // finish writes what the whole batch comes to.

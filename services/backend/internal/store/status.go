@@ -96,5 +96,10 @@ func Role(t string) backendv1.MessageRole {
 	return backendv1.MessageRole(number(backendv1.MessageRole_value, "MESSAGE_ROLE_", t))
 }
 
-// RoleText is the inverse of Role.
-func RoleText(r backendv1.MessageRole) string { return text(r.String(), "MESSAGE_ROLE_") }
+// RoleText is the inverse of Role; a role of a later version is none.
+func RoleText(r backendv1.MessageRole) string {
+	if _, known := backendv1.MessageRole_name[int32(r)]; !known {
+		return ""
+	}
+	return text(r.String(), "MESSAGE_ROLE_")
+}
