@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -26,6 +27,17 @@ var errGone = errors.New("executor ended before it answered")
 
 // IsGone tells whether WaitHealthy ended because gone was closed.
 func IsGone(err error) bool { return errors.Is(err, errGone) }
+
+// AwaitReady calls spec.Launched while it waits as WaitHealthy does, and returns
+// when both are done.
+func AwaitReady(ctx context.Context, spec Spec, addr string, gone <-chan struct{}) error {
+	var launched sync.WaitGroup
+	defer launched.Wait()
+	if spec.Launched != nil {
+		launched.Go(spec.Launched)
+	}
+	return WaitHealthy(ctx, addr, gone)
+}
 
 // WaitHealthy asks GET addr/healthz until it answers 200. It ends early, with
 // an error that IsGone knows, when gone is closed. When ctx ends the error

@@ -111,6 +111,9 @@ type Spec struct {
 	Env map[string]string
 	// Labels are added to the runtime's own where the engine has labels.
 	Labels map[string]string
+	// Launched, when set, is called once by Launch when the executor exists and
+	// List would find it, while it gets ready. Launch returns after it.
+	Launched func() `json:"-"`
 }
 
 // String leaves the token out.

@@ -31,9 +31,6 @@ const (
 func (r *heldRun) start(ctx context.Context) (ending, bool) {
 	preparing, done := r.beginPreparation(ctx)
 	mcp, end, ok := r.prepare(preparing)
-	if ok {
-		end, ok = r.declareStarted(preparing)
-	}
 	// From here on a cancel goes to the executor.
 	if cause := done(); cause != nil {
 		return r.prepareEnded(cause), false
@@ -91,7 +88,8 @@ func (r *heldRun) prepareEnded(cause error) ending {
 	}
 }
 
-// prepare makes the workspace ready and launches the executor.
+// prepare makes the workspace ready, launches the executor, and tells the
+// backend that the run starts.
 func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end ending, ok bool) {
 	if r.after != nil {
 		select {
@@ -116,11 +114,17 @@ func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end ending, ok
 	if err := r.w.opts.Workspaces.StageInputs(ctx, r.userID, r.sessionID, r.claim.GetConfig().GetInputFiles()); err != nil {
 		return "", failed(reasonWorkspaceError, "The input files could not be put into the workspace: %v", err), false
 	}
-	// The backend answers while the executor starts.
+	// The backend answers while the executor starts. It has the run as started
+	// only once there is an executor that a restarted manager would find.
 	var resolving sync.WaitGroup
 	var resolveErr error
 	resolving.Go(func() { mcpConfig, resolveErr = r.resolveConfig(ctx) })
-	executor, err := r.launch(ctx, dir)
+	executor, err := r.launch(ctx, dir, func() {
+		resolving.Wait()
+		if resolveErr == nil {
+			end, ok = r.declareStarted(ctx)
+		}
+	})
 	if err == nil {
 		r.executor = &executor
 	}
@@ -131,7 +135,7 @@ func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end ending, ok
 	case resolveErr != nil:
 		return "", failed(reasonConfigError, "The run's configuration could not be resolved: %v", status.Convert(resolveErr).Message()), false
 	}
-	return mcpConfig, ending{}, true
+	return mcpConfig, end, ok
 }
 
 func (r *heldRun) resolveConfig(ctx context.Context) (string, error) {
@@ -144,10 +148,12 @@ func (r *heldRun) resolveConfig(ctx context.Context) (string, error) {
 	return resp.GetMcpConfigJson(), err
 }
 
-// launch reuses the session's persistent executor, or starts a new one.
-func (r *heldRun) launch(ctx context.Context, dir string) (runtime.Executor, error) {
+// launch reuses the session's persistent executor, or starts a new one. It
+// calls launched once there is an executor, ready or not.
+func (r *heldRun) launch(ctx context.Context, dir string, launched func()) (runtime.Executor, error) {
 	if e, ok := r.w.unpark(r.sessionID); ok {
 		if r.mode() == runtime.ModePersistent {
+			launched()
 			return e, nil
 		}
 		r.w.stopExecutor(ctx, e.ID, r.logger)
@@ -156,7 +162,7 @@ func (r *heldRun) launch(ctx context.Context, dir string) (runtime.Executor, err
 	return r.w.opts.Runtime.Launch(ctx, runtime.Spec{
 		ExecutorID: id, RunID: r.id, SessionID: r.sessionID, UserID: r.userID,
 		WorkspaceDir: dir, Mode: r.mode(), Token: r.w.opts.Identity.ExecutorToken(id),
-		Env: r.w.opts.ExecutorEnv,
+		Env: r.w.opts.ExecutorEnv, Launched: launched,
 	})
 }
 

@@ -49,7 +49,7 @@ func (r *Runtime) Launch(ctx context.Context, spec runtime.Spec) (runtime.Execut
 	defer cancel()
 	err = ctx.Err()
 	if err == nil {
-		err = runtime.WaitHealthy(ready, c.info.Addr, c.done)
+		err = runtime.AwaitReady(ready, spec, c.info.Addr, c.done)
 	}
 	if err != nil {
 		return runtime.Executor{}, r.giveUp(ctx, c, err)

@@ -93,7 +93,7 @@ func (r *Runtime) Launch(ctx context.Context, spec runtime.Spec) (runtime.Execut
 	}
 	ready, cancel := context.WithTimeoutCause(ctx, r.cfg.StartTimeout, runtime.ErrStartTimeout)
 	defer cancel()
-	if err := runtime.WaitHealthy(ready, c.state.Addr, c.done); err != nil {
+	if err := runtime.AwaitReady(ready, spec, c.state.Addr, c.done); err != nil {
 		return runtime.Executor{}, r.giveUp(ctx, c, err)
 	}
 	return c.executor(), nil

@@ -22,8 +22,14 @@ func answers(t *testing.T, h Harness) {
 	require.NoError(t, rt.Check(timeout(t)))
 	before := time.Now()
 	spec := h.NewSpec(t)
+	var found []runtime.Executor
+	var listErr error
+	spec.Launched = func() { found, listErr = rt.List(t.Context()) }
 	e := h.launch(t, rt, worker, spec)
 	requireHealthy(t, e)
+	require.NoError(t, listErr)
+	require.Len(t, found, 1, "the executor is found once it is said to be launched")
+	require.Equal(t, spec.ExecutorID, found[0].ID)
 	require.Equal(t, spec.ExecutorID, e.ID)
 	require.Equal(t, spec.RunID, e.RunID)
 	require.Equal(t, spec.SessionID, e.SessionID)

@@ -182,7 +182,7 @@ func (r *scriptedRuntime) Launch(ctx context.Context, spec runtime.Spec) (runtim
 	}
 	ready, cancel := context.WithTimeoutCause(ctx, r.startTimeout, runtime.ErrStartTimeout)
 	defer cancel()
-	if err := runtime.WaitHealthy(ready, e.info.Addr, e.done); err != nil {
+	if err := runtime.AwaitReady(ready, spec, e.info.Addr, e.done); err != nil {
 		gone := runtime.IsGone(err)
 		stopErr := r.Stop(context.WithoutCancel(ctx), spec.ExecutorID, 0)
 		if gone {
