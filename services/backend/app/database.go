@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/pace"
+
 	"github.com/cenkalti/backoff/v5"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -67,8 +69,6 @@ func openDatabase(ctx context.Context, cfg *Config, logger *slog.Logger) (*pgxpo
 // waitForDatabase tries until Postgres takes a connection. What waiting cannot
 // change, such as a wrong password, ends it at once.
 func waitForDatabase(ctx context.Context, cfg *pgx.ConnConfig, timeout time.Duration, logger *slog.Logger) error {
-	retry := backoff.NewExponentialBackOff()
-	retry.InitialInterval, retry.MaxInterval = minRetry, maxRetry
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		conn, err := pgx.ConnectConfig(ctx, cfg)
 		var refused *pgconn.PgError
@@ -79,7 +79,7 @@ func waitForDatabase(ctx context.Context, cfg *pgx.ConnConfig, timeout time.Dura
 			return struct{}{}, backoff.Permanent(err)
 		}
 		return struct{}{}, err
-	}, backoff.WithBackOff(retry), backoff.WithMaxElapsedTime(max(timeout, time.Millisecond)), backoff.WithNotify(func(err error, _ time.Duration) {
+	}, backoff.WithBackOff(pace.BackOff(minRetry, maxRetry)), backoff.WithMaxElapsedTime(max(timeout, time.Millisecond)), backoff.WithNotify(func(err error, _ time.Duration) {
 		logger.DebugContext(ctx, "wait for Postgres", "error", err)
 	}))
 	if err != nil {

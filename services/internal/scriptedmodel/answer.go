@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/poco-ai/poco/services/internal/pace"
 )
 
 // pieceRunes is about how much text one streamed piece carries.
@@ -154,14 +156,8 @@ func (s *eventStream) send(event string, data map[string]any) {
 }
 
 func (s *eventStream) pause(d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-s.r.Context().Done():
+	if d > 0 {
+		pace.Pause(s.r.Context(), d) // send finds out that the client left
 	}
 }
 

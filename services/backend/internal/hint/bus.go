@@ -10,7 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
+	"github.com/poco-ai/poco/services/internal/pace"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -122,7 +123,7 @@ func (b *Bus) Run(ctx context.Context) error {
 // sendAll sends what is pending as soon as the previous sending is done: hints
 // that come meanwhile travel together.
 func (b *Bus) sendAll(ctx context.Context) error {
-	retry := newBackoff()
+	retry := pace.BackOff(minBackoff, maxBackoff)
 	for {
 		select {
 		case <-ctx.Done():
@@ -145,7 +146,7 @@ func (b *Bus) sendAll(ctx context.Context) error {
 		b.mu.Lock()
 		b.overflow = true
 		b.mu.Unlock()
-		if !pause(ctx, retry.NextBackOff()) {
+		if !pace.Pause(ctx, retry.NextBackOff()) {
 			return nil
 		}
 		b.poke()
@@ -167,14 +168,14 @@ func (b *Bus) take() []string {
 // listenAll keeps one connection listening. Whoever waits is woken after each
 // connect, because hints may have passed while there was none.
 func (b *Bus) listenAll(ctx context.Context) error {
-	retry := newBackoff()
+	retry := pace.BackOff(minBackoff, maxBackoff)
 	for {
 		err := b.listenOnce(ctx, retry.Reset)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // it was told to stop
 		}
 		b.logger.Warn("listen for hints", logging.KeyError, err)
-		if !pause(ctx, retry.NextBackOff()) {
+		if !pace.Pause(ctx, retry.NextBackOff()) {
 			return nil
 		}
 	}
@@ -237,22 +238,4 @@ func (b *Bus) Connects() (int, <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.connects, ch
-}
-
-func newBackoff() *backoff.ExponentialBackOff {
-	e := backoff.NewExponentialBackOff()
-	e.InitialInterval, e.MaxInterval = minBackoff, maxBackoff
-	return e
-}
-
-// pause waits; it returns false when ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

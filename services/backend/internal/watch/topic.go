@@ -4,7 +4,8 @@ import (
 	"context"
 	"math"
 	"sync"
-	"time"
+
+	"github.com/poco-ai/poco/services/internal/pace"
 
 	"google.golang.org/protobuf/proto"
 
@@ -93,12 +94,8 @@ func (t *topic) pump(ctx context.Context) {
 		t.mu.Unlock()
 		for !t.catchUp(ctx) {
 			// The database is away: events stay wanted.
-			timer := time.NewTimer(retryInterval)
-			select {
-			case <-ctx.Done():
-				timer.Stop()
+			if !pace.Pause(ctx, retryInterval) {
 				return
-			case <-timer.C:
 			}
 		}
 		t.publishPartials(incoming)

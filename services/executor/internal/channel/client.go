@@ -10,7 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
+	"github.com/poco-ai/poco/services/internal/pace"
+
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -87,8 +88,7 @@ func (e *revokedError) Error() string { return "revoked: " + e.reason }
 // outbox is delivered, the run is revoked, or ctx ends.
 func (c *Client) Serve(ctx context.Context) {
 	defer c.wg.Wait()
-	wait := backoff.NewExponentialBackOff()
-	wait.InitialInterval, wait.MaxInterval = retryFirst, retryMost
+	wait := pace.BackOff(retryFirst, retryMost)
 	for {
 		err := c.connect(ctx, wait.Reset)
 		var revoked *revokedError
@@ -101,11 +101,7 @@ func (c *Client) Serve(ctx context.Context) {
 			return
 		}
 		c.opts.Logger.DebugContext(ctx, "channel broken, opening it again", "error", err)
-		timer := time.NewTimer(wait.NextBackOff())
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !pace.Pause(ctx, wait.NextBackOff()) {
 			return
 		}
 	}

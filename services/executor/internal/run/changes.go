@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/pace"
+
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
@@ -60,11 +62,7 @@ func (c *changeWatch) loop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		timer := time.NewTimer(rest)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !pace.Pause(ctx, rest) {
 			return
 		}
 		select {

@@ -5,7 +5,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
+	"github.com/poco-ai/poco/services/internal/pace"
+
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -43,7 +44,7 @@ type batch struct {
 // forward is the only caller of AppendRunEvents for its run: one call at a
 // time, and all that came in meanwhile goes with the next.
 func (l *Link) forward() {
-	wait := newBackOff()
+	wait := pace.BackOff(retryFirst, retryMost)
 	for {
 		b, ok := l.nextBatch()
 		if !ok {
@@ -65,17 +66,11 @@ func (l *Link) forward() {
 		switch l.judge(b, err) {
 		case again:
 			l.restore(b.partials)
-			l.pause(wait.NextBackOff())
+			pace.Pause(l.ctx, wait.NextBackOff()) // a link that ends is found by nextBatch
 		case goOn:
 			wait.Reset()
 		}
 	}
-}
-
-func newBackOff() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = retryFirst, retryMost
-	return b
 }
 
 // nextBatch waits for something to forward. False when the link has ended,
@@ -222,14 +217,5 @@ func (l *Link) restore(partials []*backendv1.PartialContent) {
 	newer := l.partials.take()
 	for _, p := range append(partials, newer...) {
 		l.partials.add(p)
-	}
-}
-
-func (l *Link) pause(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-l.ctx.Done():
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
+	"github.com/poco-ai/poco/services/internal/pace"
 )
 
 // The back-off between questions to an executor that does not answer yet.
@@ -62,8 +62,7 @@ func WaitHealthy(ctx context.Context, addr string, gone <-chan struct{}) error {
 		Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil, DialContext: (&net.Dialer{}).DialContext},
 		Timeout:   healthTimeout,
 	}
-	delays := backoff.NewExponentialBackOff()
-	delays.InitialInterval, delays.MaxInterval = healthFirstDelay, healthMaxDelay
+	delays := pace.BackOff(healthFirstDelay, healthMaxDelay)
 	var last error
 	for {
 		err := askHealth(ctx, client, addr+"/healthz")
@@ -73,11 +72,7 @@ func WaitHealthy(ctx context.Context, addr string, gone <-chan struct{}) error {
 		if ctx.Err() == nil {
 			last = err
 		}
-		timer := time.NewTimer(delays.NextBackOff())
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !pace.Pause(ctx, delays.NextBackOff()) {
 			if cause := context.Cause(ctx); last != nil && !errors.Is(cause, errGone) {
 				return fmt.Errorf("%w (last answer: %v)", cause, last) //nolint:errorlint // only the cause is for programs
 			}

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/pace"
+
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
@@ -167,7 +169,7 @@ func (w *Worker) listExecutors(ctx context.Context) ([]runtime.Executor, error) 
 			return v, err
 		}
 		w.logger.Warn("runtime cannot list its executors, trying again", logging.KeyError, err)
-		if !pause(ctx, wait.NextBackOff()) {
+		if !pace.Pause(ctx, wait.NextBackOff()) {
 			return v, err
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/pace"
+
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/manager/internal/workspace"
 )
@@ -19,7 +21,7 @@ func (w *Worker) cleanUpLoop(ctx context.Context) {
 		if err := w.CleanUp(ctx); err != nil && ctx.Err() == nil {
 			w.logger.Warn("workspaces were not cleaned up, or not all", logging.KeyError, err)
 		}
-		if !pause(ctx, cfg.GetCleanupInterval().AsDuration()) {
+		if !pace.Pause(ctx, cfg.GetCleanupInterval().AsDuration()) {
 			return
 		}
 	}

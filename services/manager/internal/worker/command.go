@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/pace"
+
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/manager/internal/export"
@@ -77,7 +79,7 @@ func (w *Worker) resumeExports(ctx context.Context) {
 			job := export.Job{SessionID: e.GetSessionId(), RunID: e.GetRunId(), UserID: e.GetUserId()}
 			w.startExport(job) // the exporter stops it
 		}
-		if !pause(ctx, jitter(exportsInterval)) {
+		if !pace.Pause(ctx, jitter(exportsInterval)) {
 			return
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 
+	"github.com/poco-ai/poco/services/internal/pace"
+
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
@@ -90,7 +92,7 @@ func (w *Worker) stopExecutor(ctx context.Context, id string, logger *slog.Logge
 			return
 		}
 		logger.Warn("executor cannot be stopped, trying again", logging.KeyExecutorID, id, logging.KeyError, err)
-		if !pause(ctx, wait.NextBackOff()) {
+		if !pace.Pause(ctx, wait.NextBackOff()) {
 			return
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/pace"
+
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
@@ -184,7 +186,7 @@ func (r *heldRun) watchExecutor(ctx context.Context, gone chan<- runtime.Exit) {
 			return
 		}
 		r.logger.Warn("executor cannot be watched, trying again", logging.KeyError, err)
-		if !pause(ctx, wait.NextBackOff()) {
+		if !pace.Pause(ctx, wait.NextBackOff()) {
 			return
 		}
 	}

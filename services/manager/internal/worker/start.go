@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/pace"
+
 	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -216,7 +218,7 @@ func (r *heldRun) handOver(ctx context.Context, mcpConfig string, promptSubmitte
 		if err == nil {
 			return nil
 		}
-		if status.Code(err) != codes.Unavailable || try == startRunTries || !pause(ctx, wait.NextBackOff()) {
+		if status.Code(err) != codes.Unavailable || try == startRunTries || !pace.Pause(ctx, wait.NextBackOff()) {
 			return errors.New(status.Convert(err).Message())
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/pace"
+
 	"github.com/cenkalti/backoff/v5"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -22,11 +24,7 @@ const (
 	callTimeout = 15 * time.Second
 )
 
-func newBackOff() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = retryFirst, retryMost
-	return b
-}
+func newBackOff() *backoff.ExponentialBackOff { return pace.BackOff(retryFirst, retryMost) }
 
 // keepStream opens a stream again and again until ctx ends. watch calls alive
 // for each message.
@@ -45,21 +43,9 @@ func (w *Worker) keepStream(ctx context.Context, name string, watch func(ctx con
 			w.logger.Warn("stream from the backend broke, connecting again", "stream", name, logging.KeyError, err)
 			quiet = true // once for each outage
 		}
-		if !pause(ctx, wait.NextBackOff()) {
+		if !pace.Pause(ctx, wait.NextBackOff()) {
 			return
 		}
-	}
-}
-
-// pause waits; false when ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -74,7 +60,7 @@ func retry[T any](ctx context.Context, call func(ctx context.Context) (T, error)
 		if err == nil || !transient(err) {
 			return resp, err
 		}
-		if !pause(ctx, wait.NextBackOff()) {
+		if !pace.Pause(ctx, wait.NextBackOff()) {
 			return resp, errors.Join(context.Cause(ctx), err)
 		}
 	}

@@ -11,9 +11,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/pace"
+
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
-	"github.com/cenkalti/backoff/v5"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/gen/go/poco/backend/v1/backendv1connect"
@@ -75,15 +76,14 @@ type Watch struct {
 // server ends the watch, ctx's error, handle's error, ErrConnectionLost after
 // two minutes without the backend, or the backend's own refusal.
 func (b *Backend) Follow(ctx context.Context, watch *Watch, handle func(*backendv1.WatchSessionResponse) error) error {
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval = reconnectFirst, reconnectMost
+	wait := pace.BackOff(reconnectFirst, reconnectMost)
 	alive := time.Now()
 	told := false
 	for {
 		var stop *handlerError
 		err := b.watchOnce(ctx, watch, func(message *backendv1.WatchSessionResponse) error {
 			alive, told = time.Now(), false
-			pause.Reset()
+			wait.Reset()
 			if err := handle(message); err != nil {
 				return &handlerError{err}
 			}
@@ -105,11 +105,7 @@ func (b *Backend) Follow(ctx context.Context, watch *Watch, handle func(*backend
 			watch.Lost(err)
 			told = true
 		}
-		timer := time.NewTimer(pause.NextBackOff())
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !pace.Pause(ctx, wait.NextBackOff()) {
 			return ctx.Err()
 		}
 	}

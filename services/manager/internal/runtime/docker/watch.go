@@ -11,7 +11,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
+	"github.com/poco-ai/poco/services/internal/pace"
+
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/api/types/container"
@@ -88,8 +89,7 @@ func (r *Runtime) find(ctx context.Context, id string) (*tracked, error) {
 
 // monitor waits for the end of a container and tells the watchers how it was.
 func (r *Runtime) monitor(ctx context.Context, c *tracked) {
-	delays := backoff.NewExponentialBackOff()
-	delays.InitialInterval, delays.MaxInterval = engineFirstDelay, engineMaxDelay
+	delays := pace.BackOff(engineFirstDelay, engineMaxDelay)
 	for {
 		exit, err := r.waitExit(ctx, c.containerID)
 		if err == nil {
@@ -103,11 +103,7 @@ func (r *Runtime) monitor(ctx context.Context, c *tracked) {
 		delay := delays.NextBackOff()
 		r.log.Warn("watching an executor's container failed, trying again",
 			"executor_id", c.info.ID, "error", err, "delay", delay)
-		timer := time.NewTimer(delay)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !pace.Pause(ctx, delay) {
 			return
 		}
 	}
