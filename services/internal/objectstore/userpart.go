@@ -25,3 +25,11 @@ func UserPart(userID string) string {
 func SnapshotPrefix(userID, sessionID string) string {
 	return "private/snapshots/" + UserPart(userID) + "/" + sessionID + "/"
 }
+
+// WorkspacePrefix is what the keys of a session's public export begin with.
+func WorkspacePrefix(userID, sessionID string) string {
+	return "workspaces/" + UserPart(userID) + "/" + sessionID + "/"
+}
+
+// AttachmentPrefix is what the keys of a user's uploads begin with.
+func AttachmentPrefix(userID string) string { return "attachments/" + UserPart(userID) + "/" }

@@ -57,7 +57,7 @@ func (q *Queue) ReportExport(ctx context.Context, report *queuev1.ReportExportRe
 
 // checkKeys refuses object keys outside the session's own prefix.
 func checkKeys(userID, sessionID string, report *queuev1.ReportExportRequest) error {
-	prefix := "workspaces/" + objectstore.UserPart(userID) + "/" + sessionID + "/"
+	prefix := objectstore.WorkspacePrefix(userID, sessionID)
 	if key := report.GetSnapshotKey(); key != "" && !strings.HasPrefix(key, objectstore.SnapshotPrefix(userID, sessionID)) {
 		return rpcerror.InvalidArgument("snapshot_key", "must start with "+objectstore.SnapshotPrefix(userID, sessionID))
 	}

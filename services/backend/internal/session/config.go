@@ -66,7 +66,7 @@ func inputPath(path string) bool {
 // CheckInputFiles refuses files that are not the user's own uploads, paths that
 // lead out of the folder for inputs, and links that lead anywhere but to GitHub.
 func CheckInputFiles(userID string, files []*backendv1.InputFile) error {
-	prefix := "attachments/" + objectstore.UserPart(userID) + "/"
+	prefix := objectstore.AttachmentPrefix(userID)
 	for i, f := range files {
 		field := fmt.Sprintf("config.input_files[%d].source", i)
 		if path := cmp.Or(f.GetPath(), f.GetName()); !inputPath(path) {

@@ -66,7 +66,7 @@ func (w *Workspaces) Files(ctx context.Context, userID string, req *backendv1.Li
 	if row.ManifestKey == "" {
 		return resp, nil
 	}
-	files, err := w.readManifest(ctx, row.ManifestKey, "workspaces/"+objectstore.UserPart(row.UserID)+"/"+row.ID+"/")
+	files, err := w.readManifest(ctx, row.ManifestKey, objectstore.WorkspacePrefix(row.UserID, row.ID))
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ type Keys struct {
 
 // KeysOf returns the keys of a session.
 func KeysOf(userID, sessionID string) Keys {
-	prefix := "workspaces/" + objectstore.UserPart(userID) + "/" + sessionID + "/"
+	prefix := objectstore.WorkspacePrefix(userID, sessionID)
 	return Keys{
 		Files: prefix + "files/", Manifest: prefix + "manifest.json", Archive: prefix + "archive.zip",
 		ToolResults: prefix + "tool_results/",

@@ -55,7 +55,7 @@ func (s *Store) StageInputs(ctx context.Context, userID, sessionID string, files
 
 func (s *Store) stage(ctx context.Context, root *os.Root, userID string, f *backendv1.InputFile) error {
 	// The key came with the request: it must be one of the user's own uploads.
-	own := "attachments/" + objectstore.UserPart(userID) + "/"
+	own := objectstore.AttachmentPrefix(userID)
 	if !strings.HasPrefix(f.GetSource(), own) || path.Clean(f.GetSource()) != f.GetSource() {
 		return errors.New("is not an attachment of this user")
 	}
