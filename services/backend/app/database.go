@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/logging"
+
 	"github.com/poco-ai/poco/services/internal/pace"
 
 	"github.com/cenkalti/backoff/v5"
@@ -80,7 +82,7 @@ func waitForDatabase(ctx context.Context, cfg *pgx.ConnConfig, timeout time.Dura
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(pace.BackOff(minRetry, maxRetry)), backoff.WithMaxElapsedTime(max(timeout, time.Millisecond)), backoff.WithNotify(func(err error, _ time.Duration) {
-		logger.DebugContext(ctx, "wait for Postgres", "error", err)
+		logger.DebugContext(ctx, "wait for Postgres", logging.KeyError, err)
 	}))
 	if err != nil {
 		return fmt.Errorf("connect to Postgres at %s:%d (DATABASE_URL) within %s: %w", cfg.Host, cfg.Port, timeout, err)

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/logging"
+
 	"github.com/poco-ai/poco/services/internal/pace"
 
 	"google.golang.org/grpc"
@@ -100,7 +102,7 @@ func (c *Client) Serve(ctx context.Context) {
 			c.opts.Run.Revoked(revoked.reason)
 			return
 		}
-		c.opts.Logger.DebugContext(ctx, "channel broken, opening it again", "error", err)
+		c.opts.Logger.DebugContext(ctx, "channel broken, opening it again", logging.KeyError, err)
 		if !pace.Pause(ctx, wait.NextBackOff()) {
 			return
 		}

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/logging"
+
 	"github.com/poco-ai/poco/services/internal/pace"
 
 	"google.golang.org/protobuf/proto"
@@ -80,7 +82,7 @@ func (c *changeWatch) look(ctx context.Context) {
 	changed, err := c.workspace.Changes(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			c.logger.WarnContext(ctx, "file changes cannot be determined", "error", err)
+			c.logger.WarnContext(ctx, "file changes cannot be determined", logging.KeyError, err)
 		}
 		return
 	}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/logging"
+
 	"google.golang.org/grpc"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
@@ -166,7 +168,7 @@ func (s *Supervisor) Start(request *executorv1.StartRunRequest) error {
 		client.Serve(ctx)
 		<-r.worked
 		if err := conn.Close(); err != nil {
-			r.logger.Debug("closing the channel's connection", "error", err)
+			r.logger.Debug("closing the channel's connection", logging.KeyError, err)
 		}
 	})
 	r.logger.Info("run started", "resumes", request.GetAgentSessionId() != "", "next_run_seq", request.GetNextRunSeq())

@@ -14,6 +14,8 @@ import (
 	"net/url"
 	"regexp"
 	"time"
+
+	"github.com/poco-ai/poco/services/internal/logging"
 )
 
 // Prefix is where the backend's public services are found on the frontend.
@@ -62,7 +64,7 @@ func New(backendURL string, logger *slog.Logger) (http.Handler, error) {
 			if errors.Is(err, context.Canceled) {
 				return // the browser went away
 			}
-			logger.WarnContext(r.Context(), "backend not reached", "path", r.URL.Path, "error", err)
+			logger.WarnContext(r.Context(), "backend not reached", "path", r.URL.Path, logging.KeyError, err)
 			writeError(w, http.StatusBadGateway, "unavailable", "the backend cannot be reached")
 		},
 	}

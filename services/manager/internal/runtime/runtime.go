@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"syscall"
 	"time"
+
+	"github.com/poco-ai/poco/services/internal/logging"
 )
 
 // Runtime launches executors, tells when they end, and stops them.
@@ -129,8 +131,8 @@ func (s Spec) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
 
 // LogValue leaves the token out.
 func (s Spec) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("executor_id", s.ExecutorID), slog.String("run_id", s.RunID),
-		slog.String("session_id", s.SessionID), slog.String("mode", string(s.Mode)))
+	return slog.GroupValue(slog.String(logging.KeyExecutorID, s.ExecutorID), slog.String(logging.KeyRunID, s.RunID),
+		slog.String(logging.KeySessionID, s.SessionID), slog.String("mode", string(s.Mode)))
 }
 
 // Executor is one that was launched and not yet stopped.

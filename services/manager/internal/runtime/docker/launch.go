@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/logging"
+
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
@@ -87,7 +89,7 @@ func (r *Runtime) start(ctx context.Context, spec runtime.Spec) (*tracked, error
 		return nil, r.abandon(ctx, options.Name, err)
 	}
 	for _, warning := range created.Warnings {
-		r.log.Warn("the engine warns", "executor_id", spec.ExecutorID, "warning", warning)
+		r.log.Warn("the engine warns", logging.KeyExecutorID, spec.ExecutorID, "warning", warning)
 	}
 	if _, err := r.engine.ContainerStart(ctx, created.ID, client.ContainerStartOptions{}); err != nil {
 		return nil, r.abandon(ctx, created.ID, err)

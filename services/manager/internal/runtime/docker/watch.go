@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/logging"
+
 	"github.com/poco-ai/poco/services/internal/pace"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -102,7 +104,7 @@ func (r *Runtime) monitor(ctx context.Context, c *tracked) {
 		}
 		delay := delays.NextBackOff()
 		r.log.Warn("watching an executor's container failed, trying again",
-			"executor_id", c.info.ID, "error", err, "delay", delay)
+			logging.KeyExecutorID, c.info.ID, logging.KeyError, err, "delay", delay)
 		if !pace.Pause(ctx, delay) {
 			return
 		}

@@ -20,6 +20,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/logging"
+
 	"github.com/poco-ai/poco/services/internal/claudecode"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
@@ -196,7 +198,7 @@ func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) erro
 func (r *Runtime) stop(ctx context.Context, c *child, grace time.Duration) error {
 	if grace > 0 && c.alive() {
 		if err := c.proc.signal(sigTerm); err != nil {
-			r.log.Warn("asking an executor to end failed", "executor_id", c.state.ID, "error", err)
+			r.log.Warn("asking an executor to end failed", logging.KeyExecutorID, c.state.ID, logging.KeyError, err)
 		}
 		timer := time.NewTimer(grace)
 		defer timer.Stop()
@@ -317,7 +319,7 @@ func (r *Runtime) boundLogs() {
 		r.mu.Unlock()
 		for _, id := range ids {
 			if err := cutLog(r.logPath(id), maxLogBytes, keptLogBytes); err != nil {
-				r.log.Warn("cutting an executor's log failed", "executor_id", id, "error", err)
+				r.log.Warn("cutting an executor's log failed", logging.KeyExecutorID, id, logging.KeyError, err)
 			}
 		}
 	}
