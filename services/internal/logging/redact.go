@@ -5,7 +5,8 @@ import (
 	"log/slog"
 	"regexp"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/poco-ai/poco/services/internal/text"
 )
 
 const (
@@ -65,24 +66,21 @@ func isNumber(v slog.Value) bool {
 	}
 }
 
-func clean(key, text string) string {
+func clean(key, value string) string {
 	if key != keyStack {
-		text = cut(text)
+		value = cut(value)
 	}
-	if strings.Contains(text, "://") {
-		text = urlPassword.ReplaceAllString(text, "${1}***@")
+	if strings.Contains(value, "://") {
+		value = urlPassword.ReplaceAllString(value, "${1}***@")
 	}
-	return bearer.ReplaceAllString(text, "$1 "+redacted)
+	return bearer.ReplaceAllString(value, "$1 "+redacted)
 }
 
 // cut shortens a text at a character's start and says so.
-func cut(text string) string {
-	if len(text) <= maxValueLength {
-		return text
+func cut(value string) string {
+	if len(value) <= maxValueLength {
+		return value
 	}
-	end := maxValueLength
-	for end > 0 && !utf8.RuneStart(text[end]) {
-		end--
-	}
-	return fmt.Sprintf("%s… (%d bytes more)", text[:end], len(text)-end)
+	head := text.Head(value, maxValueLength)
+	return fmt.Sprintf("%s… (%d bytes more)", head, len(value)-len(head))
 }

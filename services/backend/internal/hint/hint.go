@@ -35,10 +35,14 @@ func (s *Set) Session(id string, seq int64) {
 
 // List notes that the session's entry in its user's list changed.
 func (s *Set) List(sessionID, userID string) {
+	s.list(sessionID, UserKey(userID))
+}
+
+func (s *Set) list(sessionID, key string) {
 	if s.Listed == nil {
 		s.Listed = make(map[string]string)
 	}
-	s.Listed[sessionID] = UserKey(userID)
+	s.Listed[sessionID] = key
 }
 
 // Delete notes that a session was deleted.
@@ -63,10 +67,7 @@ func (s *Set) Merge(other Set) {
 		s.Session(id, seq)
 	}
 	for id, key := range other.Listed {
-		if s.Listed == nil {
-			s.Listed = make(map[string]string)
-		}
-		s.Listed[id] = key
+		s.list(id, key)
 	}
 	for id := range other.Deleted {
 		s.Delete(id)

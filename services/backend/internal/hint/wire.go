@@ -6,7 +6,9 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/poco-ai/poco/services/internal/partial"
+	"github.com/poco-ai/poco/services/internal/text"
 
 	"google.golang.org/protobuf/proto"
 
@@ -74,29 +76,23 @@ func partialLines(sessionID string, partials []*backendv1.PartialContent) ([]str
 
 // splitPartial cuts text that is too long for one notification, between runes.
 func splitPartial(p *backendv1.PartialContent) []*backendv1.PartialContent {
-	text := p.GetText() + p.GetThinking()
-	if len(text) <= maxPartialText {
+	if partial.Size(p) <= maxPartialText {
 		return []*backendv1.PartialContent{p}
 	}
+	rest := p.GetText() + p.GetThinking()
 	var pieces []*backendv1.PartialContent
-	for text != "" {
-		n := min(maxPartialText, len(text))
-		for n < len(text) && n > 0 && !utf8.RuneStart(text[n]) {
-			n--
-		}
-		if n == 0 {
-			n = min(maxPartialText, len(text))
-		}
+	for rest != "" {
+		head := text.Head(rest, maxPartialText)
+		rest = rest[len(head):]
 		piece := &backendv1.PartialContent{
 			RunId: p.GetRunId(), AgentMessageId: p.GetAgentMessageId(), BlockIndex: p.GetBlockIndex(), AfterRunSeq: p.GetAfterRunSeq(),
 		}
 		if _, thinking := p.GetDelta().(*backendv1.PartialContent_Thinking); thinking {
-			piece.Delta = &backendv1.PartialContent_Thinking{Thinking: text[:n]}
+			piece.Delta = &backendv1.PartialContent_Thinking{Thinking: head}
 		} else {
-			piece.Delta = &backendv1.PartialContent_Text{Text: text[:n]}
+			piece.Delta = &backendv1.PartialContent_Text{Text: head}
 		}
 		pieces = append(pieces, piece)
-		text = text[n:]
 	}
 	return pieces
 }
@@ -143,10 +139,7 @@ func dispatch(payload, instance string, h Handler) {
 				set.Session(fields[1], seq)
 			}
 		case len(fields) == 3 && fields[0] == lineListed:
-			if set.Listed == nil {
-				set.Listed = make(map[string]string)
-			}
-			set.Listed[fields[1]] = fields[2]
+			set.list(fields[1], fields[2])
 		case len(fields) == 2 && fields[0] == lineDeleted:
 			set.Delete(fields[1])
 		case len(fields) == 2 && fields[0] == lineWorker:

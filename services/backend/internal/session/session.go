@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/poco-ai/poco/services/internal/text"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -185,7 +187,7 @@ func (s *Sessions) Delete(ctx context.Context, userID, id string) error {
 func (s *Sessions) Cancel(ctx context.Context, userID, id, message string) (*backendv1.Session, []string, error) {
 	var canceled []string
 	p, err := s.change(ctx, userID, id, func(ctx context.Context, row *store.Session) (err error) {
-		canceled, err = cancelAll(ctx, row, storable.Text(message))
+		canceled, err = cancelAll(ctx, row, text.Storable(message))
 		return err
 	})
 	return p, canceled, err

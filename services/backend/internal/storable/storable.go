@@ -4,8 +4,8 @@ package storable
 
 import (
 	"fmt"
-	"strings"
-	"unicode/utf8"
+
+	"github.com/poco-ai/poco/services/internal/text"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -21,17 +21,8 @@ const (
 	minCut = 256
 )
 
-// Text replaces what Postgres cannot hold: a NUL by its visible symbol, and bytes
-// that are no UTF-8 (half a surrogate among them) by U+FFFD.
-func Text(s string) string {
-	if utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 {
-		return s
-	}
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\u2400")
-}
-
-// Message applies Text to every string in m.
-func Message(m proto.Message) { walk(m.ProtoReflect(), Text) }
+// Message applies text.Storable to every string in m.
+func Message(m proto.Message) { walk(m.ProtoReflect(), text.Storable) }
 
 // Event makes an event's payload fit: Message, and at most MaxEventBytes. It
 // gives up the verbatim message first, then cuts the longest strings.
@@ -52,11 +43,7 @@ func cut(s string, limit int) string {
 	if len(s) <= limit {
 		return s
 	}
-	n := limit
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return fmt.Sprintf("%s… [cut, %d bytes in all]", s[:n], len(s))
+	return fmt.Sprintf("%s… [cut, %d bytes in all]", text.Head(s, limit), len(s))
 }
 
 // walk applies edit to every string value and map key below m.

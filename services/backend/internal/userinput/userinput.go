@@ -6,13 +6,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/poco-ai/poco/services/internal/text"
+
 	"google.golang.org/protobuf/proto"
 
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/page"
-	"github.com/poco-ai/poco/services/backend/internal/storable"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
@@ -111,7 +112,7 @@ func (s *Requests) Answer(ctx context.Context, userID, id string, answers map[st
 	}
 	cleaned := make(map[string]string, len(answers))
 	for question, answer := range answers {
-		cleaned[storable.Text(question)] = storable.Text(answer)
+		cleaned[text.Storable(question)] = text.Storable(answer)
 	}
 	var result *backendv1.UserInputRequest
 	var refused error // returned after the commit, so that an expiry is kept

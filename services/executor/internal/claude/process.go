@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/poco-ai/poco/services/internal/text"
 )
 
 const (
@@ -273,5 +275,5 @@ func (t *tailBuffer) Write(data []byte) (int, error) {
 func (t *tailBuffer) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return strings.TrimSpace(strings.ReplaceAll(strings.ToValidUTF8(string(t.data), replacement), "\x00", symbolForNUL))
+	return strings.TrimSpace(text.Storable(string(t.data)))
 }

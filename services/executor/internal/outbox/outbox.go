@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/partial"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -82,43 +84,23 @@ func (o *Outbox) Close() {
 func (o *Outbox) Partial(p *backendv1.PartialContent) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	size := len(p.GetText()) + len(p.GetThinking())
+	size := partial.Size(p)
 	if o.partialBytes+size > maxPartialBytes {
 		o.dropPartials()
 		return
 	}
 	o.partialBytes += size
+	p.RunId, p.AfterRunSeq = o.runID, o.last
 	if len(o.partials) == 0 {
 		o.partialSince = o.now()
-	} else if extend(o.partials[len(o.partials)-1], p) {
+	} else if partial.Join(o.partials[len(o.partials)-1], p) {
 		if o.partialBytes >= partialFlush {
 			o.notify()
 		}
 		return
 	}
-	p.RunId, p.AfterRunSeq = o.runID, o.last
 	o.partials = append(o.partials, p)
 	o.notify()
-}
-
-// extend joins text of the same kind in the same block.
-func extend(to, p *backendv1.PartialContent) bool {
-	if to.GetAgentMessageId() != p.GetAgentMessageId() || to.GetBlockIndex() != p.GetBlockIndex() {
-		return false
-	}
-	switch delta := p.GetDelta().(type) {
-	case *backendv1.PartialContent_Text:
-		if before, ok := to.GetDelta().(*backendv1.PartialContent_Text); ok {
-			before.Text += delta.Text
-			return true
-		}
-	case *backendv1.PartialContent_Thinking:
-		if before, ok := to.GetDelta().(*backendv1.PartialContent_Thinking); ok {
-			before.Thinking += delta.Thinking
-			return true
-		}
-	}
-	return false
 }
 
 func (o *Outbox) dropPartials() {

@@ -3,8 +3,8 @@ package run
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
-	"unicode/utf8"
+
+	"github.com/poco-ai/poco/services/internal/text"
 
 	"google.golang.org/protobuf/proto"
 
@@ -84,11 +84,8 @@ func cutText(s string, size int, where string) string {
 	if len(s) <= size {
 		return s
 	}
-	kept := s[:size]
-	for len(kept) > 0 && !utf8.ValidString(kept[max(0, len(kept)-utf8.UTFMax):]) && !utf8.RuneStart(s[len(kept)]) {
-		kept = kept[:len(kept)-1]
-	}
-	return fmt.Sprintf("%s\n… [cut: %d of %d bytes%s]", strings.ToValidUTF8(kept, ""), len(kept), len(s), where)
+	kept := text.Head(s, size)
+	return fmt.Sprintf("%s\n… [cut: %d of %d bytes%s]", kept, len(kept), len(s), where)
 }
 
 // cutJSON shortens the strings in a JSON document.

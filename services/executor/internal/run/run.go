@@ -11,6 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/text"
+
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
@@ -54,7 +57,7 @@ func newRun(request *executorv1.StartRunRequest, settings *Settings) *activeRun 
 	r := &activeRun{
 		id: request.GetRunId(), request: request, settings: settings,
 		outbox: outbox.New(request.GetRunId(), request.GetNextRunSeq()),
-		logger: settings.Logger.With("run_id", request.GetRunId(), "session_id", request.GetSessionId()),
+		logger: settings.Logger.With(logging.KeyRunID, request.GetRunId(), logging.KeySessionID, request.GetSessionId()),
 		worked: make(chan struct{}), delivered: make(chan struct{}),
 	}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
@@ -106,7 +109,7 @@ func (r *activeRun) execute() {
 	if outcome.Usage == nil {
 		outcome.Usage = &backendv1.Usage{Duration: durationpb.New(0)}
 	}
-	outcome.Message = strings.ReplaceAll(strings.ToValidUTF8(outcome.Message, "\uFFFD"), "\x00", "\u2400")
+	outcome.Message = text.Storable(outcome.Message)
 	r.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_UsageReported{
 		UsageReported: &backendv1.UsageReported{Usage: outcome.Usage},
 	}})
@@ -196,7 +199,7 @@ func (r *activeRun) finish(w *workspace.Workspace, changes *changeWatch, outcome
 	changes.look(ctx)
 	word := strings.ToLower(strings.TrimPrefix(outcome.Status.String(), "RUN_STATUS_"))
 	if err := w.Finish(ctx, strings.TrimSpace(word+" "+outcome.Reason)); err != nil {
-		r.logger.Warn("the result cannot be committed", "error", err)
+		r.logger.Warn("the result cannot be committed", logging.KeyError, err)
 	}
 }
 

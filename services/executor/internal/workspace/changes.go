@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/poco-ai/poco/services/internal/text"
+
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 )
 
@@ -60,7 +62,7 @@ func (w *Workspace) Changes(ctx context.Context) (*backendv1.FilesChanged, error
 		}
 	}
 	for _, f := range files {
-		f.Path, f.OldPath = valid(f.GetPath()), valid(f.GetOldPath())
+		f.Path, f.OldPath = text.Storable(f.GetPath()), text.Storable(f.GetOldPath())
 	}
 	return changed, nil
 }
@@ -171,7 +173,7 @@ func readDiffs(r io.Reader, files []*backendv1.FileChange) (complete bool, err e
 			return
 		}
 		f := files[current]
-		f.Diff = valid(diff.String())
+		f.Diff = text.Storable(diff.String())
 		if f.GetBinary() {
 			f.Diff = ""
 		}
@@ -223,9 +225,4 @@ func sameFile(files []*backendv1.FileChange, current int, header string) bool {
 	}
 	name := files[current].GetPath()
 	return strings.TrimSuffix(header, "\n") == patchHeader+"a/"+name+" b/"+name
-}
-
-// valid makes text from the workspace fit for a message.
-func valid(s string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\u2400")
 }

@@ -2,6 +2,7 @@ package channel
 
 import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/partial"
 )
 
 // partialBuffer holds text being written until it is forwarded. It is bounded:
@@ -14,11 +15,11 @@ type partialBuffer struct {
 
 // add appends p, to the last one where it goes on.
 func (b *partialBuffer) add(p *backendv1.PartialContent) {
-	size := len(p.GetText()) + len(p.GetThinking())
+	size := partial.Size(p)
 	if b.bytes+size > maxPartialBytes {
 		return
 	}
-	if n := len(b.list); n > 0 && join(b.list[n-1], p) {
+	if n := len(b.list); n > 0 && partial.Join(b.list[n-1], p) {
 		b.bytes += size
 		return
 	}
@@ -34,28 +35,4 @@ func (b *partialBuffer) take() []*backendv1.PartialContent {
 	list := b.list
 	*b = partialBuffer{}
 	return list
-}
-
-// join appends next to last when it is more of the same block.
-func join(last, next *backendv1.PartialContent) bool {
-	if last.GetAgentMessageId() != next.GetAgentMessageId() || last.GetBlockIndex() != next.GetBlockIndex() ||
-		last.GetAfterRunSeq() != next.GetAfterRunSeq() {
-		return false
-	}
-	switch delta := last.GetDelta().(type) {
-	case *backendv1.PartialContent_Text:
-		more, ok := next.GetDelta().(*backendv1.PartialContent_Text)
-		if ok {
-			delta.Text += more.Text
-		}
-		return ok
-	case *backendv1.PartialContent_Thinking:
-		more, ok := next.GetDelta().(*backendv1.PartialContent_Thinking)
-		if ok {
-			delta.Thinking += more.Thinking
-		}
-		return ok
-	default:
-		return false
-	}
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/poco-ai/poco/services/internal/text"
+
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
@@ -59,9 +61,8 @@ func lastLines(s string, n int) string {
 
 // clip makes text fit a field of the queue service.
 func clip(s string) string {
-	s = strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", "␀"), "�")
-	if len(s) <= maxMessage {
+	if s = text.Storable(s); len(s) <= maxMessage {
 		return s
 	}
-	return strings.ToValidUTF8(s[:maxMessage-len("…")], "") + "…"
+	return text.Head(s, maxMessage-len("…")) + "…"
 }

@@ -123,9 +123,5 @@ func (c *Cleaner) plain(r rune, out *strings.Builder) {
 
 // Line returns text as one safe line of at most width runes.
 func Line(text string, width int) string {
-	line := strings.Join(strings.Fields(Clean(text)), " ")
-	if runes := []rune(line); len(runes) > width {
-		return string(runes[:width-1]) + "…"
-	}
-	return line
+	return cut(strings.Join(strings.Fields(Clean(text)), " "), width)
 }
