@@ -141,9 +141,10 @@ type BackendServerConfig struct {
 	Port int32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
 	// Origins from which browsers may call the backend directly.
 	CorsOrigins []string `protobuf:"bytes,3,rep,name=cors_origins,json=corsOrigins,proto3" json:"cors_origins,omitempty"`
-	// URL of the executor manager.
+	// URL of the executor manager. Without effect in this version: managers call
+	// the backend.
 	ExecutorManagerUrl string `protobuf:"bytes,4,opt,name=executor_manager_url,json=executorManagerUrl,proto3" json:"executor_manager_url,omitempty"`
-	// Largest upload.
+	// Largest upload. Without effect in this version, which takes none.
 	MaxUploadSize int64 `protobuf:"varint,5,opt,name=max_upload_size,json=maxUploadSize,proto3" json:"max_upload_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -342,14 +343,16 @@ func (x *BackendSecurityConfig) GetInternalApiToken() *SecretValue {
 	return nil
 }
 
-// TitleConfig is for naming sessions with an OpenAI-compatible model.
+// TitleConfig is for naming sessions with an OpenAI-compatible model. It is
+// without effect in this version.
 type TitleConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// API key; without one, titles are taken from the prompt.
+	// API key of the service that names sessions; without one, titles are taken
+	// from the prompt. Without effect in this version.
 	OpenaiApiKey *SecretValue `protobuf:"bytes,1,opt,name=openai_api_key,json=openaiApiKey,proto3" json:"openai_api_key,omitempty"`
-	// Base URL of an OpenAI-compatible service.
+	// Base URL of an OpenAI-compatible service. Without effect in this version.
 	OpenaiBaseUrl string `protobuf:"bytes,2,opt,name=openai_base_url,json=openaiBaseUrl,proto3" json:"openai_base_url,omitempty"`
-	// Model.
+	// Model that names sessions. Without effect in this version.
 	OpenaiDefaultModel string `protobuf:"bytes,3,opt,name=openai_default_model,json=openaiDefaultModel,proto3" json:"openai_default_model,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache

@@ -229,6 +229,7 @@ type QueueConfig struct {
 	// Name of this manager in the queue. Default: kept in WORKSPACE_ROOT.
 	WorkerId string `protobuf:"bytes,5,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
 	// TOML or JSON file with the schedule; it is the source of truth when given.
+	// Without effect in this version.
 	ScheduleConfigPath string `protobuf:"bytes,6,opt,name=schedule_config_path,json=scheduleConfigPath,proto3" json:"schedule_config_path,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
