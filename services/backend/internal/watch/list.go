@@ -21,6 +21,9 @@ const (
 	// maxMarked is how many changed sessions a slow watcher may have waiting;
 	// beyond it, it is asked to list again.
 	maxMarked = 1000
+	// resyncInterval is the backup for hints that were missed: the watcher is
+	// asked to list again, which costs less than to look for what changed.
+	resyncInterval = time.Minute
 )
 
 // listWatch is one stream of changes of a user's sessions.
@@ -82,6 +85,8 @@ func (h *Hub) Sessions(ctx context.Context, userID, projectID string, send func(
 	}()
 	timer := time.NewTimer(heartbeatInterval)
 	defer timer.Stop()
+	resync := time.NewTicker(resyncInterval)
+	defer resync.Stop()
 	for {
 		changed := l.changed.C()
 		if err := h.sendSessions(ctx, l, userID, projectID, send); err != nil {
@@ -92,6 +97,8 @@ func (h *Hub) Sessions(ctx context.Context, userID, projectID string, send func(
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-changed:
+		case <-resync.C:
+			l.resync()
 		case <-timer.C:
 			err := send(&backendv1.WatchSessionsResponse{Kind: &backendv1.WatchSessionsResponse_Heartbeat{
 				Heartbeat: &backendv1.Heartbeat{Time: timestamppb.Now()},
