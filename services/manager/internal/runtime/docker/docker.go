@@ -128,19 +128,10 @@ func (r *Runtime) Watch(ctx context.Context, id string) (runtime.Exit, error) {
 	if err != nil {
 		return runtime.Exit{}, err
 	}
-	select {
-	case <-c.done:
-		return c.exit, nil
-	default:
+	if err := runtime.AwaitEnd(ctx, c.done, r.ctx.Done()); err != nil {
+		return runtime.Exit{}, err
 	}
-	select {
-	case <-c.done:
-		return c.exit, nil
-	case <-ctx.Done():
-		return runtime.Exit{}, ctx.Err()
-	case <-r.ctx.Done():
-		return runtime.Exit{}, runtime.ErrClosed
-	}
+	return c.exit, nil
 }
 
 // Stop implements runtime.Runtime. The engine counts grace in whole seconds, so
@@ -153,20 +144,17 @@ func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) erro
 	if err != nil {
 		return err
 	}
+	return runtime.CarryThrough(ctx, r.background, func() error { return r.stop(r.ctx, c, grace) })
+}
+
+// background runs work in a goroutine that Close waits for; false after Close.
+func (r *Runtime) background(work func()) bool {
 	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return runtime.ErrClosed
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.wg.Go(work)
 	}
-	result := make(chan error, 1)
-	r.wg.Go(func() { result <- r.stop(r.ctx, c, grace) })
-	r.mu.Unlock()
-	select {
-	case err := <-result:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return !r.closed
 }
 
 func (r *Runtime) stop(ctx context.Context, c *tracked, grace time.Duration) error {

@@ -252,14 +252,10 @@ func (r *scriptedRuntime) Watch(ctx context.Context, id string) (runtime.Exit, e
 	if err != nil {
 		return runtime.Exit{}, err
 	}
-	select {
-	case <-e.done:
-		return e.exit, nil
-	case <-ctx.Done():
-		return runtime.Exit{}, ctx.Err()
-	case <-r.closed:
-		return runtime.Exit{}, runtime.ErrClosed
+	if err := runtime.AwaitEnd(ctx, e.done, r.closed); err != nil {
+		return runtime.Exit{}, err
 	}
+	return e.exit, nil
 }
 
 // Stop ends an executor at once: a server in this process needs no grace. A
