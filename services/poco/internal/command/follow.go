@@ -25,13 +25,13 @@ func (c *cli) follow(ctx context.Context, follower *conversation.Follower, asJSO
 	if asJSON {
 		follower.View = &jsonView{out: c.out, err: c.err}
 	} else {
-		follower.View = terminal.NewRenderer(c.out, terminal.Options{
+		renderer := terminal.NewRenderer(c.out, terminal.Options{
 			Color: screen.color, Live: screen.terminal, Width: screen.width, ShowPrompts: prompts, Asks: asks,
 		})
+		follower.View, follower.Out, follower.Color = renderer, renderer.Out(), screen.color
 	}
 	if asks {
 		follower.Lines = func() <-chan string { return lines(c.in) }
-		follower.Out, follower.Color = c.out, screen.color
 	}
 	signals, stop := interrupts()
 	defer stop()

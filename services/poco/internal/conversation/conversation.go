@@ -176,6 +176,7 @@ func (f *Follower) event(event *backendv1.SessionEvent) error {
 	if err := f.View.Event(event); err != nil {
 		return fmt.Errorf("write output: %w", err)
 	}
+	f.questions.repeat(event.GetPayload())
 	switch kind := event.GetPayload().GetKind().(type) {
 	case *backendv1.EventPayload_UserInputRequested:
 		f.questions.add(kind.UserInputRequested)

@@ -35,6 +35,13 @@ func (q *questions) answer(line string) (id string, answers map[string]string) {
 	return q.waiting[0].GetUserInputRequestId(), answers
 }
 
+// repeat shows the prompt again that an event was shown below.
+func (q *questions) repeat(shown *backendv1.EventPayload) {
+	if q.asker != nil && shown.GetUserInputResolved() == nil {
+		q.asker.Repeat()
+	}
+}
+
 // remove forgets a question that was answered, here or elsewhere, or closed.
 func (q *questions) remove(id string) {
 	i := slices.IndexFunc(q.waiting, func(r *backendv1.UserInputRequested) bool { return r.GetUserInputRequestId() == id })

@@ -55,7 +55,7 @@ func QuestionText(style Style, question *backendv1.UserQuestion) string {
 // input itself: the caller hands it each line, so that the caller can wait for
 // other things meanwhile.
 type Asker struct {
-	out       io.Writer
+	out       *writer
 	style     Style
 	questions []*backendv1.UserQuestion
 	next      int
@@ -64,7 +64,11 @@ type Asker struct {
 
 // NewAsker prints the first question.
 func NewAsker(out io.Writer, color bool, questions []*backendv1.UserQuestion) *Asker {
-	asker := &Asker{out: out, style: Style(color), questions: questions, answers: map[string]string{}}
+	w, shared := out.(*writer)
+	if !shared {
+		w = &writer{w: out}
+	}
+	asker := &Asker{out: w, style: Style(color), questions: questions, answers: map[string]string{}}
 	asker.ask()
 	return asker
 }
@@ -72,6 +76,7 @@ func NewAsker(out io.Writer, color bool, questions []*backendv1.UserQuestion) *A
 // Answer takes the line that was typed. It returns the answers to all
 // questions after the last of them, and nil before. An empty line asks again.
 func (a *Asker) Answer(line string) map[string]string {
+	a.out.column = 0 // the person ended the line
 	if a.next >= len(a.questions) {
 		return a.answers
 	}
@@ -89,6 +94,13 @@ func (a *Asker) Answer(line string) map[string]string {
 		return nil
 	}
 	return a.answers
+}
+
+// Repeat prints the prompt again when something was written below it.
+func (a *Asker) Repeat() {
+	if a.out.column == 0 && a.next < len(a.questions) {
+		a.promptLine(a.questions[a.next])
+	}
 }
 
 func (a *Asker) ask() {

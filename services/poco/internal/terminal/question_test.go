@@ -67,3 +67,17 @@ func TestAskerAsksOneAfterTheOther(t *testing.T) {
 	require.Equal(t, want, asker.Answer("because"))
 	require.Equal(t, want, asker.Answer("more"), "the same again, when sending them failed")
 }
+
+// What is shown while a question waits begins on a line of its own, and the
+// prompt is asked again below it.
+func TestShownWhileAQuestionWaits(t *testing.T) {
+	var out bytes.Buffer
+	renderer := terminal.NewRenderer(&out, terminal.Options{Asks: true})
+	asker := terminal.NewAsker(renderer.Out(), false, []*backendv1.UserQuestion{{Question: "Why?"}})
+	require.NoError(t, renderer.Note("meanwhile"))
+	asker.Repeat()
+	asker.Repeat()
+	require.NotNil(t, asker.Answer("because"))
+	require.NoError(t, renderer.Note("afterwards"))
+	require.Equal(t, "? Why?\n  your answer: \nmeanwhile\n  your answer: afterwards\n", out.String())
+}

@@ -51,6 +51,10 @@ type runView struct {
 	cwd         string // the agent's working directory, left out of paths
 }
 
+// Out is the renderer's output, for questions asked in between: what is shown
+// meanwhile then begins on a line of its own.
+func (r *Renderer) Out() io.Writer { return r.out }
+
 // NewRenderer returns a renderer that writes to out.
 func NewRenderer(out io.Writer, opts Options) *Renderer {
 	if opts.Width <= 0 {

@@ -25,6 +25,12 @@ func (w *writer) write(text string) {
 	}
 }
 
+// Write implements io.Writer, for what is to be written in between.
+func (w *writer) Write(p []byte) (int, error) {
+	w.write(string(p))
+	return len(p), w.err
+}
+
 func (w *writer) freshLine() {
 	if w.column > 0 {
 		w.write("\n")
