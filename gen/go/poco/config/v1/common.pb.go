@@ -328,12 +328,12 @@ const file_poco_config_v1_common_proto_rawDesc = "" +
 	"production\xea\xb8\x18\x16\n" +
 	"\aAPP_ENV\x1a\vdevelopmentR\x06appEnv\x12F\n" +
 	"\rallowed_hosts\x18\x02 \x03(\tB!\xbaH\t\x92\x01\x06\"\x04r\x02h\x01\xea\xb8\x18\x11\n" +
-	"\rALLOWED_HOSTS \tR\fallowedHosts\"\xe7\x03\n" +
+	"\rALLOWED_HOSTS \tR\fallowedHosts\"\xe5\x03\n" +
 	"\rLoggingConfig\x12(\n" +
 	"\x05debug\x18\x01 \x01(\bB\x12\xea\xb8\x18\x0e\n" +
-	"\x05DEBUG\x1a\x05falseR\x05debug\x12K\n" +
-	"\x05level\x18\x02 \x01(\tB5\xbaH!r\x1fR\x00R\x05DEBUGR\x04INFOR\aWARNINGR\x05ERROR\xea\xb8\x18\r\n" +
-	"\tLOG_LEVELH\x01R\x05level\x12J\n" +
+	"\x05DEBUG\x1a\x05falseR\x05debug\x12I\n" +
+	"\x05level\x18\x02 \x01(\tB3\xbaH!r\x1fR\x00R\x05DEBUGR\x04INFOR\aWARNINGR\x05ERROR\xea\xb8\x18\v\n" +
+	"\tLOG_LEVELR\x05level\x12J\n" +
 	"\n" +
 	"access_log\x18\x03 \x01(\bB+\xea\xb8\x18'\n" +
 	"\n" +
