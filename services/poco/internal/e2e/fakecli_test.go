@@ -32,7 +32,7 @@ func newFakeCLI(t testing.TB, mode string) (script, marks string) {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	dir := t.(interface{ TempDir() string }).TempDir()
+	dir := t.TempDir()
 	marks = filepath.Join(dir, "marks")
 	require.NoError(t, os.Mkdir(marks, 0o700))
 	script = filepath.Join(dir, "claude")

@@ -89,7 +89,7 @@ func (p *program) launch() {
 	for _, key := range slices.Sorted(maps.Keys(p.env)) {
 		p.cmd.Env = append(p.cmd.Env, key+"="+p.env[key])
 	}
-	p.cmd.Dir = p.t.(interface{ TempDir() string }).TempDir()
+	p.cmd.Dir = p.t.TempDir()
 	output := p.t.Output()
 	if p.log != nil {
 		output = io.MultiWriter(p.log, output)

@@ -71,6 +71,7 @@ type stackOptions struct {
 // newStack prepares a stack; nothing runs yet but the model and the servers.
 func newStack(t testing.TB, opts stackOptions) *stack {
 	t.Helper()
+	t.TempDir() // first, so that it is removed last: after the programs that write into it have ended
 	s := &stack{t: t, runtime: opts.runtime, common: map[string]string{}}
 	if s.runtime == "" {
 		s.runtime = processRuntime
@@ -142,7 +143,7 @@ func (s *stack) newManager() *program {
 	m.env["BACKEND_URL"] = s.backend.url()
 	m.env["EXECUTOR_MANAGER_PORT"] = strconv.Itoa(m.port)
 	m.env["EXECUTOR_MANAGER_HOST"], m.env["CALLBACK_BASE_URL"] = "127.0.0.1", m.url()
-	m.env["WORKSPACE_ROOT"] = filepath.Join(s.t.(interface{ TempDir() string }).TempDir(), "workspaces")
+	m.env["WORKSPACE_ROOT"] = filepath.Join(s.t.TempDir(), "workspaces")
 	m.env["EXECUTOR_RUNTIME"] = s.runtime
 	m.env["EXECUTOR_COMMAND"] = filepath.Join(binDir, "poco-executor")
 	m.env["EXECUTOR_STOP_GRACE_SECONDS"] = "2"
