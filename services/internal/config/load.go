@@ -10,8 +10,11 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/internal/config/schema"
+	"github.com/poco-ai/poco/services/internal/redact"
 )
 
 // Codes of findings.
@@ -34,7 +37,10 @@ type Loaded[T proto.Message] struct {
 
 // resolved is a setting with its value.
 type resolved struct {
-	*setting
+	*schema.Setting
+	// byDefault is the default in environment notation. It stands in the schema,
+	// so that it may be shown even of a secret.
+	byDefault string
 	// layers have masked values, safe to show.
 	layers   []*configv1.ConfigLayer
 	source   configv1.ConfigSource
@@ -59,8 +65,8 @@ func Load[T proto.Message](msg T, service string, src Sources) (*Loaded[T], erro
 	reader := newReader(src, problem, finding)
 	root := msg.ProtoReflect()
 	environment := ""
-	for _, s := range settingsOf(root.Descriptor()) {
-		r := resolve(s, reader.layers(s), func(env, message string) {
+	for _, s := range schema.Of(root.Descriptor()) {
+		r := resolve(s, reader.layers(s, defaultOf(s, l.settings, root)), func(env, message string) {
 			// One complaint about one setting is enough.
 			if !broken[env] {
 				problem(env, message)
@@ -68,7 +74,7 @@ func Load[T proto.Message](msg T, service string, src Sources) (*Loaded[T], erro
 		}, msg)
 		l.settings = append(l.settings, r)
 		if s.GetEnv() == EnvironmentVariable {
-			environment = s.get(root).String()
+			environment = s.Value(root).String()
 		}
 	}
 	for _, r := range l.settings {
@@ -76,10 +82,10 @@ func Load[T proto.Message](msg T, service string, src Sources) (*Loaded[T], erro
 			continue
 		}
 		if environment == Production {
-			problem(r.GetEnv(), "has an insecure default value, which "+EnvironmentVariable+"="+Production+" refuses: "+insecureFix(r.setting))
+			problem(r.GetEnv(), "has an insecure default value, which "+EnvironmentVariable+"="+Production+" refuses: "+insecureFix(r.Setting))
 			continue
 		}
-		finding(FindingInsecureDefault, r.GetEnv(), "has an insecure default value, fit for development only: "+insecureFix(r.setting))
+		finding(FindingInsecureDefault, r.GetEnv(), "has an insecure default value, fit for development only: "+insecureFix(r.Setting))
 	}
 	for _, p := range violations(msg, l.settings, broken) {
 		problem(p.Env, p.Message)
@@ -95,64 +101,73 @@ func Load[T proto.Message](msg T, service string, src Sources) (*Loaded[T], erro
 	return l, nil
 }
 
+// defaultOf is a setting's default in environment notation, nil when there is
+// none. A conditional one looks at a setting that comes before it in the schema.
+func defaultOf(s *schema.Setting, before []*resolved, root protoreflect.Message) *string {
+	condition := s.GetDefaultIf()
+	if condition == nil {
+		return s.Default
+	}
+	for _, other := range before {
+		if other.GetEnv() == condition.GetEnv() {
+			if other.Text(root) == condition.GetValue() {
+				return &condition.Default
+			}
+			return s.Default
+		}
+	}
+	panic("config: " + s.GetEnv() + " has a default that depends on " + condition.GetEnv() + ", which does not come before it")
+}
+
 // resolve takes a setting's value from its highest layer.
-func resolve(s *setting, layers []layer, problem func(env, message string), msg proto.Message) *resolved {
-	r := &resolved{setting: s}
+func resolve(s *schema.Setting, layers []layer, problem func(env, message string), msg proto.Message) *resolved {
+	r := &resolved{Setting: s}
 	for _, l := range layers {
-		r.layers = append(r.layers, &configv1.ConfigLayer{Source: l.source, Origin: l.origin, Value: s.show(l.value)})
+		if l.source == configv1.ConfigSource_CONFIG_SOURCE_DEFAULT {
+			r.byDefault = l.value
+		}
+		r.layers = append(r.layers, &configv1.ConfigLayer{Source: l.source, Origin: l.origin, Value: s.Show(l.value)})
 	}
 	if len(layers) == 0 {
 		if s.GetRequired() {
-			problem(s.GetEnv(), "is required and not set: "+s.fix())
+			problem(s.GetEnv(), "is required and not set: "+fix(s))
 		}
 		return r
 	}
 	winner := layers[0]
 	r.source = winner.source
-	r.insecure = s.isInsecure(winner.value)
-	if s.kind.isSecret() {
+	r.insecure = isInsecure(s, winner.value)
+	if s.IsSecret() {
 		r.secret = NewSecret(winner.value)
-		r.masked = s.show(winner.value)
+		r.masked = s.Show(winner.value)
 	}
-	if !s.kind.isSecret() && holdsPassword(winner.value) {
+	if !s.IsSecret() && redact.HoldsPassword(winner.value) {
 		// The message would carry it to wherever the message is printed.
 		problem(s.GetEnv(), "holds a password, and this setting is no secret: write the URL without user name and password")
 		return r
 	}
-	if err := s.assign(msg.ProtoReflect(), winner.value); err != nil {
-		problem(s.GetEnv(), fmt.Sprintf("expected %s: correct the value %s", s.expected(), winner.where()))
+	if err := s.Assign(msg.ProtoReflect(), winner.value); err != nil {
+		problem(s.GetEnv(), fmt.Sprintf("expected %s: correct the value %s", s.Expected(), winner.where()))
 	}
 	return r
 }
 
 // fix says how to set a setting.
-func (s *setting) fix() string {
-	if s.kind.isSecret() {
-		return "set it, or " + s.GetEnv() + fileSuffix + " to a file that holds it (" + s.summary() + ")"
+func fix(s *schema.Setting) string {
+	if s.IsSecret() {
+		return "set it, or " + s.GetEnv() + fileSuffix + " to a file that holds it (" + s.Summary() + ")"
 	}
-	return "set it to " + s.expected() + " (" + s.summary() + ")"
+	return "set it to " + s.Expected() + " (" + s.Summary() + ")"
 }
 
-func insecureFix(s *setting) string {
-	if s.kind.isSecret() {
+func insecureFix(s *schema.Setting) string {
+	if s.IsSecret() {
 		return "set a value of your own, for example from: openssl rand -hex 32"
 	}
 	return "set a value of your own"
 }
 
-// show is a value as it may be shown.
-func (s *setting) show(value string) string {
-	switch s.kind {
-	case kindSecret:
-		return ""
-	case kindSecretURL:
-		return MaskURL(value)
-	default:
-		return maskPlain(value)
-	}
-}
-
-func (s *setting) isInsecure(value string) bool {
+func isInsecure(s *schema.Setting, value string) bool {
 	for _, pattern := range s.GetInsecureValues() {
 		if prefix, ok := strings.CutSuffix(pattern, "*"); ok && strings.HasPrefix(value, prefix) || value == pattern {
 			return true
@@ -165,7 +180,7 @@ func (s *setting) isInsecure(value string) bool {
 // when the schema declares no such secret.
 func (l *Loaded[T]) Secret(env string) Secret {
 	for _, r := range l.settings {
-		if r.GetEnv() == env && r.kind.isSecret() {
+		if r.GetEnv() == env && r.IsSecret() {
 			return r.secret
 		}
 	}

@@ -132,7 +132,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		`LOG_LEVEL: expected one of "DEBUG", "INFO", "WARNING", "ERROR": correct the value in the environment`,
 		"ACCESS_LOG: it and UVICORN_ACCESS_LOG are set to different values: unset UVICORN_ACCESS_LOG",
 		"PORT: expected a whole number, from 0 to 65535: correct the value in the environment",
-		"CORS_ORIGINS: expected values separated by commas, each not empty: correct the value in the environment",
+		"CORS_ORIGINS: expected values separated by commas, each an origin such as https://poco.example.com, without a path: correct the value in the environment",
 		"MAX_UPLOAD_SIZE_MB: expected a whole number of mebibytes, more than 0: correct the value in the environment",
 		"DATABASE_URL: is required and not set: set it, or DATABASE_URL_FILE to a file that holds it (Postgres connection URL)",
 		"DATABASE_MAX_CONNECTIONS: expected a whole number, from 2 to 1000: correct the value in the environment",
@@ -199,8 +199,21 @@ func TestPasswordsInPlainURLs(t *testing.T) {
 	require.Equal(t, []string{
 		"EXECUTOR_MANAGER_URL: holds a password, and this setting is no secret: write the URL without user name and password",
 	}, problems(t, config.Sources{Environ: backendEnv("EXECUTOR_MANAGER_URL=http://u:p@m:8001")}))
-	l := loadBackend(t, config.Sources{Environ: backendEnv("OPENAI_BASE_URL=https://api.example/v1?key=k")})
-	require.Equal(t, "https://api.example/v1?key=***", field(t, l.Report(), "OPENAI_BASE_URL").GetValue())
+	require.Equal(t, []string{
+		"OPENAI_BASE_URL: expected a URL such as http://host:port: correct the value in the environment",
+	}, problems(t, config.Sources{Environ: backendEnv("OPENAI_BASE_URL=https://api.example/v1?key=k")}))
+}
+
+func TestConditionalDefault(t *testing.T) {
+	for debug, level := range map[string]string{"false": "INFO", "1": "DEBUG"} {
+		l := loadBackend(t, config.Sources{Environ: backendEnv("DEBUG=" + debug)})
+		require.Equal(t, level, l.Msg.GetLogging().GetLevel())
+		f := field(t, l.Report(), "LOG_LEVEL")
+		require.Equal(t, []string{level, level}, []string{f.GetValue(), f.GetDefaultValue()})
+		require.Equal(t, configv1.ConfigSource_CONFIG_SOURCE_DEFAULT, f.GetSource())
+	}
+	l := loadBackend(t, config.Sources{Environ: backendEnv("DEBUG=true", "LOG_LEVEL=error")})
+	require.Equal(t, "ERROR", l.Msg.GetLogging().GetLevel())
 }
 
 func TestInsecureDefaults(t *testing.T) {

@@ -2,10 +2,8 @@ package config
 
 import (
 	"slices"
-	"strings"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
-	"github.com/poco-ai/poco/gen/go/poco/config/v1/configcomments"
 	"github.com/poco-ai/poco/services/internal/version"
 )
 
@@ -19,47 +17,34 @@ func (l *Loaded[T]) Report() *configv1.GetConfigResponse {
 	root := l.Msg.ProtoReflect()
 	for _, r := range l.settings {
 		field := &configv1.ConfigField{
-			Path:            r.path,
+			Path:            r.Path,
 			Env:             r.GetEnv(),
 			Aliases:         r.GetAliases(),
-			Type:            r.kind.String(),
-			Unit:            unitName(r.GetUnit()),
-			DefaultValue:    r.show(r.GetDefault()),
-			Description:     r.description(),
-			Constraint:      r.constraint(),
+			Type:            r.Type(),
+			Unit:            r.UnitName(),
+			DefaultValue:    r.byDefault,
+			Description:     r.Description(),
+			Constraint:      r.Constraint(),
 			IsSet:           len(r.layers) > 0,
 			Source:          r.source,
 			Layers:          r.layers,
-			Secret:          r.kind.isSecret(),
+			Secret:          r.IsSecret(),
 			Required:        r.GetRequired(),
 			InsecureDefault: r.insecure,
 			Live:            r.GetLive(),
+			NoEffect:        r.GetNoEffect(),
+			Fallback:        r.GetFallback().GetEn(),
+			Agreement:       r.GetAgreement(),
+			Choices:         r.Choices(),
+			Section:         r.SectionTitle(),
 		}
 		switch {
-		case r.kind.isSecret():
+		case r.IsSecret():
 			field.Value = r.masked
 		case field.IsSet:
-			field.Value = r.format(r.get(root))
-		}
-		if r.Setting.Default == nil {
-			field.DefaultValue = ""
+			field.Value = r.Text(root)
 		}
 		report.Fields = append(report.Fields, field)
 	}
 	return report
-}
-
-// description is the field's leading comment.
-func (s *setting) description() string {
-	return configcomments.Fields[string(s.field.FullName())]
-}
-
-// summary is the first sentence of the description, to go into a message.
-func (s *setting) summary() string {
-	text := s.description()
-	if text == "" {
-		return s.path
-	}
-	first, _, _ := strings.Cut(text, ". ")
-	return strings.TrimSuffix(first, ".")
 }

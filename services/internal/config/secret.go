@@ -6,10 +6,9 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
-)
 
-// Redacted stands wherever a secret would have been printed.
-const Redacted = "[redacted]"
+	"github.com/poco-ai/poco/services/internal/redact"
+)
 
 // Secret is a value that leaves the process only on purpose: it prints as
 // [redacted] through fmt, slog, JSON, text and gob alike. The zero Secret is
@@ -58,25 +57,25 @@ func digest(key []byte, value string) []byte {
 }
 
 // String implements fmt.Stringer.
-func (s Secret) String() string { return Redacted }
+func (s Secret) String() string { return redact.Mark }
 
 // GoString implements fmt.GoStringer.
-func (s Secret) GoString() string { return Redacted }
+func (s Secret) GoString() string { return redact.Mark }
 
 // Format implements fmt.Formatter for every verb.
-func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(Redacted)) }
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redact.Mark)) }
 
 // LogValue implements slog.LogValuer.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(Redacted) }
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redact.Mark) }
 
 // MarshalJSON implements json.Marshaler.
-func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + Redacted + `"`), nil }
+func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redact.Mark + `"`), nil }
 
 // MarshalText implements encoding.TextMarshaler.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redact.Mark), nil }
 
 // MarshalBinary implements encoding.BinaryMarshaler.
-func (s Secret) MarshalBinary() ([]byte, error) { return []byte(Redacted), nil }
+func (s Secret) MarshalBinary() ([]byte, error) { return []byte(redact.Mark), nil }
 
 // GobEncode implements gob.GobEncoder.
-func (s Secret) GobEncode() ([]byte, error) { return []byte(Redacted), nil }
+func (s Secret) GobEncode() ([]byte, error) { return []byte(redact.Mark), nil }

@@ -10,6 +10,7 @@ import (
 	"github.com/joho/godotenv"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/internal/config/schema"
 )
 
 const (
@@ -111,8 +112,9 @@ func newReader(src Sources, problem func(env, message string), finding func(code
 	return r
 }
 
-// layers returns what each source says, highest precedence first.
-func (r *reader) layers(s *setting) []layer {
+// layers returns what each source says, highest precedence first. The default is
+// in environment notation, nil when there is none.
+func (r *reader) layers(s *schema.Setting, byDefault *string) []layer {
 	names := append([]string{s.GetEnv()}, s.GetAliases()...)
 	var out []layer
 	add := func(l layer, ok bool) {
@@ -121,16 +123,16 @@ func (r *reader) layers(s *setting) []layer {
 		}
 	}
 	add(r.find(s, names, r.environ, configv1.ConfigSource_CONFIG_SOURCE_ENVIRONMENT))
-	if s.kind.isSecret() {
+	if s.IsSecret() {
 		add(r.file(s, names, r.environ))
 	}
 	add(r.find(s, names, r.dotEnv, configv1.ConfigSource_CONFIG_SOURCE_DOTENV))
-	if s.kind.isSecret() && !hasSource(out, configv1.ConfigSource_CONFIG_SOURCE_FILE) {
+	if s.IsSecret() && !hasSource(out, configv1.ConfigSource_CONFIG_SOURCE_FILE) {
 		add(r.file(s, names, r.dotEnv))
 	}
 	add(r.find(s, names, r.embedded, configv1.ConfigSource_CONFIG_SOURCE_EMBEDDED))
-	if s.Setting.Default != nil {
-		out = append(out, layer{configv1.ConfigSource_CONFIG_SOURCE_DEFAULT, s.GetEnv(), s.GetEnv(), s.GetDefault()})
+	if byDefault != nil {
+		out = append(out, layer{configv1.ConfigSource_CONFIG_SOURCE_DEFAULT, s.GetEnv(), s.GetEnv(), *byDefault})
 	}
 	sortLayers(out)
 	return out
@@ -156,7 +158,7 @@ func sortLayers(layers []layer) {
 }
 
 // find looks for a setting by all its names in one source.
-func (r *reader) find(s *setting, names []string, values map[string]string, source configv1.ConfigSource) (layer, bool) {
+func (r *reader) find(s *schema.Setting, names []string, values map[string]string, source configv1.ConfigSource) (layer, bool) {
 	var found layer
 	ok := false
 	for _, name := range names {
@@ -182,7 +184,7 @@ func (r *reader) find(s *setting, names []string, values map[string]string, sour
 }
 
 // file reads a secret from the file that NAME_FILE names.
-func (r *reader) file(s *setting, names []string, values map[string]string) (layer, bool) {
+func (r *reader) file(s *schema.Setting, names []string, values map[string]string) (layer, bool) {
 	for _, name := range names {
 		path := strings.TrimSpace(values[name+fileSuffix])
 		if path == "" {

@@ -41,14 +41,14 @@ func violations(msg proto.Message, settings []*resolved, broken map[string]bool)
 func problemAt(settings []*resolved, path, message string) (p Problem, own bool) {
 	path, _, _ = strings.Cut(path, "[") // an element of a list
 	for _, r := range settings {
-		if r.path == path {
+		if r.Path == path {
 			fix := "correct the value"
 			if len(r.layers) == 0 {
 				fix = "set it"
 			} else if where := (layer{source: r.source, name: r.GetEnv(), origin: r.layers[0].GetOrigin()}).where(); where != "" {
 				fix += " " + where
 			}
-			return Problem{Env: r.GetEnv(), Message: "expected " + r.expected() + ": " + fix}, true
+			return Problem{Env: r.GetEnv(), Message: "expected " + r.Expected() + ": " + fix}, true
 		}
 	}
 	// A rule about several settings; by convention its message begins with the

@@ -18,6 +18,7 @@ import (
 
 // configService is poco.config.v1.ConfigService.
 type configService struct {
+	configv1connect.UnimplementedConfigServiceHandler
 	reporter Reporter
 	token    config.Secret
 }

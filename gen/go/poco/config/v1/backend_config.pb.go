@@ -141,10 +141,10 @@ type BackendServerConfig struct {
 	Port int32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
 	// Origins from which browsers may call the backend directly.
 	CorsOrigins []string `protobuf:"bytes,3,rep,name=cors_origins,json=corsOrigins,proto3" json:"cors_origins,omitempty"`
-	// URL of the executor manager. Without effect in this version: managers call
-	// the backend.
+	// URL of an executor manager. Managers call the backend, not the other way
+	// round: it is used to compare settings with the manager (CheckPeers).
 	ExecutorManagerUrl string `protobuf:"bytes,4,opt,name=executor_manager_url,json=executorManagerUrl,proto3" json:"executor_manager_url,omitempty"`
-	// Largest upload. Without effect in this version, which takes none.
+	// Largest upload.
 	MaxUploadSize int64 `protobuf:"varint,5,opt,name=max_upload_size,json=maxUploadSize,proto3" json:"max_upload_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -343,16 +343,15 @@ func (x *BackendSecurityConfig) GetInternalApiToken() *SecretValue {
 	return nil
 }
 
-// TitleConfig is for naming sessions with an OpenAI-compatible model. It is
-// without effect in this version.
+// TitleConfig is for naming sessions with an OpenAI-compatible model.
 type TitleConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// API key of the service that names sessions; without one, titles are taken
-	// from the prompt. Without effect in this version.
+	// from the prompt.
 	OpenaiApiKey *SecretValue `protobuf:"bytes,1,opt,name=openai_api_key,json=openaiApiKey,proto3" json:"openai_api_key,omitempty"`
-	// Base URL of an OpenAI-compatible service. Without effect in this version.
+	// Base URL of an OpenAI-compatible service.
 	OpenaiBaseUrl string `protobuf:"bytes,2,opt,name=openai_base_url,json=openaiBaseUrl,proto3" json:"openai_base_url,omitempty"`
-	// Model that names sessions. Without effect in this version.
+	// Model that names sessions.
 	OpenaiDefaultModel string `protobuf:"bytes,3,opt,name=openai_default_model,json=openaiDefaultModel,proto3" json:"openai_default_model,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -519,44 +518,44 @@ const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\x06titles\x18\a \x01(\v2\x1b.poco.config.v1.TitleConfigR\x06titles\x12>\n" +
 	"\n" +
 	"user_input\x18\b \x01(\v2\x1f.poco.config.v1.UserInputConfigR\tuserInput\x12:\n" +
-	"\bdispatch\x18\t \x01(\v2\x1e.poco.config.v1.DispatchConfigR\bdispatch\"\xa5\x03\n" +
-	"\x13BackendServerConfig\x12.\n" +
-	"\x04host\x18\x01 \x01(\tB\x1a\xbaH\x04r\x02\x10\x01\xea\xb8\x18\x0f\n" +
-	"\x04HOST\x1a\a0.0.0.0R\x04host\x12/\n" +
+	"\bdispatch\x18\t \x01(\v2\x1e.poco.config.v1.DispatchConfigR\bdispatch\"\x9d\x03\n" +
+	"\x13BackendServerConfig\x12)\n" +
+	"\x04host\x18\x01 \x01(\tB\x15\xea\xb8\x18\x11\n" +
+	"\x04HOST\x1a\a0.0.0.0h\x03R\x04host\x12/\n" +
 	"\x04port\x18\x02 \x01(\x05B\x1b\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18\f\n" +
-	"\x04PORT\x1a\x048000R\x04port\x12p\n" +
-	"\fcors_origins\x18\x03 \x03(\tBM\xbaH\t\x92\x01\x06\"\x04r\x02\x10\x01\xea\xb8\x18=\n" +
-	"\fCORS_ORIGINS\x1a+http://localhost:3000,http://127.0.0.1:3000 \tR\vcorsOrigins\x12k\n" +
-	"\x14executor_manager_url\x18\x04 \x01(\tB9\xbaH\x05r\x03\x88\x01\x01\xea\xb8\x18-\n" +
-	"\x14EXECUTOR_MANAGER_URL\x1a\x15http://localhost:8001R\x12executorManagerUrl\x12N\n" +
-	"\x0fmax_upload_size\x18\x05 \x01(\x03B&\xbaH\x04\"\x02 \x00\xea\xb8\x18\x1b\n" +
-	"\x12MAX_UPLOAD_SIZE_MB\x1a\x03100 \bR\rmaxUploadSize\"\xdc\x02\n" +
-	"\x0eDatabaseConfig\x12E\n" +
-	"\x03url\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\x16\xea\xb8\x18\x12\n" +
-	"\fDATABASE_URL0\x018\x01R\x03url\x12U\n" +
+	"\x04PORT\x1a\x048000R\x04port\x12f\n" +
+	"\fcors_origins\x18\x03 \x03(\tBC\xea\xb8\x18?\n" +
+	"\fCORS_ORIGINS\x1a+http://localhost:3000,http://127.0.0.1:3000 \th\x02R\vcorsOrigins\x12o\n" +
+	"\x14executor_manager_url\x18\x04 \x01(\tB=\xea\xb8\x189\n" +
+	"\x14EXECUTOR_MANAGER_URL\x1a\x15http://localhost:8001h\x01\x92\x01\amanagerR\x12executorManagerUrl\x12Q\n" +
+	"\x0fmax_upload_size\x18\x05 \x01(\x03B)\xbaH\x04\"\x02 \x00\xea\xb8\x18\x1e\n" +
+	"\x12MAX_UPLOAD_SIZE_MB\x1a\x03100 \b\x88\x01\x01R\rmaxUploadSize\"\xde\x02\n" +
+	"\x0eDatabaseConfig\x12G\n" +
+	"\x03url\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\x18\xea\xb8\x18\x14\n" +
+	"\fDATABASE_URL0\x018\x01h\x04R\x03url\x12U\n" +
 	"\x0fmax_connections\x18\x02 \x01(\x05B,\xbaH\a\x1a\x05\x18\xe8\a(\x02\xea\xb8\x18\x1e\n" +
 	"\x18DATABASE_MAX_CONNECTIONS\x1a\x0215R\x0emaxConnections\x12A\n" +
 	"\x0erun_migrations\x18\x03 \x01(\bB\x1a\xea\xb8\x18\x16\n" +
 	"\x0eRUN_MIGRATIONS\x1a\x04trueR\rrunMigrations\x12i\n" +
 	"\fwait_timeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB+\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18\x1f\n" +
-	"\x17DB_WAIT_TIMEOUT_SECONDS\x1a\x0260 \x02R\vwaitTimeout\"\xf0\x01\n" +
-	"\x15BackendSecurityConfig\x12_\n" +
+	"\x17DB_WAIT_TIMEOUT_SECONDS\x1a\x0260 \x02R\vwaitTimeout\"\x99\x02\n" +
+	"\x15BackendSecurityConfig\x12d\n" +
 	"\n" +
-	"secret_key\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB#\xea\xb8\x18\x1f\n" +
+	"secret_key\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB(\xea\xb8\x18$\n" +
 	"\n" +
-	"SECRET_KEY(\x018\x01B\rchange-this-*R\tsecretKey\x12v\n" +
-	"\x12internal_api_token\x18\x02 \x01(\v2\x1b.poco.config.v1.SecretValueB+\xea\xb8\x18'\n" +
-	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*R\x10internalApiToken\"\x94\x02\n" +
-	"\vTitleConfig\x12Y\n" +
-	"\x0eopenai_api_key\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\x16\xea\xb8\x18\x12\n" +
-	"\x0eOPENAI_API_KEY(\x01R\fopenaiApiKey\x12H\n" +
-	"\x0fopenai_base_url\x18\x02 \x01(\tB \xbaH\b\xd8\x01\x01r\x03\x88\x01\x01\xea\xb8\x18\x11\n" +
-	"\x0fOPENAI_BASE_URLR\ropenaiBaseUrl\x12`\n" +
-	"\x14openai_default_model\x18\x03 \x01(\tB.\xbaH\x04r\x02\x10\x01\xea\xb8\x18#\n" +
-	"\x14OPENAI_DEFAULT_MODEL\x1a\vgpt-4o-miniR\x12openaiDefaultModel\"x\n" +
-	"\x0fUserInputConfig\x12e\n" +
-	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB0\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18$\n" +
-	"\x1aUSER_INPUT_TIMEOUT_SECONDS\x1a\x041800 \x02R\atimeout\"\x83\x01\n" +
+	"SECRET_KEY(\x018\x01B\rchange-this-*x \x80\x01\x01R\tsecretKey\x12\x99\x01\n" +
+	"\x12internal_api_token\x18\x02 \x01(\v2\x1b.poco.config.v1.SecretValueBN\xea\xb8\x18J\n" +
+	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*H\x01x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDSR\x10internalApiToken\"\x94\x02\n" +
+	"\vTitleConfig\x12\\\n" +
+	"\x0eopenai_api_key\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\x19\xea\xb8\x18\x15\n" +
+	"\x0eOPENAI_API_KEY(\x01\x88\x01\x01R\fopenaiApiKey\x12B\n" +
+	"\x0fopenai_base_url\x18\x02 \x01(\tB\x1a\xea\xb8\x18\x16\n" +
+	"\x0fOPENAI_BASE_URLh\x01\x88\x01\x01R\ropenaiBaseUrl\x12c\n" +
+	"\x14openai_default_model\x18\x03 \x01(\tB1\xbaH\x04r\x02\x10\x01\xea\xb8\x18&\n" +
+	"\x14OPENAI_DEFAULT_MODEL\x1a\vgpt-4o-mini\x88\x01\x01R\x12openaiDefaultModel\"{\n" +
+	"\x0fUserInputConfig\x12h\n" +
+	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB3\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18'\n" +
+	"\x1aUSER_INPUT_TIMEOUT_SECONDS\x1a\x041800 \x02\x98\x01\x02R\atimeout\"\x83\x01\n" +
 	"\x0eDispatchConfig\x12q\n" +
 	"\x11worker_gone_after\x18\x01 \x01(\v2\x19.google.protobuf.DurationB*\xbaH\a\xaa\x01\x042\x02\b\x01\xea\xb8\x18\x1c\n" +
 	"\x13WORKER_GONE_SECONDS\x1a\x03600 \x02R\x0fworkerGoneAfterB\xba\x01\n" +

@@ -32,7 +32,10 @@ type DeploymentConfig struct {
 	// Host names, besides localhost and addresses, under which the service may
 	// be called over loopback: those of a reverse proxy on the same machine.
 	// Others are refused, because a web page can make its own name mean loopback.
-	AllowedHosts  []string `protobuf:"bytes,2,rep,name=allowed_hosts,json=allowedHosts,proto3" json:"allowed_hosts,omitempty"`
+	AllowedHosts []string `protobuf:"bytes,2,rep,name=allowed_hosts,json=allowedHosts,proto3" json:"allowed_hosts,omitempty"`
+	// How long a secret that callers show is still accepted after its file was
+	// changed, so that services need not be changed at the same moment.
+	RotationGrace *durationpb.Duration `protobuf:"bytes,3,opt,name=rotation_grace,json=rotationGrace,proto3" json:"rotation_grace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -81,12 +84,19 @@ func (x *DeploymentConfig) GetAllowedHosts() []string {
 	return nil
 }
 
+func (x *DeploymentConfig) GetRotationGrace() *durationpb.Duration {
+	if x != nil {
+		return x.RotationGrace
+	}
+	return nil
+}
+
 // LoggingConfig is read by every service.
 type LoggingConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Debug mode: the default log level becomes DEBUG.
 	Debug bool `protobuf:"varint,1,opt,name=debug,proto3" json:"debug,omitempty"`
-	// DEBUG, INFO, WARNING or ERROR. Default: DEBUG in debug mode, else INFO.
+	// Lines below this level are not logged.
 	Level string `protobuf:"bytes,2,opt,name=level,proto3" json:"level,omitempty"`
 	// Log one line for each request.
 	AccessLog bool `protobuf:"varint,3,opt,name=access_log,json=accessLog,proto3" json:"access_log,omitempty"`
@@ -322,48 +332,51 @@ var File_poco_config_v1_common_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_common_proto_rawDesc = "" +
 	"\n" +
-	"\x1bpoco/config/v1/common.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cpoco/config/v1/setting.proto\"\xad\x01\n" +
-	"\x10DeploymentConfig\x12Q\n" +
-	"\aapp_env\x18\x01 \x01(\tB8\xbaH\x1br\x19R\vdevelopmentR\n" +
-	"production\xea\xb8\x18\x16\n" +
-	"\aAPP_ENV\x1a\vdevelopmentR\x06appEnv\x12F\n" +
+	"\x1bpoco/config/v1/common.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cpoco/config/v1/setting.proto\"\xa5\x02\n" +
+	"\x10DeploymentConfig\x12T\n" +
+	"\aapp_env\x18\x01 \x01(\tB;\xbaH\x1br\x19R\vdevelopmentR\n" +
+	"production\xea\xb8\x18\x19\n" +
+	"\aAPP_ENV\x1a\vdevelopment\x98\x01\x02R\x06appEnv\x12F\n" +
 	"\rallowed_hosts\x18\x02 \x03(\tB!\xbaH\t\x92\x01\x06\"\x04r\x02h\x01\xea\xb8\x18\x11\n" +
-	"\rALLOWED_HOSTS \tR\fallowedHosts\"\xe5\x03\n" +
-	"\rLoggingConfig\x12(\n" +
-	"\x05debug\x18\x01 \x01(\bB\x12\xea\xb8\x18\x0e\n" +
-	"\x05DEBUG\x1a\x05falseR\x05debug\x12I\n" +
-	"\x05level\x18\x02 \x01(\tB3\xbaH!r\x1fR\x00R\x05DEBUGR\x04INFOR\aWARNINGR\x05ERROR\xea\xb8\x18\v\n" +
-	"\tLOG_LEVELR\x05level\x12J\n" +
+	"\rALLOWED_HOSTS \tR\fallowedHosts\x12s\n" +
+	"\x0erotation_grace\x18\x03 \x01(\v2\x19.google.protobuf.DurationB1\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x052\x00\xea\xb8\x18\x1f\n" +
+	"\x16ROTATION_GRACE_SECONDS\x1a\x03600 \x02R\rrotationGrace\"\x93\x04\n" +
+	"\rLoggingConfig\x120\n" +
+	"\x05debug\x18\x01 \x01(\bB\x1a\xea\xb8\x18\x16\n" +
+	"\x05DEBUG\x1a\x05falseH\x01r\x04trueR\x05debug\x12e\n" +
+	"\x05level\x18\x02 \x01(\tBO\xbaH\x1fr\x1dR\x05DEBUGR\x04INFOR\aWARNINGR\x05ERROR\xea\xb8\x18)\n" +
+	"\tLOG_LEVEL\x1a\x04INFOH\x01b\x14\n" +
+	"\x05DEBUG\x12\x04true\x1a\x05DEBUGR\x05level\x12L\n" +
 	"\n" +
-	"access_log\x18\x03 \x01(\bB+\xea\xb8\x18'\n" +
+	"access_log\x18\x03 \x01(\bB-\xea\xb8\x18)\n" +
 	"\n" +
-	"ACCESS_LOG\x12\x12UVICORN_ACCESS_LOG\x1a\x05falseR\taccessLog\x121\n" +
+	"ACCESS_LOG\x12\x12UVICORN_ACCESS_LOG\x1a\x05falseH\x01R\taccessLog\x121\n" +
 	"\ato_file\x18\x04 \x01(\bB\x18\xea\xb8\x18\x14\n" +
 	"\vLOG_TO_FILE\x1a\x05falseR\x06toFile\x12.\n" +
 	"\x03dir\x18\x05 \x01(\tB\x1c\xbaH\x04r\x02\x10\x01\xea\xb8\x18\x11\n" +
 	"\aLOG_DIR\x1a\x06./logsR\x03dir\x12G\n" +
 	"\fbackup_count\x18\x06 \x01(\x05B$\xbaH\a\x1a\x05\x18\xc2\x1c(\x00\xea\xb8\x18\x16\n" +
-	"\x10LOG_BACKUP_COUNT\x1a\x0214R\vbackupCount\x12&\n" +
-	"\x03sql\x18\a \x01(\bB\x14\xea\xb8\x18\x10\n" +
-	"\aLOG_SQL\x1a\x05falseR\x03sql\x12?\n" +
+	"\x10LOG_BACKUP_COUNT\x1a\x0214R\vbackupCount\x12.\n" +
+	"\x03sql\x18\a \x01(\bB\x1c\xea\xb8\x18\x18\n" +
+	"\aLOG_SQL\x1a\x05falseH\x01r\x04trueR\x03sql\x12?\n" +
 	"\x06format\x18\b \x01(\tB'\xbaH\x0er\fR\x04textR\x04json\xea\xb8\x18\x12\n" +
 	"\n" +
-	"LOG_FORMAT\x1a\x04textR\x06format\"\xe5\x06\n" +
-	"\x11ObjectStoreConfig\x127\n" +
-	"\bendpoint\x18\x01 \x01(\tB\x1b\xbaH\x05r\x03\x88\x01\x01\xea\xb8\x18\x0f\n" +
-	"\vS3_ENDPOINT8\x01R\bendpoint\x12S\n" +
+	"LOG_FORMAT\x1a\x04textR\x06format\"\xfd\x06\n" +
+	"\x11ObjectStoreConfig\x124\n" +
+	"\bendpoint\x18\x01 \x01(\tB\x18\xea\xb8\x18\x14\n" +
+	"\vS3_ENDPOINT8\x01h\x01\x98\x01\x02R\bendpoint\x12[\n" +
 	"\n" +
-	"access_key\x18\x02 \x01(\v2\x1b.poco.config.v1.SecretValueB\x17\xea\xb8\x18\x13\n" +
-	"\rS3_ACCESS_KEY(\x018\x01R\taccessKey\x12o\n" +
+	"access_key\x18\x02 \x01(\v2\x1b.poco.config.v1.SecretValueB\x1f\xea\xb8\x18\x1b\n" +
+	"\rS3_ACCESS_KEY(\x018\x01H\x01\x80\x01\x01\x98\x01\x02R\taccessKey\x12y\n" +
 	"\n" +
-	"secret_key\x18\x03 \x01(\v2\x1b.poco.config.v1.SecretValueB3\xea\xb8\x18/\n" +
-	"\rS3_SECRET_KEY(\x018\x01B\vpoco-secretB\rchange-this-*R\tsecretKey\x122\n" +
-	"\x06bucket\x18\x04 \x01(\tB\x1a\xbaH\x06r\x04\x10\x03\x18?\xea\xb8\x18\r\n" +
-	"\tS3_BUCKET8\x01R\x06bucket\x129\n" +
-	"\x06region\x18\x05 \x01(\tB!\xbaH\x04r\x02\x10\x01\xea\xb8\x18\x16\n" +
-	"\tS3_REGION\x1a\tus-east-1R\x06region\x12I\n" +
-	"\x10force_path_style\x18\x06 \x01(\bB\x1f\xea\xb8\x18\x1b\n" +
-	"\x13S3_FORCE_PATH_STYLE\x1a\x04trueR\x0eforcePathStyle\x12s\n" +
+	"secret_key\x18\x03 \x01(\v2\x1b.poco.config.v1.SecretValueB=\xea\xb8\x189\n" +
+	"\rS3_SECRET_KEY(\x018\x01B\vpoco-secretB\rchange-this-*H\x01x\x10\x80\x01\x01\x98\x01\x02R\tsecretKey\x125\n" +
+	"\x06bucket\x18\x04 \x01(\tB\x1d\xbaH\x06r\x04\x10\x03\x18?\xea\xb8\x18\x10\n" +
+	"\tS3_BUCKET8\x01\x98\x01\x01R\x06bucket\x12<\n" +
+	"\x06region\x18\x05 \x01(\tB$\xbaH\x04r\x02\x10\x01\xea\xb8\x18\x19\n" +
+	"\tS3_REGION\x1a\tus-east-1\x98\x01\x01R\x06region\x12L\n" +
+	"\x10force_path_style\x18\x06 \x01(\bB\"\xea\xb8\x18\x1e\n" +
+	"\x13S3_FORCE_PATH_STYLE\x1a\x04true\x98\x01\x02R\x0eforcePathStyle\x12s\n" +
 	"\x0fpresign_expires\x18\a \x01(\v2\x19.google.protobuf.DurationB/\xbaH\r\xaa\x01\n" +
 	"\"\x04\b\x80\xf5$2\x02\b\x01\xea\xb8\x18\x1b\n" +
 	"\x12S3_PRESIGN_EXPIRES\x1a\x03300 \x02R\x0epresignExpires\x12q\n" +
@@ -393,20 +406,21 @@ var file_poco_config_v1_common_proto_goTypes = []any{
 	(*DeploymentConfig)(nil),    // 0: poco.config.v1.DeploymentConfig
 	(*LoggingConfig)(nil),       // 1: poco.config.v1.LoggingConfig
 	(*ObjectStoreConfig)(nil),   // 2: poco.config.v1.ObjectStoreConfig
-	(*SecretValue)(nil),         // 3: poco.config.v1.SecretValue
-	(*durationpb.Duration)(nil), // 4: google.protobuf.Duration
+	(*durationpb.Duration)(nil), // 3: google.protobuf.Duration
+	(*SecretValue)(nil),         // 4: poco.config.v1.SecretValue
 }
 var file_poco_config_v1_common_proto_depIdxs = []int32{
-	3, // 0: poco.config.v1.ObjectStoreConfig.access_key:type_name -> poco.config.v1.SecretValue
-	3, // 1: poco.config.v1.ObjectStoreConfig.secret_key:type_name -> poco.config.v1.SecretValue
-	4, // 2: poco.config.v1.ObjectStoreConfig.presign_expires:type_name -> google.protobuf.Duration
-	4, // 3: poco.config.v1.ObjectStoreConfig.connect_timeout:type_name -> google.protobuf.Duration
-	4, // 4: poco.config.v1.ObjectStoreConfig.read_timeout:type_name -> google.protobuf.Duration
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	3, // 0: poco.config.v1.DeploymentConfig.rotation_grace:type_name -> google.protobuf.Duration
+	4, // 1: poco.config.v1.ObjectStoreConfig.access_key:type_name -> poco.config.v1.SecretValue
+	4, // 2: poco.config.v1.ObjectStoreConfig.secret_key:type_name -> poco.config.v1.SecretValue
+	3, // 3: poco.config.v1.ObjectStoreConfig.presign_expires:type_name -> google.protobuf.Duration
+	3, // 4: poco.config.v1.ObjectStoreConfig.connect_timeout:type_name -> google.protobuf.Duration
+	3, // 5: poco.config.v1.ObjectStoreConfig.read_timeout:type_name -> google.protobuf.Duration
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_poco_config_v1_common_proto_init() }

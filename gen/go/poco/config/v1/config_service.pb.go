@@ -7,8 +7,10 @@
 package configv1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	descriptorpb "google.golang.org/protobuf/types/descriptorpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -81,6 +83,184 @@ func (x ConfigSource) Number() protoreflect.EnumNumber {
 // Deprecated: Use ConfigSource.Descriptor instead.
 func (ConfigSource) EnumDescriptor() ([]byte, []int) {
 	return file_poco_config_v1_config_service_proto_rawDescGZIP(), []int{0}
+}
+
+// ConfigSeverity says how much a finding matters.
+type ConfigSeverity int32
+
+const (
+	ConfigSeverity_CONFIG_SEVERITY_UNSPECIFIED ConfigSeverity = 0
+	// Good to know.
+	ConfigSeverity_CONFIG_SEVERITY_INFO ConfigSeverity = 1
+	// Probably not what is meant.
+	ConfigSeverity_CONFIG_SEVERITY_WARNING ConfigSeverity = 2
+)
+
+// Enum value maps for ConfigSeverity.
+var (
+	ConfigSeverity_name = map[int32]string{
+		0: "CONFIG_SEVERITY_UNSPECIFIED",
+		1: "CONFIG_SEVERITY_INFO",
+		2: "CONFIG_SEVERITY_WARNING",
+	}
+	ConfigSeverity_value = map[string]int32{
+		"CONFIG_SEVERITY_UNSPECIFIED": 0,
+		"CONFIG_SEVERITY_INFO":        1,
+		"CONFIG_SEVERITY_WARNING":     2,
+	}
+)
+
+func (x ConfigSeverity) Enum() *ConfigSeverity {
+	p := new(ConfigSeverity)
+	*p = x
+	return p
+}
+
+func (x ConfigSeverity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ConfigSeverity) Descriptor() protoreflect.EnumDescriptor {
+	return file_poco_config_v1_config_service_proto_enumTypes[1].Descriptor()
+}
+
+func (ConfigSeverity) Type() protoreflect.EnumType {
+	return &file_poco_config_v1_config_service_proto_enumTypes[1]
+}
+
+func (x ConfigSeverity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ConfigSeverity.Descriptor instead.
+func (ConfigSeverity) EnumDescriptor() ([]byte, []int) {
+	return file_poco_config_v1_config_service_proto_rawDescGZIP(), []int{1}
+}
+
+// PeerResult is the outcome of a comparison.
+type PeerResult int32
+
+const (
+	PeerResult_PEER_RESULT_UNSPECIFIED PeerResult = 0
+	PeerResult_PEER_RESULT_EQUAL       PeerResult = 1
+	PeerResult_PEER_RESULT_DIFFERENT   PeerResult = 2
+	// The service that was asked has no value.
+	PeerResult_PEER_RESULT_UNSET_HERE PeerResult = 3
+	// The peer has no value.
+	PeerResult_PEER_RESULT_UNSET_THERE PeerResult = 4
+	PeerResult_PEER_RESULT_UNSET_BOTH  PeerResult = 5
+	// A secret so short that it could be guessed is not compared.
+	PeerResult_PEER_RESULT_TOO_SHORT PeerResult = 6
+	// It could not be compared.
+	PeerResult_PEER_RESULT_UNKNOWN PeerResult = 7
+)
+
+// Enum value maps for PeerResult.
+var (
+	PeerResult_name = map[int32]string{
+		0: "PEER_RESULT_UNSPECIFIED",
+		1: "PEER_RESULT_EQUAL",
+		2: "PEER_RESULT_DIFFERENT",
+		3: "PEER_RESULT_UNSET_HERE",
+		4: "PEER_RESULT_UNSET_THERE",
+		5: "PEER_RESULT_UNSET_BOTH",
+		6: "PEER_RESULT_TOO_SHORT",
+		7: "PEER_RESULT_UNKNOWN",
+	}
+	PeerResult_value = map[string]int32{
+		"PEER_RESULT_UNSPECIFIED": 0,
+		"PEER_RESULT_EQUAL":       1,
+		"PEER_RESULT_DIFFERENT":   2,
+		"PEER_RESULT_UNSET_HERE":  3,
+		"PEER_RESULT_UNSET_THERE": 4,
+		"PEER_RESULT_UNSET_BOTH":  5,
+		"PEER_RESULT_TOO_SHORT":   6,
+		"PEER_RESULT_UNKNOWN":     7,
+	}
+)
+
+func (x PeerResult) Enum() *PeerResult {
+	p := new(PeerResult)
+	*p = x
+	return p
+}
+
+func (x PeerResult) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PeerResult) Descriptor() protoreflect.EnumDescriptor {
+	return file_poco_config_v1_config_service_proto_enumTypes[2].Descriptor()
+}
+
+func (PeerResult) Type() protoreflect.EnumType {
+	return &file_poco_config_v1_config_service_proto_enumTypes[2]
+}
+
+func (x PeerResult) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PeerResult.Descriptor instead.
+func (PeerResult) EnumDescriptor() ([]byte, []int) {
+	return file_poco_config_v1_config_service_proto_rawDescGZIP(), []int{2}
+}
+
+// ComparisonState tells whether a setting was compared.
+type ComparisonState int32
+
+const (
+	ComparisonState_COMPARISON_STATE_UNSPECIFIED ComparisonState = 0
+	ComparisonState_COMPARISON_STATE_COMPARED    ComparisonState = 1
+	ComparisonState_COMPARISON_STATE_UNSET       ComparisonState = 2
+	ComparisonState_COMPARISON_STATE_TOO_SHORT   ComparisonState = 3
+	// The peer has no such setting, or it is not one that services agree on.
+	ComparisonState_COMPARISON_STATE_NOT_SHARED ComparisonState = 4
+)
+
+// Enum value maps for ComparisonState.
+var (
+	ComparisonState_name = map[int32]string{
+		0: "COMPARISON_STATE_UNSPECIFIED",
+		1: "COMPARISON_STATE_COMPARED",
+		2: "COMPARISON_STATE_UNSET",
+		3: "COMPARISON_STATE_TOO_SHORT",
+		4: "COMPARISON_STATE_NOT_SHARED",
+	}
+	ComparisonState_value = map[string]int32{
+		"COMPARISON_STATE_UNSPECIFIED": 0,
+		"COMPARISON_STATE_COMPARED":    1,
+		"COMPARISON_STATE_UNSET":       2,
+		"COMPARISON_STATE_TOO_SHORT":   3,
+		"COMPARISON_STATE_NOT_SHARED":  4,
+	}
+)
+
+func (x ComparisonState) Enum() *ComparisonState {
+	p := new(ComparisonState)
+	*p = x
+	return p
+}
+
+func (x ComparisonState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ComparisonState) Descriptor() protoreflect.EnumDescriptor {
+	return file_poco_config_v1_config_service_proto_enumTypes[3].Descriptor()
+}
+
+func (ComparisonState) Type() protoreflect.EnumType {
+	return &file_poco_config_v1_config_service_proto_enumTypes[3]
+}
+
+func (x ComparisonState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ComparisonState.Descriptor instead.
+func (ComparisonState) EnumDescriptor() ([]byte, []int) {
+	return file_poco_config_v1_config_service_proto_rawDescGZIP(), []int{3}
 }
 
 type GetConfigRequest struct {
@@ -197,8 +377,8 @@ type ConfigField struct {
 	Path    string   `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	Env     string   `protobuf:"bytes,2,opt,name=env,proto3" json:"env,omitempty"`
 	Aliases []string `protobuf:"bytes,3,rep,name=aliases,proto3" json:"aliases,omitempty"`
-	// "string", "bool", "integer", "number", "duration", "size", "list" or
-	// "secret".
+	// "string", "choice", "bool", "integer", "number", "duration", "size",
+	// "list", "url", "host", "path", "image" or "secret".
 	Type string `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
 	// Unit of the environment notation, for example "seconds".
 	Unit string `protobuf:"bytes,5,opt,name=unit,proto3" json:"unit,omitempty"`
@@ -220,8 +400,18 @@ type ConfigField struct {
 	Live bool `protobuf:"varint,16,opt,name=live,proto3" json:"live,omitempty"`
 	// The source has changed since the start and the change is not in force.
 	RestartPending bool `protobuf:"varint,17,opt,name=restart_pending,json=restartPending,proto3" json:"restart_pending,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The feature behind the setting does not exist in this version.
+	NoEffect bool `protobuf:"varint,18,opt,name=no_effect,json=noEffect,proto3" json:"no_effect,omitempty"`
+	// What holds without a value, in words; empty when default_value says it.
+	Fallback string `protobuf:"bytes,19,opt,name=fallback,proto3" json:"fallback,omitempty"`
+	// How the value has to agree with that of other services.
+	Agreement Agreement `protobuf:"varint,20,opt,name=agreement,proto3,enum=poco.config.v1.Agreement" json:"agreement,omitempty"`
+	// Choices, when only some words are allowed.
+	Choices []string `protobuf:"bytes,21,rep,name=choices,proto3" json:"choices,omitempty"`
+	// Heading of the group the setting belongs to, for example "Logging".
+	Section       string `protobuf:"bytes,22,opt,name=section,proto3" json:"section,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ConfigField) Reset() {
@@ -373,6 +563,41 @@ func (x *ConfigField) GetRestartPending() bool {
 	return false
 }
 
+func (x *ConfigField) GetNoEffect() bool {
+	if x != nil {
+		return x.NoEffect
+	}
+	return false
+}
+
+func (x *ConfigField) GetFallback() string {
+	if x != nil {
+		return x.Fallback
+	}
+	return ""
+}
+
+func (x *ConfigField) GetAgreement() Agreement {
+	if x != nil {
+		return x.Agreement
+	}
+	return Agreement_AGREEMENT_UNSPECIFIED
+}
+
+func (x *ConfigField) GetChoices() []string {
+	if x != nil {
+		return x.Choices
+	}
+	return nil
+}
+
+func (x *ConfigField) GetSection() string {
+	if x != nil {
+		return x.Section
+	}
+	return ""
+}
+
 // ConfigLayer is what one source says.
 type ConfigLayer struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -440,9 +665,10 @@ func (x *ConfigLayer) GetValue() string {
 type ConfigFinding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Stable and machine-readable, for example "insecure_default".
-	Code          string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
-	Env           string `protobuf:"bytes,2,opt,name=env,proto3" json:"env,omitempty"`
-	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Code          string         `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	Env           string         `protobuf:"bytes,2,opt,name=env,proto3" json:"env,omitempty"`
+	Message       string         `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Severity      ConfigSeverity `protobuf:"varint,4,opt,name=severity,proto3,enum=poco.config.v1.ConfigSeverity" json:"severity,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -498,17 +724,650 @@ func (x *ConfigFinding) GetMessage() string {
 	return ""
 }
 
+func (x *ConfigFinding) GetSeverity() ConfigSeverity {
+	if x != nil {
+		return x.Severity
+	}
+	return ConfigSeverity_CONFIG_SEVERITY_UNSPECIFIED
+}
+
+type GetConfigSchemaRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConfigSchemaRequest) Reset() {
+	*x = GetConfigSchemaRequest{}
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConfigSchemaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConfigSchemaRequest) ProtoMessage() {}
+
+func (x *GetConfigSchemaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConfigSchemaRequest.ProtoReflect.Descriptor instead.
+func (*GetConfigSchemaRequest) Descriptor() ([]byte, []int) {
+	return file_poco_config_v1_config_service_proto_rawDescGZIP(), []int{5}
+}
+
+type GetConfigSchemaResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Version string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// JSON Schema (draft 2020-12) of the service's environment: an object with
+	// one property for each variable.
+	JsonSchema string `protobuf:"bytes,3,opt,name=json_schema,json=jsonSchema,proto3" json:"json_schema,omitempty"`
+	// Full name of the service's config message.
+	MessageName string `protobuf:"bytes,4,opt,name=message_name,json=messageName,proto3" json:"message_name,omitempty"`
+	// The file that declares the message and everything it imports, in an order
+	// in which they can be built.
+	FileDescriptorSet *descriptorpb.FileDescriptorSet `protobuf:"bytes,5,opt,name=file_descriptor_set,json=fileDescriptorSet,proto3" json:"file_descriptor_set,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *GetConfigSchemaResponse) Reset() {
+	*x = GetConfigSchemaResponse{}
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConfigSchemaResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConfigSchemaResponse) ProtoMessage() {}
+
+func (x *GetConfigSchemaResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConfigSchemaResponse.ProtoReflect.Descriptor instead.
+func (*GetConfigSchemaResponse) Descriptor() ([]byte, []int) {
+	return file_poco_config_v1_config_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *GetConfigSchemaResponse) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *GetConfigSchemaResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *GetConfigSchemaResponse) GetJsonSchema() string {
+	if x != nil {
+		return x.JsonSchema
+	}
+	return ""
+}
+
+func (x *GetConfigSchemaResponse) GetMessageName() string {
+	if x != nil {
+		return x.MessageName
+	}
+	return ""
+}
+
+func (x *GetConfigSchemaResponse) GetFileDescriptorSet() *descriptorpb.FileDescriptorSet {
+	if x != nil {
+		return x.FileDescriptorSet
+	}
+	return nil
+}
+
+type CheckPeersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckPeersRequest) Reset() {
+	*x = CheckPeersRequest{}
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckPeersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckPeersRequest) ProtoMessage() {}
+
+func (x *CheckPeersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckPeersRequest.ProtoReflect.Descriptor instead.
+func (*CheckPeersRequest) Descriptor() ([]byte, []int) {
+	return file_poco_config_v1_config_service_proto_rawDescGZIP(), []int{7}
+}
+
+type CheckPeersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The service that was asked.
+	Service string `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// One for each peer, and one for the service itself when there is something
+	// that it can check alone.
+	Peers         []*PeerReport `protobuf:"bytes,3,rep,name=peers,proto3" json:"peers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckPeersResponse) Reset() {
+	*x = CheckPeersResponse{}
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckPeersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckPeersResponse) ProtoMessage() {}
+
+func (x *CheckPeersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckPeersResponse.ProtoReflect.Descriptor instead.
+func (*CheckPeersResponse) Descriptor() ([]byte, []int) {
+	return file_poco_config_v1_config_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CheckPeersResponse) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *CheckPeersResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *CheckPeersResponse) GetPeers() []*PeerReport {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+// PeerReport is how a service gets on with one other.
+type PeerReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the peer, for example "backend".
+	Service string `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	// Variable that holds the peer's URL.
+	Env       string `protobuf:"bytes,2,opt,name=env,proto3" json:"env,omitempty"`
+	Reachable bool   `protobuf:"varint,3,opt,name=reachable,proto3" json:"reachable,omitempty"`
+	// Why it cannot be asked; empty when it could.
+	Error string `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	// The peer's version; empty when unknown.
+	Version       string       `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
+	Checks        []*PeerCheck `protobuf:"bytes,6,rep,name=checks,proto3" json:"checks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerReport) Reset() {
+	*x = PeerReport{}
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerReport) ProtoMessage() {}
+
+func (x *PeerReport) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerReport.ProtoReflect.Descriptor instead.
+func (*PeerReport) Descriptor() ([]byte, []int) {
+	return file_poco_config_v1_config_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PeerReport) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *PeerReport) GetEnv() string {
+	if x != nil {
+		return x.Env
+	}
+	return ""
+}
+
+func (x *PeerReport) GetReachable() bool {
+	if x != nil {
+		return x.Reachable
+	}
+	return false
+}
+
+func (x *PeerReport) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *PeerReport) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *PeerReport) GetChecks() []*PeerCheck {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+// PeerCheck is one thing on which two services should agree.
+type PeerCheck struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Variable of the service that was asked; empty for what is not a setting,
+	// for example the version.
+	Env       string     `protobuf:"bytes,1,opt,name=env,proto3" json:"env,omitempty"`
+	Result    PeerResult `protobuf:"varint,2,opt,name=result,proto3,enum=poco.config.v1.PeerResult" json:"result,omitempty"`
+	Agreement Agreement  `protobuf:"varint,3,opt,name=agreement,proto3,enum=poco.config.v1.Agreement" json:"agreement,omitempty"`
+	// What the result means and what to do; never a value.
+	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerCheck) Reset() {
+	*x = PeerCheck{}
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerCheck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerCheck) ProtoMessage() {}
+
+func (x *PeerCheck) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerCheck.ProtoReflect.Descriptor instead.
+func (*PeerCheck) Descriptor() ([]byte, []int) {
+	return file_poco_config_v1_config_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PeerCheck) GetEnv() string {
+	if x != nil {
+		return x.Env
+	}
+	return ""
+}
+
+func (x *PeerCheck) GetResult() PeerResult {
+	if x != nil {
+		return x.Result
+	}
+	return PeerResult_PEER_RESULT_UNSPECIFIED
+}
+
+func (x *PeerCheck) GetAgreement() Agreement {
+	if x != nil {
+		return x.Agreement
+	}
+	return Agreement_AGREEMENT_UNSPECIFIED
+}
+
+func (x *PeerCheck) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+type ComparePeerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the caller's service.
+	Service string `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	// Random, made for this call: 16 bytes.
+	SessionId     []byte        `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	Comparisons   []*Comparison `protobuf:"bytes,3,rep,name=comparisons,proto3" json:"comparisons,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ComparePeerRequest) Reset() {
+	*x = ComparePeerRequest{}
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComparePeerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComparePeerRequest) ProtoMessage() {}
+
+func (x *ComparePeerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComparePeerRequest.ProtoReflect.Descriptor instead.
+func (*ComparePeerRequest) Descriptor() ([]byte, []int) {
+	return file_poco_config_v1_config_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ComparePeerRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *ComparePeerRequest) GetSessionId() []byte {
+	if x != nil {
+		return x.SessionId
+	}
+	return nil
+}
+
+func (x *ComparePeerRequest) GetComparisons() []*Comparison {
+	if x != nil {
+		return x.Comparisons
+	}
+	return nil
+}
+
+// Comparison is the caller's part of the exchange about one setting.
+type Comparison struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Env   string                 `protobuf:"bytes,1,opt,name=env,proto3" json:"env,omitempty"`
+	// The caller's share: an element of ristretto255, 32 bytes.
+	Share         []byte `protobuf:"bytes,2,opt,name=share,proto3" json:"share,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Comparison) Reset() {
+	*x = Comparison{}
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Comparison) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Comparison) ProtoMessage() {}
+
+func (x *Comparison) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
+func (*Comparison) Descriptor() ([]byte, []int) {
+	return file_poco_config_v1_config_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Comparison) GetEnv() string {
+	if x != nil {
+		return x.Env
+	}
+	return ""
+}
+
+func (x *Comparison) GetShare() []byte {
+	if x != nil {
+		return x.Share
+	}
+	return nil
+}
+
+type ComparePeerResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Version string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// In the order of the request.
+	Answers       []*ComparisonAnswer `protobuf:"bytes,3,rep,name=answers,proto3" json:"answers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ComparePeerResponse) Reset() {
+	*x = ComparePeerResponse{}
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComparePeerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComparePeerResponse) ProtoMessage() {}
+
+func (x *ComparePeerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComparePeerResponse.ProtoReflect.Descriptor instead.
+func (*ComparePeerResponse) Descriptor() ([]byte, []int) {
+	return file_poco_config_v1_config_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ComparePeerResponse) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *ComparePeerResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *ComparePeerResponse) GetAnswers() []*ComparisonAnswer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+// ComparisonAnswer is the peer's part of the exchange about one setting.
+type ComparisonAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Env   string                 `protobuf:"bytes,1,opt,name=env,proto3" json:"env,omitempty"`
+	State ComparisonState        `protobuf:"varint,2,opt,name=state,proto3,enum=poco.config.v1.ComparisonState" json:"state,omitempty"`
+	// The peer's share, 32 bytes; only when the state is COMPARED.
+	Share []byte `protobuf:"bytes,3,opt,name=share,proto3" json:"share,omitempty"`
+	// Proof that the peer came to the same key, which it does when the values are
+	// equal; only when the state is COMPARED.
+	Confirmation  []byte `protobuf:"bytes,4,opt,name=confirmation,proto3" json:"confirmation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ComparisonAnswer) Reset() {
+	*x = ComparisonAnswer{}
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComparisonAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComparisonAnswer) ProtoMessage() {}
+
+func (x *ComparisonAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_config_v1_config_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComparisonAnswer.ProtoReflect.Descriptor instead.
+func (*ComparisonAnswer) Descriptor() ([]byte, []int) {
+	return file_poco_config_v1_config_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ComparisonAnswer) GetEnv() string {
+	if x != nil {
+		return x.Env
+	}
+	return ""
+}
+
+func (x *ComparisonAnswer) GetState() ComparisonState {
+	if x != nil {
+		return x.State
+	}
+	return ComparisonState_COMPARISON_STATE_UNSPECIFIED
+}
+
+func (x *ComparisonAnswer) GetShare() []byte {
+	if x != nil {
+		return x.Share
+	}
+	return nil
+}
+
+func (x *ComparisonAnswer) GetConfirmation() []byte {
+	if x != nil {
+		return x.Confirmation
+	}
+	return nil
+}
+
 var File_poco_config_v1_config_service_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_config_service_proto_rawDesc = "" +
 	"\n" +
-	"#poco/config/v1/config_service.proto\x12\x0epoco.config.v1\"\x12\n" +
+	"#poco/config/v1/config_service.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/descriptor.proto\x1a\x1cpoco/config/v1/setting.proto\"\x12\n" +
 	"\x10GetConfigRequest\"\xb7\x01\n" +
 	"\x11GetConfigResponse\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x123\n" +
 	"\x06fields\x18\x03 \x03(\v2\x1b.poco.config.v1.ConfigFieldR\x06fields\x129\n" +
-	"\bfindings\x18\x04 \x03(\v2\x1d.poco.config.v1.ConfigFindingR\bfindings\"\x90\x04\n" +
+	"\bfindings\x18\x04 \x03(\v2\x1d.poco.config.v1.ConfigFindingR\bfindings\"\xb6\x05\n" +
 	"\vConfigField\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x10\n" +
 	"\x03env\x18\x02 \x01(\tR\x03env\x12\x18\n" +
@@ -529,24 +1388,98 @@ const file_poco_config_v1_config_service_proto_rawDesc = "" +
 	"\brequired\x18\x0e \x01(\bR\brequired\x12)\n" +
 	"\x10insecure_default\x18\x0f \x01(\bR\x0finsecureDefault\x12\x12\n" +
 	"\x04live\x18\x10 \x01(\bR\x04live\x12'\n" +
-	"\x0frestart_pending\x18\x11 \x01(\bR\x0erestartPending\"q\n" +
+	"\x0frestart_pending\x18\x11 \x01(\bR\x0erestartPending\x12\x1b\n" +
+	"\tno_effect\x18\x12 \x01(\bR\bnoEffect\x12\x1a\n" +
+	"\bfallback\x18\x13 \x01(\tR\bfallback\x127\n" +
+	"\tagreement\x18\x14 \x01(\x0e2\x19.poco.config.v1.AgreementR\tagreement\x12\x18\n" +
+	"\achoices\x18\x15 \x03(\tR\achoices\x12\x18\n" +
+	"\asection\x18\x16 \x01(\tR\asection\"q\n" +
 	"\vConfigLayer\x124\n" +
 	"\x06source\x18\x01 \x01(\x0e2\x1c.poco.config.v1.ConfigSourceR\x06source\x12\x16\n" +
 	"\x06origin\x18\x02 \x01(\tR\x06origin\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\tR\x05value\"O\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\"\x8b\x01\n" +
 	"\rConfigFinding\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x10\n" +
 	"\x03env\x18\x02 \x01(\tR\x03env\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage*\xb5\x01\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12:\n" +
+	"\bseverity\x18\x04 \x01(\x0e2\x1e.poco.config.v1.ConfigSeverityR\bseverity\"\x18\n" +
+	"\x16GetConfigSchemaRequest\"\xe5\x01\n" +
+	"\x17GetConfigSchemaResponse\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1f\n" +
+	"\vjson_schema\x18\x03 \x01(\tR\n" +
+	"jsonSchema\x12!\n" +
+	"\fmessage_name\x18\x04 \x01(\tR\vmessageName\x12R\n" +
+	"\x13file_descriptor_set\x18\x05 \x01(\v2\".google.protobuf.FileDescriptorSetR\x11fileDescriptorSet\"\x13\n" +
+	"\x11CheckPeersRequest\"z\n" +
+	"\x12CheckPeersResponse\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x120\n" +
+	"\x05peers\x18\x03 \x03(\v2\x1a.poco.config.v1.PeerReportR\x05peers\"\xb9\x01\n" +
+	"\n" +
+	"PeerReport\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x10\n" +
+	"\x03env\x18\x02 \x01(\tR\x03env\x12\x1c\n" +
+	"\treachable\x18\x03 \x01(\bR\treachable\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\x121\n" +
+	"\x06checks\x18\x06 \x03(\v2\x19.poco.config.v1.PeerCheckR\x06checks\"\xa4\x01\n" +
+	"\tPeerCheck\x12\x10\n" +
+	"\x03env\x18\x01 \x01(\tR\x03env\x122\n" +
+	"\x06result\x18\x02 \x01(\x0e2\x1a.poco.config.v1.PeerResultR\x06result\x127\n" +
+	"\tagreement\x18\x03 \x01(\x0e2\x19.poco.config.v1.AgreementR\tagreement\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"\xa7\x01\n" +
+	"\x12ComparePeerRequest\x12!\n" +
+	"\aservice\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\aservice\x12&\n" +
+	"\n" +
+	"session_id\x18\x02 \x01(\fB\a\xbaH\x04z\x02h\x10R\tsessionId\x12F\n" +
+	"\vcomparisons\x18\x03 \x03(\v2\x1a.poco.config.v1.ComparisonB\b\xbaH\x05\x92\x01\x02\x10@R\vcomparisons\"G\n" +
+	"\n" +
+	"Comparison\x12\x1a\n" +
+	"\x03env\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x03env\x12\x1d\n" +
+	"\x05share\x18\x02 \x01(\fB\a\xbaH\x04z\x02h R\x05share\"\x85\x01\n" +
+	"\x13ComparePeerResponse\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12:\n" +
+	"\aanswers\x18\x03 \x03(\v2 .poco.config.v1.ComparisonAnswerR\aanswers\"\x95\x01\n" +
+	"\x10ComparisonAnswer\x12\x10\n" +
+	"\x03env\x18\x01 \x01(\tR\x03env\x125\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x1f.poco.config.v1.ComparisonStateR\x05state\x12\x14\n" +
+	"\x05share\x18\x03 \x01(\fR\x05share\x12\"\n" +
+	"\fconfirmation\x18\x04 \x01(\fR\fconfirmation*\xb5\x01\n" +
 	"\fConfigSource\x12\x1d\n" +
 	"\x19CONFIG_SOURCE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15CONFIG_SOURCE_DEFAULT\x10\x01\x12\x1a\n" +
 	"\x16CONFIG_SOURCE_EMBEDDED\x10\x02\x12\x18\n" +
 	"\x14CONFIG_SOURCE_DOTENV\x10\x03\x12\x16\n" +
 	"\x12CONFIG_SOURCE_FILE\x10\x04\x12\x1d\n" +
-	"\x19CONFIG_SOURCE_ENVIRONMENT\x10\x052f\n" +
+	"\x19CONFIG_SOURCE_ENVIRONMENT\x10\x05*h\n" +
+	"\x0eConfigSeverity\x12\x1f\n" +
+	"\x1bCONFIG_SEVERITY_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14CONFIG_SEVERITY_INFO\x10\x01\x12\x1b\n" +
+	"\x17CONFIG_SEVERITY_WARNING\x10\x02*\xe4\x01\n" +
+	"\n" +
+	"PeerResult\x12\x1b\n" +
+	"\x17PEER_RESULT_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11PEER_RESULT_EQUAL\x10\x01\x12\x19\n" +
+	"\x15PEER_RESULT_DIFFERENT\x10\x02\x12\x1a\n" +
+	"\x16PEER_RESULT_UNSET_HERE\x10\x03\x12\x1b\n" +
+	"\x17PEER_RESULT_UNSET_THERE\x10\x04\x12\x1a\n" +
+	"\x16PEER_RESULT_UNSET_BOTH\x10\x05\x12\x19\n" +
+	"\x15PEER_RESULT_TOO_SHORT\x10\x06\x12\x17\n" +
+	"\x13PEER_RESULT_UNKNOWN\x10\a*\xaf\x01\n" +
+	"\x0fComparisonState\x12 \n" +
+	"\x1cCOMPARISON_STATE_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19COMPARISON_STATE_COMPARED\x10\x01\x12\x1a\n" +
+	"\x16COMPARISON_STATE_UNSET\x10\x02\x12\x1e\n" +
+	"\x1aCOMPARISON_STATE_TOO_SHORT\x10\x03\x12\x1f\n" +
+	"\x1bCOMPARISON_STATE_NOT_SHARED\x10\x042\xfc\x02\n" +
 	"\rConfigService\x12U\n" +
-	"\tGetConfig\x12 .poco.config.v1.GetConfigRequest\x1a!.poco.config.v1.GetConfigResponse\"\x03\x90\x02\x02B\xba\x01\n" +
+	"\tGetConfig\x12 .poco.config.v1.GetConfigRequest\x1a!.poco.config.v1.GetConfigResponse\"\x03\x90\x02\x02\x12g\n" +
+	"\x0fGetConfigSchema\x12&.poco.config.v1.GetConfigSchemaRequest\x1a'.poco.config.v1.GetConfigSchemaResponse\"\x03\x90\x02\x01\x12S\n" +
+	"\n" +
+	"CheckPeers\x12!.poco.config.v1.CheckPeersRequest\x1a\".poco.config.v1.CheckPeersResponse\x12V\n" +
+	"\vComparePeer\x12\".poco.config.v1.ComparePeerRequest\x1a#.poco.config.v1.ComparePeerResponseB\xba\x01\n" +
 	"\x12com.poco.config.v1B\x12ConfigServiceProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (
@@ -561,29 +1494,60 @@ func file_poco_config_v1_config_service_proto_rawDescGZIP() []byte {
 	return file_poco_config_v1_config_service_proto_rawDescData
 }
 
-var file_poco_config_v1_config_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_poco_config_v1_config_service_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_poco_config_v1_config_service_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_poco_config_v1_config_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_poco_config_v1_config_service_proto_goTypes = []any{
-	(ConfigSource)(0),         // 0: poco.config.v1.ConfigSource
-	(*GetConfigRequest)(nil),  // 1: poco.config.v1.GetConfigRequest
-	(*GetConfigResponse)(nil), // 2: poco.config.v1.GetConfigResponse
-	(*ConfigField)(nil),       // 3: poco.config.v1.ConfigField
-	(*ConfigLayer)(nil),       // 4: poco.config.v1.ConfigLayer
-	(*ConfigFinding)(nil),     // 5: poco.config.v1.ConfigFinding
+	(ConfigSource)(0),                      // 0: poco.config.v1.ConfigSource
+	(ConfigSeverity)(0),                    // 1: poco.config.v1.ConfigSeverity
+	(PeerResult)(0),                        // 2: poco.config.v1.PeerResult
+	(ComparisonState)(0),                   // 3: poco.config.v1.ComparisonState
+	(*GetConfigRequest)(nil),               // 4: poco.config.v1.GetConfigRequest
+	(*GetConfigResponse)(nil),              // 5: poco.config.v1.GetConfigResponse
+	(*ConfigField)(nil),                    // 6: poco.config.v1.ConfigField
+	(*ConfigLayer)(nil),                    // 7: poco.config.v1.ConfigLayer
+	(*ConfigFinding)(nil),                  // 8: poco.config.v1.ConfigFinding
+	(*GetConfigSchemaRequest)(nil),         // 9: poco.config.v1.GetConfigSchemaRequest
+	(*GetConfigSchemaResponse)(nil),        // 10: poco.config.v1.GetConfigSchemaResponse
+	(*CheckPeersRequest)(nil),              // 11: poco.config.v1.CheckPeersRequest
+	(*CheckPeersResponse)(nil),             // 12: poco.config.v1.CheckPeersResponse
+	(*PeerReport)(nil),                     // 13: poco.config.v1.PeerReport
+	(*PeerCheck)(nil),                      // 14: poco.config.v1.PeerCheck
+	(*ComparePeerRequest)(nil),             // 15: poco.config.v1.ComparePeerRequest
+	(*Comparison)(nil),                     // 16: poco.config.v1.Comparison
+	(*ComparePeerResponse)(nil),            // 17: poco.config.v1.ComparePeerResponse
+	(*ComparisonAnswer)(nil),               // 18: poco.config.v1.ComparisonAnswer
+	(Agreement)(0),                         // 19: poco.config.v1.Agreement
+	(*descriptorpb.FileDescriptorSet)(nil), // 20: google.protobuf.FileDescriptorSet
 }
 var file_poco_config_v1_config_service_proto_depIdxs = []int32{
-	3, // 0: poco.config.v1.GetConfigResponse.fields:type_name -> poco.config.v1.ConfigField
-	5, // 1: poco.config.v1.GetConfigResponse.findings:type_name -> poco.config.v1.ConfigFinding
-	0, // 2: poco.config.v1.ConfigField.source:type_name -> poco.config.v1.ConfigSource
-	4, // 3: poco.config.v1.ConfigField.layers:type_name -> poco.config.v1.ConfigLayer
-	0, // 4: poco.config.v1.ConfigLayer.source:type_name -> poco.config.v1.ConfigSource
-	1, // 5: poco.config.v1.ConfigService.GetConfig:input_type -> poco.config.v1.GetConfigRequest
-	2, // 6: poco.config.v1.ConfigService.GetConfig:output_type -> poco.config.v1.GetConfigResponse
-	6, // [6:7] is the sub-list for method output_type
-	5, // [5:6] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	6,  // 0: poco.config.v1.GetConfigResponse.fields:type_name -> poco.config.v1.ConfigField
+	8,  // 1: poco.config.v1.GetConfigResponse.findings:type_name -> poco.config.v1.ConfigFinding
+	0,  // 2: poco.config.v1.ConfigField.source:type_name -> poco.config.v1.ConfigSource
+	7,  // 3: poco.config.v1.ConfigField.layers:type_name -> poco.config.v1.ConfigLayer
+	19, // 4: poco.config.v1.ConfigField.agreement:type_name -> poco.config.v1.Agreement
+	0,  // 5: poco.config.v1.ConfigLayer.source:type_name -> poco.config.v1.ConfigSource
+	1,  // 6: poco.config.v1.ConfigFinding.severity:type_name -> poco.config.v1.ConfigSeverity
+	20, // 7: poco.config.v1.GetConfigSchemaResponse.file_descriptor_set:type_name -> google.protobuf.FileDescriptorSet
+	13, // 8: poco.config.v1.CheckPeersResponse.peers:type_name -> poco.config.v1.PeerReport
+	14, // 9: poco.config.v1.PeerReport.checks:type_name -> poco.config.v1.PeerCheck
+	2,  // 10: poco.config.v1.PeerCheck.result:type_name -> poco.config.v1.PeerResult
+	19, // 11: poco.config.v1.PeerCheck.agreement:type_name -> poco.config.v1.Agreement
+	16, // 12: poco.config.v1.ComparePeerRequest.comparisons:type_name -> poco.config.v1.Comparison
+	18, // 13: poco.config.v1.ComparePeerResponse.answers:type_name -> poco.config.v1.ComparisonAnswer
+	3,  // 14: poco.config.v1.ComparisonAnswer.state:type_name -> poco.config.v1.ComparisonState
+	4,  // 15: poco.config.v1.ConfigService.GetConfig:input_type -> poco.config.v1.GetConfigRequest
+	9,  // 16: poco.config.v1.ConfigService.GetConfigSchema:input_type -> poco.config.v1.GetConfigSchemaRequest
+	11, // 17: poco.config.v1.ConfigService.CheckPeers:input_type -> poco.config.v1.CheckPeersRequest
+	15, // 18: poco.config.v1.ConfigService.ComparePeer:input_type -> poco.config.v1.ComparePeerRequest
+	5,  // 19: poco.config.v1.ConfigService.GetConfig:output_type -> poco.config.v1.GetConfigResponse
+	10, // 20: poco.config.v1.ConfigService.GetConfigSchema:output_type -> poco.config.v1.GetConfigSchemaResponse
+	12, // 21: poco.config.v1.ConfigService.CheckPeers:output_type -> poco.config.v1.CheckPeersResponse
+	17, // 22: poco.config.v1.ConfigService.ComparePeer:output_type -> poco.config.v1.ComparePeerResponse
+	19, // [19:23] is the sub-list for method output_type
+	15, // [15:19] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_poco_config_v1_config_service_proto_init() }
@@ -591,13 +1555,14 @@ func file_poco_config_v1_config_service_proto_init() {
 	if File_poco_config_v1_config_service_proto != nil {
 		return
 	}
+	file_poco_config_v1_setting_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_poco_config_v1_config_service_proto_rawDesc), len(file_poco_config_v1_config_service_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   5,
+			NumEnums:      4,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,7 +19,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ConfigService_GetConfig_FullMethodName = "/poco.config.v1.ConfigService/GetConfig"
+	ConfigService_GetConfig_FullMethodName       = "/poco.config.v1.ConfigService/GetConfig"
+	ConfigService_GetConfigSchema_FullMethodName = "/poco.config.v1.ConfigService/GetConfigSchema"
+	ConfigService_CheckPeers_FullMethodName      = "/poco.config.v1.ConfigService/CheckPeers"
+	ConfigService_ComparePeer_FullMethodName     = "/poco.config.v1.ConfigService/ComparePeer"
 )
 
 // ConfigServiceClient is the client API for ConfigService service.
@@ -28,10 +31,25 @@ const (
 //
 // ConfigService tells what a running service is configured to do. No answer
 // ever contains a secret.
+//
+// GetConfig and GetConfigSchema need the internal token (Authorization: Bearer
+// TOKEN) or, in development, a direct call from the same machine. CheckPeers and
+// ComparePeer are open, because they are for finding out that tokens differ;
+// they tell no values and are limited in rate (ResourceExhausted).
 type ConfigServiceClient interface {
 	// GetConfig returns every setting with its value, its source and what the
 	// other sources would have given.
 	GetConfig(ctx context.Context, in *GetConfigRequest, opts ...grpc.CallOption) (*GetConfigResponse, error)
+	// GetConfigSchema returns what can be set, and how.
+	GetConfigSchema(ctx context.Context, in *GetConfigSchemaRequest, opts ...grpc.CallOption) (*GetConfigSchemaResponse, error)
+	// CheckPeers makes the service compare itself with the services whose URLs it
+	// is configured with.
+	CheckPeers(ctx context.Context, in *CheckPeersRequest, opts ...grpc.CallOption) (*CheckPeersResponse, error)
+	// ComparePeer is the peer's side of CheckPeers. Each value is compared by a
+	// password-authenticated key exchange (CPace), so that neither side, nor who
+	// listens, learns more than whether the values are equal, and a guess needs a
+	// call of its own.
+	ComparePeer(ctx context.Context, in *ComparePeerRequest, opts ...grpc.CallOption) (*ComparePeerResponse, error)
 }
 
 type configServiceClient struct {
@@ -52,16 +70,61 @@ func (c *configServiceClient) GetConfig(ctx context.Context, in *GetConfigReques
 	return out, nil
 }
 
+func (c *configServiceClient) GetConfigSchema(ctx context.Context, in *GetConfigSchemaRequest, opts ...grpc.CallOption) (*GetConfigSchemaResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetConfigSchemaResponse)
+	err := c.cc.Invoke(ctx, ConfigService_GetConfigSchema_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *configServiceClient) CheckPeers(ctx context.Context, in *CheckPeersRequest, opts ...grpc.CallOption) (*CheckPeersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckPeersResponse)
+	err := c.cc.Invoke(ctx, ConfigService_CheckPeers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *configServiceClient) ComparePeer(ctx context.Context, in *ComparePeerRequest, opts ...grpc.CallOption) (*ComparePeerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ComparePeerResponse)
+	err := c.cc.Invoke(ctx, ConfigService_ComparePeer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ConfigServiceServer is the server API for ConfigService service.
 // All implementations must embed UnimplementedConfigServiceServer
 // for forward compatibility.
 //
 // ConfigService tells what a running service is configured to do. No answer
 // ever contains a secret.
+//
+// GetConfig and GetConfigSchema need the internal token (Authorization: Bearer
+// TOKEN) or, in development, a direct call from the same machine. CheckPeers and
+// ComparePeer are open, because they are for finding out that tokens differ;
+// they tell no values and are limited in rate (ResourceExhausted).
 type ConfigServiceServer interface {
 	// GetConfig returns every setting with its value, its source and what the
 	// other sources would have given.
 	GetConfig(context.Context, *GetConfigRequest) (*GetConfigResponse, error)
+	// GetConfigSchema returns what can be set, and how.
+	GetConfigSchema(context.Context, *GetConfigSchemaRequest) (*GetConfigSchemaResponse, error)
+	// CheckPeers makes the service compare itself with the services whose URLs it
+	// is configured with.
+	CheckPeers(context.Context, *CheckPeersRequest) (*CheckPeersResponse, error)
+	// ComparePeer is the peer's side of CheckPeers. Each value is compared by a
+	// password-authenticated key exchange (CPace), so that neither side, nor who
+	// listens, learns more than whether the values are equal, and a guess needs a
+	// call of its own.
+	ComparePeer(context.Context, *ComparePeerRequest) (*ComparePeerResponse, error)
 	mustEmbedUnimplementedConfigServiceServer()
 }
 
@@ -74,6 +137,15 @@ type UnimplementedConfigServiceServer struct{}
 
 func (UnimplementedConfigServiceServer) GetConfig(context.Context, *GetConfigRequest) (*GetConfigResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetConfig not implemented")
+}
+func (UnimplementedConfigServiceServer) GetConfigSchema(context.Context, *GetConfigSchemaRequest) (*GetConfigSchemaResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetConfigSchema not implemented")
+}
+func (UnimplementedConfigServiceServer) CheckPeers(context.Context, *CheckPeersRequest) (*CheckPeersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckPeers not implemented")
+}
+func (UnimplementedConfigServiceServer) ComparePeer(context.Context, *ComparePeerRequest) (*ComparePeerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ComparePeer not implemented")
 }
 func (UnimplementedConfigServiceServer) mustEmbedUnimplementedConfigServiceServer() {}
 func (UnimplementedConfigServiceServer) testEmbeddedByValue()                       {}
@@ -114,6 +186,60 @@ func _ConfigService_GetConfig_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ConfigService_GetConfigSchema_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetConfigSchemaRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConfigServiceServer).GetConfigSchema(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConfigService_GetConfigSchema_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConfigServiceServer).GetConfigSchema(ctx, req.(*GetConfigSchemaRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ConfigService_CheckPeers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckPeersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConfigServiceServer).CheckPeers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConfigService_CheckPeers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConfigServiceServer).CheckPeers(ctx, req.(*CheckPeersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ConfigService_ComparePeer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ComparePeerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConfigServiceServer).ComparePeer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConfigService_ComparePeer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConfigServiceServer).ComparePeer(ctx, req.(*ComparePeerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ConfigService_ServiceDesc is the grpc.ServiceDesc for ConfigService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -124,6 +250,18 @@ var ConfigService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetConfig",
 			Handler:    _ConfigService_GetConfig_Handler,
+		},
+		{
+			MethodName: "GetConfigSchema",
+			Handler:    _ConfigService_GetConfigSchema_Handler,
+		},
+		{
+			MethodName: "CheckPeers",
+			Handler:    _ConfigService_CheckPeers_Handler,
+		},
+		{
+			MethodName: "ComparePeer",
+			Handler:    _ConfigService_ComparePeer_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -45,7 +45,7 @@ type ExecutorConfig struct {
 	WorkspacePath string `protobuf:"bytes,9,opt,name=workspace_path,json=workspacePath,proto3" json:"workspace_path,omitempty"`
 	// Ignore rules written to .git/info/exclude besides the built-in ones.
 	WorkspaceGitIgnore []string `protobuf:"bytes,10,rep,name=workspace_git_ignore,json=workspaceGitIgnore,proto3" json:"workspace_git_ignore,omitempty"`
-	// The Claude Code CLI. Default: "claude" on PATH.
+	// The Claude Code CLI.
 	ClaudeCliPath string `protobuf:"bytes,11,opt,name=claude_cli_path,json=claudeCliPath,proto3" json:"claude_cli_path,omitempty"`
 	// Number of an inherited listening socket to serve on instead of host and
 	// port; 0 means none. The process runtime hands one over, so that a caller
@@ -183,32 +183,33 @@ var File_poco_config_v1_executor_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_executor_config_proto_rawDesc = "" +
 	"\n" +
-	"$poco/config/v1/executor_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\x99\a\n" +
+	"$poco/config/v1/executor_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xac\a\n" +
 	"\x0eExecutorConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
 	"deployment\x127\n" +
-	"\alogging\x18\x02 \x01(\v2\x1d.poco.config.v1.LoggingConfigR\alogging\x127\n" +
-	"\x04host\x18\x03 \x01(\tB#\xbaH\x04r\x02\x10\x01\xea\xb8\x18\x18\n" +
-	"\rEXECUTOR_HOST\x1a\a0.0.0.0R\x04host\x128\n" +
+	"\alogging\x18\x02 \x01(\v2\x1d.poco.config.v1.LoggingConfigR\alogging\x122\n" +
+	"\x04host\x18\x03 \x01(\tB\x1e\xea\xb8\x18\x1a\n" +
+	"\rEXECUTOR_HOST\x1a\a0.0.0.0h\x03R\x04host\x128\n" +
 	"\x04port\x18\x04 \x01(\x05B$\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18\x15\n" +
 	"\rEXECUTOR_PORT\x1a\x048000R\x04port\x12K\n" +
 	"\x05token\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueB\x18\xea\xb8\x18\x14\n" +
 	"\x0eEXECUTOR_TOKEN(\x018\x01R\x05token\x12k\n" +
 	"\x14anthropic_auth_token\x18\x06 \x01(\v2\x1b.poco.config.v1.SecretValueB\x1c\xea\xb8\x18\x18\n" +
-	"\x14ANTHROPIC_AUTH_TOKEN(\x01R\x12anthropicAuthToken\x12Q\n" +
-	"\x12anthropic_base_url\x18\a \x01(\tB#\xbaH\b\xd8\x01\x01r\x03\x88\x01\x01\xea\xb8\x18\x14\n" +
-	"\x12ANTHROPIC_BASE_URLR\x10anthropicBaseUrl\x12A\n" +
+	"\x14ANTHROPIC_AUTH_TOKEN(\x01R\x12anthropicAuthToken\x12H\n" +
+	"\x12anthropic_base_url\x18\a \x01(\tB\x1a\xea\xb8\x18\x16\n" +
+	"\x12ANTHROPIC_BASE_URLh\x01R\x10anthropicBaseUrl\x12A\n" +
 	"\rdefault_model\x18\b \x01(\tB\x1c\xbaH\x04r\x02\x10\x01\xea\xb8\x18\x11\n" +
-	"\rDEFAULT_MODEL8\x01R\fdefaultModel\x12N\n" +
-	"\x0eworkspace_path\x18\t \x01(\tB'\xbaH\x04r\x02\x10\x01\xea\xb8\x18\x1c\n" +
+	"\rDEFAULT_MODEL8\x01R\fdefaultModel\x12I\n" +
+	"\x0eworkspace_path\x18\t \x01(\tB\"\xea\xb8\x18\x1e\n" +
 	"\x0eWORKSPACE_PATH\x1a\n" +
-	"/workspaceR\rworkspacePath\x12N\n" +
+	"/workspaceh\x05R\rworkspacePath\x12N\n" +
 	"\x14workspace_git_ignore\x18\n" +
 	" \x03(\tB\x1c\xea\xb8\x18\x18\n" +
-	"\x14WORKSPACE_GIT_IGNORE \tR\x12workspaceGitIgnore\x12=\n" +
-	"\x0fclaude_cli_path\x18\v \x01(\tB\x15\xea\xb8\x18\x11\n" +
-	"\x0fCLAUDE_CLI_PATHR\rclaudeCliPath\x12?\n" +
+	"\x14WORKSPACE_GIT_IGNORE \tR\x12workspaceGitIgnore\x12c\n" +
+	"\x0fclaude_cli_path\x18\v \x01(\tB;\xea\xb8\x187\n" +
+	"\x0fCLAUDE_CLI_PATHZ$\n" +
+	"\x0eclaude on PATH\x12\x12PATH 中的 claudeR\rclaudeCliPath\x12?\n" +
 	"\tlisten_fd\x18\f \x01(\x05B\"\xbaH\x04\x1a\x02(\x00\xea\xb8\x18\x17\n" +
 	"\x12EXECUTOR_LISTEN_FD\x1a\x010R\blistenFd\x12)\n" +
 	"\x02id\x18\r \x01(\tB\x19\xbaH\x05r\x03\x18\xc8\x01\xea\xb8\x18\r\n" +

@@ -145,27 +145,27 @@ var File_poco_config_v1_frontend_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_frontend_config_proto_rawDesc = "" +
 	"\n" +
-	"$poco/config/v1/frontend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xb4\x06\n" +
+	"$poco/config/v1/frontend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xdc\x06\n" +
 	"\x0eFrontendConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
 	"deployment\x127\n" +
-	"\alogging\x18\x02 \x01(\v2\x1d.poco.config.v1.LoggingConfigR\alogging\x127\n" +
-	"\x04host\x18\x03 \x01(\tB#\xbaH\x04r\x02\x10\x01\xea\xb8\x18\x18\n" +
-	"\rFRONTEND_HOST\x1a\a0.0.0.0R\x04host\x128\n" +
+	"\alogging\x18\x02 \x01(\v2\x1d.poco.config.v1.LoggingConfigR\alogging\x122\n" +
+	"\x04host\x18\x03 \x01(\tB\x1e\xea\xb8\x18\x1a\n" +
+	"\rFRONTEND_HOST\x1a\a0.0.0.0h\x03R\x04host\x128\n" +
 	"\x04port\x18\x04 \x01(\x05B$\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18\x15\n" +
-	"\rFRONTEND_PORT\x1a\x043000R\x04port\x12N\n" +
-	"\vbackend_url\x18\x05 \x01(\tB-\xbaH\x05r\x03\x88\x01\x01\xea\xb8\x18!\n" +
-	"\vBACKEND_URL\x12\x10POCO_BACKEND_URL8\x01R\n" +
-	"backendUrl\x12J\n" +
-	"\x0epublic_api_url\x18\x06 \x01(\tB$\xbaH\b\xd8\x01\x01r\x03\x88\x01\x01\xea\xb8\x18\x15\n" +
-	"\x13NEXT_PUBLIC_API_URLR\fpublicApiUrl\x12\x8f\x01\n" +
+	"\rFRONTEND_PORT\x1a\x043000R\x04port\x12`\n" +
+	"\vbackend_url\x18\x05 \x01(\tB?\xea\xb8\x18;\n" +
+	"\vBACKEND_URL\x12\x10POCO_BACKEND_URL\x12\fPOCO_API_URL8\x01h\x01\x92\x01\abackendR\n" +
+	"backendUrl\x12A\n" +
+	"\x0epublic_api_url\x18\x06 \x01(\tB\x1b\xea\xb8\x18\x17\n" +
+	"\x13NEXT_PUBLIC_API_URLh\x01R\fpublicApiUrl\x12\x8f\x01\n" +
 	"\x18session_polling_interval\x18\a \x01(\v2\x19.google.protobuf.DurationB:\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18.\n" +
 	"$NEXT_PUBLIC_SESSION_POLLING_INTERVAL\x1a\x042500 \x01R\x16sessionPollingInterval\x12\x8f\x01\n" +
 	"\x18message_polling_interval\x18\b \x01(\v2\x19.google.protobuf.DurationB:\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18.\n" +
-	"$NEXT_PUBLIC_MESSAGE_POLLING_INTERVAL\x1a\x042500 \x01R\x16messagePollingInterval\x12t\n" +
-	"\x12internal_api_token\x18\t \x01(\v2\x1b.poco.config.v1.SecretValueB)\xea\xb8\x18%\n" +
-	"\x12INTERNAL_API_TOKEN(\x01B\rchange-this-*R\x10internalApiTokenB\xbb\x01\n" +
+	"$NEXT_PUBLIC_MESSAGE_POLLING_INTERVAL\x1a\x042500 \x01R\x16messagePollingInterval\x12\x97\x01\n" +
+	"\x12internal_api_token\x18\t \x01(\v2\x1b.poco.config.v1.SecretValueBL\xea\xb8\x18H\n" +
+	"\x12INTERNAL_API_TOKEN(\x01B\rchange-this-*H\x01x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDSR\x10internalApiTokenB\xbb\x01\n" +
 	"\x12com.poco.config.v1B\x13FrontendConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (

@@ -226,10 +226,9 @@ type QueueConfig struct {
 	// How long a claim holds without being renewed; it is renewed every third of
 	// this. An executor cut off for so long stops its agent.
 	ClaimLease *durationpb.Duration `protobuf:"bytes,4,opt,name=claim_lease,json=claimLease,proto3" json:"claim_lease,omitempty"`
-	// Name of this manager in the queue. Default: kept in WORKSPACE_ROOT.
+	// Name of this manager in the queue.
 	WorkerId string `protobuf:"bytes,5,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
 	// TOML or JSON file with the schedule; it is the source of truth when given.
-	// Without effect in this version.
 	ScheduleConfigPath string `protobuf:"bytes,6,opt,name=schedule_config_path,json=scheduleConfigPath,proto3" json:"schedule_config_path,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -330,10 +329,9 @@ type RuntimeConfig struct {
 	StartTimeout *durationpb.Duration `protobuf:"bytes,8,opt,name=start_timeout,json=startTimeout,proto3" json:"start_timeout,omitempty"`
 	// How long an executor may take to stop before it is killed.
 	StopGrace *durationpb.Duration `protobuf:"bytes,9,opt,name=stop_grace,json=stopGrace,proto3" json:"stop_grace,omitempty"`
-	// Command of the process runtime's executor, split at spaces. Default: this
-	// program's own executor.
+	// Command of the process runtime's executor, split at spaces.
 	ExecutorCommand string `protobuf:"bytes,10,opt,name=executor_command,json=executorCommand,proto3" json:"executor_command,omitempty"`
-	// The Claude Code CLI of the process runtime. Default: "claude" on PATH.
+	// The Claude Code CLI of the process runtime.
 	ClaudeCliPath string `protobuf:"bytes,11,opt,name=claude_cli_path,json=claudeCliPath,proto3" json:"claude_cli_path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -724,19 +722,19 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x03run\x18\x06 \x01(\v2\x19.poco.config.v1.RunConfigR\x03run\x121\n" +
 	"\x05model\x18\a \x01(\v2\x1b.poco.config.v1.ModelConfigR\x05model\x12=\n" +
 	"\tworkspace\x18\b \x01(\v2\x1f.poco.config.v1.WorkspaceConfigR\tworkspace\x12D\n" +
-	"\fobject_store\x18\t \x01(\v2!.poco.config.v1.ObjectStoreConfigR\vobjectStore\"\xa8\x03\n" +
-	"\x13ManagerServerConfig\x12J\n" +
-	"\x05hosts\x18\x01 \x03(\tB4\xbaH\v\x92\x01\b\b\x01\"\x04r\x02\x10\x01\xea\xb8\x18\"\n" +
-	"\x15EXECUTOR_MANAGER_HOST\x1a\a0.0.0.0 \tR\x05hosts\x12@\n" +
+	"\fobject_store\x18\t \x01(\v2!.poco.config.v1.ObjectStoreConfigR\vobjectStore\"\xc6\x03\n" +
+	"\x13ManagerServerConfig\x12F\n" +
+	"\x05hosts\x18\x01 \x03(\tB0\xbaH\x05\x92\x01\x02\b\x01\xea\xb8\x18$\n" +
+	"\x15EXECUTOR_MANAGER_HOST\x1a\a0.0.0.0 \th\x03R\x05hosts\x12@\n" +
 	"\x04port\x18\x02 \x01(\x05B,\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18\x1d\n" +
-	"\x15EXECUTOR_MANAGER_PORT\x1a\x048001R\x04port\x12<\n" +
-	"\vbackend_url\x18\x03 \x01(\tB\x1b\xbaH\x05r\x03\x88\x01\x01\xea\xb8\x18\x0f\n" +
-	"\vBACKEND_URL8\x01R\n" +
-	"backendUrl\x12M\n" +
-	"\x11callback_base_url\x18\x04 \x01(\tB!\xbaH\x05r\x03\x88\x01\x01\xea\xb8\x18\x15\n" +
-	"\x11CALLBACK_BASE_URL8\x01R\x0fcallbackBaseUrl\x12v\n" +
-	"\x12internal_api_token\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueB+\xea\xb8\x18'\n" +
-	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*R\x10internalApiToken\"\x90\x04\n" +
+	"\x15EXECUTOR_MANAGER_PORT\x1a\x048001R\x04port\x12@\n" +
+	"\vbackend_url\x18\x03 \x01(\tB\x1f\xea\xb8\x18\x1b\n" +
+	"\vBACKEND_URL8\x01h\x01\x92\x01\abackendR\n" +
+	"backendUrl\x12G\n" +
+	"\x11callback_base_url\x18\x04 \x01(\tB\x1b\xea\xb8\x18\x17\n" +
+	"\x11CALLBACK_BASE_URL8\x01h\x01R\x0fcallbackBaseUrl\x12\x99\x01\n" +
+	"\x12internal_api_token\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueBN\xea\xb8\x18J\n" +
+	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*H\x01x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDSR\x10internalApiToken\"\x81\x05\n" +
 	"\vQueueConfig\x12@\n" +
 	"\fpull_enabled\x18\x01 \x01(\bB\x1d\xea\xb8\x18\x19\n" +
 	"\x11TASK_PULL_ENABLED\x1a\x04trueR\vpullEnabled\x12Y\n" +
@@ -747,18 +745,19 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\vclaim_lease\x18\x04 \x01(\v2\x19.google.protobuf.DurationB5\xbaH\r\xaa\x01\n" +
 	"\"\x04\b\x80\xa3\x052\x02\b\x01\xea\xb8\x18!\n" +
 	"\x18TASK_CLAIM_LEASE_SECONDS\x1a\x03180 \x02R\n" +
-	"claimLease\x124\n" +
-	"\tworker_id\x18\x05 \x01(\tB\x17\xbaH\x05r\x03\x18\xc8\x01\xea\xb8\x18\v\n" +
-	"\tWORKER_IDR\bworkerId\x12L\n" +
-	"\x14schedule_config_path\x18\x06 \x01(\tB\x1a\xea\xb8\x18\x16\n" +
-	"\x14SCHEDULE_CONFIG_PATHR\x12scheduleConfigPath\"\xdf\b\n" +
+	"claimLease\x12\xa1\x01\n" +
+	"\tworker_id\x18\x05 \x01(\tB\x83\x01\xbaH\x05r\x03\x18\xc8\x01\xea\xb8\x18w\n" +
+	"\tWORKER_IDZj\n" +
+	"2made at the first start and kept in WORKSPACE_ROOT\x124首次启动时生成并保存在 WORKSPACE_ROOT 中R\bworkerId\x12O\n" +
+	"\x14schedule_config_path\x18\x06 \x01(\tB\x1d\xea\xb8\x18\x19\n" +
+	"\x14SCHEDULE_CONFIG_PATH\x88\x01\x01R\x12scheduleConfigPath\"\xdc\t\n" +
 	"\rRuntimeConfig\x12R\n" +
 	"\aruntime\x18\x01 \x01(\tB8\xbaH\x19r\x17R\x04autoR\x06dockerR\aprocess\xea\xb8\x18\x18\n" +
-	"\x10EXECUTOR_RUNTIME\x1a\x04autoR\aruntime\x12;\n" +
-	"\x0eexecutor_image\x18\x02 \x01(\tB\x14\xea\xb8\x18\x10\n" +
-	"\x0eEXECUTOR_IMAGER\rexecutorImage\x12g\n" +
-	"\x17executor_published_host\x18\x03 \x01(\tB/\xbaH\x04r\x02\x10\x01\xea\xb8\x18$\n" +
-	"\x17EXECUTOR_PUBLISHED_HOST\x1a\tlocalhostR\x15executorPublishedHost\x12j\n" +
+	"\x10EXECUTOR_RUNTIME\x1a\x04autoR\aruntime\x12=\n" +
+	"\x0eexecutor_image\x18\x02 \x01(\tB\x16\xea\xb8\x18\x12\n" +
+	"\x0eEXECUTOR_IMAGEh\x06R\rexecutorImage\x12d\n" +
+	"\x17executor_published_host\x18\x03 \x01(\tB,\xea\xb8\x18(\n" +
+	"\x17EXECUTOR_PUBLISHED_HOST\x1a\tlocalhost8\x01h\x03R\x15executorPublishedHost\x12j\n" +
 	"\x18executor_publish_address\x18\x04 \x01(\tB0\xbaH\x04r\x02p\x01\xea\xb8\x18%\n" +
 	"\x18EXECUTOR_PUBLISH_ADDRESS\x1a\t127.0.0.1R\x16executorPublishAddress\x12J\n" +
 	"\fmemory_limit\x18\x05 \x01(\x03B'\xbaH\x04\"\x02(\x00\xea\xb8\x18\x1c\n" +
@@ -772,20 +771,22 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x1eEXECUTOR_START_TIMEOUT_SECONDS\x1a\x0260 \x02R\fstartTimeout\x12i\n" +
 	"\n" +
 	"stop_grace\x18\t \x01(\v2\x19.google.protobuf.DurationB/\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18#\n" +
-	"\x1bEXECUTOR_STOP_GRACE_SECONDS\x1a\x0210 \x02R\tstopGrace\x12A\n" +
+	"\x1bEXECUTOR_STOP_GRACE_SECONDS\x1a\x0210 \x02R\tstopGrace\x12\x98\x01\n" +
 	"\x10executor_command\x18\n" +
-	" \x01(\tB\x16\xea\xb8\x18\x12\n" +
-	"\x10EXECUTOR_COMMANDR\x0fexecutorCommand\x12=\n" +
-	"\x0fclaude_cli_path\x18\v \x01(\tB\x15\xea\xb8\x18\x11\n" +
-	"\x0fCLAUDE_CLI_PATHR\rclaudeCliPath:\xb1\x01\xbaH\xad\x01\x1a\xaa\x01\n" +
-	"\x1aruntime.docker_needs_image\x12UEXECUTOR_IMAGE is required with EXECUTOR_RUNTIME=docker: set it to the executor image\x1a5this.runtime != 'docker' || this.executor_image != ''\"\xb0\x04\n" +
+	" \x01(\tBm\xea\xb8\x18i\n" +
+	"\x10EXECUTOR_COMMANDZU\n" +
+	".poco-executor beside the manager's own program\x12#管理器程序旁的 poco-executorR\x0fexecutorCommand\x12c\n" +
+	"\x0fclaude_cli_path\x18\v \x01(\tB;\xea\xb8\x187\n" +
+	"\x0fCLAUDE_CLI_PATHZ$\n" +
+	"\x0eclaude on PATH\x12\x12PATH 中的 claudeR\rclaudeCliPath:\xb1\x01\xbaH\xad\x01\x1a\xaa\x01\n" +
+	"\x1aruntime.docker_needs_image\x12UEXECUTOR_IMAGE is required with EXECUTOR_RUNTIME=docker: set it to the executor image\x1a5this.runtime != 'docker' || this.executor_image != ''\"\xb3\x04\n" +
 	"\tRunConfig\x12^\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB)\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18\x1d\n" +
 	"\x13RUN_TIMEOUT_SECONDS\x1a\x043600 \x02R\atimeout\x12k\n" +
 	"\fidle_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationB-\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18!\n" +
-	"\x18RUN_IDLE_TIMEOUT_SECONDS\x1a\x03600 \x02R\vidleTimeout\x12y\n" +
-	"\x12user_input_timeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationB0\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18$\n" +
-	"\x1aUSER_INPUT_TIMEOUT_SECONDS\x1a\x041800 \x02R\x10userInputTimeout\x12I\n" +
+	"\x18RUN_IDLE_TIMEOUT_SECONDS\x1a\x03600 \x02R\vidleTimeout\x12|\n" +
+	"\x12user_input_timeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationB3\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18'\n" +
+	"\x1aUSER_INPUT_TIMEOUT_SECONDS\x1a\x041800 \x02\x98\x01\x02R\x10userInputTimeout\x12I\n" +
 	"\fmax_cost_usd\x18\x04 \x01(\x01B'\xbaH\v\x12\t)\x00\x00\x00\x00\x00\x00\x00\x00\xea\xb8\x18\x15\n" +
 	"\x10RUN_MAX_COST_USD\x1a\x010R\n" +
 	"maxCostUsd\x12=\n" +
@@ -793,17 +794,17 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"max_tokens\x18\x05 \x01(\x03B\x1e\xbaH\x04\"\x02(\x00\xea\xb8\x18\x13\n" +
 	"\x0eRUN_MAX_TOKENS\x1a\x010R\tmaxTokens\x12Q\n" +
 	"\x0emax_event_size\x18\x06 \x01(\x03B+\xbaH\v\"\t\x18\x80\x80\x80\x01(\x80\x80\x01\xea\xb8\x18\x19\n" +
-	"\x10RUN_MAX_EVENT_KB\x1a\x03256 \aR\fmaxEventSize\"\xc0\x02\n" +
-	"\vModelConfig\x12k\n" +
-	"\x14anthropic_auth_token\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\x1c\xea\xb8\x18\x18\n" +
-	"\x14ANTHROPIC_AUTH_TOKEN(\x01R\x12anthropicAuthToken\x12i\n" +
-	"\x12anthropic_base_url\x18\x02 \x01(\tB;\xbaH\x05r\x03\x88\x01\x01\xea\xb8\x18/\n" +
-	"\x12ANTHROPIC_BASE_URL\x1a\x19https://api.anthropic.comR\x10anthropicBaseUrl\x12Y\n" +
+	"\x10RUN_MAX_EVENT_KB\x1a\x03256 \aR\fmaxEventSize\"\xbc\x02\n" +
+	"\vModelConfig\x12m\n" +
+	"\x14anthropic_auth_token\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\x1e\xea\xb8\x18\x1a\n" +
+	"\x14ANTHROPIC_AUTH_TOKEN(\x01H\x01R\x12anthropicAuthToken\x12c\n" +
+	"\x12anthropic_base_url\x18\x02 \x01(\tB5\xea\xb8\x181\n" +
+	"\x12ANTHROPIC_BASE_URL\x1a\x19https://api.anthropic.comh\x01R\x10anthropicBaseUrl\x12Y\n" +
 	"\rdefault_model\x18\x03 \x01(\tB4\xbaH\x04r\x02\x10\x01\xea\xb8\x18)\n" +
-	"\rDEFAULT_MODEL\x1a\x18claude-sonnet-4-20250514R\fdefaultModel\"\xfd\x04\n" +
-	"\x0fWorkspaceConfig\x121\n" +
-	"\x04root\x18\x01 \x01(\tB\x1d\xbaH\x04r\x02\x10\x01\xea\xb8\x18\x12\n" +
-	"\x0eWORKSPACE_ROOT8\x01R\x04root\x12O\n" +
+	"\rDEFAULT_MODEL\x1a\x18claude-sonnet-4-20250514R\fdefaultModel\"\xf8\x04\n" +
+	"\x0fWorkspaceConfig\x12,\n" +
+	"\x04root\x18\x01 \x01(\tB\x18\xea\xb8\x18\x14\n" +
+	"\x0eWORKSPACE_ROOT8\x01h\x05R\x04root\x12O\n" +
 	"\x0fcleanup_enabled\x18\x02 \x01(\bB&\xea\xb8\x18\"\n" +
 	"\x19WORKSPACE_CLEANUP_ENABLED\x1a\x05falseR\x0ecleanupEnabled\x12z\n" +
 	"\x10cleanup_interval\x18\x03 \x01(\v2\x19.google.protobuf.DurationB4\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18(\n" +

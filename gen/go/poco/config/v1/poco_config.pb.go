@@ -29,10 +29,9 @@ type PocoConfig struct {
 	// URL of the backend for run, attach, ls, cancel and answer: the backend
 	// itself, or the frontend's /api/v1.
 	BackendUrl string `protobuf:"bytes,1,opt,name=backend_url,json=backendUrl,proto3" json:"backend_url,omitempty"`
-	// Folder in which "poco up" keeps everything. Default: /var/lib/poco as
-	// root, else poco in the user's data folder.
+	// Folder in which "poco up" keeps everything.
 	DataDir string `protobuf:"bytes,2,opt,name=data_dir,json=dataDir,proto3" json:"data_dir,omitempty"`
-	// Parent of the default data folder. Default: ~/.local/share.
+	// Parent of the default data folder.
 	UserDataHome string `protobuf:"bytes,3,opt,name=user_data_home,json=userDataHome,proto3" json:"user_data_home,omitempty"`
 	// Any value switches colours off.
 	NoColor string `protobuf:"bytes,4,opt,name=no_color,json=noColor,proto3" json:"no_color,omitempty"`
@@ -42,6 +41,13 @@ type PocoConfig struct {
 	EmbeddedS3Port int32 `protobuf:"varint,6,opt,name=embedded_s3_port,json=embeddedS3Port,proto3" json:"embedded_s3_port,omitempty"`
 	// Loopback port of the embedded Postgres; 0 takes a free one.
 	EmbeddedPostgresPort int32 `protobuf:"varint,7,opt,name=embedded_postgres_port,json=embeddedPostgresPort,proto3" json:"embedded_postgres_port,omitempty"`
+	// URL of the executor manager, for "poco config".
+	ManagerUrl string `protobuf:"bytes,9,opt,name=manager_url,json=managerUrl,proto3" json:"manager_url,omitempty"`
+	// URL of the frontend, for "poco config".
+	FrontendUrl string `protobuf:"bytes,10,opt,name=frontend_url,json=frontendUrl,proto3" json:"frontend_url,omitempty"`
+	// Token of calls between the services, which opens their settings to "poco
+	// config".
+	InternalApiToken *SecretValue `protobuf:"bytes,11,opt,name=internal_api_token,json=internalApiToken,proto3" json:"internal_api_token,omitempty"`
 	// The Claude Code CLI that "poco fetch" reports instead of its own copy.
 	ClaudeCliPath string `protobuf:"bytes,8,opt,name=claude_cli_path,json=claudeCliPath,proto3" json:"claude_cli_path,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -127,6 +133,27 @@ func (x *PocoConfig) GetEmbeddedPostgresPort() int32 {
 	return 0
 }
 
+func (x *PocoConfig) GetManagerUrl() string {
+	if x != nil {
+		return x.ManagerUrl
+	}
+	return ""
+}
+
+func (x *PocoConfig) GetFrontendUrl() string {
+	if x != nil {
+		return x.FrontendUrl
+	}
+	return ""
+}
+
+func (x *PocoConfig) GetInternalApiToken() *SecretValue {
+	if x != nil {
+		return x.InternalApiToken
+	}
+	return nil
+}
+
 func (x *PocoConfig) GetClaudeCliPath() string {
 	if x != nil {
 		return x.ClaudeCliPath
@@ -138,16 +165,18 @@ var File_poco_config_v1_poco_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_poco_config_proto_rawDesc = "" +
 	"\n" +
-	" poco/config/v1/poco_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cpoco/config/v1/setting.proto\"\x8e\x04\n" +
+	" poco/config/v1/poco_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cpoco/config/v1/setting.proto\"\xb4\a\n" +
 	"\n" +
-	"PocoConfig\x12V\n" +
-	"\vbackend_url\x18\x01 \x01(\tB5\xbaH\x05r\x03\x88\x01\x01\xea\xb8\x18)\n" +
-	"\x10POCO_BACKEND_URL\x1a\x15http://localhost:8000R\n" +
-	"backendUrl\x12.\n" +
-	"\bdata_dir\x18\x02 \x01(\tB\x13\xea\xb8\x18\x0f\n" +
-	"\rPOCO_DATA_DIRR\adataDir\x129\n" +
-	"\x0euser_data_home\x18\x03 \x01(\tB\x13\xea\xb8\x18\x0f\n" +
-	"\rXDG_DATA_HOMER\fuserDataHome\x12)\n" +
+	"PocoConfig\x12P\n" +
+	"\vbackend_url\x18\x01 \x01(\tB/\xea\xb8\x18+\n" +
+	"\x10POCO_BACKEND_URL\x1a\x15http://localhost:8000h\x01R\n" +
+	"backendUrl\x12\xa9\x01\n" +
+	"\bdata_dir\x18\x02 \x01(\tB\x8d\x01\xea\xb8\x18\x88\x01\n" +
+	"\rPOCO_DATA_DIRZw\n" +
+	"1/var/lib/poco as root, else poco in XDG_DATA_HOME\x12Broot 用户为 /var/lib/poco，否则为 XDG_DATA_HOME 下的 pocoR\adataDir\x12[\n" +
+	"\x0euser_data_home\x18\x03 \x01(\tB5\xea\xb8\x181\n" +
+	"\rXDG_DATA_HOMEZ \n" +
+	"\x0e~/.local/share\x12\x0e~/.local/shareR\fuserDataHome\x12)\n" +
 	"\bno_color\x18\x04 \x01(\tB\x0e\xea\xb8\x18\n" +
 	"\n" +
 	"\bNO_COLORR\anoColor\x12&\n" +
@@ -157,7 +186,15 @@ const file_poco_config_v1_poco_config_proto_rawDesc = "" +
 	"\x10embedded_s3_port\x18\x06 \x01(\x05B#\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18\x14\n" +
 	"\fPOCO_S3_PORT\x1a\x049000R\x0eembeddedS3Port\x12\\\n" +
 	"\x16embedded_postgres_port\x18\a \x01(\x05B&\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18\x17\n" +
-	"\x12POCO_POSTGRES_PORT\x1a\x010R\x14embeddedPostgresPort\x12=\n" +
+	"\x12POCO_POSTGRES_PORT\x1a\x010R\x14embeddedPostgresPort\x12P\n" +
+	"\vmanager_url\x18\t \x01(\tB/\xea\xb8\x18+\n" +
+	"\x10POCO_MANAGER_URL\x1a\x15http://localhost:8001h\x01R\n" +
+	"managerUrl\x12S\n" +
+	"\ffrontend_url\x18\n" +
+	" \x01(\tB0\xea\xb8\x18,\n" +
+	"\x11POCO_FRONTEND_URL\x1a\x15http://localhost:3000h\x01R\vfrontendUrl\x12e\n" +
+	"\x12internal_api_token\x18\v \x01(\v2\x1b.poco.config.v1.SecretValueB\x1a\xea\xb8\x18\x16\n" +
+	"\x12INTERNAL_API_TOKEN(\x01R\x10internalApiToken\x12=\n" +
 	"\x0fclaude_cli_path\x18\b \x01(\tB\x15\xea\xb8\x18\x11\n" +
 	"\x0fCLAUDE_CLI_PATHR\rclaudeCliPathB\xb7\x01\n" +
 	"\x12com.poco.config.v1B\x0fPocoConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
@@ -176,14 +213,16 @@ func file_poco_config_v1_poco_config_proto_rawDescGZIP() []byte {
 
 var file_poco_config_v1_poco_config_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
 var file_poco_config_v1_poco_config_proto_goTypes = []any{
-	(*PocoConfig)(nil), // 0: poco.config.v1.PocoConfig
+	(*PocoConfig)(nil),  // 0: poco.config.v1.PocoConfig
+	(*SecretValue)(nil), // 1: poco.config.v1.SecretValue
 }
 var file_poco_config_v1_poco_config_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	1, // 0: poco.config.v1.PocoConfig.internal_api_token:type_name -> poco.config.v1.SecretValue
+	1, // [1:1] is the sub-list for method output_type
+	1, // [1:1] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_poco_config_v1_poco_config_proto_init() }

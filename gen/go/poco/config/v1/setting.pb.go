@@ -22,6 +22,128 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Format is what a text, or each text of a list, has to look like.
+type Format int32
+
+const (
+	Format_FORMAT_UNSPECIFIED Format = 0
+	// http://host[:port][/path] or https://…, without query.
+	Format_FORMAT_HTTP_URL Format = 1
+	// http://host[:port] or https://…: the origin of a web page.
+	Format_FORMAT_ORIGIN Format = 2
+	// A host name or an IP address, without port.
+	Format_FORMAT_HOST Format = 3
+	// postgres://… or postgresql://…, or libpq's keyword notation.
+	Format_FORMAT_POSTGRES_URL Format = 4
+	// An absolute path.
+	Format_FORMAT_ABSOLUTE_PATH Format = 5
+	// An image reference, as the Docker engine takes it.
+	Format_FORMAT_IMAGE Format = 6
+)
+
+// Enum value maps for Format.
+var (
+	Format_name = map[int32]string{
+		0: "FORMAT_UNSPECIFIED",
+		1: "FORMAT_HTTP_URL",
+		2: "FORMAT_ORIGIN",
+		3: "FORMAT_HOST",
+		4: "FORMAT_POSTGRES_URL",
+		5: "FORMAT_ABSOLUTE_PATH",
+		6: "FORMAT_IMAGE",
+	}
+	Format_value = map[string]int32{
+		"FORMAT_UNSPECIFIED":   0,
+		"FORMAT_HTTP_URL":      1,
+		"FORMAT_ORIGIN":        2,
+		"FORMAT_HOST":          3,
+		"FORMAT_POSTGRES_URL":  4,
+		"FORMAT_ABSOLUTE_PATH": 5,
+		"FORMAT_IMAGE":         6,
+	}
+)
+
+func (x Format) Enum() *Format {
+	p := new(Format)
+	*p = x
+	return p
+}
+
+func (x Format) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Format) Descriptor() protoreflect.EnumDescriptor {
+	return file_poco_config_v1_setting_proto_enumTypes[0].Descriptor()
+}
+
+func (Format) Type() protoreflect.EnumType {
+	return &file_poco_config_v1_setting_proto_enumTypes[0]
+}
+
+func (x Format) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Format.Descriptor instead.
+func (Format) EnumDescriptor() ([]byte, []int) {
+	return file_poco_config_v1_setting_proto_rawDescGZIP(), []int{0}
+}
+
+// Agreement is how the values of one variable in several services belong
+// together.
+type Agreement int32
+
+const (
+	// Each service may have its own.
+	Agreement_AGREEMENT_UNSPECIFIED Agreement = 0
+	// Different values break the deployment.
+	Agreement_AGREEMENT_MUST Agreement = 1
+	// Different values are unusual and may be meant.
+	Agreement_AGREEMENT_SHOULD Agreement = 2
+)
+
+// Enum value maps for Agreement.
+var (
+	Agreement_name = map[int32]string{
+		0: "AGREEMENT_UNSPECIFIED",
+		1: "AGREEMENT_MUST",
+		2: "AGREEMENT_SHOULD",
+	}
+	Agreement_value = map[string]int32{
+		"AGREEMENT_UNSPECIFIED": 0,
+		"AGREEMENT_MUST":        1,
+		"AGREEMENT_SHOULD":      2,
+	}
+)
+
+func (x Agreement) Enum() *Agreement {
+	p := new(Agreement)
+	*p = x
+	return p
+}
+
+func (x Agreement) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Agreement) Descriptor() protoreflect.EnumDescriptor {
+	return file_poco_config_v1_setting_proto_enumTypes[1].Descriptor()
+}
+
+func (Agreement) Type() protoreflect.EnumType {
+	return &file_poco_config_v1_setting_proto_enumTypes[1]
+}
+
+func (x Agreement) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Agreement.Descriptor instead.
+func (Agreement) EnumDescriptor() ([]byte, []int) {
+	return file_poco_config_v1_setting_proto_rawDescGZIP(), []int{1}
+}
+
 // Unit is the unit in which the environment writes a value.
 type Unit int32
 
@@ -79,11 +201,11 @@ func (x Unit) String() string {
 }
 
 func (Unit) Descriptor() protoreflect.EnumDescriptor {
-	return file_poco_config_v1_setting_proto_enumTypes[0].Descriptor()
+	return file_poco_config_v1_setting_proto_enumTypes[2].Descriptor()
 }
 
 func (Unit) Type() protoreflect.EnumType {
-	return &file_poco_config_v1_setting_proto_enumTypes[0]
+	return &file_poco_config_v1_setting_proto_enumTypes[2]
 }
 
 func (x Unit) Number() protoreflect.EnumNumber {
@@ -92,7 +214,70 @@ func (x Unit) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Unit.Descriptor instead.
 func (Unit) EnumDescriptor() ([]byte, []int) {
+	return file_poco_config_v1_setting_proto_rawDescGZIP(), []int{2}
+}
+
+// Section names a group of settings; the message's leading comment describes
+// it.
+type Section struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Title string                 `protobuf:"bytes,1,opt,name=title,proto3" json:"title,omitempty"`
+	// The title and the description in Chinese.
+	TitleZh       string `protobuf:"bytes,2,opt,name=title_zh,json=titleZh,proto3" json:"title_zh,omitempty"`
+	DescriptionZh string `protobuf:"bytes,3,opt,name=description_zh,json=descriptionZh,proto3" json:"description_zh,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Section) Reset() {
+	*x = Section{}
+	mi := &file_poco_config_v1_setting_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Section) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Section) ProtoMessage() {}
+
+func (x *Section) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_config_v1_setting_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Section.ProtoReflect.Descriptor instead.
+func (*Section) Descriptor() ([]byte, []int) {
 	return file_poco_config_v1_setting_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Section) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *Section) GetTitleZh() string {
+	if x != nil {
+		return x.TitleZh
+	}
+	return ""
+}
+
+func (x *Section) GetDescriptionZh() string {
+	if x != nil {
+		return x.DescriptionZh
+	}
+	return ""
 }
 
 // Setting describes how a config field is filled. The field's leading comment
@@ -118,14 +303,40 @@ type Setting struct {
 	// Values, or prefixes ending in "*", that are fit for development only.
 	InsecureValues []string `protobuf:"bytes,8,rep,name=insecure_values,json=insecureValues,proto3" json:"insecure_values,omitempty"`
 	// A change takes effect without a restart.
-	Live          bool `protobuf:"varint,9,opt,name=live,proto3" json:"live,omitempty"`
+	Live bool `protobuf:"varint,9,opt,name=live,proto3" json:"live,omitempty"`
+	// The description in Chinese.
+	DescriptionZh string `protobuf:"bytes,10,opt,name=description_zh,json=descriptionZh,proto3" json:"description_zh,omitempty"`
+	// What holds without a value, in words, where no default can say it.
+	Fallback *Text `protobuf:"bytes,11,opt,name=fallback,proto3" json:"fallback,omitempty"`
+	// Replaces the default while another setting has a certain value.
+	DefaultIf *ConditionalDefault `protobuf:"bytes,12,opt,name=default_if,json=defaultIf,proto3" json:"default_if,omitempty"`
+	// What a text has to look like, beyond its rules.
+	Format Format `protobuf:"varint,13,opt,name=format,proto3,enum=poco.config.v1.Format" json:"format,omitempty"`
+	// Values that production refuses although they are fit for development.
+	ProductionRefuses []string `protobuf:"bytes,14,rep,name=production_refuses,json=productionRefuses,proto3" json:"production_refuses,omitempty"`
+	// The least characters of a secret that is not weak: production refuses a
+	// shorter one, and one that is a known example.
+	MinSecretLength uint32 `protobuf:"varint,15,opt,name=min_secret_length,json=minSecretLength,proto3" json:"min_secret_length,omitempty"`
+	// "poco config init" makes a random value up.
+	Generated bool `protobuf:"varint,16,opt,name=generated,proto3" json:"generated,omitempty"`
+	// The feature behind the setting does not exist in this version: the setting
+	// is loaded and checked, and has no effect.
+	NoEffect bool `protobuf:"varint,17,opt,name=no_effect,json=noEffect,proto3" json:"no_effect,omitempty"`
+	// The value is the URL of that service: CheckPeers compares settings with
+	// it.
+	Peer string `protobuf:"bytes,18,opt,name=peer,proto3" json:"peer,omitempty"`
+	// How the value has to agree with that of other services.
+	Agreement Agreement `protobuf:"varint,19,opt,name=agreement,proto3,enum=poco.config.v1.Agreement" json:"agreement,omitempty"`
+	// For a live secret that callers show: the variable that tells how long the
+	// value before a rotation is still accepted.
+	GraceEnv      string `protobuf:"bytes,20,opt,name=grace_env,json=graceEnv,proto3" json:"grace_env,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_poco_config_v1_setting_proto_msgTypes[0]
+	mi := &file_poco_config_v1_setting_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -137,7 +348,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_config_v1_setting_proto_msgTypes[0]
+	mi := &file_poco_config_v1_setting_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -150,7 +361,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_poco_config_v1_setting_proto_rawDescGZIP(), []int{0}
+	return file_poco_config_v1_setting_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Setting) GetEnv() string {
@@ -216,6 +427,200 @@ func (x *Setting) GetLive() bool {
 	return false
 }
 
+func (x *Setting) GetDescriptionZh() string {
+	if x != nil {
+		return x.DescriptionZh
+	}
+	return ""
+}
+
+func (x *Setting) GetFallback() *Text {
+	if x != nil {
+		return x.Fallback
+	}
+	return nil
+}
+
+func (x *Setting) GetDefaultIf() *ConditionalDefault {
+	if x != nil {
+		return x.DefaultIf
+	}
+	return nil
+}
+
+func (x *Setting) GetFormat() Format {
+	if x != nil {
+		return x.Format
+	}
+	return Format_FORMAT_UNSPECIFIED
+}
+
+func (x *Setting) GetProductionRefuses() []string {
+	if x != nil {
+		return x.ProductionRefuses
+	}
+	return nil
+}
+
+func (x *Setting) GetMinSecretLength() uint32 {
+	if x != nil {
+		return x.MinSecretLength
+	}
+	return 0
+}
+
+func (x *Setting) GetGenerated() bool {
+	if x != nil {
+		return x.Generated
+	}
+	return false
+}
+
+func (x *Setting) GetNoEffect() bool {
+	if x != nil {
+		return x.NoEffect
+	}
+	return false
+}
+
+func (x *Setting) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *Setting) GetAgreement() Agreement {
+	if x != nil {
+		return x.Agreement
+	}
+	return Agreement_AGREEMENT_UNSPECIFIED
+}
+
+func (x *Setting) GetGraceEnv() string {
+	if x != nil {
+		return x.GraceEnv
+	}
+	return ""
+}
+
+// Text is words in the languages of the reference.
+type Text struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	En            string                 `protobuf:"bytes,1,opt,name=en,proto3" json:"en,omitempty"`
+	Zh            string                 `protobuf:"bytes,2,opt,name=zh,proto3" json:"zh,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Text) Reset() {
+	*x = Text{}
+	mi := &file_poco_config_v1_setting_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Text) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Text) ProtoMessage() {}
+
+func (x *Text) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_config_v1_setting_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Text.ProtoReflect.Descriptor instead.
+func (*Text) Descriptor() ([]byte, []int) {
+	return file_poco_config_v1_setting_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Text) GetEn() string {
+	if x != nil {
+		return x.En
+	}
+	return ""
+}
+
+func (x *Text) GetZh() string {
+	if x != nil {
+		return x.Zh
+	}
+	return ""
+}
+
+// ConditionalDefault is a default that depends on another setting.
+type ConditionalDefault struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The other setting's variable and the value, in environment notation, on
+	// which this default holds.
+	Env   string `protobuf:"bytes,1,opt,name=env,proto3" json:"env,omitempty"`
+	Value string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	// The default in environment notation.
+	Default       string `protobuf:"bytes,3,opt,name=default,proto3" json:"default,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConditionalDefault) Reset() {
+	*x = ConditionalDefault{}
+	mi := &file_poco_config_v1_setting_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConditionalDefault) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConditionalDefault) ProtoMessage() {}
+
+func (x *ConditionalDefault) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_config_v1_setting_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConditionalDefault.ProtoReflect.Descriptor instead.
+func (*ConditionalDefault) Descriptor() ([]byte, []int) {
+	return file_poco_config_v1_setting_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ConditionalDefault) GetEnv() string {
+	if x != nil {
+		return x.Env
+	}
+	return ""
+}
+
+func (x *ConditionalDefault) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *ConditionalDefault) GetDefault() string {
+	if x != nil {
+		return x.Default
+	}
+	return ""
+}
+
 // SecretValue stands in a config message where a secret is: the value itself
 // never lives in a message.
 type SecretValue struct {
@@ -227,7 +632,7 @@ type SecretValue struct {
 
 func (x *SecretValue) Reset() {
 	*x = SecretValue{}
-	mi := &file_poco_config_v1_setting_proto_msgTypes[1]
+	mi := &file_poco_config_v1_setting_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -239,7 +644,7 @@ func (x *SecretValue) String() string {
 func (*SecretValue) ProtoMessage() {}
 
 func (x *SecretValue) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_config_v1_setting_proto_msgTypes[1]
+	mi := &file_poco_config_v1_setting_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -252,7 +657,7 @@ func (x *SecretValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretValue.ProtoReflect.Descriptor instead.
 func (*SecretValue) Descriptor() ([]byte, []int) {
-	return file_poco_config_v1_setting_proto_rawDescGZIP(), []int{1}
+	return file_poco_config_v1_setting_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SecretValue) GetIsSet() bool {
@@ -271,6 +676,14 @@ var file_poco_config_v1_setting_proto_extTypes = []protoimpl.ExtensionInfo{
 		Tag:           "bytes,50061,opt,name=setting",
 		Filename:      "poco/config/v1/setting.proto",
 	},
+	{
+		ExtendedType:  (*descriptorpb.MessageOptions)(nil),
+		ExtensionType: (*Section)(nil),
+		Field:         50062,
+		Name:          "poco.config.v1.section",
+		Tag:           "bytes,50062,opt,name=section",
+		Filename:      "poco/config/v1/setting.proto",
+	},
 }
 
 // Extension fields to descriptorpb.FieldOptions.
@@ -282,11 +695,23 @@ var (
 	E_Setting = &file_poco_config_v1_setting_proto_extTypes[0]
 )
 
+// Extension fields to descriptorpb.MessageOptions.
+var (
+	// Heading of a group of settings in the reference.
+	//
+	// optional poco.config.v1.Section section = 50062;
+	E_Section = &file_poco_config_v1_setting_proto_extTypes[1]
+)
+
 var File_poco_config_v1_setting_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_setting_proto_rawDesc = "" +
 	"\n" +
-	"\x1cpoco/config/v1/setting.proto\x12\x0epoco.config.v1\x1a google/protobuf/descriptor.proto\"\x9a\x02\n" +
+	"\x1cpoco/config/v1/setting.proto\x12\x0epoco.config.v1\x1a google/protobuf/descriptor.proto\"a\n" +
+	"\aSection\x12\x14\n" +
+	"\x05title\x18\x01 \x01(\tR\x05title\x12\x19\n" +
+	"\btitle_zh\x18\x02 \x01(\tR\atitleZh\x12%\n" +
+	"\x0edescription_zh\x18\x03 \x01(\tR\rdescriptionZh\"\xe6\x05\n" +
 	"\aSetting\x12\x10\n" +
 	"\x03env\x18\x01 \x01(\tR\x03env\x12\x18\n" +
 	"\aaliases\x18\x02 \x03(\tR\aaliases\x12\x1d\n" +
@@ -297,11 +722,43 @@ const file_poco_config_v1_setting_proto_rawDesc = "" +
 	"secret_url\x18\x06 \x01(\bR\tsecretUrl\x12\x1a\n" +
 	"\brequired\x18\a \x01(\bR\brequired\x12'\n" +
 	"\x0finsecure_values\x18\b \x03(\tR\x0einsecureValues\x12\x12\n" +
-	"\x04live\x18\t \x01(\bR\x04liveB\n" +
+	"\x04live\x18\t \x01(\bR\x04live\x12%\n" +
+	"\x0edescription_zh\x18\n" +
+	" \x01(\tR\rdescriptionZh\x120\n" +
+	"\bfallback\x18\v \x01(\v2\x14.poco.config.v1.TextR\bfallback\x12A\n" +
 	"\n" +
-	"\b_default\"$\n" +
+	"default_if\x18\f \x01(\v2\".poco.config.v1.ConditionalDefaultR\tdefaultIf\x12.\n" +
+	"\x06format\x18\r \x01(\x0e2\x16.poco.config.v1.FormatR\x06format\x12-\n" +
+	"\x12production_refuses\x18\x0e \x03(\tR\x11productionRefuses\x12*\n" +
+	"\x11min_secret_length\x18\x0f \x01(\rR\x0fminSecretLength\x12\x1c\n" +
+	"\tgenerated\x18\x10 \x01(\bR\tgenerated\x12\x1b\n" +
+	"\tno_effect\x18\x11 \x01(\bR\bnoEffect\x12\x12\n" +
+	"\x04peer\x18\x12 \x01(\tR\x04peer\x127\n" +
+	"\tagreement\x18\x13 \x01(\x0e2\x19.poco.config.v1.AgreementR\tagreement\x12\x1b\n" +
+	"\tgrace_env\x18\x14 \x01(\tR\bgraceEnvB\n" +
+	"\n" +
+	"\b_default\"&\n" +
+	"\x04Text\x12\x0e\n" +
+	"\x02en\x18\x01 \x01(\tR\x02en\x12\x0e\n" +
+	"\x02zh\x18\x02 \x01(\tR\x02zh\"V\n" +
+	"\x12ConditionalDefault\x12\x10\n" +
+	"\x03env\x18\x01 \x01(\tR\x03env\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\x12\x18\n" +
+	"\adefault\x18\x03 \x01(\tR\adefault\"$\n" +
 	"\vSecretValue\x12\x15\n" +
-	"\x06is_set\x18\x01 \x01(\bR\x05isSet*\xc8\x01\n" +
+	"\x06is_set\x18\x01 \x01(\bR\x05isSet*\x9e\x01\n" +
+	"\x06Format\x12\x16\n" +
+	"\x12FORMAT_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fFORMAT_HTTP_URL\x10\x01\x12\x11\n" +
+	"\rFORMAT_ORIGIN\x10\x02\x12\x0f\n" +
+	"\vFORMAT_HOST\x10\x03\x12\x17\n" +
+	"\x13FORMAT_POSTGRES_URL\x10\x04\x12\x18\n" +
+	"\x14FORMAT_ABSOLUTE_PATH\x10\x05\x12\x10\n" +
+	"\fFORMAT_IMAGE\x10\x06*P\n" +
+	"\tAgreement\x12\x19\n" +
+	"\x15AGREEMENT_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eAGREEMENT_MUST\x10\x01\x12\x14\n" +
+	"\x10AGREEMENT_SHOULD\x10\x02*\xc8\x01\n" +
 	"\x04Unit\x12\x14\n" +
 	"\x10UNIT_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11UNIT_MILLISECONDS\x10\x01\x12\x10\n" +
@@ -315,7 +772,8 @@ const file_poco_config_v1_setting_proto_rawDesc = "" +
 	"\x0eUNIT_KIBIBYTES\x10\a\x12\x12\n" +
 	"\x0eUNIT_MEBIBYTES\x10\b\x12\x18\n" +
 	"\x14UNIT_COMMA_SEPARATED\x10\t:R\n" +
-	"\asetting\x12\x1d.google.protobuf.FieldOptions\x18\x8d\x87\x03 \x01(\v2\x17.poco.config.v1.SettingR\asettingB\xb4\x01\n" +
+	"\asetting\x12\x1d.google.protobuf.FieldOptions\x18\x8d\x87\x03 \x01(\v2\x17.poco.config.v1.SettingR\asetting:T\n" +
+	"\asection\x12\x1f.google.protobuf.MessageOptions\x18\x8e\x87\x03 \x01(\v2\x17.poco.config.v1.SectionR\asectionB\xb4\x01\n" +
 	"\x12com.poco.config.v1B\fSettingProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (
@@ -330,23 +788,35 @@ func file_poco_config_v1_setting_proto_rawDescGZIP() []byte {
 	return file_poco_config_v1_setting_proto_rawDescData
 }
 
-var file_poco_config_v1_setting_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_poco_config_v1_setting_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_poco_config_v1_setting_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_poco_config_v1_setting_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_poco_config_v1_setting_proto_goTypes = []any{
-	(Unit)(0),                         // 0: poco.config.v1.Unit
-	(*Setting)(nil),                   // 1: poco.config.v1.Setting
-	(*SecretValue)(nil),               // 2: poco.config.v1.SecretValue
-	(*descriptorpb.FieldOptions)(nil), // 3: google.protobuf.FieldOptions
+	(Format)(0),                         // 0: poco.config.v1.Format
+	(Agreement)(0),                      // 1: poco.config.v1.Agreement
+	(Unit)(0),                           // 2: poco.config.v1.Unit
+	(*Section)(nil),                     // 3: poco.config.v1.Section
+	(*Setting)(nil),                     // 4: poco.config.v1.Setting
+	(*Text)(nil),                        // 5: poco.config.v1.Text
+	(*ConditionalDefault)(nil),          // 6: poco.config.v1.ConditionalDefault
+	(*SecretValue)(nil),                 // 7: poco.config.v1.SecretValue
+	(*descriptorpb.FieldOptions)(nil),   // 8: google.protobuf.FieldOptions
+	(*descriptorpb.MessageOptions)(nil), // 9: google.protobuf.MessageOptions
 }
 var file_poco_config_v1_setting_proto_depIdxs = []int32{
-	0, // 0: poco.config.v1.Setting.unit:type_name -> poco.config.v1.Unit
-	3, // 1: poco.config.v1.setting:extendee -> google.protobuf.FieldOptions
-	1, // 2: poco.config.v1.setting:type_name -> poco.config.v1.Setting
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	2, // [2:3] is the sub-list for extension type_name
-	1, // [1:2] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 0: poco.config.v1.Setting.unit:type_name -> poco.config.v1.Unit
+	5, // 1: poco.config.v1.Setting.fallback:type_name -> poco.config.v1.Text
+	6, // 2: poco.config.v1.Setting.default_if:type_name -> poco.config.v1.ConditionalDefault
+	0, // 3: poco.config.v1.Setting.format:type_name -> poco.config.v1.Format
+	1, // 4: poco.config.v1.Setting.agreement:type_name -> poco.config.v1.Agreement
+	8, // 5: poco.config.v1.setting:extendee -> google.protobuf.FieldOptions
+	9, // 6: poco.config.v1.section:extendee -> google.protobuf.MessageOptions
+	4, // 7: poco.config.v1.setting:type_name -> poco.config.v1.Setting
+	3, // 8: poco.config.v1.section:type_name -> poco.config.v1.Section
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	7, // [7:9] is the sub-list for extension type_name
+	5, // [5:7] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_poco_config_v1_setting_proto_init() }
@@ -354,15 +824,15 @@ func file_poco_config_v1_setting_proto_init() {
 	if File_poco_config_v1_setting_proto != nil {
 		return
 	}
-	file_poco_config_v1_setting_proto_msgTypes[0].OneofWrappers = []any{}
+	file_poco_config_v1_setting_proto_msgTypes[1].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_poco_config_v1_setting_proto_rawDesc), len(file_poco_config_v1_setting_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   2,
-			NumExtensions: 1,
+			NumEnums:      3,
+			NumMessages:   5,
+			NumExtensions: 2,
 			NumServices:   0,
 		},
 		GoTypes:           file_poco_config_v1_setting_proto_goTypes,

@@ -26,6 +26,13 @@ const (
 const (
 	// ConfigServiceGetConfigProcedure is the procedure name of the ConfigService's GetConfig RPC.
 	ConfigServiceGetConfigProcedure = "/poco.config.v1.ConfigService/GetConfig"
+	// ConfigServiceGetConfigSchemaProcedure is the procedure name of the ConfigService's
+	// GetConfigSchema RPC.
+	ConfigServiceGetConfigSchemaProcedure = "/poco.config.v1.ConfigService/GetConfigSchema"
+	// ConfigServiceCheckPeersProcedure is the procedure name of the ConfigService's CheckPeers RPC.
+	ConfigServiceCheckPeersProcedure = "/poco.config.v1.ConfigService/CheckPeers"
+	// ConfigServiceComparePeerProcedure is the procedure name of the ConfigService's ComparePeer RPC.
+	ConfigServiceComparePeerProcedure = "/poco.config.v1.ConfigService/ComparePeer"
 )
 
 var (
@@ -37,6 +44,28 @@ var (
 			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
+	configServiceGetConfigSchemaSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_config_v1_config_service_proto.Services().ByName("ConfigService").Methods().ByName("GetConfigSchema"),
+			Procedure:        ConfigServiceGetConfigSchemaProcedure,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
+		}
+	})
+	configServiceCheckPeersSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_poco_config_v1_config_service_proto.Services().ByName("ConfigService").Methods().ByName("CheckPeers"),
+			Procedure:  ConfigServiceCheckPeersProcedure,
+		}
+	})
+	configServiceComparePeerSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_poco_config_v1_config_service_proto.Services().ByName("ConfigService").Methods().ByName("ComparePeer"),
+			Procedure:  ConfigServiceComparePeerProcedure,
+		}
+	})
 )
 
 // ConfigServiceClient is a client for the poco.config.v1.ConfigService service.
@@ -44,6 +73,16 @@ type ConfigServiceClient interface {
 	// GetConfig returns every setting with its value, its source and what the
 	// other sources would have given.
 	GetConfig(context.Context, *v1.GetConfigRequest) (*v1.GetConfigResponse, error)
+	// GetConfigSchema returns what can be set, and how.
+	GetConfigSchema(context.Context, *v1.GetConfigSchemaRequest) (*v1.GetConfigSchemaResponse, error)
+	// CheckPeers makes the service compare itself with the services whose URLs it
+	// is configured with.
+	CheckPeers(context.Context, *v1.CheckPeersRequest) (*v1.CheckPeersResponse, error)
+	// ComparePeer is the peer's side of CheckPeers. Each value is compared by a
+	// password-authenticated key exchange (CPace), so that neither side, nor who
+	// listens, learns more than whether the values are equal, and a guess needs a
+	// call of its own.
+	ComparePeer(context.Context, *v1.ComparePeerRequest) (*v1.ComparePeerResponse, error)
 }
 
 // NewConfigServiceClient constructs a client for the poco.config.v1.ConfigService service. Multiple
@@ -57,6 +96,16 @@ type ConfigServiceHandler interface {
 	// GetConfig returns every setting with its value, its source and what the
 	// other sources would have given.
 	GetConfig(context.Context, *v1.GetConfigRequest) (*v1.GetConfigResponse, error)
+	// GetConfigSchema returns what can be set, and how.
+	GetConfigSchema(context.Context, *v1.GetConfigSchemaRequest) (*v1.GetConfigSchemaResponse, error)
+	// CheckPeers makes the service compare itself with the services whose URLs it
+	// is configured with.
+	CheckPeers(context.Context, *v1.CheckPeersRequest) (*v1.CheckPeersResponse, error)
+	// ComparePeer is the peer's side of CheckPeers. Each value is compared by a
+	// password-authenticated key exchange (CPace), so that neither side, nor who
+	// listens, learns more than whether the values are equal, and a guess needs a
+	// call of its own.
+	ComparePeer(context.Context, *v1.ComparePeerRequest) (*v1.ComparePeerResponse, error)
 }
 
 // RegisterConfigServiceHandler registers svc as the poco.config.v1.ConfigService implementation on
@@ -65,6 +114,9 @@ func RegisterConfigServiceHandler(server *connect.Server, svc ConfigServiceHandl
 	adapter := configServiceHandler{svc: svc}
 	server.Register(
 		connect.Method{Spec: configServiceGetConfigSpec(), Handler: adapter.getConfig},
+		connect.Method{Spec: configServiceGetConfigSchemaSpec(), Handler: adapter.getConfigSchema},
+		connect.Method{Spec: configServiceCheckPeersSpec(), Handler: adapter.checkPeers},
+		connect.Method{Spec: configServiceComparePeerSpec(), Handler: adapter.comparePeer},
 	)
 }
 
@@ -73,6 +125,18 @@ type UnimplementedConfigServiceHandler struct{}
 
 func (UnimplementedConfigServiceHandler) GetConfig(context.Context, *v1.GetConfigRequest) (*v1.GetConfigResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "poco.config.v1.ConfigService.GetConfig is not implemented")
+}
+
+func (UnimplementedConfigServiceHandler) GetConfigSchema(context.Context, *v1.GetConfigSchemaRequest) (*v1.GetConfigSchemaResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "poco.config.v1.ConfigService.GetConfigSchema is not implemented")
+}
+
+func (UnimplementedConfigServiceHandler) CheckPeers(context.Context, *v1.CheckPeersRequest) (*v1.CheckPeersResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "poco.config.v1.ConfigService.CheckPeers is not implemented")
+}
+
+func (UnimplementedConfigServiceHandler) ComparePeer(context.Context, *v1.ComparePeerRequest) (*v1.ComparePeerResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "poco.config.v1.ConfigService.ComparePeer is not implemented")
 }
 
 type configServiceClient struct {
@@ -87,6 +151,30 @@ func (c *configServiceClient) GetConfig(ctx context.Context, req *v1.GetConfigRe
 	return &res, nil
 }
 
+func (c *configServiceClient) GetConfigSchema(ctx context.Context, req *v1.GetConfigSchemaRequest) (*v1.GetConfigSchemaResponse, error) {
+	var res v1.GetConfigSchemaResponse
+	if err := c.client.CallUnary(ctx, configServiceGetConfigSchemaSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *configServiceClient) CheckPeers(ctx context.Context, req *v1.CheckPeersRequest) (*v1.CheckPeersResponse, error) {
+	var res v1.CheckPeersResponse
+	if err := c.client.CallUnary(ctx, configServiceCheckPeersSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *configServiceClient) ComparePeer(ctx context.Context, req *v1.ComparePeerRequest) (*v1.ComparePeerResponse, error) {
+	var res v1.ComparePeerResponse
+	if err := c.client.CallUnary(ctx, configServiceComparePeerSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
 type configServiceHandler struct{ svc ConfigServiceHandler }
 
 func (h configServiceHandler) getConfig(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
@@ -95,6 +183,42 @@ func (h configServiceHandler) getConfig(ctx context.Context, _ connect.Spec, str
 		return err
 	}
 	res, err := h.svc.GetConfig(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h configServiceHandler) getConfigSchema(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.GetConfigSchemaRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.GetConfigSchema(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h configServiceHandler) checkPeers(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.CheckPeersRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.CheckPeers(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h configServiceHandler) comparePeer(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.ComparePeerRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.ComparePeer(ctx, &req)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package config
+package schema
 
 import (
 	"encoding/json"
@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/internal/redact"
 )
 
 // errValue says only that a value cannot be read: what strconv and the like say
@@ -49,30 +50,37 @@ func sizeUnit(u configv1.Unit) int64 {
 	}
 }
 
-// unitName is the unit in words, empty when there is none.
-func unitName(u configv1.Unit) string {
+// UnitName is the unit in words, empty when there is none.
+func (s *Setting) UnitName() string {
+	u := s.GetUnit()
 	if u == configv1.Unit_UNIT_UNSPECIFIED {
 		return ""
 	}
 	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(u.String(), "UNIT_")), "_", " ")
 }
 
-// assign reads environment notation into the message. Secrets are not assigned:
-// the message holds only that they are set.
-func (s *setting) assign(root protoreflect.Message, text string) error {
+// Assign reads environment notation into the message. Secrets are not assigned:
+// the message holds only that they are set. The error never holds the value.
+func (s *Setting) Assign(root protoreflect.Message, text string) error {
+	if s.Kind != List && !s.fits(text) {
+		return errValue
+	}
 	holder := s.holder(root)
-	switch s.kind {
-	case kindSecret, kindSecretURL:
+	switch s.Kind {
+	case SecretText, SecretURL:
 		secret := holder.Mutable(s.field).Message()
 		secret.Set(secret.Descriptor().Fields().ByName("is_set"), protoreflect.ValueOfBool(true))
 		return nil
-	case kindList:
+	case List:
 		list := holder.NewField(s.field)
 		items, err := splitList(text)
 		if err != nil {
 			return err
 		}
 		for _, item := range items {
+			if !s.fits(item) {
+				return errValue
+			}
 			list.List().Append(protoreflect.ValueOfString(item))
 		}
 		holder.Set(s.field, list)
@@ -87,19 +95,19 @@ func (s *setting) assign(root protoreflect.Message, text string) error {
 	return nil
 }
 
-func (s *setting) parse(text string) (protoreflect.Value, error) {
-	if s.kind == kindString {
+func (s *Setting) parse(text string) (protoreflect.Value, error) {
+	if s.Kind == String {
 		return protoreflect.ValueOfString(s.canonical(text)), nil
 	}
 	text = strings.TrimSpace(text)
-	switch s.kind {
-	case kindBool:
+	switch s.Kind {
+	case Bool:
 		b, err := parseBool(text)
 		return protoreflect.ValueOfBool(b), err
-	case kindNumber:
+	case Number:
 		f, err := parseFloat(text)
 		return protoreflect.ValueOfFloat64(f), err
-	case kindDuration:
+	case Duration:
 		f, err := parseFloat(text)
 		nanos := f * float64(durationUnit(s.GetUnit()))
 		if err != nil || math.Abs(nanos) >= math.MaxInt64 {
@@ -111,7 +119,7 @@ func (s *setting) parse(text string) (protoreflect.Value, error) {
 	}
 }
 
-func (s *setting) parseInteger(text string) (protoreflect.Value, error) {
+func (s *Setting) parseInteger(text string) (protoreflect.Value, error) {
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
 		return protoreflect.Value{}, errValue
@@ -131,16 +139,25 @@ func (s *setting) parseInteger(text string) (protoreflect.Value, error) {
 	return protoreflect.ValueOfInt64(n), nil
 }
 
-// canonical spells one of a fixed set of words as the schema does.
-func (s *setting) canonical(text string) string {
+// Choices are the only words allowed; nil when there is no such rule.
+func (s *Setting) Choices() []string {
 	rules, err := protovalidate.ResolveFieldRules(s.field)
 	if err != nil || rules == nil {
-		return text
+		return nil
 	}
-	for _, word := range rules.GetString().GetIn() {
+	return rules.GetString().GetIn()
+}
+
+// canonical spells one of the choices as the schema does, and leaves no space
+// around what has a format.
+func (s *Setting) canonical(text string) string {
+	for _, word := range s.Choices() {
 		if strings.EqualFold(word, strings.TrimSpace(text)) {
 			return word
 		}
+	}
+	if s.GetFormat() != configv1.Format_FORMAT_UNSPECIFIED {
+		return strings.TrimSpace(text)
 	}
 	return text
 }
@@ -183,29 +200,31 @@ func splitList(text string) ([]string, error) {
 	return out, nil
 }
 
-// format writes the value in use in environment notation.
-func (s *setting) format(value protoreflect.Value) string {
-	switch s.kind {
-	case kindString:
-		return maskPlain(value.String())
-	case kindBool:
+// Text writes the value in the config message in environment notation; empty
+// for a secret.
+func (s *Setting) Text(root protoreflect.Message) string {
+	value := s.Value(root)
+	switch s.Kind {
+	case String:
+		return redact.Plain(value.String())
+	case Bool:
 		return strconv.FormatBool(value.Bool())
-	case kindInteger:
+	case Integer:
 		return strconv.FormatInt(value.Int(), 10)
-	case kindSize:
+	case Size:
 		return formatFloat(float64(value.Int()) / float64(sizeUnit(s.GetUnit())))
-	case kindNumber:
+	case Number:
 		return formatFloat(value.Float())
-	case kindDuration:
+	case Duration:
 		d, ok := value.Message().Interface().(*durationpb.Duration)
 		if !ok {
 			return ""
 		}
 		return s.formatDuration(d)
-	case kindList:
+	case List:
 		items := make([]string, value.List().Len())
 		for i := range items {
-			items[i] = maskPlain(value.List().Get(i).String())
+			items[i] = redact.Plain(value.List().Get(i).String())
 		}
 		return strings.Join(items, ",")
 	default:
@@ -213,8 +232,21 @@ func (s *setting) format(value protoreflect.Value) string {
 	}
 }
 
-func (s *setting) formatDuration(d *durationpb.Duration) string {
+func (s *Setting) formatDuration(d *durationpb.Duration) string {
 	return formatFloat(float64(d.AsDuration()) / float64(durationUnit(s.GetUnit())))
 }
 
 func formatFloat(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+
+// Show is a value in environment notation as it may be shown: nothing of a
+// secret, and no password inside a URL.
+func (s *Setting) Show(value string) string {
+	switch s.Kind {
+	case SecretText:
+		return ""
+	case SecretURL:
+		return redact.URL(value)
+	default:
+		return redact.Plain(value)
+	}
+}

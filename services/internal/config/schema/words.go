@@ -1,4 +1,4 @@
-package config
+package schema
 
 import (
 	"fmt"
@@ -10,18 +10,24 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// constraint returns a setting's rules in words, in environment notation;
+// Constraint returns a setting's rules in words, in environment notation;
 // empty when it has none.
-func (s *setting) constraint() string {
+func (s *Setting) Constraint() string {
 	rules, err := protovalidate.ResolveFieldRules(s.field)
-	if err != nil || rules == nil {
+	if err != nil {
 		return ""
 	}
 	var words []string
-	switch s.kind {
-	case kindString:
-		words = stringWords(rules.GetString())
-	case kindList:
+	if f, ok := formats[s.GetFormat()]; ok && !s.IsSecret() {
+		words = append(words, f.expected)
+		if s.Kind == List {
+			words[0] = "each " + words[0]
+		}
+	}
+	switch s.Kind {
+	case String:
+		words = append(words, stringWords(rules.GetString())...)
+	case List:
 		if n := rules.GetRepeated().GetMinItems(); n > 0 {
 			words = append(words, fmt.Sprintf("at least %s", count(n, "value")))
 		}
@@ -31,7 +37,7 @@ func (s *setting) constraint() string {
 		for _, w := range stringWords(rules.GetRepeated().GetItems().GetString()) {
 			words = append(words, "each "+w)
 		}
-	case kindInteger, kindSize:
+	case Integer, Size:
 		if r := rules.GetInt32(); r != nil {
 			words = rangeWords(optional(r.HasGte(), r.GetGte(), s.integerWords), optional(r.HasGt(), r.GetGt(), s.integerWords),
 				optional(r.HasLte(), r.GetLte(), s.integerWords), optional(r.HasLt(), r.GetLt(), s.integerWords))
@@ -40,12 +46,12 @@ func (s *setting) constraint() string {
 			words = rangeWords(optional(r.HasGte(), r.GetGte(), s.longWords), optional(r.HasGt(), r.GetGt(), s.longWords),
 				optional(r.HasLte(), r.GetLte(), s.longWords), optional(r.HasLt(), r.GetLt(), s.longWords))
 		}
-	case kindNumber:
+	case Number:
 		if r := rules.GetDouble(); r != nil {
 			words = rangeWords(optional(r.HasGte(), r.GetGte(), formatFloat), optional(r.HasGt(), r.GetGt(), formatFloat),
 				optional(r.HasLte(), r.GetLte(), formatFloat), optional(r.HasLt(), r.GetLt(), formatFloat))
 		}
-	case kindDuration:
+	case Duration:
 		if r := rules.GetDuration(); r != nil {
 			words = rangeWords(optional(r.HasGte(), r.GetGte(), s.durationWords), optional(r.HasGt(), r.GetGt(), s.durationWords),
 				optional(r.HasLte(), r.GetLte(), s.durationWords), optional(r.HasLt(), r.GetLt(), s.durationWords))
@@ -58,16 +64,16 @@ func (s *setting) constraint() string {
 	return strings.Join(words, ", ")
 }
 
-func (s *setting) integerWords(n int32) string { return s.longWords(int64(n)) }
+func (s *Setting) integerWords(n int32) string { return s.longWords(int64(n)) }
 
-func (s *setting) longWords(n int64) string {
+func (s *Setting) longWords(n int64) string {
 	if unit := sizeUnit(s.GetUnit()); unit > 0 {
 		return formatFloat(float64(n) / float64(unit))
 	}
 	return strconv.FormatInt(n, 10)
 }
 
-func (s *setting) durationWords(d *durationpb.Duration) string { return s.formatDuration(d) }
+func (s *Setting) durationWords(d *durationpb.Duration) string { return s.formatDuration(d) }
 
 // optional returns a bound in words; empty when the rule does not have it.
 func optional[T any](has bool, bound T, words func(T) string) string {
@@ -141,25 +147,25 @@ func count(n uint64, noun string) string {
 	return strconv.FormatUint(n, 10) + " " + noun + "s"
 }
 
-// expected says what a value has to be, its type included.
-func (s *setting) expected() string {
+// Expected says what a value has to be, its type included.
+func (s *Setting) Expected() string {
 	what := ""
-	switch s.kind {
-	case kindBool:
+	switch s.Kind {
+	case Bool:
 		return "true or false"
-	case kindInteger:
+	case Integer:
 		what = "a whole number"
-	case kindNumber:
+	case Number:
 		what = "a number"
-	case kindSize:
-		what = "a whole number of " + unitName(s.GetUnit())
-	case kindDuration:
-		what = "a number of " + unitName(s.GetUnit())
-	case kindList:
+	case Size:
+		what = "a whole number of " + s.UnitName()
+	case Duration:
+		what = "a number of " + s.UnitName()
+	case List:
 		what = "values separated by commas"
 	default:
 	}
-	rules := s.constraint()
+	rules := s.Constraint()
 	switch {
 	case what == "" && rules == "":
 		return "a value"
@@ -170,4 +176,10 @@ func (s *setting) expected() string {
 	default:
 		return what + ", " + rules
 	}
+}
+
+// Summary is the first sentence of the description, to go into a message.
+func (s *Setting) Summary() string {
+	first, _, _ := strings.Cut(s.Description(), ". ")
+	return strings.TrimSuffix(first, ".")
 }

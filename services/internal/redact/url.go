@@ -1,4 +1,5 @@
-package config
+// Package redact says how secrets are shown.
+package redact
 
 import (
 	"net/url"
@@ -6,8 +7,12 @@ import (
 	"strings"
 )
 
-// passwordMark stands where a password was.
-const passwordMark = "***"
+const (
+	// Mark stands wherever a secret would have been printed.
+	Mark = "[redacted]"
+	// passwordMark stands where a password was.
+	passwordMark = "***"
+)
 
 var (
 	// dsnPassword finds passwords in libpq's keyword notation, quoted or not,
@@ -18,23 +23,23 @@ var (
 	secretParameter = regexp.MustCompile(`(?i)pass|secret|token|key|credential|signature`)
 )
 
-// MaskURL returns a URL that holds a secret in the form that may be shown: the
+// URL returns a URL that holds a secret in the form that may be shown: the
 // user stays, the password becomes ***. It knows libpq's keyword notation as
 // well. What it cannot read for certain is [redacted] as a whole.
-func MaskURL(raw string) string {
+func URL(raw string) string {
 	if !strings.Contains(raw, "://") {
 		if dsnForm.MatchString(raw) {
 			return dsnPassword.ReplaceAllString(raw, "${1}="+passwordMark)
 		}
-		return Redacted
+		return Mark
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.Opaque != "" {
-		return Redacted
+		return Mark
 	}
 	// A password with an unescaped @, / or # ends up in other parts.
 	if strings.Count(raw, "@") > 1 || u.User == nil && strings.Contains(raw, "@") {
-		return Redacted
+		return Mark
 	}
 	userinfo := ""
 	if u.User != nil {
@@ -63,17 +68,17 @@ func maskQuery(raw string) string {
 	return strings.Join(parts, "&")
 }
 
-// maskPlain masks a value that should hold no secret and still may: a URL with
+// Plain masks a value that should hold no secret and still may: a URL with
 // user info.
-func maskPlain(value string) string {
+func Plain(value string) string {
 	if strings.Contains(value, "://") && (strings.Contains(value, "@") || strings.Contains(value, "?")) {
-		return MaskURL(value)
+		return URL(value)
 	}
 	return value
 }
 
-// holdsPassword tells whether a value is a URL with a password.
-func holdsPassword(value string) bool {
+// HoldsPassword tells whether a value is a URL with a password.
+func HoldsPassword(value string) bool {
 	u, err := url.Parse(strings.TrimSpace(value))
 	if err != nil || u.User == nil {
 		return false

@@ -1,0 +1,93 @@
+package schema
+
+import (
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+)
+
+// format is what a text has to look like.
+type format struct {
+	// name is the type as reports show it.
+	name string
+	// expected says it in words.
+	expected string
+	ok       func(string) bool
+}
+
+var formats = map[configv1.Format]format{
+	configv1.Format_FORMAT_HTTP_URL:      {"url", "a URL such as http://host:port", isHTTPURL},
+	configv1.Format_FORMAT_ORIGIN:        {"url", "an origin such as https://poco.example.com, without a path", isOrigin},
+	configv1.Format_FORMAT_HOST:          {"host", "a host name or an IP address, without a port", isHost},
+	configv1.Format_FORMAT_POSTGRES_URL:  {"url", "a URL such as postgres://user:password@host:5432/database", isPostgresURL},
+	configv1.Format_FORMAT_ABSOLUTE_PATH: {"path", "an absolute path", filepath.IsAbs},
+	configv1.Format_FORMAT_IMAGE:         {"image", "an image such as registry/name:tag", isImage},
+}
+
+var (
+	// hostLabel is a part of a host name. Underscores are not RFC 1123, and
+	// still names of compose services.
+	hostLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?$`)
+	// imageReference is the grammar of image references without its rarest
+	// parts: [host[:port]/]path[:tag][@digest].
+	imageReference = regexp.MustCompile(`^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
+	// keywords begins a connection string in libpq's keyword notation.
+	keywords = regexp.MustCompile(`^\s*\w+\s*=`)
+)
+
+// fits tells whether a text has the setting's format.
+func (s *Setting) fits(text string) bool {
+	f, ok := formats[s.GetFormat()]
+	return !ok || f.ok(strings.TrimSpace(text))
+}
+
+func isHTTPURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Opaque == "" && isHost(u.Hostname()) && isPort(u) &&
+		u.RawQuery == "" && u.Fragment == ""
+}
+
+func isOrigin(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && isHTTPURL(text) && u.User == nil && u.Path == ""
+}
+
+// isPort accepts a URL without a port, too.
+func isPort(u *url.URL) bool {
+	if u.Port() == "" {
+		return !strings.HasSuffix(u.Host, ":")
+	}
+	n, err := strconv.ParseUint(u.Port(), 10, 16)
+	return err == nil && n > 0
+}
+
+func isHost(text string) bool {
+	if _, err := netip.ParseAddr(text); err == nil {
+		return true
+	}
+	if len(text) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(strings.TrimSuffix(text, "."), ".") {
+		if !hostLabel.MatchString(label) {
+			return false
+		}
+	}
+	return true
+}
+
+// isPostgresURL looks at the outside only: what is inside may be secret, and
+// the driver reads it anyway.
+func isPostgresURL(text string) bool {
+	if scheme, rest, ok := strings.Cut(text, "://"); ok && !keywords.MatchString(text) {
+		return (scheme == "postgres" || scheme == "postgresql") && rest != ""
+	}
+	return keywords.MatchString(text)
+}
+
+func isImage(text string) bool { return imageReference.MatchString(text) }
