@@ -48,8 +48,14 @@ var sharedPostgres = sync.OnceValues(func() (*embedded.Postgres, error) {
 // it. Its data is kept until the test ends.
 func OwnPostgres(t testing.TB) (*embedded.Postgres, embedded.PostgresOptions) {
 	t.Helper()
+	return OwnPostgresWith(t, rand.Text())
+}
+
+// OwnPostgresWith is OwnPostgres with a password of the test's choice.
+func OwnPostgresWith(t testing.TB, password string) (*embedded.Postgres, embedded.PostgresOptions) {
+	t.Helper()
 	dir := disposableDir("own-pg")
-	opts := embedded.PostgresOptions{DataDir: filepath.Join(dir, "data"), Password: rand.Text(), Port: FreePort(t)}
+	opts := embedded.PostgresOptions{DataDir: filepath.Join(dir, "data"), Password: password, Port: FreePort(t)}
 	t.Cleanup(func() {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Errorf("remove the data of Postgres: %v", err)

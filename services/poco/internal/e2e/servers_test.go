@@ -28,7 +28,7 @@ func ownS3(t *testing.T) (*embedded.S3, embedded.S3Options) {
 	t.Helper()
 	opts := embedded.S3Options{
 		DataDir: filepath.Join(t.TempDir(), "s3"), Port: testkit.FreePort(t),
-		AccessKey: "poco", SecretKey: rand.Text(),
+		AccessKey: rand.Text(), SecretKey: rand.Text(),
 	}
 	server, err := embedded.StartS3(t.Context(), opts)
 	if errors.Is(err, embedded.ErrNoS3) {
@@ -133,9 +133,9 @@ func (p *engineProxy) close() {
 	p.serving.Wait()
 }
 
-// requireCleanContainer inspects the containers of a session, of which there
-// must be one, and returns their ids.
-func (s *stack) requireCleanContainer(sessionID string) []string {
+// container describes the container of a session, of which there must be one:
+// its id, its description as the engine gives it, and its log.
+func (s *stack) container(sessionID string) (id, description, log string) {
 	s.t.Helper()
 	engine, err := dockerengine.New()
 	require.NoError(s.t, err)
@@ -145,14 +145,27 @@ func (s *stack) requireCleanContainer(sessionID string) []string {
 	})
 	require.NoError(s.t, err)
 	require.Len(s.t, list.Items, 1)
-	inspected, err := engine.ContainerInspect(s.t.Context(), list.Items[0].ID, client.ContainerInspectOptions{})
+	id = list.Items[0].ID
+	inspected, err := engine.ContainerInspect(s.t.Context(), id, client.ContainerInspectOptions{})
 	require.NoError(s.t, err)
 	text, err := json.Marshal(inspected.Container)
 	require.NoError(s.t, err)
+	output, err := engine.ContainerLogs(s.t.Context(), id, client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true})
+	require.NoError(s.t, err)
+	defer output.Close()
+	logged, err := io.ReadAll(output)
+	require.NoError(s.t, err)
+	return id, string(text), string(logged)
+}
+
+// requireCleanContainer inspects the container of a session and returns its id.
+func (s *stack) requireCleanContainer(sessionID string) string {
+	s.t.Helper()
+	id, description, _ := s.container(sessionID)
 	for _, secret := range []string{modelToken, internalToken, s.common["S3_SECRET_KEY"], s.common["SECRET_KEY"]} {
-		require.NotContains(s.t, string(text), secret, "a credential is in the container's description")
+		require.NotContains(s.t, description, secret, "a credential is in the container's description")
 	}
-	return []string{list.Items[0].ID}
+	return id
 }
 
 // awaitContainerGone waits until the engine has removed a container.

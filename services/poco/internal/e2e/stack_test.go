@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net"
@@ -86,7 +87,7 @@ func newStack(t testing.TB, opts stackOptions) *stack {
 	var err error
 	s.store, err = objectstore.New(t.Context(), opts.s3.Config, opts.s3.AccessKey, opts.s3.SecretKey)
 	require.NoError(t, err)
-	s.model, err = scriptedmodel.Start(context.WithoutCancel(t.Context()), "127.0.0.1:0", scriptedmodel.Options{Token: modelToken, Pace: opts.pace})
+	s.model, err = scriptedmodel.Start(context.WithoutCancel(t.Context()), "127.0.0.1:0", scriptedmodel.Options{Token: cmp.Or(opts.env["ANTHROPIC_AUTH_TOKEN"], modelToken), Pace: opts.pace})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.model.Close()) })
 
