@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -139,15 +139,6 @@ func (s *Setting) parseInteger(text string) (protoreflect.Value, error) {
 	return protoreflect.ValueOfInt64(n), nil
 }
 
-// Choices are the only words allowed; nil when there is no such rule.
-func (s *Setting) Choices() []string {
-	rules, err := protovalidate.ResolveFieldRules(s.field)
-	if err != nil || rules == nil {
-		return nil
-	}
-	return rules.GetString().GetIn()
-}
-
 // canonical spells one of the choices as the schema does, and leaves no space
 // around what has a format.
 func (s *Setting) canonical(text string) string {
@@ -162,20 +153,30 @@ func (s *Setting) canonical(text string) string {
 	return text
 }
 
+var (
+	yes = []string{"true", "1", "yes", "on"}
+	no  = []string{"false", "0", "no", "off"}
+)
+
+// BoolWords are the words for true and false, in any case.
+func BoolWords() []string { return slices.Concat(yes, no) }
+
 func parseBool(text string) (bool, error) {
-	switch strings.ToLower(text) {
-	case "true", "1", "yes", "on":
+	text = strings.ToLower(text)
+	switch {
+	case slices.Contains(yes, text):
 		return true, nil
-	case "false", "0", "no", "off":
+	case slices.Contains(no, text):
 		return false, nil
 	default:
 		return false, errValue
 	}
 }
 
+// parseFloat reads decimal notation only: hexadecimal seconds are a mistake.
 func parseFloat(text string) (float64, error) {
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) || strings.ContainsAny(text, "xX") {
 		return 0, errValue
 	}
 	return f, nil

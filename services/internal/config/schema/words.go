@@ -6,17 +6,12 @@ import (
 	"strings"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
-	"buf.build/go/protovalidate"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // Constraint returns a setting's rules in words, in environment notation;
 // empty when it has none.
 func (s *Setting) Constraint() string {
-	rules, err := protovalidate.ResolveFieldRules(s.field)
-	if err != nil {
-		return ""
-	}
+	rules := s.rules()
 	var words []string
 	if f, ok := formats[s.GetFormat()]; ok && !s.IsSecret() {
 		words = append(words, f.expected)
@@ -26,7 +21,7 @@ func (s *Setting) Constraint() string {
 	}
 	switch s.Kind {
 	case String:
-		words = append(words, stringWords(rules.GetString())...)
+		words = append(words, stringWords(s.TextRules())...)
 	case List:
 		if n := rules.GetRepeated().GetMinItems(); n > 0 {
 			words = append(words, fmt.Sprintf("at least %s", count(n, "value")))
@@ -34,28 +29,11 @@ func (s *Setting) Constraint() string {
 		if n := rules.GetRepeated().GetMaxItems(); n > 0 {
 			words = append(words, fmt.Sprintf("at most %s", count(n, "value")))
 		}
-		for _, w := range stringWords(rules.GetRepeated().GetItems().GetString()) {
+		for _, w := range stringWords(s.TextRules()) {
 			words = append(words, "each "+w)
 		}
-	case Integer, Size:
-		if r := rules.GetInt32(); r != nil {
-			words = rangeWords(optional(r.HasGte(), r.GetGte(), s.integerWords), optional(r.HasGt(), r.GetGt(), s.integerWords),
-				optional(r.HasLte(), r.GetLte(), s.integerWords), optional(r.HasLt(), r.GetLt(), s.integerWords))
-		}
-		if r := rules.GetInt64(); r != nil {
-			words = rangeWords(optional(r.HasGte(), r.GetGte(), s.longWords), optional(r.HasGt(), r.GetGt(), s.longWords),
-				optional(r.HasLte(), r.GetLte(), s.longWords), optional(r.HasLt(), r.GetLt(), s.longWords))
-		}
-	case Number:
-		if r := rules.GetDouble(); r != nil {
-			words = rangeWords(optional(r.HasGte(), r.GetGte(), formatFloat), optional(r.HasGt(), r.GetGt(), formatFloat),
-				optional(r.HasLte(), r.GetLte(), formatFloat), optional(r.HasLt(), r.GetLt(), formatFloat))
-		}
-	case Duration:
-		if r := rules.GetDuration(); r != nil {
-			words = rangeWords(optional(r.HasGte(), r.GetGte(), s.durationWords), optional(r.HasGt(), r.GetGt(), s.durationWords),
-				optional(r.HasLte(), r.GetLte(), s.durationWords), optional(r.HasLt(), r.GetLt(), s.durationWords))
-		}
+	case Integer, Size, Number, Duration:
+		words = rangeWords(s.Range())
 	default:
 	}
 	for _, rule := range rules.GetCel() {
@@ -64,40 +42,23 @@ func (s *Setting) Constraint() string {
 	return strings.Join(words, ", ")
 }
 
-func (s *Setting) integerWords(n int32) string { return s.longWords(int64(n)) }
-
-func (s *Setting) longWords(n int64) string {
-	if unit := sizeUnit(s.GetUnit()); unit > 0 {
-		return formatFloat(float64(n) / float64(unit))
-	}
-	return strconv.FormatInt(n, 10)
-}
-
-func (s *Setting) durationWords(d *durationpb.Duration) string { return s.formatDuration(d) }
-
-// optional returns a bound in words; empty when the rule does not have it.
-func optional[T any](has bool, bound T, words func(T) string) string {
-	if !has {
-		return ""
-	}
-	return words(bound)
-}
-
-func rangeWords(gte, gt, lte, lt string) []string {
+func rangeWords(r Range) []string {
 	var words []string
 	switch {
-	case gte != "" && lte != "":
-		return []string{"from " + gte + " to " + lte}
-	case gte != "":
-		words = append(words, "at least "+gte)
-	case gt != "":
-		words = append(words, "more than "+gt)
+	case r.Min == nil:
+	case r.MinExclusive:
+		words = append(words, "more than "+formatFloat(*r.Min))
+	case r.Max != nil && !r.MaxExclusive:
+		return []string{"from " + formatFloat(*r.Min) + " to " + formatFloat(*r.Max)}
+	default:
+		words = append(words, "at least "+formatFloat(*r.Min))
 	}
 	switch {
-	case lte != "":
-		words = append(words, "at most "+lte)
-	case lt != "":
-		words = append(words, "less than "+lt)
+	case r.Max == nil:
+	case r.MaxExclusive:
+		words = append(words, "less than "+formatFloat(*r.Max))
+	default:
+		words = append(words, "at most "+formatFloat(*r.Max))
 	}
 	return words
 }
