@@ -23,17 +23,11 @@ const (
 	FindingInsecureDefault = "insecure_default"
 	// FindingAliasUsed: the setting is set under another name.
 	FindingAliasUsed = "alias_used"
+	// FindingRestartPending: the source has changed and the change is not in force.
+	FindingRestartPending = "restart_pending"
+	// FindingReloadRefused: the sources have changed to what a start would refuse.
+	FindingReloadRefused = "reload_refused"
 )
-
-// Loaded is a configuration in use. Secrets are only in Secret.
-type Loaded[T proto.Message] struct {
-	// Msg holds every value that is not a secret. Do not change it.
-	Msg T
-
-	service  string
-	settings []*resolved
-	findings []*configv1.ConfigFinding
-}
 
 // resolved is a setting with its value.
 type resolved struct {
@@ -49,56 +43,93 @@ type resolved struct {
 	insecure bool
 }
 
+// reading is what the sources say at one moment, or what a configuration in use
+// is made of.
+type reading[T proto.Message] struct {
+	msg      T
+	settings []*resolved
+	findings []*configv1.ConfigFinding
+	problems *Problems
+	// broken are the settings that have a problem.
+	broken map[string]bool
+	// ofSources is how many findings, the first ones, are about where values come
+	// from; the others are about the values.
+	ofSources int
+	// stamps are the files that were read, or would have been if they were there.
+	stamps stamps
+}
+
 // Load fills msg for a service. The error is a *Problems that lists all of
 // them.
 func Load[T proto.Message](msg T, service string, src Sources) (*Loaded[T], error) {
-	l := &Loaded[T]{Msg: msg, service: service}
-	problems := &Problems{Service: service}
-	broken := map[string]bool{}
-	problem := func(env, message string) {
-		broken[env] = true
-		problems.List = append(problems.List, Problem{Env: env, Message: message})
+	src = src.clone()
+	r := read(msg, service, src)
+	if len(r.problems.List) > 0 {
+		return nil, r.problems
 	}
-	finding := func(code, env, message string) {
-		l.findings = append(l.findings, &configv1.ConfigFinding{Code: code, Env: env, Message: message})
-	}
-	reader := newReader(src, problem, finding)
+	return newLoaded(r, service, src), nil
+}
+
+// read fills msg from the sources and notes what is wrong with it.
+func read[T proto.Message](msg T, service string, src Sources) *reading[T] {
+	r := &reading[T]{msg: msg, problems: &Problems{Service: service}, broken: map[string]bool{}}
+	reader := newReader(src, r.problem, r.finding)
 	root := msg.ProtoReflect()
-	environment := ""
 	for _, s := range schema.Of(root.Descriptor()) {
-		r := resolve(s, reader.layers(s, defaultOf(s, l.settings, root)), func(env, message string) {
+		r.settings = append(r.settings, resolve(s, reader.layers(s, defaultOf(s, r.settings, root)), func(env, message string) {
 			// One complaint about one setting is enough.
-			if !broken[env] {
-				problem(env, message)
+			if !r.broken[env] {
+				r.problem(env, message)
 			}
-		}, msg)
-		l.settings = append(l.settings, r)
+		}, msg))
+	}
+	r.stamps = reader.stamps
+	r.ofSources = len(r.findings)
+	r.check()
+	r.sortProblems()
+	return r
+}
+
+func (r *reading[T]) problem(env, message string) {
+	r.broken[env] = true
+	r.problems.List = append(r.problems.List, Problem{Env: env, Message: message})
+}
+
+func (r *reading[T]) finding(code, env, message string) {
+	r.findings = append(r.findings, &configv1.ConfigFinding{Code: code, Env: env, Message: message})
+}
+
+// check applies what does not depend on where values come from: the rules of
+// production and those of the schema.
+func (r *reading[T]) check() {
+	environment := ""
+	for _, s := range r.settings {
 		if s.GetEnv() == EnvironmentVariable {
-			environment = s.Value(root).String()
+			environment = s.Value(r.msg.ProtoReflect()).String()
 		}
 	}
-	for _, r := range l.settings {
-		if !r.insecure {
+	for _, s := range r.settings {
+		if !s.insecure {
 			continue
 		}
 		if environment == Production {
-			problem(r.GetEnv(), "has an insecure default value, which "+EnvironmentVariable+"="+Production+" refuses: "+insecureFix(r.Setting))
+			r.problem(s.GetEnv(), "has an insecure default value, which "+EnvironmentVariable+"="+Production+" refuses: "+insecureFix(s.Setting))
 			continue
 		}
-		finding(FindingInsecureDefault, r.GetEnv(), "has an insecure default value, fit for development only: "+insecureFix(r.Setting))
+		r.finding(FindingInsecureDefault, s.GetEnv(), "has an insecure default value, fit for development only: "+insecureFix(s.Setting))
 	}
-	for _, p := range violations(msg, l.settings, broken) {
-		problem(p.Env, p.Message)
+	for _, p := range violations(r.msg, r.settings, r.broken) {
+		r.problem(p.Env, p.Message)
 	}
-	if len(problems.List) > 0 {
-		order := map[string]int{}
-		for i, r := range l.settings {
-			order[r.GetEnv()] = i + 1
-		}
-		slices.SortStableFunc(problems.List, func(a, b Problem) int { return order[a.Env] - order[b.Env] })
-		return nil, problems
+}
+
+// sortProblems brings the problems into the order of the schema.
+func (r *reading[T]) sortProblems() {
+	order := map[string]int{}
+	for i, s := range r.settings {
+		order[s.GetEnv()] = i + 1
 	}
-	return l, nil
+	slices.SortStableFunc(r.problems.List, func(a, b Problem) int { return order[a.Env] - order[b.Env] })
 }
 
 // defaultOf is a setting's default in environment notation, nil when there is
@@ -175,20 +206,6 @@ func isInsecure(s *schema.Setting, value string) bool {
 	}
 	return false
 }
-
-// Secret returns the secret of a variable, unset when there is none, and panics
-// when the schema declares no such secret.
-func (l *Loaded[T]) Secret(env string) Secret {
-	for _, r := range l.settings {
-		if r.GetEnv() == env && r.IsSecret() {
-			return r.secret
-		}
-	}
-	panic("config: " + l.service + " has no secret " + env)
-}
-
-// Service is the service's name.
-func (l *Loaded[T]) Service() string { return l.service }
 
 // LogFindings logs what an operator should know, one warning each.
 func LogFindings(logger *slog.Logger, report *configv1.GetConfigResponse) {

@@ -7,15 +7,17 @@ import (
 	"github.com/poco-ai/poco/services/internal/version"
 )
 
-// Report returns every setting as it is in use, without secrets.
+// Report returns every setting as it is in force, with what the sources say
+// now, without secrets.
 func (l *Loaded[T]) Report() *configv1.GetConfigResponse {
+	st := l.state.Load()
 	report := &configv1.GetConfigResponse{
 		Service:  l.service,
 		Version:  version.String(),
-		Findings: slices.Clone(l.findings),
+		Findings: st.findings(),
 	}
-	root := l.Msg.ProtoReflect()
-	for _, r := range l.settings {
+	root := st.inForce.msg.ProtoReflect()
+	for i, r := range st.inForce.settings {
 		field := &configv1.ConfigField{
 			Path:            r.Path,
 			Env:             r.GetEnv(),
@@ -27,11 +29,12 @@ func (l *Loaded[T]) Report() *configv1.GetConfigResponse {
 			Constraint:      r.Constraint(),
 			IsSet:           len(r.layers) > 0,
 			Source:          r.source,
-			Layers:          r.layers,
+			Layers:          st.seen.settings[i].layers,
 			Secret:          r.IsSecret(),
 			Required:        r.GetRequired(),
 			InsecureDefault: r.insecure,
 			Live:            r.GetLive(),
+			RestartPending:  st.pending[r.GetEnv()],
 			NoEffect:        r.GetNoEffect(),
 			Fallback:        r.GetFallback().GetEn(),
 			Agreement:       r.GetAgreement(),
@@ -47,4 +50,24 @@ func (l *Loaded[T]) Report() *configv1.GetConfigResponse {
 		report.Fields = append(report.Fields, field)
 	}
 	return report
+}
+
+// findings are those about the values in force, the sources, and what of the
+// sources is not in force.
+func (st *state[T]) findings() []*configv1.ConfigFinding {
+	out := slices.Clone(st.inForce.findings)
+	add := func(code, env, message string) {
+		out = append(out, &configv1.ConfigFinding{
+			Code: code, Env: env, Message: message, Severity: configv1.ConfigSeverity_CONFIG_SEVERITY_WARNING,
+		})
+	}
+	for _, s := range st.inForce.settings {
+		if st.pending[s.GetEnv()] {
+			add(FindingRestartPending, s.GetEnv(), "has been changed, and the value before is in force until a restart")
+		}
+	}
+	for _, p := range st.refused {
+		add(FindingReloadRefused, p.Env, "the configuration has been changed and is not followed, because a start would refuse it: "+p.Message)
+	}
+	return out
 }

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/poco-ai/poco/services/internal/redact"
 )
@@ -15,7 +17,22 @@ import (
 // unset.
 type Secret struct {
 	// A closure, and not a string: reflection-driven printers cannot look into it.
-	reveal func() string
+	look func() *values
+	// refresh makes look see what may have changed; nil for what cannot change.
+	refresh func()
+}
+
+// values are what a secret is and was.
+type values struct {
+	current string
+	digest  digest
+	// previous are still accepted.
+	previous []previous
+}
+
+type previous struct {
+	digest digest
+	until  time.Time
 }
 
 // NewSecret wraps a value; the empty string gives an unset Secret.
@@ -23,39 +40,97 @@ func NewSecret(value string) Secret {
 	if value == "" {
 		return Secret{}
 	}
-	return Secret{reveal: func() string { return value }}
+	return newSecret(&values{current: value, digest: digestOf(value)})
+}
+
+func newSecret(v *values) Secret { return Secret{look: func() *values { return v }} }
+
+// rotated is next, with what before accepted until its grace ends. A secret that
+// is not replaced but removed accepts nothing.
+func rotated(before, next Secret, grace time.Duration) Secret {
+	if !next.IsSet() {
+		return next
+	}
+	now := time.Now()
+	old, v := before.values(), *next.values()
+	for _, p := range old.previous {
+		if now.Before(p.until) {
+			v.previous = append(v.previous, p)
+		}
+	}
+	if before.IsSet() && old.current != v.current && grace > 0 {
+		v.previous = append(v.previous, previous{old.digest, now.Add(grace)})
+	}
+	return newSecret(&v)
+}
+
+// unset are the values of an unset Secret.
+var unset values
+
+func (s Secret) values() *values {
+	if s.look == nil {
+		return &unset
+	}
+	return s.look()
 }
 
 // Reveal returns the value itself; empty when unset.
-func (s Secret) Reveal() string {
-	if s.reveal == nil {
-		return ""
-	}
-	return s.reveal()
-}
+func (s Secret) Reveal() string { return s.values().current }
 
 // IsSet tells whether there is a value.
-func (s Secret) IsSet() bool { return s.reveal != nil }
+func (s Secret) IsSet() bool { return s.Reveal() != "" }
 
 // Equal compares with a candidate in constant time, its length included. An
-// unset Secret equals nothing, the empty string included.
+// unset Secret equals nothing, the empty string included. A live one equals the
+// values before it as well, for as long as its schema gives them; before it
+// refuses, it looks (at most once a second) whether it has been rotated.
 func (s Secret) Equal(candidate string) bool {
-	if !s.IsSet() {
+	if candidate == "" {
 		return false
 	}
-	// Comparing keyed hashes hides the length, which a plain constant-time
-	// comparison does not.
-	var key [sha256.Size]byte
-	_, _ = rand.Read(key[:]) // never fails, see crypto/rand
-	return hmac.Equal(digest(key[:], s.Reveal()), digest(key[:], candidate))
+	d := digestOf(candidate)
+	if s.values().accept(d) {
+		return true
+	}
+	if s.refresh == nil {
+		return false
+	}
+	s.refresh()
+	return s.values().accept(d)
 }
 
-func digest(key []byte, value string) []byte {
-	mac := hmac.New(sha256.New, key)
+func (v *values) accept(candidate digest) bool {
+	if v.current == "" {
+		return false
+	}
+	if hmac.Equal(v.digest[:], candidate[:]) {
+		return true
+	}
+	for _, p := range v.previous {
+		if hmac.Equal(p.digest[:], candidate[:]) && time.Now().Before(p.until) {
+			return true
+		}
+	}
+	return false
+}
+
+// digest stands for a value in comparisons: comparing keyed hashes hides the
+// length, which a plain constant-time comparison does not.
+type digest [sha256.Size]byte
+
+// comparisonKey is this process's own.
+var comparisonKey = sync.OnceValue(func() []byte {
+	key := make([]byte, sha256.Size)
+	_, _ = rand.Read(key) // never fails, see crypto/rand
+	return key
+})
+
+func digestOf(value string) (d digest) {
+	mac := hmac.New(sha256.New, comparisonKey())
 	_, _ = mac.Write([]byte(value)) // a hash never fails
-	return mac.Sum(nil)
+	mac.Sum(d[:0])
+	return d
 }
-
 // String implements fmt.Stringer.
 func (s Secret) String() string { return redact.Mark }
 

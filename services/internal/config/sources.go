@@ -4,7 +4,9 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/joho/godotenv"
@@ -40,6 +42,12 @@ type Sources struct {
 	Embedded map[string]string
 	// DotEnvRequired makes a missing DotEnvPath a problem.
 	DotEnvRequired bool
+}
+
+// clone is a copy that nobody else changes.
+func (s Sources) clone() Sources {
+	s.Environ, s.Embedded = slices.Clone(s.Environ), maps.Clone(s.Embedded)
+	return s
 }
 
 // OSSources returns the process's environment and ./.env (or the file that
@@ -84,6 +92,8 @@ type reader struct {
 	dotEnvPath                string
 	problem                   func(env, message string)
 	finding                   func(code, env, message string)
+	// stamps are the files that were read, or would have been if they were there.
+	stamps stamps
 }
 
 func newReader(src Sources, problem func(env, message string), finding func(code, env, message string)) *reader {
@@ -96,6 +106,7 @@ func newReader(src Sources, problem func(env, message string), finding func(code
 	if src.DotEnvPath == "" {
 		return r
 	}
+	r.stamps.add(src.DotEnvPath)
 	values, err := godotenv.Read(src.DotEnvPath)
 	switch {
 	case err == nil:
@@ -194,6 +205,7 @@ func (r *reader) file(s *schema.Setting, names []string, values map[string]strin
 			r.problem(s.GetEnv(), "both "+name+" and "+name+fileSuffix+" are set: unset one of them")
 			return layer{}, false
 		}
+		r.stamps.add(path)
 		value, complaint := readSecretFile(path)
 		if complaint != "" {
 			// Without the path: it may be the secret, set under the wrong name.

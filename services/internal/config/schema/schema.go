@@ -160,6 +160,17 @@ func (s *Setting) Value(root protoreflect.Message) protoreflect.Value {
 	return s.holder(root).Get(s.field)
 }
 
+// Copy takes the setting's value over from another config message of the same
+// type; they share what is in it.
+func (s *Setting) Copy(to, from protoreflect.Message) {
+	holder, source := s.holder(to), s.holder(from)
+	if !source.Has(s.field) {
+		holder.Clear(s.field)
+		return
+	}
+	holder.Set(s.field, source.Get(s.field))
+}
+
 // SectionTitle is the heading of the group the setting belongs to; empty when
 // the group has none.
 func (s *Setting) SectionTitle() string {

@@ -1,0 +1,83 @@
+package config
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+const (
+	// quiet is how long nothing may happen before files that changed are read:
+	// editors write in several steps.
+	quiet = 50 * time.Millisecond
+	// longestNoise is how long to wait for that at most.
+	longestNoise = time.Second
+	// lookInterval is how often the files are looked at anyway: network file
+	// systems and some container mounts notify nobody.
+	lookInterval = 30 * time.Second
+)
+
+// Watch reloads the files when they change, until ctx ends, and logs what
+// happened by the names of variables.
+func (l *Loaded[T]) Watch(ctx context.Context, logger *slog.Logger) error {
+	l.logger.Store(logger)
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch the files of the configuration: %w", err)
+	}
+	defer watcher.Close()
+	ticker := time.NewTicker(lookInterval)
+	defer ticker.Stop()
+	settled := time.NewTimer(0) // look at once: something may have changed since the start
+	defer settled.Stop()
+	var noisySince time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-watcher.Events:
+			if noisySince.IsZero() {
+				noisySince = time.Now()
+			}
+			settled.Reset(min(quiet, max(0, longestNoise-time.Since(noisySince))))
+			continue
+		case <-watcher.Errors: // lost notifications: look
+		case <-ticker.C:
+		case <-settled.C:
+		}
+		noisySince = time.Time{}
+		l.Refresh()
+		for l.follow(watcher) {
+			l.Refresh() // what changed before it was watched
+		}
+	}
+}
+
+// follow watches the folders that matter now, and tells whether that is one
+// more than before.
+func (l *Loaded[T]) follow(watcher *fsnotify.Watcher) (more bool) {
+	l.mu.Lock()
+	folders := l.stamps.folders()
+	l.mu.Unlock()
+	watched := watcher.WatchList()
+	for _, folder := range watched {
+		if !slices.Contains(folders, folder) {
+			_ = watcher.Remove(folder) // gone by itself with its folder
+		}
+	}
+	for _, folder := range folders {
+		if slices.Contains(watched, folder) {
+			continue
+		}
+		if err := watcher.Add(folder); err != nil {
+			l.logger.Load().Debug("a folder cannot be watched; it is looked at now and then", "folder", folder, "error", err)
+			continue
+		}
+		more = true
+	}
+	return more
+}
