@@ -1,0 +1,48 @@
+package config
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+)
+
+func TestShared(t *testing.T) {
+	loaded, err := Load(&configv1.FrontendConfig{}, "frontend", Sources{Environ: []string{
+		"BACKEND_URL=http://backend:8000", "INTERNAL_API_TOKEN=the-token-of-all-the-services-here", "APP_ENV=Development",
+	}})
+	require.NoError(t, err)
+	shared := map[string]Shared{}
+	for _, s := range loaded.Shared() {
+		shared[s.Env] = s
+	}
+	require.Equal(t, "development", shared["APP_ENV"].Value())
+	require.False(t, shared["APP_ENV"].Secret)
+	token := shared["INTERNAL_API_TOKEN"]
+	require.True(t, token.Secret)
+	require.Equal(t, configv1.Agreement_AGREEMENT_MUST, token.Agreement)
+	require.Equal(t, "the-token-of-all-the-services-here", token.Value())
+	require.NotContains(t, fmt.Sprintf("%v %+v %#v", token, token, token), "the-token-of")
+	require.NotContains(t, shared, "BACKEND_URL", "nothing has to agree with it")
+}
+
+func TestSharedWithoutAValue(t *testing.T) {
+	loaded, err := Load(&configv1.FrontendConfig{}, "frontend", Sources{Environ: []string{"BACKEND_URL=http://backend:8000"}})
+	require.NoError(t, err)
+	for _, s := range loaded.Shared() {
+		if s.Env == "INTERNAL_API_TOKEN" {
+			require.Empty(t, s.Value())
+			return
+		}
+	}
+	t.Fatal("INTERNAL_API_TOKEN is not shared")
+}
+
+func TestCanonicalURL(t *testing.T) {
+	for _, text := range []string{"http://S3.Example:80/", "http://s3.example", "http://s3.example:80"} {
+		require.Equal(t, "http://s3.example", canonicalURL(text))
+	}
+	require.Equal(t, "https://s3.example:80/path", canonicalURL("https://s3.example:80/path/"))
+}
