@@ -30,25 +30,27 @@ func (s Shared) Value() string { return s.value() }
 // the schema.
 func (l *Loaded[T]) Shared() []Shared {
 	var out []Shared
-	for _, r := range l.settings {
+	for i, r := range l.start.settings {
 		if r.GetAgreement() == configv1.Agreement_AGREEMENT_UNSPECIFIED {
 			continue
 		}
-		value := r.secret.Reveal
-		if !r.IsSecret() {
-			value = func() string { return l.spelling(r) }
+		value := func() string { return l.state.Load().inForce.spelling(i) }
+		if r.IsSecret() {
+			value = l.Secret(r.GetEnv()).Reveal
 		}
 		out = append(out, NewShared(r.GetEnv(), r.GetAgreement(), r.IsSecret(), value))
 	}
 	return out
 }
 
-func (l *Loaded[T]) spelling(r *resolved) string {
-	if len(r.layers) == 0 {
+// spelling is the value of a setting that is not secret, see Shared.Value.
+func (r *reading[T]) spelling(i int) string {
+	s := r.settings[i]
+	if len(s.layers) == 0 {
 		return ""
 	}
-	text := r.Text(l.Msg.ProtoReflect())
-	if r.GetFormat() == configv1.Format_FORMAT_HTTP_URL {
+	text := s.Text(r.msg.ProtoReflect())
+	if s.GetFormat() == configv1.Format_FORMAT_HTTP_URL {
 		return canonicalURL(text)
 	}
 	return text
