@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
@@ -20,7 +21,8 @@ const coldVariable = "POCO_TEST_COLD_LOAD"
 // largest schema once, in a new process, and prints the microseconds.
 func TestMain(m *testing.M) {
 	if os.Getenv(coldVariable) != "1" {
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m)
+		return
 	}
 	src := config.Sources{Environ: []string{
 		"BACKEND_URL=http://b", "CALLBACK_BASE_URL=http://m", "INTERNAL_API_TOKEN=t", "WORKSPACE_ROOT=/w",

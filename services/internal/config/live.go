@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -124,7 +125,7 @@ func (l *Loaded[T]) accept(old *state[T], next, inForce *reading[T]) {
 	}
 	st.retired = st.retired[max(0, len(st.retired)-maxRetired):]
 	l.state.Store(st)
-	if len(changed) > 0 || len(st.pending) != len(old.pending) || !sameKeys(st.pending, old.pending) || old.refused != nil {
+	if len(changed) > 0 || !maps.Equal(st.pending, old.pending) || old.refused != nil {
 		l.logger.Load().Info("configuration reloaded", "changed", changed, FindingRestartPending, pending)
 	}
 	if len(changed) > 0 {
@@ -132,15 +133,6 @@ func (l *Loaded[T]) accept(old *state[T], next, inForce *reading[T]) {
 			f(inForce.msg)
 		}
 	}
-}
-
-func sameKeys(a, b map[string]bool) bool {
-	for k := range a {
-		if !b[k] {
-			return false
-		}
-	}
-	return true
 }
 
 // differ tells whether a setting has two values.

@@ -131,6 +131,7 @@ func digestOf(value string) (d digest) {
 	mac.Sum(d[:0])
 	return d
 }
+
 // String implements fmt.Stringer.
 func (s Secret) String() string { return redact.Mark }
 

@@ -45,7 +45,8 @@ func (l *Loaded[T]) Watch(ctx context.Context, logger *slog.Logger) error {
 			}
 			settled.Reset(min(quiet, max(0, longestNoise-time.Since(noisySince))))
 			continue
-		case <-watcher.Errors: // lost notifications: look
+		case err := <-watcher.Errors: // notifications may be lost: look
+			logger.DebugContext(ctx, "watch the files of the configuration", "error", err)
 		case <-ticker.C:
 		case <-settled.C:
 		}
