@@ -171,12 +171,5 @@ func (s *Setting) Copy(to, from protoreflect.Message) {
 	holder.Set(s.field, source.Get(s.field))
 }
 
-// SectionTitle is the heading of the group the setting belongs to; empty when
-// the group has none.
-func (s *Setting) SectionTitle() string {
-	section, _ := proto.GetExtension(s.Group.Options(), configv1.E_Section).(*configv1.Section)
-	return section.GetTitle()
-}
-
 // Description is the field's leading comment.
 func (s *Setting) Description() string { return configcomments.Fields[string(s.field.FullName())] }

@@ -50,15 +50,6 @@ func sizeUnit(u configv1.Unit) int64 {
 	}
 }
 
-// UnitName is the unit in words, empty when there is none.
-func (s *Setting) UnitName() string {
-	u := s.GetUnit()
-	if u == configv1.Unit_UNIT_UNSPECIFIED {
-		return ""
-	}
-	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(u.String(), "UNIT_")), "_", " ")
-}
-
 // Assign reads environment notation into the message. Secrets are not assigned:
 // the message holds only that they are set. The error never holds the value.
 func (s *Setting) Assign(root protoreflect.Message, text string) error {

@@ -329,7 +329,9 @@ type Setting struct {
 	Agreement Agreement `protobuf:"varint,19,opt,name=agreement,proto3,enum=poco.config.v1.Agreement" json:"agreement,omitempty"`
 	// For a live secret that callers show: the variable that tells how long the
 	// value before a rotation is still accepted.
-	GraceEnv      string `protobuf:"bytes,20,opt,name=grace_env,json=graceEnv,proto3" json:"grace_env,omitempty"`
+	GraceEnv string `protobuf:"bytes,20,opt,name=grace_env,json=graceEnv,proto3" json:"grace_env,omitempty"`
+	// A value as an example, for a setting that has no default.
+	Example       string `protobuf:"bytes,21,opt,name=example,proto3" json:"example,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -500,6 +502,13 @@ func (x *Setting) GetAgreement() Agreement {
 func (x *Setting) GetGraceEnv() string {
 	if x != nil {
 		return x.GraceEnv
+	}
+	return ""
+}
+
+func (x *Setting) GetExample() string {
+	if x != nil {
+		return x.Example
 	}
 	return ""
 }
@@ -711,7 +720,7 @@ const file_poco_config_v1_setting_proto_rawDesc = "" +
 	"\aSection\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12\x19\n" +
 	"\btitle_zh\x18\x02 \x01(\tR\atitleZh\x12%\n" +
-	"\x0edescription_zh\x18\x03 \x01(\tR\rdescriptionZh\"\xe6\x05\n" +
+	"\x0edescription_zh\x18\x03 \x01(\tR\rdescriptionZh\"\x80\x06\n" +
 	"\aSetting\x12\x10\n" +
 	"\x03env\x18\x01 \x01(\tR\x03env\x12\x18\n" +
 	"\aaliases\x18\x02 \x03(\tR\aaliases\x12\x1d\n" +
@@ -735,7 +744,8 @@ const file_poco_config_v1_setting_proto_rawDesc = "" +
 	"\tno_effect\x18\x11 \x01(\bR\bnoEffect\x12\x12\n" +
 	"\x04peer\x18\x12 \x01(\tR\x04peer\x127\n" +
 	"\tagreement\x18\x13 \x01(\x0e2\x19.poco.config.v1.AgreementR\tagreement\x12\x1b\n" +
-	"\tgrace_env\x18\x14 \x01(\tR\bgraceEnvB\n" +
+	"\tgrace_env\x18\x14 \x01(\tR\bgraceEnv\x12\x18\n" +
+	"\aexample\x18\x15 \x01(\tR\aexampleB\n" +
 	"\n" +
 	"\b_default\"&\n" +
 	"\x04Text\x12\x0e\n" +
