@@ -57,6 +57,9 @@ func usageError(format string, args ...any) error {
 type cli struct {
 	sources config.Sources
 	config  *config.Loaded[*configv1.PocoConfig]
+	// refusal is what is wrong with the settings, where a command goes on
+	// without them.
+	refusal error
 	in      io.Reader
 	out     io.Writer
 	err     io.Writer
@@ -119,7 +122,7 @@ Start everything with "poco up", then send work with "poco run".`,
 		"URL of the backend, or of the frontend's /api/v1 (POCO_BACKEND_URL, default http://localhost:8000)")
 	root.AddCommand(
 		c.upCommand(), c.demoCommand(), c.runCommand(), c.attachCommand(), c.lsCommand(),
-		c.cancelCommand(), c.answerCommand(), c.modelCommand(), c.executorCommand(), c.fetchCommand(), c.versionCommand(),
+		c.cancelCommand(), c.answerCommand(), c.modelCommand(), c.executorCommand(), c.fetchCommand(), c.configCommand(), c.versionCommand(),
 	)
 	return root
 }

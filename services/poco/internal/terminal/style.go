@@ -37,3 +37,12 @@ func (s Style) Dim(text string) string { return s.text(dim, text) }
 
 // Bold returns text in bold.
 func (s Style) Bold(text string) string { return s.text(bold, text) }
+
+// Good returns text in the colour of what is as it should be.
+func (s Style) Good(text string) string { return s.text(green, text) }
+
+// Warn returns text in the colour of what wants attention.
+func (s Style) Warn(text string) string { return s.text(yellow, text) }
+
+// Bad returns text in the colour of what is wrong.
+func (s Style) Bad(text string) string { return s.text(red, text) }

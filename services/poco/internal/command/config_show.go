@@ -1,0 +1,122 @@
+package command
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/poco/internal/configview"
+	"github.com/poco-ai/poco/services/poco/internal/fleet"
+)
+
+func (c *cli) configShowCommand() *cobra.Command {
+	var urls []string
+	var all, live, pending, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show [SERVICE…]",
+		Short: "Show which values running services use, and from where",
+		Long: `Show which values running services use, and from where: the backend, the manager
+and the frontend side by side, or those that are named. Without flags it shows
+what somebody has set, what is required, and what needs attention.
+` + fleetHelp + `
+Exit codes: 0 every service has answered, 2 wrong use, 4 one cannot be reached or
+refuses; the others are shown nevertheless.`,
+		Example: `  poco config show
+  poco config show manager --all
+  poco config show --url http://10.0.0.5:8001 --url http://10.0.0.6:8001
+  poco config show --json | jq '.services[].report.findings'`,
+		ValidArgs: fleetServices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			targets, err := c.targets(args, urls)
+			if err != nil {
+				return err
+			}
+			filter := configview.Told
+			switch {
+			case live:
+				filter = configview.Live
+			case pending:
+				filter = configview.Pending
+			case all || asJSON:
+				filter = configview.All
+			}
+			answers := c.fleet().Ask(cmd.Context(), targets)
+			if asJSON {
+				return c.showJSON(answers, filter)
+			}
+			return c.showTable(answers, filter)
+		},
+	}
+	cmd.Flags().StringArrayVar(&urls, "url", nil, "ask the service at this URL, of any kind; may be repeated")
+	cmd.Flags().BoolVar(&all, "all", false, "show every setting")
+	cmd.Flags().BoolVar(&live, "live", false, "show what changes without a restart")
+	cmd.Flags().BoolVar(&pending, "pending", false, "show what has changed on disk and is not in force")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the reports as JSON: every field, see poco.config.v1.GetConfigResponse")
+	cmd.MarkFlagsMutuallyExclusive("all", "live", "pending")
+	return cmd
+}
+
+// answered splits off what can be shown.
+func answered(answers []fleet.Answer) (columns []configview.Column, unanswered bool) {
+	titles := fleet.Titles(answers)
+	for i, answer := range answers {
+		if answer.Err != nil {
+			unanswered = true
+			continue
+		}
+		columns = append(columns, configview.Column{Title: titles[i], Report: answer.Report})
+	}
+	return columns, unanswered
+}
+
+func (c *cli) showTable(answers []fleet.Answer, filter configview.Filter) error {
+	columns, unanswered := answered(answers)
+	c.roster(answers)
+	if len(columns) == 0 {
+		return silent(unanswered)
+	}
+	fmt.Fprintln(c.out)
+	view := c.view()
+	rows, err := view.Table(columns, filter)
+	if err != nil {
+		return err
+	}
+	if rows == 0 && filter == configview.Pending {
+		fmt.Fprintln(c.out, "Nothing has changed on disk that is not in force.")
+	}
+	view.Findings(columns)
+	return silent(unanswered)
+}
+
+func (c *cli) showJSON(answers []fleet.Answer, filter configview.Filter) error {
+	document := struct {
+		Services []configview.ServiceJSON `json:"services"`
+	}{}
+	unanswered := false
+	for _, answer := range answers {
+		service := configview.ServiceJSON{Service: answer.Name(), URL: answer.URL}
+		if answer.Err != nil {
+			unanswered = true
+			service.Error = answer.Err.Error()
+		} else {
+			report := answer.Report
+			var fields []*configv1.ConfigField
+			for _, field := range report.GetFields() {
+				if filter.Has(field) {
+					fields = append(fields, field)
+				}
+			}
+			report.Fields = fields
+			var err error
+			if service.Report, err = configview.CanonicalJSON(report); err != nil {
+				return err
+			}
+		}
+		document.Services = append(document.Services, service)
+	}
+	if err := configview.WriteJSON(c.out, document); err != nil {
+		return err
+	}
+	return silent(unanswered)
+}

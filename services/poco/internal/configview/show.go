@@ -1,0 +1,140 @@
+package configview
+
+import (
+	"fmt"
+	"strings"
+
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/poco/internal/terminal"
+)
+
+// Filter chooses the settings of a table.
+type Filter int
+
+// Filters.
+const (
+	// Told are settings that somebody has set, that are required, or that need
+	// attention.
+	Told Filter = iota
+	// All settings.
+	All
+	// Live are settings whose change needs no restart.
+	Live
+	// Pending are settings whose source has changed and whose change is not in
+	// force.
+	Pending
+)
+
+// Has tells whether the filter chooses a field.
+func (f Filter) Has(field *configv1.ConfigField) bool {
+	switch f {
+	case All:
+		return true
+	case Live:
+		return field.GetLive()
+	case Pending:
+		return field.GetRestartPending()
+	default:
+		return field.GetRequired() || field.GetInsecureDefault() || field.GetRestartPending() ||
+			field.GetIsSet() && field.GetSource() > configv1.ConfigSource_CONFIG_SOURCE_DEFAULT
+	}
+}
+
+// Table writes the columns side by side, or one below the other where the
+// terminal is too narrow. It returns how many settings it has shown.
+func (s Screen) Table(columns []Column, filter Filter) (int, error) {
+	if len(columns) == 0 {
+		return 0, nil
+	}
+	table := s.table(columns, filter)
+	if len(columns) == 1 || table.Fits(s.Width) {
+		if table.Rows() == 0 {
+			return 0, nil
+		}
+		return table.Rows(), table.Write(s.Out, s.Width, s.Style)
+	}
+	rows := 0
+	for _, column := range columns {
+		part := s.table([]Column{column}, filter)
+		if part.Rows() == 0 {
+			continue
+		}
+		if rows > 0 {
+			fmt.Fprintln(s.Out)
+		}
+		rows += part.Rows()
+		if err := part.Write(s.Out, s.Width, s.Style); err != nil {
+			return rows, err
+		}
+	}
+	return rows, nil
+}
+
+// noteHead is the head of the column of what is remarkable.
+const noteHead = "NOTE"
+
+func (s Screen) table(columns []Column, filter Filter) *terminal.Table {
+	table := &terminal.Table{Head: []string{"VARIABLE"}, Flexible: []bool{false}}
+	for _, column := range columns {
+		table.Head = append(table.Head, strings.ToUpper(column.Title), "FROM")
+		table.Flexible = append(table.Flexible, true, false)
+	}
+	table.Head, table.Flexible = append(table.Head, noteHead), append(table.Flexible, true)
+	for _, env := range variables(columns) {
+		chosen := false
+		row := []terminal.Cell{{Text: env}}
+		var notes []note
+		for _, column := range columns {
+			field := fieldOf(column.Report, env)
+			if field == nil {
+				row = append(row, terminal.Cell{Text: absent, Look: s.Style.Dim}, terminal.Cell{})
+				continue
+			}
+			chosen = chosen || filter.Has(field)
+			value := terminal.Cell{Text: ValueWords(field)}
+			if !field.GetIsSet() || field.GetSource() == configv1.ConfigSource_CONFIG_SOURCE_DEFAULT {
+				value.Look = s.Style.Dim
+			}
+			row = append(row, value, terminal.Cell{Text: SourceWords(field.GetSource()), Look: s.Style.Dim})
+			notes = append(notes, notesOf(column.Title, field)...)
+		}
+		if chosen {
+			table.Add(append(row, terminal.Cell{Text: noteWords(notes, len(columns)), Look: s.Style.Warn})...)
+		}
+	}
+	return table
+}
+
+// note is something remarkable about a field.
+type note struct{ service, text string }
+
+func notesOf(service string, field *configv1.ConfigField) []note {
+	var notes []note
+	add := func(is bool, text string) {
+		if is {
+			notes = append(notes, note{service, text})
+		}
+	}
+	add(field.GetInsecureDefault(), "insecure")
+	add(field.GetRestartPending(), "restart pending")
+	add(field.GetNoEffect(), "no effect in this version")
+	return notes
+}
+
+// noteWords joins notes; the services are named where there are several.
+func noteWords(notes []note, columns int) string {
+	services := map[string][]string{}
+	var order []string
+	for _, n := range notes {
+		if services[n.text] == nil {
+			order = append(order, n.text)
+		}
+		services[n.text] = append(services[n.text], n.service)
+	}
+	for i, text := range order {
+		if columns > 1 {
+			order[i] = text + " (" + strings.Join(services[text], ", ") + ")"
+		}
+	}
+	return strings.Join(order, ", ")
+}

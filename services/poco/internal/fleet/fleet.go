@@ -1,0 +1,198 @@
+// Package fleet asks running services about their settings.
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"golang.org/x/sync/errgroup"
+
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/gen/go/poco/config/v1/configv1connect"
+	"github.com/poco-ai/poco/services/internal/config"
+)
+
+const (
+	// dialTimeout bounds one attempt to connect.
+	dialTimeout = 5 * time.Second
+	// answerTimeout bounds one question. CheckPeers itself asks others.
+	answerTimeout = 20 * time.Second
+)
+
+// Target is a service that is to be asked.
+type Target struct {
+	// Service is what the target should be, for example "manager"; empty when it
+	// is to tell itself.
+	Service string
+	// Setting is where the URL comes from: a variable or a flag.
+	Setting string
+	URL     string
+}
+
+// Answer is what a target says about its settings.
+type Answer struct {
+	Target
+	// Report is nil when Err is not.
+	Report *configv1.GetConfigResponse
+	// Err says in words for people why there is no report.
+	Err error
+}
+
+// Name is the service's own name, or the expected one while it is not known.
+func (a Answer) Name() string {
+	if name := a.Report.GetService(); name != "" {
+		return name
+	}
+	return a.Service
+}
+
+// PeerAnswer is what a target says about how it gets on with its peers.
+type PeerAnswer struct {
+	Target
+	// Response is nil when Err is not.
+	Response *configv1.CheckPeersResponse
+	Err      error
+}
+
+// Name is the service's own name, or the expected one while it is not known.
+func (a PeerAnswer) Name() string {
+	if name := a.Response.GetService(); name != "" {
+		return name
+	}
+	return a.Service
+}
+
+// Client asks services. It shows the internal token where there is one.
+type Client struct {
+	token config.Secret
+	http  *http.Client
+}
+
+// New returns a client; nothing is sent yet.
+func New(token config.Secret) *Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	// The token is for the service at this URL, and for no other.
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &Client{token: token, http: &http.Client{Transport: transport, CheckRedirect: stay}}
+}
+
+// Service returns the RPC client of one target.
+func (c *Client) Service(target Target) configv1connect.ConfigServiceClient {
+	transport := connecthttp.NewTransport(c.http, strings.TrimRight(target.URL, "/"))
+	return configv1connect.NewConfigServiceClient(connect.NewClient(transport))
+}
+
+// Ask asks all targets at once and returns their answers in the same order.
+func (c *Client) Ask(ctx context.Context, targets []Target) []Answer {
+	answers := make([]Answer, len(targets))
+	each(targets, func(i int, target Target) {
+		report, err := c.report(ctx, target)
+		if err != nil {
+			err = c.explain(target, err)
+		}
+		answers[i] = Answer{Target: target, Report: report, Err: err}
+	})
+	return answers
+}
+
+// CheckPeers makes all targets compare themselves with their peers.
+func (c *Client) CheckPeers(ctx context.Context, targets []Target) []PeerAnswer {
+	answers := make([]PeerAnswer, len(targets))
+	each(targets, func(i int, target Target) {
+		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
+		response, err := c.Service(target).CheckPeers(ctx, &configv1.CheckPeersRequest{})
+		if err != nil {
+			err = c.explain(target, err)
+		}
+		answers[i] = PeerAnswer{Target: target, Response: response, Err: err}
+	})
+	return answers
+}
+
+func each(targets []Target, ask func(int, Target)) {
+	var group errgroup.Group
+	for i, target := range targets {
+		group.Go(func() error { ask(i, target); return nil })
+	}
+	_ = group.Wait() // errors are in the answers
+}
+
+// report tries the token first. A service in development also answers callers
+// of its own machine, but only those that show no token at all: one of another
+// deployment in this environment must not be in the way.
+func (c *Client) report(ctx context.Context, target Target) (*configv1.GetConfigResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	service := c.Service(target)
+	if c.token.IsSet() {
+		report, err := c.reportWith(ctx, service)
+		if connect.CodeOf(err) != connect.CodeUnauthenticated {
+			return report, err
+		}
+	}
+	return service.GetConfig(ctx, &configv1.GetConfigRequest{})
+}
+
+func (c *Client) reportWith(ctx context.Context, service configv1connect.ConfigServiceClient) (*configv1.GetConfigResponse, error) {
+	ctx, call := connect.NewClientContext(ctx)
+	call.RequestHeader().Set("Authorization", "Bearer "+c.token.Reveal())
+	return service.GetConfig(ctx, &configv1.GetConfigRequest{})
+}
+
+// explain turns a failed call into words that say what to do.
+func (c *Client) explain(target Target, err error) error {
+	switch connect.CodeOf(err) {
+	case connect.CodeUnauthenticated, connect.CodePermissionDenied:
+		if c.token.IsSet() {
+			return errors.New("refuses the INTERNAL_API_TOKEN of this environment: use the token that the service has")
+		}
+		return errors.New("wants the internal token: set INTERNAL_API_TOKEN (or INTERNAL_API_TOKEN_FILE) to the token that the service has")
+	case connect.CodeUnimplemented:
+		return fmt.Errorf("is no service of Poco, or an older one: check %s", target.Setting)
+	case connect.CodeResourceExhausted:
+		return errors.New("has been asked too often: try again in a minute")
+	case connect.CodeDeadlineExceeded:
+		return fmt.Errorf("does not answer in time: is it alive, and is %s right?", target.Setting)
+	default:
+	}
+	var network *net.OpError
+	if errors.As(err, &network) {
+		return fmt.Errorf("cannot be reached (%w): is it running, and is %s right?", network.Err, target.Setting)
+	}
+	return fmt.Errorf("cannot be asked (%s): check %s", message(err), target.Setting)
+}
+
+func message(err error) string {
+	var rpc *connect.Error
+	if errors.As(err, &rpc) && rpc.Message() != "" {
+		return rpc.Message()
+	}
+	return err.Error()
+}
+
+// Titles names answers for the heads of columns: by service, and by address
+// where there are several of one service.
+func Titles(answers []Answer) []string {
+	count := map[string]int{}
+	for _, answer := range answers {
+		count[answer.Name()]++
+	}
+	titles := make([]string, len(answers))
+	for i, answer := range answers {
+		titles[i] = answer.Name()
+		if u, err := url.Parse(answer.URL); err == nil && count[answer.Name()] > 1 {
+			titles[i] = strings.TrimSpace(answer.Name() + " " + u.Host)
+		}
+	}
+	return titles
+}

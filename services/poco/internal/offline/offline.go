@@ -1,0 +1,53 @@
+// Package offline tells what services would be configured to do, without any
+// being there.
+package offline
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/config/schema"
+)
+
+// Service is what a service would make of its sources.
+type Service struct {
+	Report   *configv1.GetConfigResponse
+	Problems []config.Problem
+	Loaded   *config.Loaded[proto.Message]
+}
+
+// Inspect reads sources as the service of that name would at its start.
+func Inspect(service string, src config.Sources) (*Service, error) {
+	for _, s := range schema.Services() {
+		if s.Name != service {
+			continue
+		}
+		loaded, problems := config.Inspect(proto.Clone(s.Message), service, src)
+		inspected := &Service{Report: loaded.Report(), Problems: problems, Loaded: loaded}
+		inspected.restore()
+		return inspected, nil
+	}
+	return nil, fmt.Errorf("there is no service %q", service)
+}
+
+// File is the sources that an env file alone makes.
+func File(path string) config.Sources {
+	return config.Sources{DotEnvPath: path, DotEnvRequired: true}
+}
+
+// restore shows what was written where it could not be read: a value with a
+// problem is not in the message.
+func (s *Service) restore() {
+	broken := map[string]bool{}
+	for _, problem := range s.Problems {
+		broken[problem.Env] = true
+	}
+	for _, field := range s.Report.GetFields() {
+		if broken[field.GetEnv()] && len(field.GetLayers()) > 0 {
+			field.Value = field.GetLayers()[0].GetValue()
+		}
+	}
+}
