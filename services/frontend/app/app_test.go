@@ -41,7 +41,7 @@ func call(t *testing.T, method, url, body string, header http.Header) (int, stri
 func TestServiceServesEverythingOnOnePort(t *testing.T) {
 	var log bytes.Buffer
 	cfg, err := app.LoadConfig(config.Sources{Environ: []string{
-		"BACKEND_URL=http://127.0.0.1:1", "INTERNAL_API_TOKEN=the-internal-token", "APP_ENV=production",
+		"BACKEND_URL=http://127.0.0.1:1", "INTERNAL_API_TOKEN=the-internal-token-of-all-services", "APP_ENV=production",
 		"NEXT_PUBLIC_SESSION_POLLING_INTERVAL=1000",
 	}})
 	require.NoError(t, err)
@@ -63,7 +63,7 @@ func TestServiceServesEverythingOnOnePort(t *testing.T) {
 	}
 	_, settings := call(t, http.MethodGet, url+"/config.json", "", http.Header{})
 	require.Contains(t, settings, `"NEXT_PUBLIC_SESSION_POLLING_INTERVAL":1000`)
-	require.NotContains(t, settings, "the-internal-token")
+	require.NotContains(t, settings, "the-internal-token-of-all-services")
 
 	status, health := call(t, http.MethodPost, url+"/grpc.health.v1.Health/Check", "{}", http.Header{})
 	require.Equal(t, http.StatusOK, status)
@@ -72,10 +72,10 @@ func TestServiceServesEverythingOnOnePort(t *testing.T) {
 	getConfig := url + "/poco.config.v1.ConfigService/GetConfig"
 	status, _ = call(t, http.MethodPost, getConfig, "{}", http.Header{})
 	require.Equal(t, http.StatusUnauthorized, status, "settings are not for everybody in production")
-	status, report := call(t, http.MethodPost, getConfig, "{}", http.Header{"Authorization": {"Bearer the-internal-token"}})
+	status, report := call(t, http.MethodPost, getConfig, "{}", http.Header{"Authorization": {"Bearer the-internal-token-of-all-services"}})
 	require.Equal(t, http.StatusOK, status)
 	require.Contains(t, report, "BACKEND_URL")
-	require.NotContains(t, report, "the-internal-token")
+	require.NotContains(t, report, "the-internal-token-of-all-services")
 
 	status, answer := call(t, http.MethodPost, url+"/api/v1/poco.backend.v1.SessionService/ListSessions", "{}", http.Header{})
 	require.Equal(t, http.StatusBadGateway, status)
@@ -85,7 +85,7 @@ func TestServiceServesEverythingOnOnePort(t *testing.T) {
 
 	stop()
 	require.NoError(t, <-done)
-	require.NotContains(t, log.String(), "the-internal-token")
+	require.NotContains(t, log.String(), "the-internal-token-of-all-services")
 }
 
 func TestConfigNeedsABackend(t *testing.T) {

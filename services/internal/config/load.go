@@ -4,10 +4,10 @@
 package config
 
 import (
-	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -17,18 +17,6 @@ import (
 	"github.com/poco-ai/poco/services/internal/redact"
 )
 
-// Codes of findings.
-const (
-	// FindingInsecureDefault: the value in use is fit for development only.
-	FindingInsecureDefault = "insecure_default"
-	// FindingAliasUsed: the setting is set under another name.
-	FindingAliasUsed = "alias_used"
-	// FindingRestartPending: the source has changed and the change is not in force.
-	FindingRestartPending = "restart_pending"
-	// FindingReloadRefused: the sources have changed to what a start would refuse.
-	FindingReloadRefused = "reload_refused"
-)
-
 // resolved is a setting with its value.
 type resolved struct {
 	*schema.Setting
@@ -36,11 +24,15 @@ type resolved struct {
 	// so that it may be shown even of a secret.
 	byDefault string
 	// layers have masked values, safe to show.
-	layers   []*configv1.ConfigLayer
-	source   configv1.ConfigSource
+	layers []*configv1.ConfigLayer
+	source configv1.ConfigSource
+	// where says in words where the value is.
+	where    string
 	secret   Secret
 	masked   string
 	insecure bool
+	// weakness says why a secret can be guessed; empty when it seems fine.
+	weakness string
 }
 
 // reading is what the sources say at one moment, or what a configuration in use
@@ -76,13 +68,10 @@ func read[T proto.Message](msg T, service string, src Sources) *reading[T] {
 	reader := newReader(src, r.problem, r.finding)
 	root := msg.ProtoReflect()
 	for _, s := range schema.Of(root.Descriptor()) {
-		r.settings = append(r.settings, resolve(s, reader.layers(s, defaultOf(s, r.settings, root)), func(env, message string) {
-			// One complaint about one setting is enough.
-			if !r.broken[env] {
-				r.problem(env, message)
-			}
-		}, msg))
+		r.settings = append(r.settings, r.resolve(s, reader.layers(s, defaultOf(s, r.settings, root))))
 	}
+	r.missing()
+	r.findings = append(r.findings, reader.nearMisses(service)...)
 	r.stamps = reader.stamps
 	r.ofSources = len(r.findings)
 	r.check()
@@ -90,13 +79,15 @@ func read[T proto.Message](msg T, service string, src Sources) *reading[T] {
 	return r
 }
 
-func (r *reading[T]) problem(env, message string) {
-	r.broken[env] = true
-	r.problems.List = append(r.problems.List, Problem{Env: env, Message: message})
+func (r *reading[T]) problem(p Problem) {
+	if p.Env != "" {
+		r.broken[p.Env] = true
+	}
+	r.problems.List = append(r.problems.List, p)
 }
 
 func (r *reading[T]) finding(code, env, message string) {
-	r.findings = append(r.findings, &configv1.ConfigFinding{Code: code, Env: env, Message: message})
+	r.findings = append(r.findings, newFinding(code, env, message))
 }
 
 // check applies what does not depend on where values come from: the rules of
@@ -109,17 +100,18 @@ func (r *reading[T]) check() {
 		}
 	}
 	for _, s := range r.settings {
-		if !s.insecure {
-			continue
-		}
 		if environment == Production {
-			r.problem(s.GetEnv(), "has an insecure default value, which "+EnvironmentVariable+"="+Production+" refuses: "+insecureFix(s.Setting))
-			continue
+			r.refuseInProduction(s)
+		} else {
+			r.warnInDevelopment(s)
 		}
-		r.finding(FindingInsecureDefault, s.GetEnv(), "has an insecure default value, fit for development only: "+insecureFix(s.Setting))
 	}
-	for _, p := range violations(r.msg, r.settings, r.broken) {
-		r.problem(p.Env, p.Message)
+	for _, v := range violations(r.msg, r.settings, r.broken) {
+		if v.advice == "" {
+			r.problem(v.problem)
+		} else {
+			r.finding(v.advice, v.problem.Env, v.problem.Message)
+		}
 	}
 }
 
@@ -151,65 +143,109 @@ func defaultOf(s *schema.Setting, before []*resolved, root protoreflect.Message)
 }
 
 // resolve takes a setting's value from its highest layer.
-func resolve(s *schema.Setting, layers []layer, problem func(env, message string), msg proto.Message) *resolved {
-	r := &resolved{Setting: s}
+func (r *reading[T]) resolve(s *schema.Setting, layers []layer) *resolved {
+	v := &resolved{Setting: s}
 	for _, l := range layers {
 		if l.source == configv1.ConfigSource_CONFIG_SOURCE_DEFAULT {
-			r.byDefault = l.value
+			v.byDefault = l.value
 		}
-		r.layers = append(r.layers, &configv1.ConfigLayer{Source: l.source, Origin: l.origin, Value: s.Show(l.value)})
+		v.layers = append(v.layers, &configv1.ConfigLayer{Source: l.source, Origin: printable(l.origin), Value: valid(s.Show(l.value))})
 	}
 	if len(layers) == 0 {
-		if s.GetRequired() {
-			problem(s.GetEnv(), "is required and not set: "+fix(s))
-		}
-		return r
+		return v
 	}
 	winner := layers[0]
-	r.source = winner.source
-	r.insecure = isInsecure(s, winner.value)
+	v.source, v.where = winner.source, winner.where
 	if s.IsSecret() {
-		r.secret = NewSecret(winner.value)
-		r.masked = s.Show(winner.value)
+		v.secret = NewSecret(winner.value)
+		v.masked = valid(s.Show(winner.value))
 	}
-	if !s.IsSecret() && redact.HoldsPassword(winner.value) {
-		// The message would carry it to wherever the message is printed.
-		problem(s.GetEnv(), "holds a password, and this setting is no secret: write the URL without user name and password")
-		return r
+	if r.broken[s.GetEnv()] {
+		return v // one complaint about one setting is enough
 	}
-	if err := s.Assign(msg.ProtoReflect(), winner.value); err != nil {
-		problem(s.GetEnv(), fmt.Sprintf("expected %s: correct the value %s", s.Expected(), winner.where()))
+	if message, fix := r.refusal(v, winner.value); message != "" {
+		r.problem(Problem{Env: s.GetEnv(), Where: v.where, Message: message, Fix: fix})
+		return v
 	}
-	return r
+	v.insecure = isInsecure(s, winner.value)
+	v.weakness = weakness(s, winner.value)
+	if s.IsSecret() && strings.TrimSpace(winner.value) != winner.value {
+		r.finding(FindingSecretSpaces, s.GetEnv(), "begins or ends with a space "+v.where+", which is a part of it: remove the space, unless it is meant")
+	}
+	if s.GetNoEffect() && v.source > configv1.ConfigSource_CONFIG_SOURCE_EMBEDDED {
+		r.finding(FindingNoEffect, s.GetEnv(), "is set and has no effect: its feature does not exist in this version")
+	}
+	return v
 }
 
-// fix says how to set a setting.
-func fix(s *schema.Setting) string {
+// refusal assigns a value, or says why it cannot be used and what to do.
+func (r *reading[T]) refusal(v *resolved, value string) (message, fix string) {
+	switch {
+	case !utf8.ValidString(value) || strings.ContainsRune(value, 0):
+		return "is not text: expected UTF-8 without NUL", "write the value anew"
+	case v.IsSecret() && strings.ContainsFunc(value, unicode.IsControl):
+		return "has a line break or another control character in it, which no header can carry", "write the value anew, on one line"
+	case !v.IsSecret() && redact.HoldsPassword(value):
+		// The message would carry it to wherever the message is printed.
+		return "holds a password, and this setting is no secret", "write the URL without user name and password"
+	}
+	if err := v.Assign(r.msg.ProtoReflect(), value); err != nil {
+		if v.Kind == schema.Integer && strings.HasPrefix(value, "tcp://") {
+			return "expected " + v.Expected(), "Kubernetes sets it for a service of that name: set enableServiceLinks: false for the pod, or set it yourself"
+		}
+		return "expected " + v.Expected(), correction(v)
+	}
+	return "", ""
+}
+
+// missing complains about what is required and not set, and about parts of one
+// thing of which only some are set.
+func (r *reading[T]) missing() {
+	parts := map[string][]string{}
+	for _, s := range r.settings {
+		if s.GetTogether() != "" && len(s.layers) > 0 {
+			parts[s.GetTogether()] = append(parts[s.GetTogether()], s.GetEnv())
+		}
+	}
+	for _, s := range r.settings {
+		set := parts[s.GetTogether()]
+		if len(s.layers) > 0 || r.broken[s.GetEnv()] || !s.GetRequired() && len(set) == 0 {
+			continue
+		}
+		message := "is required and not set"
+		if len(set) > 0 {
+			message += ", unlike " + enumerate(set) + ", which cannot be used without it"
+		}
+		r.problem(Problem{Env: s.GetEnv(), Message: message, Fix: setting(s.Setting)})
+	}
+}
+
+// setting says how to set what is not set.
+func setting(s *schema.Setting) string {
 	if s.IsSecret() {
-		return "set it, or " + s.GetEnv() + fileSuffix + " to a file that holds it (" + s.Summary() + ")"
+		return "set it, or " + s.GetEnv() + fileSuffix + " to the path of a file that holds it (" + s.Summary() + ")"
 	}
 	return "set it to " + s.Expected() + " (" + s.Summary() + ")"
 }
 
-func insecureFix(s *schema.Setting) string {
-	if s.IsSecret() {
-		return "set a value of your own, for example from: openssl rand -hex 32"
+// correction says how to correct what is set.
+func correction(r *resolved) string {
+	switch {
+	case r.source <= configv1.ConfigSource_CONFIG_SOURCE_DEFAULT:
+		return "set it"
+	case r.byDefault != "":
+		return "correct the value, or leave it out for the default " + r.byDefault
+	default:
+		return "correct the value"
 	}
-	return "set a value of your own"
 }
 
-func isInsecure(s *schema.Setting, value string) bool {
-	for _, pattern := range s.GetInsecureValues() {
-		if prefix, ok := strings.CutSuffix(pattern, "*"); ok && strings.HasPrefix(value, prefix) || value == pattern {
-			return true
-		}
+func enumerate(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
 	}
-	return false
+	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
 }
 
-// LogFindings logs what an operator should know, one warning each.
-func LogFindings(logger *slog.Logger, report *configv1.GetConfigResponse) {
-	for _, f := range report.GetFindings() {
-		logger.Warn("configuration: "+f.GetEnv()+" "+f.GetMessage(), "code", f.GetCode(), "env", f.GetEnv())
-	}
-}
+// valid makes a text fit for a message.
+func valid(text string) string { return strings.ToValidUTF8(text, string(unicode.ReplacementChar)) }

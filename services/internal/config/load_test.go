@@ -15,7 +15,7 @@ import (
 
 func backendEnv(extra ...string) []string {
 	return append([]string{
-		"DATABASE_URL=postgres://poco:hunter2@db:5432/poco",
+		"DATABASE_URL=postgres://poco:Tr0ub4dor@db:5432/poco",
 		"SECRET_KEY=0123456789",
 		"INTERNAL_API_TOKEN=token-value",
 		"S3_ENDPOINT=http://s3:9000",
@@ -73,7 +73,7 @@ func TestDefaultsAndUnits(t *testing.T) {
 	require.Equal(t, "DEBUG", msg.GetLogging().GetLevel())
 	require.True(t, msg.GetLogging().GetDebug())
 	require.True(t, msg.GetDatabase().GetUrl().GetIsSet())
-	require.Equal(t, "postgres://poco:hunter2@db:5432/poco", l.Secret("DATABASE_URL").Reveal())
+	require.Equal(t, "postgres://poco:Tr0ub4dor@db:5432/poco", l.Secret("DATABASE_URL").Reveal())
 	require.False(t, l.Secret("OPENAI_API_KEY").IsSet())
 	require.Panics(t, func() { l.Secret("PORT") })
 
@@ -128,22 +128,22 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		"SECRET_KEY_FILE=/does/not/exist", "MAX_UPLOAD_SIZE_MB=99999999999999",
 	}})
 	require.Equal(t, []string{
-		"DEBUG: expected true or false: correct the value in the environment",
-		`LOG_LEVEL: expected one of "DEBUG", "INFO", "WARNING", "ERROR": correct the value in the environment`,
-		"ACCESS_LOG: it and UVICORN_ACCESS_LOG are set to different values: unset UVICORN_ACCESS_LOG",
-		"PORT: expected a whole number, from 0 to 65535: correct the value in the environment",
-		"CORS_ORIGINS: expected values separated by commas, each an origin such as https://poco.example.com, without a path: correct the value in the environment",
-		"MAX_UPLOAD_SIZE_MB: expected a whole number of mebibytes, more than 0: correct the value in the environment",
-		"DATABASE_URL: is required and not set: set it, or DATABASE_URL_FILE to a file that holds it (Postgres connection URL)",
-		"DATABASE_MAX_CONNECTIONS: expected a whole number, from 2 to 1000: correct the value in the environment",
-		"DB_WAIT_TIMEOUT_SECONDS: expected a number of seconds, at least 0: correct the value in the environment",
+		"DEBUG, in the environment: expected true or false: correct the value, or leave it out for the default false",
+		`LOG_LEVEL, in the environment: expected one of "DEBUG", "INFO", "WARNING", "ERROR": correct the value, or leave it out for the default INFO`,
+		"ACCESS_LOG, in the environment: it and UVICORN_ACCESS_LOG, another name for it, are set to different values: unset UVICORN_ACCESS_LOG",
+		"PORT, in the environment: expected a whole number, from 0 to 65535: correct the value, or leave it out for the default 8000",
+		"CORS_ORIGINS, in the environment: expected values separated by commas, each an origin such as https://poco.example.com, without a path: correct the value, or leave it out for the default http://localhost:3000,http://127.0.0.1:3000",
+		"MAX_UPLOAD_SIZE_MB, in the environment: expected a whole number of mebibytes, more than 0: correct the value, or leave it out for the default 100",
+		"DATABASE_URL: is required and not set: set it, or DATABASE_URL_FILE to the path of a file that holds it (Postgres connection URL)",
+		"DATABASE_MAX_CONNECTIONS, in the environment: expected a whole number, from 2 to 1000: correct the value, or leave it out for the default 15",
+		"DB_WAIT_TIMEOUT_SECONDS, in the environment: expected a number of seconds, at least 0: correct the value, or leave it out for the default 60",
 		"SECRET_KEY: the file that SECRET_KEY_FILE names does not exist: create it, or correct the path",
 		"INTERNAL_API_TOKEN: both INTERNAL_API_TOKEN and INTERNAL_API_TOKEN_FILE are set: unset one of them",
-		"S3_ENDPOINT: expected a URL such as http://host:port: correct the value in the environment",
-		"S3_ACCESS_KEY: is required and not set: set it, or S3_ACCESS_KEY_FILE to a file that holds it (Access key)",
-		"S3_SECRET_KEY: is required and not set: set it, or S3_SECRET_KEY_FILE to a file that holds it (Secret key)",
-		"S3_BUCKET: expected 3 to 63 characters: correct the value in the environment",
-		"S3_PRESIGN_EXPIRES: expected a number of seconds, from 1 to 604800: correct the value in the environment",
+		"S3_ENDPOINT, in the environment: expected a URL such as http://host:port: correct the value",
+		"S3_ACCESS_KEY: is required and not set, unlike S3_ENDPOINT and S3_BUCKET, which cannot be used without it: set it, or S3_ACCESS_KEY_FILE to the path of a file that holds it (Access key)",
+		"S3_SECRET_KEY: is required and not set, unlike S3_ENDPOINT and S3_BUCKET, which cannot be used without it: set it, or S3_SECRET_KEY_FILE to the path of a file that holds it (Secret key)",
+		"S3_BUCKET, in the environment: expected 3 to 63 characters: correct the value",
+		"S3_PRESIGN_EXPIRES, in the environment: expected a number of seconds, from 1 to 604800: correct the value, or leave it out for the default 300",
 	}, got)
 }
 
@@ -153,8 +153,11 @@ func TestMessageLevelRules(t *testing.T) {
 		"S3_ENDPOINT=http://s3", "S3_ACCESS_KEY=a", "S3_SECRET_KEY=s", "S3_BUCKET=poco", "EXECUTOR_RUNTIME=docker",
 	}
 	_, err := config.Load(&configv1.ManagerConfig{}, "manager", config.Sources{Environ: environ})
-	require.EqualError(t, err, "the configuration of the manager has 1 problem:\n"+
-		"  - EXECUTOR_IMAGE: is required with EXECUTOR_RUNTIME=docker: set it to the executor image")
+	require.EqualError(t, err, `the configuration of the manager has 1 problem:
+
+  1. EXECUTOR_IMAGE
+     is required with EXECUTOR_RUNTIME=docker
+     → set it to the executor image`)
 	_, err = config.Load(&configv1.ManagerConfig{}, "manager", config.Sources{Environ: append(environ, "EXECUTOR_IMAGE=poco")})
 	require.NoError(t, err)
 }
@@ -197,10 +200,10 @@ func TestNoValueLeaks(t *testing.T) {
 
 func TestPasswordsInPlainURLs(t *testing.T) {
 	require.Equal(t, []string{
-		"EXECUTOR_MANAGER_URL: holds a password, and this setting is no secret: write the URL without user name and password",
+		"EXECUTOR_MANAGER_URL, in the environment: holds a password, and this setting is no secret: write the URL without user name and password",
 	}, problems(t, config.Sources{Environ: backendEnv("EXECUTOR_MANAGER_URL=http://u:p@m:8001")}))
 	require.Equal(t, []string{
-		"OPENAI_BASE_URL: expected a URL such as http://host:port: correct the value in the environment",
+		"OPENAI_BASE_URL, in the environment: expected a URL such as http://host:port: correct the value",
 	}, problems(t, config.Sources{Environ: backendEnv("OPENAI_BASE_URL=https://api.example/v1?key=k")}))
 }
 
@@ -218,7 +221,7 @@ func TestConditionalDefault(t *testing.T) {
 
 func TestInsecureDefaults(t *testing.T) {
 	environ := backendEnv("S3_SECRET_KEY=poco-secret")
-	environ[1], environ[2] = "SECRET_KEY=change-this-secret", "INTERNAL_API_TOKEN=own"
+	environ[1], environ[2] = "SECRET_KEY=change-this-secret", "INTERNAL_API_TOKEN=4f0c1d6e8b2a4f73b5a1c9d7e3f60812"
 	l := loadBackend(t, config.Sources{Environ: environ})
 	var codes []string
 	for _, f := range l.Report().GetFindings() {
@@ -229,7 +232,7 @@ func TestInsecureDefaults(t *testing.T) {
 
 	got := problems(t, config.Sources{Environ: append(environ, "APP_ENV=production")})
 	require.Len(t, got, 2)
-	require.Contains(t, got[0], "SECRET_KEY: has an insecure default value, which APP_ENV=production refuses")
+	require.Contains(t, got[0], "SECRET_KEY, in the environment: has a value that is fit for development only, which APP_ENV=production refuses")
 }
 
 func TestAliases(t *testing.T) {

@@ -44,7 +44,7 @@ func (l *Loaded[T]) Report() *configv1.GetConfigResponse {
 		switch {
 		case r.IsSecret():
 			field.Value = r.masked
-		case field.IsSet:
+		case field.IsSet && !st.inForce.broken[r.GetEnv()]:
 			field.Value = r.Text(root)
 		}
 		report.Fields = append(report.Fields, field)
@@ -56,11 +56,7 @@ func (l *Loaded[T]) Report() *configv1.GetConfigResponse {
 // sources is not in force.
 func (st *state[T]) findings() []*configv1.ConfigFinding {
 	out := slices.Clone(st.inForce.findings)
-	add := func(code, env, message string) {
-		out = append(out, &configv1.ConfigFinding{
-			Code: code, Env: env, Message: message, Severity: configv1.ConfigSeverity_CONFIG_SEVERITY_WARNING,
-		})
-	}
+	add := func(code, env, message string) { out = append(out, newFinding(code, env, message)) }
 	for _, s := range st.inForce.settings {
 		if st.pending[s.GetEnv()] {
 			add(FindingRestartPending, s.GetEnv(), "has been changed, and the value before is in force until a restart")

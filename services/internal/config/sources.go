@@ -1,15 +1,11 @@
 package config
 
 import (
-	"errors"
-	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"slices"
 	"strings"
-
-	"github.com/joho/godotenv"
+	"unicode"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config/schema"
@@ -25,10 +21,6 @@ const (
 
 	// envFileVariable names another .env file.
 	envFileVariable = "POCO_ENV_FILE"
-	// fileSuffix makes the name of the variable that names a secret's file.
-	fileSuffix = "_FILE"
-	// maxFileSize bounds a secret's file.
-	maxFileSize = 1 << 20
 )
 
 // Sources is where settings are read from. An empty value counts as none, as
@@ -36,7 +28,8 @@ const (
 type Sources struct {
 	// Environ has the form of os.Environ().
 	Environ []string
-	// DotEnvPath is read when the file exists; empty reads none.
+	// DotEnvPath is read when the file exists; empty reads none, and so does
+	// /dev/null.
 	DotEnvPath string
 	// Embedded are the values "poco up" supplies, by variable name.
 	Embedded map[string]string
@@ -60,6 +53,27 @@ func OSSources() Sources {
 	return src
 }
 
+// With returns the sources with values above everything else, by variable name.
+// An empty value takes the variable out of the environment.
+func (s Sources) With(overrides map[string]string) Sources {
+	environ := slices.DeleteFunc(slices.Clone(s.Environ), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		_, replaced := overrides[name]
+		return replaced
+	})
+	for _, name := range slices.Sorted(maps.Keys(overrides)) {
+		environ = append(environ, name+"="+overrides[name])
+	}
+	s.Environ = environ
+	return s
+}
+
+// ForProduction returns the sources as they would be in production: what a
+// service says to them has to be changed first.
+func (s Sources) ForProduction() Sources {
+	return s.With(map[string]string{EnvironmentVariable: Production})
+}
+
 // layer is what one source says about a setting.
 type layer struct {
 	source configv1.ConfigSource
@@ -67,58 +81,42 @@ type layer struct {
 	name string
 	// origin is the variable's name, or a file's path.
 	origin string
-	value  string
-}
-
-// where says in a message where a layer comes from.
-func (l layer) where() string {
-	switch l.source {
-	case configv1.ConfigSource_CONFIG_SOURCE_DOTENV:
-		return "in " + l.origin
-	case configv1.ConfigSource_CONFIG_SOURCE_FILE:
-		return "in the file of " + l.name + fileSuffix
-	case configv1.ConfigSource_CONFIG_SOURCE_EMBEDDED:
-		return "supplied by poco up"
-	case configv1.ConfigSource_CONFIG_SOURCE_DEFAULT:
-		return "by default"
-	default:
-		return "in the environment"
-	}
+	// where says in words where the value is, for example "in the environment".
+	where string
+	value string
 }
 
 // reader finds the layers of settings.
 type reader struct {
-	environ, dotEnv, embedded map[string]string
-	dotEnvPath                string
-	problem                   func(env, message string)
-	finding                   func(code, env, message string)
+	environ, embedded map[string]string
+	dotEnv            *dotEnv
+	problem           func(Problem)
+	finding           func(code, env, message string)
 	// stamps are the files that were read, or would have been if they were there.
 	stamps stamps
 }
 
-func newReader(src Sources, problem func(env, message string), finding func(code, env, message string)) *reader {
-	r := &reader{environ: map[string]string{}, embedded: src.Embedded, dotEnvPath: src.DotEnvPath, problem: problem, finding: finding}
+func newReader(src Sources, problem func(Problem), finding func(code, env, message string)) *reader {
+	r := &reader{environ: map[string]string{}, embedded: src.Embedded, dotEnv: &dotEnv{}, problem: problem, finding: finding}
 	for _, pair := range src.Environ {
 		if name, value, ok := strings.Cut(pair, "="); ok {
 			r.environ[name] = value
 		}
 	}
-	if src.DotEnvPath == "" {
+	if src.DotEnvPath == "" || src.DotEnvPath == os.DevNull {
 		return r
 	}
 	r.stamps.add(src.DotEnvPath)
-	values, err := godotenv.Read(src.DotEnvPath)
-	switch {
-	case err == nil:
-		r.dotEnv = values
-	case errors.Is(err, fs.ErrNotExist) && !src.DotEnvRequired:
-	case errors.Is(err, fs.ErrNotExist):
-		problem(envFileVariable, "the file "+src.DotEnvPath+" does not exist: create it, or unset "+envFileVariable)
-	case errors.Is(err, fs.ErrPermission):
-		problem("", "the file "+src.DotEnvPath+" may not be read: allow it, or remove the file")
-	default:
-		// The parser's error would repeat a line of the file.
-		problem("", "the file "+src.DotEnvPath+" cannot be read: every line has to be NAME=value, a comment or empty")
+	var complaint Problem
+	if r.dotEnv, complaint = readDotEnv(src.DotEnvPath, src.DotEnvRequired); complaint.Message != "" {
+		problem(complaint)
+	}
+	for _, line := range r.dotEnv.malformed {
+		problem(Problem{
+			Message: "expected NAME=value, a comment or an empty line",
+			Where:   r.dotEnv.at(line),
+			Fix:     "correct the line, or put a # before it; a value with a quote or line break in it needs quotes around it",
+		})
 	}
 	return r
 }
@@ -126,116 +124,119 @@ func newReader(src Sources, problem func(env, message string), finding func(code
 // layers returns what each source says, highest precedence first. The default is
 // in environment notation, nil when there is none.
 func (r *reader) layers(s *schema.Setting, byDefault *string) []layer {
-	names := append([]string{s.GetEnv()}, s.GetAliases()...)
 	var out []layer
 	add := func(l layer, ok bool) {
 		if ok {
 			out = append(out, l)
 		}
 	}
-	add(r.find(s, names, r.environ, configv1.ConfigSource_CONFIG_SOURCE_ENVIRONMENT))
+	add(r.find(s, r.environ, configv1.ConfigSource_CONFIG_SOURCE_ENVIRONMENT))
 	if s.IsSecret() {
-		add(r.file(s, names, r.environ))
+		file, ok := r.file(s, r.environ)
+		if !ok {
+			file, ok = r.file(s, r.dotEnv.values)
+		}
+		add(file, ok)
 	}
-	add(r.find(s, names, r.dotEnv, configv1.ConfigSource_CONFIG_SOURCE_DOTENV))
-	if s.IsSecret() && !hasSource(out, configv1.ConfigSource_CONFIG_SOURCE_FILE) {
-		add(r.file(s, names, r.dotEnv))
-	}
-	add(r.find(s, names, r.embedded, configv1.ConfigSource_CONFIG_SOURCE_EMBEDDED))
+	add(r.find(s, r.dotEnv.values, configv1.ConfigSource_CONFIG_SOURCE_DOTENV))
+	add(r.find(s, r.embedded, configv1.ConfigSource_CONFIG_SOURCE_EMBEDDED))
 	if byDefault != nil {
-		out = append(out, layer{configv1.ConfigSource_CONFIG_SOURCE_DEFAULT, s.GetEnv(), s.GetEnv(), *byDefault})
+		out = append(out, layer{configv1.ConfigSource_CONFIG_SOURCE_DEFAULT, s.GetEnv(), s.GetEnv(), "by default", *byDefault})
 	}
-	sortLayers(out)
 	return out
 }
 
-func hasSource(layers []layer, source configv1.ConfigSource) bool {
-	for _, l := range layers {
-		if l.source == source {
-			return true
-		}
-	}
-	return false
-}
-
-// sortLayers puts the highest precedence first; the order of the enum is the
-// order of precedence.
-func sortLayers(layers []layer) {
-	for i := 1; i < len(layers); i++ {
-		for j := i; j > 0 && layers[j].source > layers[j-1].source; j-- {
-			layers[j], layers[j-1] = layers[j-1], layers[j]
-		}
-	}
-}
-
 // find looks for a setting by all its names in one source.
-func (r *reader) find(s *schema.Setting, names []string, values map[string]string, source configv1.ConfigSource) (layer, bool) {
+func (r *reader) find(s *schema.Setting, values map[string]string, source configv1.ConfigSource) (layer, bool) {
 	var found layer
 	ok := false
-	for _, name := range names {
+	for _, name := range s.Names() {
 		value := values[name]
 		if strings.TrimSpace(value) == "" {
 			continue
 		}
-		if ok {
-			if value != found.value {
-				r.problem(s.GetEnv(), "it and "+name+" are set to different values: unset "+name)
-			}
-			continue
-		}
-		found, ok = layer{source: source, name: name, origin: name, value: value}, true
-		if source == configv1.ConfigSource_CONFIG_SOURCE_DOTENV {
-			found.origin = r.dotEnvPath
+		if !ok {
+			found, ok = r.layer(s, name, value, source), true
+		} else if value != found.value {
+			r.problem(Problem{
+				Env: s.GetEnv(), Where: found.where,
+				Message: "it and " + name + ", another name for it, are set to different values",
+				Fix:     "unset " + name,
+			})
 		}
 	}
 	if ok && found.name != s.GetEnv() {
-		r.finding(FindingAliasUsed, s.GetEnv(), "set as "+found.name+", another name for it: prefer "+s.GetEnv())
+		r.finding(FindingAliasUsed, s.GetEnv(), "is set as "+found.name+", another name for it: prefer "+s.GetEnv())
 	}
 	return found, ok
 }
 
-// file reads a secret from the file that NAME_FILE names.
-func (r *reader) file(s *schema.Setting, names []string, values map[string]string) (layer, bool) {
-	for _, name := range names {
-		path := strings.TrimSpace(values[name+fileSuffix])
-		if path == "" {
-			continue
+func (r *reader) layer(s *schema.Setting, name, value string, source configv1.ConfigSource) layer {
+	l := layer{source: source, name: name, origin: name, value: value}
+	switch source {
+	case configv1.ConfigSource_CONFIG_SOURCE_DOTENV:
+		l.origin, l.where = r.dotEnv.path, "in "+r.dotEnv.at(r.dotEnv.lines[name])
+		if r.dotEnv.duplicates[name] {
+			r.finding(FindingDuplicate, s.GetEnv(), "is set several times in "+printable(r.dotEnv.path)+", and the last one, "+
+				l.where+", is used: remove the others")
 		}
-		if strings.TrimSpace(values[name]) != "" {
-			r.problem(s.GetEnv(), "both "+name+" and "+name+fileSuffix+" are set: unset one of them")
-			return layer{}, false
+		if r.dotEnv.cut[name] {
+			r.finding(FindingLostReference, s.GetEnv(), "lost a part of its value "+l.where+
+				": a $ begins the name of a variable there, and no earlier line sets that one; in single quotes, a $ is just a $")
 		}
-		r.stamps.add(path)
-		value, complaint := readSecretFile(path)
-		if complaint != "" {
-			// Without the path: it may be the secret, set under the wrong name.
-			r.problem(s.GetEnv(), "the file that "+name+fileSuffix+" names "+complaint)
-			return layer{}, false
-		}
-		return layer{source: configv1.ConfigSource_CONFIG_SOURCE_FILE, name: name, origin: path, value: value}, true
+	case configv1.ConfigSource_CONFIG_SOURCE_EMBEDDED:
+		l.where = "supplied by poco up"
+	default:
+		l.where = "in the environment"
 	}
-	return layer{}, false
+	if name != s.GetEnv() {
+		l.where = "set as " + name + " " + l.where
+	}
+	return l
 }
 
-func readSecretFile(path string) (value, complaint string) {
-	f, err := os.Open(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "", "does not exist: create it, or correct the path"
-	case err != nil:
-		return "", "cannot be opened: check its permissions"
+// file reads a secret from the file that NAME_FILE names.
+func (r *reader) file(s *schema.Setting, values map[string]string) (layer, bool) {
+	var named, file string
+	for _, name := range s.Names() {
+		path := strings.TrimSpace(values[name+fileSuffix])
+		switch {
+		case path == "":
+		case named == "":
+			named, file = name, path
+		case path != file:
+			r.problem(Problem{Env: s.GetEnv(), Message: "both " + named + fileSuffix + " and " + name + fileSuffix + " are set", Fix: "unset one of them"})
+			return layer{}, false
+		}
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
-	switch {
-	case err != nil:
-		return "", "cannot be read: it has to be a regular file"
-	case len(data) > maxFileSize:
-		return "", "is larger than 1 MiB: it has to hold the secret alone"
+	if named == "" {
+		return layer{}, false
 	}
-	value = strings.TrimRight(string(data), "\r\n")
-	if value == "" {
-		return "", "is empty: write the secret into it"
+	for _, name := range s.Names() {
+		if strings.TrimSpace(values[name]) != "" {
+			r.problem(Problem{Env: s.GetEnv(), Message: "both " + name + " and " + named + fileSuffix + " are set", Fix: "unset one of them"})
+			return layer{}, false
+		}
 	}
-	return value, ""
+	where := "in the file that " + named + fileSuffix + " names"
+	r.stamps.add(file)
+	value, complaint := readSecretFile(file)
+	if complaint != "" {
+		r.problem(Problem{Env: s.GetEnv(), Message: "the file that " + named + fileSuffix + " names " + complaint, Fix: fileFix(complaint)})
+		return layer{}, false
+	}
+	if exposed := exposure(file); exposed != "" {
+		r.finding(FindingFilePermissions, s.GetEnv(), "is "+where+", which "+exposed)
+	}
+	return layer{source: configv1.ConfigSource_CONFIG_SOURCE_FILE, name: named, origin: file, where: where, value: value}, true
+}
+
+// printable is a text from outside, such as a path, as a message may hold it.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }

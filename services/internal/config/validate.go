@@ -10,9 +10,20 @@ import (
 	"github.com/poco-ai/poco/services/internal/rules"
 )
 
+// adviceRule begins the ids of rules in the schema that are advice: what breaks
+// them is told as a finding whose code is the rest of the id.
+const adviceRule = "advice."
+
+// violation is a broken rule of the schema.
+type violation struct {
+	problem Problem
+	// advice is the code of the finding that it is; empty for a problem.
+	advice string
+}
+
 // violations checks the schema's rules and says in terms of variables what
 // breaks them. Settings that are known to be broken are left out.
-func violations(msg proto.Message, settings []*resolved, broken map[string]bool) []Problem {
+func violations(msg proto.Message, settings []*resolved, broken map[string]bool) []violation {
 	err := rules.Validator{}.Validate(msg)
 	if err == nil {
 		return nil
@@ -20,18 +31,26 @@ func violations(msg proto.Message, settings []*resolved, broken map[string]bool)
 	var invalid *protovalidate.ValidationError
 	if !errors.As(err, &invalid) {
 		// A rule that cannot be evaluated; its error may hold values.
-		return []Problem{{Message: "the rules of the configuration cannot be checked: this is a mistake in this build"}}
+		return []violation{{problem: Problem{Message: "the rules of the configuration cannot be checked: this is a mistake in this build"}}}
 	}
-	var out []Problem
+	var out []violation
 	said := map[string]bool{}
 	for _, v := range invalid.Violations {
 		path := protovalidate.FieldPathString(v.Proto.GetField())
 		p, own := problemAt(settings, path, v.Proto.GetMessage())
-		if broken[p.Env] || !own && mentions(p.Message, broken) || said[p.String()] {
+		if broken[p.Env] || !own && mentions(p.Message+p.Fix, broken) || said[p.String()] {
 			continue
 		}
 		said[p.String()] = true
-		out = append(out, p)
+		code, isAdvice := strings.CutPrefix(v.Proto.GetRuleId(), adviceRule)
+		if !isAdvice {
+			out = append(out, violation{problem: p})
+			continue
+		}
+		if p.Fix != "" {
+			p.Message += ": " + p.Fix
+		}
+		out = append(out, violation{problem: p, advice: code})
 	}
 	return out
 }
@@ -42,23 +61,18 @@ func problemAt(settings []*resolved, path, message string) (p Problem, own bool)
 	path, _, _ = strings.Cut(path, "[") // an element of a list
 	for _, r := range settings {
 		if r.Path == path {
-			fix := "correct the value"
-			if len(r.layers) == 0 {
-				fix = "set it"
-			} else if where := (layer{source: r.source, name: r.GetEnv(), origin: r.layers[0].GetOrigin()}).where(); where != "" {
-				fix += " " + where
-			}
-			return Problem{Env: r.GetEnv(), Message: "expected " + r.Expected() + ": " + fix}, true
+			return Problem{Env: r.GetEnv(), Where: r.where, Message: "expected " + r.Expected(), Fix: correction(r)}, true
 		}
 	}
 	// A rule about several settings; by convention its message begins with the
-	// variable that is to be changed.
+	// variable that is to be changed, and ends with how.
+	message, fix, _ := strings.Cut(message, ": ")
 	for _, r := range settings {
 		if rest, ok := strings.CutPrefix(message, r.GetEnv()+" "); ok {
-			return Problem{Env: r.GetEnv(), Message: rest}, false
+			return Problem{Env: r.GetEnv(), Where: r.where, Message: rest, Fix: fix}, false
 		}
 	}
-	return Problem{Message: message}, false
+	return Problem{Message: message, Fix: fix}, false
 }
 
 // mentions tells whether a rule is about a setting that is broken anyway.

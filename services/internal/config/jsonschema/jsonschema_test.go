@@ -99,7 +99,7 @@ func examplesOfKind(s *schema.Setting) (good, bad []string) {
 func base(service schema.Service) map[string]string {
 	environ := map[string]string{}
 	for _, s := range service.Settings() {
-		if s.GetRequired() {
+		if s.GetRequired() || s.GetTogether() != "" {
 			good, _ := examples(s)
 			environ[s.GetEnv()] = good[0]
 		}

@@ -77,6 +77,9 @@ const (
 // IsSecret tells whether the value must not be shown.
 func (s *Setting) IsSecret() bool { return s.Kind == SecretText || s.Kind == SecretURL }
 
+// Names are the variables that set it: its own, then its aliases.
+func (s *Setting) Names() []string { return append([]string{s.GetEnv()}, s.GetAliases()...) }
+
 // Type is the type as reports show it, see ConfigField.type.
 func (s *Setting) Type() string {
 	switch {

@@ -1,13 +1,9 @@
 package stack
 
 import (
-	"errors"
-	"fmt"
-	"maps"
 	"net"
 	"net/url"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -42,40 +38,10 @@ func loadSettings(src config.Sources) (*settings, error) {
 	s.backend, errs[0] = backend.LoadConfig(src)
 	s.manager, errs[1] = manager.LoadConfig(src)
 	s.frontend, errs[2] = frontend.LoadConfig(src)
-	if err := joinProblems(errs[:]); err != nil {
+	if err := config.Join(errs[:]...); err != nil {
 		return nil, err
 	}
 	return &s, nil
-}
-
-// joinProblems makes one report of several services' problems.
-func joinProblems(errs []error) error {
-	services := map[config.Problem][]string{}
-	var order []config.Problem
-	for _, err := range errs {
-		var problems *config.Problems
-		if !errors.As(err, &problems) {
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		for _, problem := range problems.List {
-			if services[problem] == nil {
-				order = append(order, problem)
-			}
-			services[problem] = append(services[problem], problems.Service)
-		}
-	}
-	if len(order) == 0 {
-		return nil
-	}
-	var report strings.Builder
-	report.WriteString("the settings are not usable:")
-	for _, problem := range order {
-		fmt.Fprintf(&report, "\n  %s: %s (%s)", problem.Env, problem.Message, strings.Join(services[problem], ", "))
-	}
-	return errors.New(report.String())
 }
 
 // layer is what up supplies, below the environment and .env.
@@ -164,14 +130,7 @@ func publicURL(addr net.Addr) string {
 
 // with returns the sources with the layer, and overrides above everything.
 func with(src config.Sources, l layer, overrides map[string]string) config.Sources {
-	environ := slices.DeleteFunc(slices.Clone(src.Environ), func(entry string) bool {
-		name, _, _ := strings.Cut(entry, "=")
-		_, replaced := overrides[name]
-		return replaced
-	})
-	for _, name := range slices.Sorted(maps.Keys(overrides)) {
-		environ = append(environ, name+"="+overrides[name])
-	}
-	src.Environ, src.Embedded = environ, l
+	src = src.With(overrides)
+	src.Embedded = l
 	return src
 }

@@ -331,7 +331,10 @@ type Setting struct {
 	// value before a rotation is still accepted.
 	GraceEnv string `protobuf:"bytes,20,opt,name=grace_env,json=graceEnv,proto3" json:"grace_env,omitempty"`
 	// A value as an example, for a setting that has no default.
-	Example       string `protobuf:"bytes,21,opt,name=example,proto3" json:"example,omitempty"`
+	Example string `protobuf:"bytes,21,opt,name=example,proto3" json:"example,omitempty"`
+	// Settings of one service with the same word here are parts of one thing: all
+	// of them have a value, or none.
+	Together      string `protobuf:"bytes,22,opt,name=together,proto3" json:"together,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -509,6 +512,13 @@ func (x *Setting) GetGraceEnv() string {
 func (x *Setting) GetExample() string {
 	if x != nil {
 		return x.Example
+	}
+	return ""
+}
+
+func (x *Setting) GetTogether() string {
+	if x != nil {
+		return x.Together
 	}
 	return ""
 }
@@ -720,7 +730,7 @@ const file_poco_config_v1_setting_proto_rawDesc = "" +
 	"\aSection\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12\x19\n" +
 	"\btitle_zh\x18\x02 \x01(\tR\atitleZh\x12%\n" +
-	"\x0edescription_zh\x18\x03 \x01(\tR\rdescriptionZh\"\x80\x06\n" +
+	"\x0edescription_zh\x18\x03 \x01(\tR\rdescriptionZh\"\x9c\x06\n" +
 	"\aSetting\x12\x10\n" +
 	"\x03env\x18\x01 \x01(\tR\x03env\x12\x18\n" +
 	"\aaliases\x18\x02 \x03(\tR\aaliases\x12\x1d\n" +
@@ -745,7 +755,8 @@ const file_poco_config_v1_setting_proto_rawDesc = "" +
 	"\x04peer\x18\x12 \x01(\tR\x04peer\x127\n" +
 	"\tagreement\x18\x13 \x01(\x0e2\x19.poco.config.v1.AgreementR\tagreement\x12\x1b\n" +
 	"\tgrace_env\x18\x14 \x01(\tR\bgraceEnv\x12\x18\n" +
-	"\aexample\x18\x15 \x01(\tR\aexampleB\n" +
+	"\aexample\x18\x15 \x01(\tR\aexample\x12\x1a\n" +
+	"\btogether\x18\x16 \x01(\tR\btogetherB\n" +
 	"\n" +
 	"\b_default\"&\n" +
 	"\x04Text\x12\x0e\n" +

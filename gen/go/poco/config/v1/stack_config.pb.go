@@ -269,7 +269,7 @@ const file_poco_config_v1_stack_config_proto_rawDesc = "" +
 	"\x11POSTGRES_PASSWORD\x1a\bpostgres(\x01B\bpostgresB\rchange-this-*R@数据库密码；DATABASE_URL 中的密码必须与之相同。x\f\x80\x01\x01R\bpassword\x12b\n" +
 	"\x04port\x18\x04 \x01(\x05BN\xbaH\b\x1a\x06\x18\xff\xff\x03(\x01\xea\xb8\x18?\n" +
 	"\rPOSTGRES_PORT\x1a\x045432R(映射到宿主机的 Postgres 端口。R\x04port:\x18\xf2\xb8\x18\x14\n" +
-	"\bPostgres\x12\bPostgres\"\x83\b\n" +
+	"\bPostgres\x12\bPostgres\"\xa2\b\n" +
 	"\x16StackObjectStoreConfig\x12W\n" +
 	"\x05image\x18\x01 \x01(\tBA\xea\xb8\x18=\n" +
 	"\fRUSTFS_IMAGE\x1a\x14rustfs/rustfs:latestR\x15对象存储镜像。h\x06R\x05image\x12Z\n" +
@@ -278,13 +278,13 @@ const file_poco_config_v1_stack_config_proto_rawDesc = "" +
 	"\fconsole_port\x18\x03 \x01(\x05BO\xbaH\b\x1a\x06\x18\xff\xff\x03(\x01\xea\xb8\x18@\n" +
 	"\x0fS3_CONSOLE_PORT\x1a\x049001R'映射到宿主机的控制台端口。R\vconsolePort\x12\xdb\x01\n" +
 	"\bdata_dir\x18\x04 \x01(\tB\xbf\x01\xea\xb8\x18\xba\x01\n" +
-	"\x0fRUSTFS_DATA_DIR\x1a\x05/dataR\x9d\x01挂载到容器 /data 的宿主机目录，必须可写：由 Docker 自动创建的目录属于 root，服务会因权限不足（os error 13）而失败。h\x05R\adataDir\x12\x92\x01\n" +
+	"\x0fRUSTFS_DATA_DIR\x1a\x05/dataR\x9d\x01挂载到容器 /data 的宿主机目录，必须可写：由 Docker 自动创建的目录属于 root，服务会因权限不足（os error 13）而失败。h\x05R\adataDir\x12\xa1\x01\n" +
 	"\n" +
-	"access_key\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueBV\xea\xb8\x18R\n" +
-	"\rS3_ACCESS_KEY(\x01R<对象存储的访问密钥，各服务使用同一个值。\x80\x01\x01R\taccessKey\x12\xb0\x01\n" +
+	"access_key\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueBe\xea\xb8\x18a\n" +
+	"\rS3_ACCESS_KEY(\x01R<对象存储的访问密钥，各服务使用同一个值。\x80\x01\x01\xb2\x01\fobject storeR\taccessKey\x12\xc0\x01\n" +
 	"\n" +
-	"secret_key\x18\x06 \x01(\v2\x1b.poco.config.v1.SecretValueBt\xea\xb8\x18p\n" +
-	"\rS3_SECRET_KEY(\x01B\vpoco-secretB\rchange-this-*R<对象存储的私密密钥，各服务使用同一个值。x\x10\x80\x01\x01R\tsecretKey\x12]\n" +
+	"secret_key\x18\x06 \x01(\v2\x1b.poco.config.v1.SecretValueB\x83\x01\xea\xb8\x18\x7f\n" +
+	"\rS3_SECRET_KEY(\x01B\vpoco-secretB\rchange-this-*R<对象存储的私密密钥，各服务使用同一个值。x\x10\x80\x01\x01\xb2\x01\fobject storeR\tsecretKey\x12]\n" +
 	"\x06bucket\x18\a \x01(\tBE\xbaH\x06r\x04\x10\x03\x18?\xea\xb8\x188\n" +
 	"\tS3_BUCKET\x1a\x04pocoR%由初始化服务创建的 bucket。R\x06bucket:;\xf2\xb8\x187\n" +
 	"\x1bObject storage of the stack\x12\x18栈自带的对象存储B\xb8\x01\n" +

@@ -157,6 +157,7 @@ var Fields = map[string]string{
 	"poco.config.v1.Setting.required":                            "A start without a value is refused.",
 	"poco.config.v1.Setting.secret":                              "The value itself is secret. The field's type is then SecretValue.",
 	"poco.config.v1.Setting.secret_url":                          "The value is a URL whose user info is secret. The field's type is then SecretValue, whose masked form may be shown.",
+	"poco.config.v1.Setting.together":                            "Settings of one service with the same word here are parts of one thing: all of them have a value, or none.",
 	"poco.config.v1.Setting.unit":                                "How the environment notation of a number or duration is read.",
 	"poco.config.v1.StackObjectStoreConfig.access_key":           "Access key that the object store is given; the services use the same.",
 	"poco.config.v1.StackObjectStoreConfig.bucket":               "Bucket that the stack's init service makes.",
