@@ -5,7 +5,9 @@ package rpcerror
 import (
 	"fmt"
 	"maps"
+	"math"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect/v2"
 )
@@ -21,7 +23,9 @@ type Error struct {
 	message  string
 	metadata map[string]string
 	fields   []FieldViolation
-	cause    error
+	// retryAfter is when trying again may help; 0 when that is not known.
+	retryAfter time.Duration
+	cause      error
 }
 
 // FieldViolation says what is wrong with one field of a request.
@@ -94,6 +98,15 @@ func Unavailable(reason, message string) *Error {
 // Aborted says that another call got in between; trying again may help.
 func Aborted(reason, message string) *Error {
 	return New(connect.CodeAborted, reason, message, nil)
+}
+
+// ResourceExhausted says that the caller has called too often, and when it may
+// call again.
+func ResourceExhausted(reason, message string, retryAfter time.Duration) *Error {
+	seconds := max(1, int(math.Ceil(retryAfter.Seconds())))
+	e := New(connect.CodeResourceExhausted, reason, fmt.Sprintf("%s: try again in %d s", message, seconds), nil)
+	e.retryAfter = retryAfter
+	return e
 }
 
 // WithCause keeps the error behind this one for the log; it never reaches the

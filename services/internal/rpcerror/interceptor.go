@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect/v2/connectproto"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/poco-ai/poco/services/internal/logging"
 )
@@ -80,6 +81,9 @@ func (e *Error) toConnect() *connect.Error {
 	out = withDetail(out, &errdetails.ErrorInfo{Reason: e.reason, Domain: Domain, Metadata: e.metadata})
 	if len(e.fields) > 0 {
 		out = withDetail(out, badRequest(e.fields))
+	}
+	if e.retryAfter > 0 {
+		out = withDetail(out, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.retryAfter)})
 	}
 	return out
 }

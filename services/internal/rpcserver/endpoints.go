@@ -16,6 +16,9 @@ type status struct {
 	Status  string `json:"status"`
 	Service string `json:"service"`
 	Version string `json:"version"`
+	// Instance is a random name of this process: who calls a URL can tell whether
+	// it leads to the same one.
+	Instance string `json:"instance"`
 	// Reason says why the service is not ready.
 	Reason string `json:"reason,omitempty"`
 }
@@ -40,7 +43,7 @@ func (s *Server) ready(ctx context.Context) error {
 }
 
 func (s *Server) writeStatus(w http.ResponseWriter, reason error) {
-	body := status{Status: "ok", Service: s.opts.Service, Version: version.String()}
+	body := status{Status: "ok", Service: s.opts.Service, Version: version.String(), Instance: s.instance}
 	code := http.StatusOK
 	if reason != nil {
 		body.Status, body.Reason = "unavailable", reason.Error()

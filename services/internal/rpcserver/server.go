@@ -18,10 +18,11 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 	"connectrpc.com/grpcreflect/v2"
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
-	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/configservice"
 	"github.com/poco-ai/poco/services/internal/logging"
 )
 
@@ -49,11 +50,6 @@ const (
 // ErrDraining is the cause with which open streams end when the server stops.
 var ErrDraining = errors.New("the service is shutting down")
 
-// Reporter tells the configuration in use; config.Loaded is one.
-type Reporter interface {
-	Report() *configv1.GetConfigResponse
-}
-
 // Options describes a server.
 type Options struct {
 	// Service is its name in logs, for example "backend".
@@ -64,8 +60,8 @@ type Options struct {
 	Listeners []net.Listener
 	Logger    *slog.Logger
 	// Config is served by ConfigService; nil leaves that service out.
-	Config Reporter
-	// InternalToken opens ConfigService.
+	Config configservice.Config
+	// InternalToken opens what ConfigService does not tell everybody.
 	InternalToken config.Secret
 	// Ready says why the service is not ready; nil when it is. It is called at
 	// each check, concurrently, and has to respect its context.
@@ -99,6 +95,8 @@ type Server struct {
 	http     *http.Server
 	registry *prometheus.Registry
 	health   *healthService
+	// instance is this process's, made up at random: it tells replicas apart.
+	instance string
 
 	drainCtx context.Context
 	drain    context.CancelCauseFunc
@@ -117,7 +115,7 @@ func New(opts Options) (*Server, error) {
 	if opts.BodyIdleTimeout <= 0 {
 		opts.BodyIdleTimeout = bodyIdleTimeout
 	}
-	s := &Server{opts: opts, logger: opts.Logger, mux: http.NewServeMux(), registry: prometheus.NewRegistry()}
+	s := &Server{opts: opts, logger: opts.Logger, mux: http.NewServeMux(), registry: prometheus.NewRegistry(), instance: uuid.NewString()}
 	s.drainCtx, s.drain = context.WithCancelCause(context.Background())
 	if err := s.build(); err != nil {
 		return nil, fmt.Errorf("set up the %s server: %w", opts.Service, err)
@@ -134,7 +132,9 @@ func (s *Server) build() error {
 	s.health = newHealthService(s)
 	s.health.register(s.connect)
 	if s.opts.Config != nil {
-		registerConfigService(s.connect, s.opts.Config, s.opts.InternalToken)
+		configservice.Register(s.connect, configservice.Options{
+			Config: s.opts.Config, Token: s.opts.InternalToken, Instance: s.instance, Listening: s.addrs,
+		})
 	}
 	s.registerEndpoints()
 
@@ -253,6 +253,17 @@ func (s *Server) Addr() net.Addr {
 		return nil
 	}
 	return s.listeners[0].Addr()
+}
+
+// addrs are the bound addresses; none before Start.
+func (s *Server) addrs() []net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]net.Addr, len(s.listeners))
+	for i, l := range s.listeners {
+		out[i] = l.Addr()
+	}
+	return out
 }
 
 // Draining is closed when the server begins to stop.

@@ -31,6 +31,7 @@ import (
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/configservice"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 	"github.com/poco-ai/poco/services/internal/rpcserver"
 )
@@ -70,10 +71,11 @@ func (s sessions) WatchSessions(ctx context.Context, _ *backendv1.WatchSessionsR
 	return ctx.Err()
 }
 
-type fixedReport struct{ env string }
-
-func (r fixedReport) Report() *configv1.GetConfigResponse {
-	return &configv1.GetConfigResponse{Service: "test", Fields: []*configv1.ConfigField{{Env: "APP_ENV", Value: r.env}}}
+func settings(t *testing.T) configservice.Config {
+	t.Helper()
+	loaded, err := config.Load(&configv1.FrontendConfig{}, "frontend", config.Sources{Environ: []string{"BACKEND_URL=http://localhost:1"}})
+	require.NoError(t, err)
+	return loaded
 }
 
 func start(t *testing.T, change func(*rpcserver.Options)) (*rpcserver.Server, sessions) {
@@ -82,7 +84,7 @@ func start(t *testing.T, change func(*rpcserver.Options)) (*rpcserver.Server, se
 		Service:       "test",
 		Addrs:         []string{"127.0.0.1:0"},
 		InternalToken: config.NewSecret("internal"),
-		Config:        fixedReport{"development"},
+		Config:        settings(t),
 		Interceptors:  []connect.ServerInterceptor{auth.UserInterceptor(config.NewSecret("internal"))},
 	}
 	if change != nil {
@@ -137,10 +139,7 @@ func post(t *testing.T, server *rpcserver.Server, procedure, body string, header
 	return res, out
 }
 
-const (
-	enqueue   = "/poco.backend.v1.TaskService/EnqueueTask"
-	getConfig = "/poco.config.v1.ConfigService/GetConfig"
-)
+const enqueue = "/poco.backend.v1.TaskService/EnqueueTask"
 
 func TestErrorsOnTheWire(t *testing.T) {
 	server, _ := start(t, nil)
@@ -276,31 +275,6 @@ func TestRequestIDs(t *testing.T) {
 	require.Equal(t, []string{"abc.1", "t-1"}, []string{res.Header.Get("X-Request-ID"), res.Header.Get("X-Trace-ID")})
 	res, _ = post(t, server, enqueue, `{"prompt":"hi"}`, "X-Request-ID", "a b\tc")
 	require.Len(t, res.Header.Get("X-Request-ID"), 36)
-}
-
-func TestConfigServiceAccess(t *testing.T) {
-	development, _ := start(t, nil)
-	production, _ := start(t, func(o *rpcserver.Options) { o.Config = fixedReport{"production"} })
-	tests := map[string]struct {
-		server  *rpcserver.Server
-		headers []string
-		status  int
-	}{
-		"development, direct":       {development, nil, 200},
-		"development, own origin":   {development, []string{"Origin", "http://localhost:3000"}, 200},
-		"development, other origin": {development, []string{"Origin", "https://evil.example"}, 401},
-		"development, proxied":      {development, []string{"X-Forwarded-For", "10.0.0.1"}, 401},
-		"development, wrong token":  {development, []string{"Authorization", "Bearer x"}, 401},
-		"production, direct":        {production, nil, 401},
-		"production, token":         {production, []string{"Authorization", "Bearer internal"}, 200},
-		"production, proxied token": {production, []string{"Authorization", "Bearer internal", "X-Forwarded-For", "10.0.0.1"}, 200},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			res, _ := post(t, test.server, getConfig, `{}`, test.headers...)
-			require.Equal(t, test.status, res.StatusCode)
-		})
-	}
 }
 
 func TestEndpoints(t *testing.T) {

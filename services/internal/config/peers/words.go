@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/http"
 	"strings"
 	"syscall"
 
@@ -61,7 +62,7 @@ func Explain(err error) string {
 		return "it does not answer in time: see whether it runs, and whether a firewall is in between"
 	case errors.As(err, &certificate):
 		return "its TLS certificate is not trusted here"
-	case errors.As(err, &record):
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
 		return "it does not speak TLS: correct the URL to begin with http://"
 	}
 	switch rpcerror.CodeOf(err) {

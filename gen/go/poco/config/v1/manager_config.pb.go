@@ -722,7 +722,7 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x03run\x18\x06 \x01(\v2\x19.poco.config.v1.RunConfigR\x03run\x121\n" +
 	"\x05model\x18\a \x01(\v2\x1b.poco.config.v1.ModelConfigR\x05model\x12=\n" +
 	"\tworkspace\x18\b \x01(\v2\x1f.poco.config.v1.WorkspaceConfigR\tworkspace\x12D\n" +
-	"\fobject_store\x18\t \x01(\v2!.poco.config.v1.ObjectStoreConfigR\vobjectStore\"\xc6\x03\n" +
+	"\fobject_store\x18\t \x01(\v2!.poco.config.v1.ObjectStoreConfigR\vobjectStore\"\xd0\x03\n" +
 	"\x13ManagerServerConfig\x12F\n" +
 	"\x05hosts\x18\x01 \x03(\tB0\xbaH\x05\x92\x01\x02\b\x01\xea\xb8\x18$\n" +
 	"\x15EXECUTOR_MANAGER_HOST\x1a\a0.0.0.0 \th\x03R\x05hosts\x12@\n" +
@@ -730,9 +730,9 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x15EXECUTOR_MANAGER_PORT\x1a\x048001R\x04port\x12@\n" +
 	"\vbackend_url\x18\x03 \x01(\tB\x1f\xea\xb8\x18\x1b\n" +
 	"\vBACKEND_URL8\x01h\x01\x92\x01\abackendR\n" +
-	"backendUrl\x12G\n" +
-	"\x11callback_base_url\x18\x04 \x01(\tB\x1b\xea\xb8\x18\x17\n" +
-	"\x11CALLBACK_BASE_URL8\x01h\x01R\x0fcallbackBaseUrl\x12\x99\x01\n" +
+	"backendUrl\x12Q\n" +
+	"\x11callback_base_url\x18\x04 \x01(\tB%\xea\xb8\x18!\n" +
+	"\x11CALLBACK_BASE_URL8\x01h\x01\x92\x01\amanagerR\x0fcallbackBaseUrl\x12\x99\x01\n" +
 	"\x12internal_api_token\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueBN\xea\xb8\x18J\n" +
 	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*H\x01x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDSR\x10internalApiToken\"\x81\x05\n" +
 	"\vQueueConfig\x12@\n" +

@@ -323,7 +323,8 @@ type Setting struct {
 	// is loaded and checked, and has no effect.
 	NoEffect bool `protobuf:"varint,17,opt,name=no_effect,json=noEffect,proto3" json:"no_effect,omitempty"`
 	// The value is the URL of that service: CheckPeers compares settings with
-	// it.
+	// it, or, when it is the service's own name, sees whether the URL leads back
+	// to the same process.
 	Peer string `protobuf:"bytes,18,opt,name=peer,proto3" json:"peer,omitempty"`
 	// How the value has to agree with that of other services.
 	Agreement Agreement `protobuf:"varint,19,opt,name=agreement,proto3,enum=poco.config.v1.Agreement" json:"agreement,omitempty"`

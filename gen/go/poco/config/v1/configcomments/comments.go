@@ -152,7 +152,7 @@ var Fields = map[string]string{
 	"poco.config.v1.Setting.live":                                "A change takes effect without a restart.",
 	"poco.config.v1.Setting.min_secret_length":                   "The least characters of a secret that is not weak: production refuses a shorter one, and one that is a known example.",
 	"poco.config.v1.Setting.no_effect":                           "The feature behind the setting does not exist in this version: the setting is loaded and checked, and has no effect.",
-	"poco.config.v1.Setting.peer":                                "The value is the URL of that service: CheckPeers compares settings with it.",
+	"poco.config.v1.Setting.peer":                                "The value is the URL of that service: CheckPeers compares settings with it, or, when it is the service's own name, sees whether the URL leads back to the same process.",
 	"poco.config.v1.Setting.production_refuses":                  "Values that production refuses although they are fit for development.",
 	"poco.config.v1.Setting.required":                            "A start without a value is refused.",
 	"poco.config.v1.Setting.secret":                              "The value itself is secret. The field's type is then SecretValue.",

@@ -1,0 +1,112 @@
+package configservice
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/gen/go/poco/config/v1/configv1connect"
+	"github.com/poco-ai/poco/services/internal/config/peers"
+	"github.com/poco-ai/poco/services/internal/version"
+)
+
+const (
+	// peerTimeout is how long one peer may take to answer.
+	peerTimeout = 3 * time.Second
+	// maxAnswerBytes bounds what is read of an answer: who answers may be
+	// anybody.
+	maxAnswerBytes = 1 << 20
+)
+
+// CheckPeers implements configv1connect.ConfigServiceHandler. It is open,
+// because it is for finding out that tokens differ; it tells no value, and shows
+// peers no token.
+func (s *service) CheckPeers(ctx context.Context, _ *configv1.CheckPeersRequest) (*configv1.CheckPeersResponse, error) {
+	if err := s.admit(ctx, s.check); err != nil {
+		return nil, err
+	}
+	s.Config.Refresh()
+	var others, own []peerURL
+	for _, p := range s.peerURLs() {
+		if p.service == s.Config.Service() {
+			own = append(own, p)
+		} else {
+			others = append(others, p)
+		}
+	}
+	reports := make([]*configv1.PeerReport, len(others))
+	checks := make([]*configv1.PeerCheck, len(own))
+	var asking sync.WaitGroup
+	for i, p := range others {
+		asking.Go(func() { reports[i] = s.compareWith(ctx, p) })
+	}
+	for i, p := range own {
+		asking.Go(func() { checks[i] = s.checkOwn(ctx, p) })
+	}
+	asking.Wait()
+	if len(checks) > 0 {
+		reports = append(reports, &configv1.PeerReport{
+			Service: s.Config.Service(), Reachable: true, Version: version.String(), Checks: checks,
+		})
+	}
+	return &configv1.CheckPeersResponse{Service: s.Config.Service(), Version: version.String(), Peers: reports}, nil
+}
+
+// peerURL is a setting that holds the URL of a service.
+type peerURL struct {
+	env     string
+	service string
+	url     string
+}
+
+// peerURLs are the services that this one has the URLs of.
+func (s *service) peerURLs() []peerURL {
+	self, ok := named(s.Config.Service())
+	if !ok {
+		return nil
+	}
+	values := map[string]string{}
+	for _, field := range s.Config.Report().GetFields() {
+		values[field.GetEnv()] = field.GetValue()
+	}
+	var out []peerURL
+	for _, setting := range self.Settings() {
+		if value := values[setting.GetEnv()]; setting.GetPeer() != "" && value != "" {
+			out = append(out, peerURL{env: setting.GetEnv(), service: setting.GetPeer(), url: value})
+		}
+	}
+	return out
+}
+
+// compareWith asks one peer.
+func (s *service) compareWith(ctx context.Context, p peerURL) *configv1.PeerReport {
+	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
+	defer cancel()
+	client := configv1connect.NewConfigServiceClient(connect.NewClient(
+		connecthttp.NewTransport(s.peers, p.url, connecthttp.WithReadMaxBytes(maxAnswerBytes))))
+	report, err := peers.Compare(ctx, client, s.Config.Service(), p.service, s.Config.Shared())
+	if err != nil {
+		report = &configv1.PeerReport{Service: p.service, Error: peers.Explain(err)}
+	}
+	report.Env = p.env
+	return report
+}
+
+// newPeerClient returns a client for single calls to services, which are asked
+// directly. It is net/http's and not grpcclient's, because its errors tell apart
+// why a peer cannot be reached.
+func newPeerClient() *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext:       (&net.Dialer{Timeout: peerTimeout}).DialContext,
+			DisableKeepAlives: true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
