@@ -88,6 +88,10 @@ func (r *reader) findStrays() []stray {
 
 func isKnown(name string) bool { return name == envFileVariable || known()[name] != nil }
 
+// Similar returns the variable that was probably meant by a name that no service
+// reads; empty when there is none.
+func Similar(name string) string { return similar(name, true) }
+
 // similar returns the known variable that was probably meant by a name; empty
 // when there is none. A name in a file of ours may be further off than one in
 // the environment.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/poco/internal/configview"
 	"github.com/poco-ai/poco/services/poco/internal/fleet"
 	"github.com/poco-ai/poco/services/poco/internal/offline"
@@ -55,7 +56,10 @@ Exit codes: 0 told, 2 wrong use or no such variable.`,
 }
 
 func unknownVariable(name string) error {
-	return usageError("no service reads %s", name)
+	if meant := config.Similar(name); meant != "" {
+		return usageError("no service reads %s: did you mean %s?", name, meant)
+	}
+	return usageError("no service reads %s, and no variable has a name like it", name)
 }
 
 // explainTargets are the services to ask about a variable: those that read it.

@@ -85,7 +85,7 @@ func (c *cli) showTable(answers []fleet.Answer, filter configview.Filter) error 
 	if rows == 0 && filter == configview.Pending {
 		fmt.Fprintln(c.out, "Nothing has changed on disk that is not in force.")
 	}
-	view.Findings(columns)
+	view.Findings(columns, nil)
 	return silent(unanswered)
 }
 

@@ -90,30 +90,40 @@ func variables(columns []Column) []string {
 }
 
 // Findings lists what an operator should know, what several services say alike
-// once.
-func (s Screen) Findings(columns []Column) {
+// once. The strays are findings that are no service's.
+func (s Screen) Findings(columns []Column, strays []*configv1.ConfigFinding) {
 	type line struct{ env, message string }
 	var order []line
-	said := map[line][]string{}
 	severity := map[line]configv1.ConfigSeverity{}
+	services := map[line][]string{}
+	add := func(finding *configv1.ConfigFinding) line {
+		l := line{finding.GetEnv(), finding.GetMessage()}
+		if severity[l] == configv1.ConfigSeverity_CONFIG_SEVERITY_UNSPECIFIED {
+			order = append(order, l)
+		}
+		severity[l] = max(severity[l], finding.GetSeverity(), configv1.ConfigSeverity_CONFIG_SEVERITY_INFO)
+		return l
+	}
 	for _, column := range columns {
 		for _, finding := range column.Report.GetFindings() {
-			l := line{finding.GetEnv(), finding.GetMessage()}
-			if said[l] == nil {
-				order = append(order, l)
+			if l := add(finding); !slices.Contains(services[l], column.Title) {
+				services[l] = append(services[l], column.Title)
 			}
-			if !slices.Contains(said[l], column.Title) {
-				said[l] = append(said[l], column.Title)
-			}
-			severity[l] = max(severity[l], finding.GetSeverity())
 		}
+	}
+	for _, finding := range strays {
+		add(finding)
 	}
 	if len(order) == 0 {
 		return
 	}
 	fmt.Fprintln(s.Out, "\n"+s.Style.Bold("FINDINGS"))
 	for _, l := range order {
-		s.item(s.mark(severity[l]), strings.TrimSpace(l.env+" "+l.message)+" ("+strings.Join(said[l], ", ")+")")
+		text := strings.TrimSpace(l.env + " " + l.message)
+		if len(services[l]) > 0 {
+			text += " (" + strings.Join(services[l], ", ") + ")"
+		}
+		fmt.Fprintln(s.Out, s.mark(severity[l])+terminal.Clean(text))
 	}
 }
 
@@ -123,9 +133,4 @@ func (s Screen) mark(severity configv1.ConfigSeverity) string {
 		return s.Style.Dim("info") + "     "
 	}
 	return s.Style.Warn("warning") + "  "
-}
-
-// item writes one line of a list. Its text comes from elsewhere.
-func (s Screen) item(mark, text string) {
-	fmt.Fprintln(s.Out, mark+terminal.Clean(text))
 }

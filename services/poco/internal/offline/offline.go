@@ -4,6 +4,7 @@ package offline
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -50,4 +51,41 @@ func (s *Service) restore() {
 			field.Value = field.GetLayers()[0].GetValue()
 		}
 	}
+}
+
+// Present returns those of the services that sources are meant for, too, besides
+// the base ones: that have a setting which no base service reads. A service that
+// requires such a setting is meant only when that one is set, for others may be
+// set for what starts it.
+func Present(src config.Sources, base []string) []string {
+	common := map[string]bool{}
+	for _, service := range schema.Services() {
+		for _, setting := range service.Settings() {
+			if slices.Contains(base, service.Name) {
+				common[setting.GetEnv()] = true
+			}
+		}
+	}
+	var present []string
+	for _, service := range schema.Services() {
+		if slices.Contains(base, service.Name) {
+			continue
+		}
+		loaded, _ := config.Inspect(proto.Clone(service.Message), service.Name, src)
+		var required, set, requiredSet bool
+		for _, field := range loaded.Report().GetFields() {
+			if common[field.GetEnv()] {
+				continue
+			}
+			is := field.GetSource() > configv1.ConfigSource_CONFIG_SOURCE_DEFAULT
+			set = set || is
+			if field.GetRequired() {
+				required, requiredSet = true, requiredSet || is
+			}
+		}
+		if required && requiredSet || !required && set {
+			present = append(present, service.Name)
+		}
+	}
+	return present
 }

@@ -1,0 +1,51 @@
+package configview
+
+import (
+	"encoding/json"
+	"io"
+
+	"github.com/poco-ai/poco/services/internal/config"
+)
+
+// problemJSON is one problem in JSON.
+type problemJSON struct {
+	Env     string `json:"env,omitempty"`
+	Message string `json:"message"`
+	Where   string `json:"where,omitempty"`
+	Fix     string `json:"fix,omitempty"`
+}
+
+// checkJSON is what one service would say, in JSON.
+type checkJSON struct {
+	Service  string        `json:"service"`
+	Problems []problemJSON `json:"problems"`
+	// Report is a poco.config.v1.GetConfigResponse in canonical JSON.
+	Report json.RawMessage `json:"report"`
+}
+
+// CheckJSON writes a check as JSON.
+func CheckJSON(out io.Writer, check config.Check) error {
+	document := struct {
+		Services []checkJSON       `json:"services"`
+		Strays   []json.RawMessage `json:"strays"`
+	}{Strays: []json.RawMessage{}}
+	for _, service := range check.Services {
+		entry := checkJSON{Service: service.Service, Problems: []problemJSON{}}
+		for _, p := range service.Problems {
+			entry.Problems = append(entry.Problems, problemJSON{p.Env, p.Message, p.Where, p.Fix})
+		}
+		var err error
+		if entry.Report, err = CanonicalJSON(service.Report); err != nil {
+			return err
+		}
+		document.Services = append(document.Services, entry)
+	}
+	for _, finding := range check.Strays {
+		text, err := CanonicalJSON(finding)
+		if err != nil {
+			return err
+		}
+		document.Strays = append(document.Strays, text)
+	}
+	return WriteJSON(out, document)
+}
