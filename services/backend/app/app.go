@@ -112,7 +112,8 @@ func newServer(cfg *Config, opts Options, logger *slog.Logger, st *store.Store) 
 	token := cfg.Secret("INTERNAL_API_TOKEN")
 	so := rpcserver.Options{
 		Service: Service, Addrs: opts.Addrs, Logger: logger, Config: cfg, InternalToken: token,
-		Ready: st.Ping, AccessLog: cfg.Msg.GetLogging().GetAccessLog(), AllowedHosts: cfg.Msg.GetDeployment().GetAllowedHosts(), Middleware: allowOrigins(cfg.Msg.GetServer().GetCorsOrigins()),
+		Ready: st.Ping, AccessLog: func() bool { return cfg.Current().GetLogging().GetAccessLog() },
+		AllowedHosts: cfg.Msg.GetDeployment().GetAllowedHosts(), Middleware: allowOrigins(cfg.Msg.GetServer().GetCorsOrigins()),
 		Interceptors: []connect.ServerInterceptor{
 			auth.BearerInterceptor(auth.ServiceMatcher("poco.queue.v1."), auth.StaticToken(token)),
 			auth.UserInterceptor(token),

@@ -48,9 +48,7 @@ func openDatabase(ctx context.Context, cfg *Config, logger *slog.Logger) (*pgxpo
 	poolCfg.HealthCheckPeriod = healthPeriod
 	poolCfg.ConnConfig.ConnectTimeout = connectTimeout
 	poolCfg.ConnConfig.RuntimeParams["application_name"] = "poco-backend"
-	if cfg.Msg.GetLogging().GetSql() {
-		poolCfg.ConnConfig.Tracer = statementLog{logger}
-	}
+	poolCfg.ConnConfig.Tracer = statementLog{logger, func() bool { return cfg.Current().GetLogging().GetSql() }}
 	if err := waitForDatabase(ctx, poolCfg.ConnConfig, c.GetWaitTimeout().AsDuration(), logger); err != nil {
 		return nil, err
 	}
@@ -89,15 +87,3 @@ func waitForDatabase(ctx context.Context, cfg *pgx.ConnConfig, timeout time.Dura
 	}
 	return nil
 }
-
-// statementLog logs SQL statements, never their parameters.
-type statementLog struct{ logger *slog.Logger }
-
-// TraceQueryStart implements pgx.QueryTracer.
-func (l statementLog) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
-	l.logger.InfoContext(ctx, "sql", "statement", data.SQL)
-	return ctx
-}
-
-// TraceQueryEnd implements pgx.QueryTracer.
-func (l statementLog) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}

@@ -119,9 +119,10 @@ func newServer(cfg *Config, listener net.Listener, logger *slog.Logger) (*rpcser
 		Service: "executor", Logger: logger, Config: cfg,
 		// The executor has no internal token: its own opens its configuration.
 		InternalToken: cfg.Secret(envToken),
-		AccessLog:     cfg.Msg.GetLogging().GetAccessLog(), AllowedHosts: cfg.Msg.GetDeployment().GetAllowedHosts(),
-		Validator:    rules.Validator{},
-		Interceptors: []connect.ServerInterceptor{rpc.Interceptor(cfg.Secret(envToken))},
+		AccessLog:     func() bool { return cfg.Current().GetLogging().GetAccessLog() },
+		AllowedHosts:  cfg.Msg.GetDeployment().GetAllowedHosts(),
+		Validator:     rules.Validator{},
+		Interceptors:  []connect.ServerInterceptor{rpc.Interceptor(cfg.Secret(envToken))},
 	}
 	if listener != nil {
 		options.Listeners = []net.Listener{listener}

@@ -66,7 +66,8 @@ func Run(ctx context.Context, cfg *Config, opts Options) error {
 func newServer(cfg *Config, opts Options) (*rpcserver.Server, error) {
 	options := rpcserver.Options{
 		Service: "frontend", Logger: opts.Logger, Config: cfg,
-		AccessLog: cfg.Msg.GetLogging().GetAccessLog(), AllowedHosts: cfg.Msg.GetDeployment().GetAllowedHosts(), InternalToken: cfg.Secret("INTERNAL_API_TOKEN"),
+		AccessLog:    func() bool { return cfg.Current().GetLogging().GetAccessLog() },
+		AllowedHosts: cfg.Msg.GetDeployment().GetAllowedHosts(), InternalToken: cfg.Secret("INTERNAL_API_TOKEN"),
 	}
 	if opts.Listener != nil {
 		options.Listeners = []net.Listener{opts.Listener}

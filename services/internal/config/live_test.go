@@ -269,11 +269,11 @@ func watch(t *testing.T, src config.Sources) *watched {
 		w.levels <- c.GetLogging().GetLevel() + " " + w.Secret("INTERNAL_API_TOKEN").Reveal()
 	})
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- w.Watch(ctx, slog.New(slog.NewTextHandler(w.log, nil))) }()
+	var watching sync.WaitGroup
+	watching.Go(func() { w.Watch(ctx, slog.New(slog.NewTextHandler(w.log, nil))) })
 	t.Cleanup(func() {
 		cancel()
-		require.NoError(t, <-ended)
+		watching.Wait()
 	})
 	return w
 }

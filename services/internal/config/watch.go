@@ -2,7 +2,6 @@ package config
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -23,13 +22,18 @@ const (
 
 // Watch reloads the files when they change, until ctx ends, and logs what
 // happened by the names of variables.
-func (l *Loaded[T]) Watch(ctx context.Context, logger *slog.Logger) error {
+func (l *Loaded[T]) Watch(ctx context.Context, logger *slog.Logger) {
 	l.logger.Store(logger)
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		return fmt.Errorf("watch the files of the configuration: %w", err)
+		logger.WarnContext(ctx, "files of the configuration are looked at now and then only", "interval", lookInterval, "error", err)
 	}
-	defer watcher.Close()
+	var events chan fsnotify.Event
+	var failures chan error
+	if watcher != nil {
+		events, failures = watcher.Events, watcher.Errors
+		defer watcher.Close()
+	}
 	ticker := time.NewTicker(lookInterval)
 	defer ticker.Stop()
 	settled := time.NewTimer(0) // look at once: something may have changed since the start
@@ -38,21 +42,21 @@ func (l *Loaded[T]) Watch(ctx context.Context, logger *slog.Logger) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-watcher.Events:
+			return
+		case <-events:
 			if noisySince.IsZero() {
 				noisySince = time.Now()
 			}
 			settled.Reset(min(quiet, max(0, longestNoise-time.Since(noisySince))))
 			continue
-		case err := <-watcher.Errors: // notifications may be lost: look
+		case err := <-failures: // notifications may be lost: look
 			logger.DebugContext(ctx, "watch the files of the configuration", "error", err)
 		case <-ticker.C:
 		case <-settled.C:
 		}
 		noisySince = time.Time{}
 		l.Refresh()
-		for l.follow(watcher) {
+		for watcher != nil && l.follow(watcher) {
 			l.Refresh() // what changed before it was watched
 		}
 	}

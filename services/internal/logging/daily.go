@@ -2,6 +2,7 @@ package logging
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,10 +67,13 @@ func (d *dailyFile) Write(p []byte) (int, error) {
 }
 
 func (d *dailyFile) rotate() error {
+	ours := d.isOurs()
 	err := d.file.Close()
-	if d.keep > 0 {
+	switch {
+	case !ours: // another process with the same file was faster
+	case d.keep > 0:
 		err = errors.Join(err, os.Rename(d.path, d.path+"."+d.day))
-	} else {
+	default:
 		err = errors.Join(err, os.Remove(d.path))
 	}
 	// Whatever went wrong, go on logging.
@@ -81,6 +85,16 @@ func (d *dailyFile) rotate() error {
 	return errors.Join(err, d.removeOld())
 }
 
+// isOurs tells whether the path still leads to the open file.
+func (d *dailyFile) isOurs() bool {
+	open, err := d.file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(d.path)
+	return err == nil && os.SameFile(open, there)
+}
+
 // removeOld removes the oldest rotated files; their names sort by day.
 func (d *dailyFile) removeOld() error {
 	rotated, err := filepath.Glob(globEscape(d.path) + ".????-??-??")
@@ -90,7 +104,9 @@ func (d *dailyFile) removeOld() error {
 	slices.Sort(rotated)
 	var errs []error
 	for len(rotated) > d.keep {
-		errs = append(errs, os.Remove(rotated[0]))
+		if err := os.Remove(rotated[0]); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 		rotated = rotated[1:]
 	}
 	return errors.Join(errs...)

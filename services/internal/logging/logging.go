@@ -17,14 +17,16 @@ import (
 type Logger struct {
 	*slog.Logger
 	// Level can be changed while running.
-	Level *slog.LevelVar
-	file  *dailyFile
+	Level   *slog.LevelVar
+	secrets *secrets
+	file    *dailyFile
 }
 
 // New sets up a service's log as configured, written to stderr and, when
-// LOG_TO_FILE is on, to LOG_DIR/<service>.log as well.
+// LOG_TO_FILE is on, to LOG_DIR/<service>.log as well. Each line is one call of
+// Write.
 func New(cfg *configv1.LoggingConfig, service string, stderr io.Writer) (*Logger, error) {
-	l := &Logger{Level: new(slog.LevelVar)}
+	l := &Logger{Level: new(slog.LevelVar), secrets: new(secrets)}
 	l.Level.Set(LevelOf(cfg))
 	out := stderr
 	if cfg.GetToFile() {
@@ -35,7 +37,8 @@ func New(cfg *configv1.LoggingConfig, service string, stderr io.Writer) (*Logger
 		l.file = file
 		out = tee{stderr, file}
 	}
-	options := &slog.HandlerOptions{Level: l.Level, ReplaceAttr: redact}
+	out = hiding{out, l.secrets}
+	options := &slog.HandlerOptions{Level: l.Level, ReplaceAttr: redactor{l.secrets}.replace}
 	var handler slog.Handler = slog.NewTextHandler(out, options)
 	if cfg.GetFormat() == "json" {
 		handler = slog.NewJSONHandler(out, options)
@@ -43,6 +46,11 @@ func New(cfg *configv1.LoggingConfig, service string, stderr io.Writer) (*Logger
 	l.Logger = slog.New(withIDs{handler}).With(KeyService, service)
 	return l, nil
 }
+
+// Hide makes sure that none of the texts appears in a line from now on: as it
+// is, escaped, or in base64. Texts of less than 6 bytes are not looked for. It
+// replaces what was hidden before.
+func (l *Logger) Hide(texts []string) { l.secrets.set(texts) }
 
 // LevelOf returns the level that a configuration asks for.
 func LevelOf(cfg *configv1.LoggingConfig) slog.Level {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -79,7 +78,7 @@ func New(_ context.Context, cfg *configv1.ObjectStoreConfig, access, secret conf
 		BaseEndpoint:     aws.String(cfg.GetEndpoint()),
 		Region:           cfg.GetRegion(),
 		UsePathStyle:     cfg.GetForcePathStyle(),
-		Credentials:      aws.NewCredentialsCache(credentials.NewStaticCredentialsProvider(access.Reveal(), secret.Reveal(), "")),
+		Credentials:      keys(access, secret),
 		HTTPClient:       &http.Client{Transport: transport},
 		RetryMaxAttempts: int(cfg.GetMaxAttempts()),
 		// Many S3-compatible services do not know the newer checksums.
@@ -101,6 +100,20 @@ func New(_ context.Context, cfg *configv1.ObjectStoreConfig, access, secret conf
 		region:    cfg.GetRegion(),
 		expires:   cfg.GetPresignExpires().AsDuration(),
 	}, nil
+}
+
+// keys are read for each request that is signed, since they may be rotated.
+func keys(access, secret config.Secret) aws.CredentialsProviderFunc {
+	return func(context.Context) (aws.Credentials, error) {
+		for {
+			c := aws.Credentials{AccessKeyID: access.Reveal(), SecretAccessKey: secret.Reveal(), Source: "poco"}
+			// Both are rotated at once: an access key that stayed belongs to the
+			// secret key that was read after it.
+			if c.AccessKeyID == access.Reveal() {
+				return c, nil
+			}
+		}
+	}
 }
 
 // Bucket is the bucket's name.

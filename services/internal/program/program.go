@@ -4,9 +4,11 @@ package program
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 
+	"google.golang.org/grpc/grpclog"
 	"google.golang.org/protobuf/proto"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
@@ -39,17 +41,20 @@ func Main[T Settings](
 	if err != nil {
 		refuse(err)
 	}
-	logger, err := logging.New(cfg.Msg.GetLogging(), service, os.Stderr)
+	logger, closeLog, err := Follow(cfg, os.Stderr)
 	if err != nil {
 		refuse(err)
 	}
+	// What libraries log takes the same way, past the same redaction.
+	slog.SetDefault(logger)
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, slog.NewLogLogger(logger.Handler(), slog.LevelWarn).Writer()))
 	ctx, stop := lifecycle.SignalContext(context.Background())
-	err = run(ctx, cfg, logger.Logger)
+	err = run(ctx, cfg, logger)
 	stop()
 	if err != nil {
 		logger.Error(service+" stopped", logging.KeyError, err)
 	}
-	if closeErr := logger.Close(); closeErr != nil {
+	if closeErr := closeLog(); closeErr != nil {
 		fmt.Fprintln(os.Stderr, closeErr)
 	}
 	if err != nil {

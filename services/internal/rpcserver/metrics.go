@@ -55,7 +55,7 @@ func (s *Server) observer() (connect.ServerInterceptor, error) {
 			took := time.Since(start)
 			handled.WithLabelValues(procedure, codeName(err)).Inc()
 			duration.WithLabelValues(procedure, codeName(err)).Observe(took.Seconds())
-			if s.opts.AccessLog {
+			if s.opts.AccessLog() {
 				s.logCall(ctx, spec, took, err)
 			}
 			return err

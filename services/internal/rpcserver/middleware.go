@@ -74,10 +74,11 @@ func saneID(id string) string {
 
 // accessLog writes the access log's line of one plain HTTP request.
 func (s *Server) accessLog(next http.Handler) http.Handler {
-	if !s.opts.AccessLog {
-		return next
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.opts.AccessLog() {
+			next.ServeHTTP(w, r)
+			return
+		}
 		m := httpsnoop.CaptureMetrics(next, w, r)
 		s.logger.InfoContext(r.Context(), "http", "method", r.Method, "path", r.URL.Path, "status", m.Code,
 			"bytes", m.Written, "duration_ms", float64(m.Duration.Microseconds())/1000, "peer", r.RemoteAddr)

@@ -69,8 +69,9 @@ type Options struct {
 	// BodyIdleTimeout is how long an HTTP/1 client may pause in the middle of a
 	// request's body; 0 means one minute.
 	BodyIdleTimeout time.Duration
-	// AccessLog logs one line for each call.
-	AccessLog bool
+	// AccessLog tells, at each call, whether one line is logged for it; nil logs
+	// none.
+	AccessLog func() bool
 	// AllowedHosts are host names, besides localhost and addresses, under which
 	// the server may be called over loopback (ALLOWED_HOSTS).
 	AllowedHosts []string
@@ -111,6 +112,9 @@ type Server struct {
 func New(opts Options) (*Server, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.AccessLog == nil {
+		opts.AccessLog = func() bool { return false }
 	}
 	if opts.BodyIdleTimeout <= 0 {
 		opts.BodyIdleTimeout = bodyIdleTimeout

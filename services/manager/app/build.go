@@ -98,7 +98,7 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 		QueueConfig: msg.GetQueue(), RunConfig: msg.GetRun(), StopGrace: msg.GetRuntime().GetStopGrace().AsDuration(),
 		Cleanup:     msg.GetWorkspace(),
 		CallbackURL: callback, ModelURL: callback + gateway.Prefix, DefaultModel: msg.GetModel().GetDefaultModel(),
-		ExecutorEnv:   executorEnv(msg),
+		ExecutorEnv:   func() map[string]string { return executorEnv(cfg.Current()) },
 		StopExecutors: opts.StopExecutors, Logger: opts.Logger.With(logging.KeyWorkerID, id.WorkerID),
 	})
 	server, err := newServer(cfg, opts, hub, w)
@@ -126,7 +126,8 @@ func newServer(cfg *Config, opts Options, hub *channel.Hub, w *worker.Worker) (*
 	token := cfg.Secret(envInternalToken)
 	options := rpcserver.Options{
 		Service: "manager", Logger: opts.Logger, Config: cfg, InternalToken: token,
-		AccessLog: cfg.Msg.GetLogging().GetAccessLog(), AllowedHosts: cfg.Msg.GetDeployment().GetAllowedHosts(),
+		AccessLog:    func() bool { return cfg.Current().GetLogging().GetAccessLog() },
+		AllowedHosts: cfg.Msg.GetDeployment().GetAllowedHosts(),
 		Ready: func(context.Context) error {
 			select {
 			case <-w.Adopted():
@@ -171,11 +172,14 @@ func plain(f func() error) func(context.Context) error {
 }
 
 // executorEnv is what executors share with their manager: how they log, and
-// the model of a run that names none.
+// the model of a run that names none. They log to no files: a container's root
+// is read-only and vanishes with it, and whoever runs an executor keeps what it
+// prints.
 func executorEnv(msg *configv1.ManagerConfig) map[string]string {
 	env := map[string]string{
 		"APP_ENV":       msg.GetDeployment().GetAppEnv(),
 		"DEBUG":         strconv.FormatBool(msg.GetLogging().GetDebug()),
+		"ACCESS_LOG":    strconv.FormatBool(msg.GetLogging().GetAccessLog()),
 		"LOG_FORMAT":    msg.GetLogging().GetFormat(),
 		"DEFAULT_MODEL": msg.GetModel().GetDefaultModel(),
 	}

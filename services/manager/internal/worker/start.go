@@ -164,7 +164,7 @@ func (r *heldRun) launch(ctx context.Context, dir string, launched func()) (runt
 	return r.w.opts.Runtime.Launch(ctx, runtime.Spec{
 		ExecutorID: id, RunID: r.id, SessionID: r.sessionID, UserID: r.userID,
 		WorkspaceDir: dir, Mode: r.mode(), Token: r.w.opts.Identity.ExecutorToken(id),
-		Env: r.w.opts.ExecutorEnv, Launched: launched,
+		Env: r.w.opts.ExecutorEnv(), Launched: launched,
 	})
 }
 

@@ -51,8 +51,8 @@ type Options struct {
 	// ModelURL is the model gateway as executors reach it.
 	ModelURL     string
 	DefaultModel string
-	// ExecutorEnv are the executors' own settings, without secrets.
-	ExecutorEnv map[string]string
+	// ExecutorEnv gives a new executor's own settings, without secrets.
+	ExecutorEnv func() map[string]string
 	// StopExecutors ends running runs when the worker stops. Otherwise their
 	// executors go on and are adopted by the next start.
 	StopExecutors bool

@@ -1,13 +1,14 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	executor "github.com/poco-ai/poco/services/executor/app"
 	"github.com/poco-ai/poco/services/internal/lifecycle"
-	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/program"
 	"github.com/poco-ai/poco/services/internal/version"
 )
 
@@ -25,14 +26,13 @@ func (c *cli) executorCommand() *cobra.Command {
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
-			logger, err := logging.New(cfg.Msg.GetLogging(), "executor", c.err)
+			logger, closeLog, err := program.Follow(cfg, c.err)
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
-			defer logger.Close()
 			ctx, stop := lifecycle.SignalContext(cmd.Context())
 			defer stop()
-			if err := executor.Run(ctx, cfg, executor.Options{Logger: logger.Logger}); err != nil {
+			if err := errors.Join(executor.Run(ctx, cfg, executor.Options{Logger: logger}), closeLog()); err != nil {
 				return &exitError{exitFailed, err}
 			}
 			return nil

@@ -4,17 +4,18 @@ import (
 	"context"
 	"log/slog"
 
-	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
-	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/program"
 )
 
-// logger sets up a service's log as its own settings say.
-func (s *stack) logger(cfg *configv1.LoggingConfig, service string) (*slog.Logger, error) {
-	logger, err := logging.New(cfg, service, s.opts.Log)
+// followed sets up a service's log as its own settings say, and has the live
+// ones follow their files as long as the stack runs.
+func followed[T program.Settings](s *stack, cfg *config.Loaded[T]) (*slog.Logger, error) {
+	logger, closeLog, err := program.Follow(cfg, s.opts.Log)
 	if err != nil {
 		return nil, err
 	}
 	// Added before the service is: closed after it.
-	s.closers.Add(service+" log", func(context.Context) error { return logger.Close() })
-	return logger.Logger, nil
+	s.closers.Add(cfg.Service()+" log", func(context.Context) error { return closeLog() })
+	return logger, nil
 }

@@ -263,7 +263,7 @@ func (s *stack) ensureBucket(ctx context.Context) error {
 // it is ready.
 func (s *stack) startServices(ctx context.Context) (Info, error) {
 	s.opts.Progress("starting the backend")
-	logger, err := s.logger(s.settings.backend.Msg.GetLogging(), "backend")
+	logger, err := followed(s, s.settings.backend)
 	if err != nil {
 		return Info{}, err
 	}
@@ -274,7 +274,7 @@ func (s *stack) startServices(ctx context.Context) (Info, error) {
 		return Info{}, err
 	}
 	s.opts.Progress("starting the executor manager, runtime " + s.runtimeName() + " (" + s.home.why + ")")
-	if logger, err = s.logger(s.settings.manager.Msg.GetLogging(), "manager"); err != nil {
+	if logger, err = followed(s, s.settings.manager); err != nil {
 		return Info{}, err
 	}
 	err = s.parts.start(ctx, &s.closers, "executor manager", func(ctx context.Context, ready func(string)) error {
@@ -283,7 +283,7 @@ func (s *stack) startServices(ctx context.Context) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	if logger, err = s.logger(s.settings.frontend.Msg.GetLogging(), "frontend"); err != nil {
+	if logger, err = followed(s, s.settings.frontend); err != nil {
 		return Info{}, err
 	}
 	err = s.parts.start(ctx, &s.closers, "frontend", func(ctx context.Context, ready func(string)) error {

@@ -1,0 +1,111 @@
+package logging
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+)
+
+// minSecretLength is the least bytes of a secret that is looked for: a shorter
+// one would take harmless words out of the log.
+const minSecretLength = 6
+
+// secrets are the texts that no line may show. They may be replaced while
+// others log.
+type secrets struct{ texts atomic.Pointer[[]form] }
+
+// form is one form of a secret, ready to be looked for.
+type form struct {
+	string
+	bytes []byte
+}
+
+// set replaces the texts; each is looked for in every form in which it may get
+// into a line.
+func (s *secrets) set(values []string) {
+	var all []string
+	for _, value := range values {
+		if len(value) >= minSecretLength {
+			all = append(all, forms(value)...)
+		}
+	}
+	// The longest first, so that none is cut by one that is a part of it.
+	slices.SortFunc(all, func(a, b string) int {
+		return cmp.Or(len(b)-len(a), strings.Compare(a, b))
+	})
+	var texts []form
+	for _, value := range slices.Compact(all) {
+		texts = append(texts, form{value, []byte(value)})
+	}
+	s.texts.Store(&texts)
+}
+
+// forms are a text and its encodings: those of the handlers, of URLs, and of
+// credentials.
+func forms(value string) []string {
+	return []string{
+		value,
+		strings.Trim(strconv.Quote(value), `"`),
+		inJSON(value, true),
+		inJSON(value, false),
+		url.QueryEscape(value),
+		url.PathEscape(value),
+		// Without padding, which depends on what follows.
+		base64.RawStdEncoding.EncodeToString([]byte(value)),
+		base64.RawURLEncoding.EncodeToString([]byte(value)),
+	}
+}
+
+func inJSON(value string, escapeHTML bool) string {
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(escapeHTML)
+	if err := encoder.Encode(value); err != nil {
+		return value
+	}
+	return strings.Trim(strings.TrimSpace(b.String()), `"`)
+}
+
+func (s *secrets) list() []form {
+	if texts := s.texts.Load(); texts != nil {
+		return *texts
+	}
+	return nil
+}
+
+// hide replaces the secrets in a text.
+func (s *secrets) hide(value string) string {
+	for _, secret := range s.list() {
+		value = strings.ReplaceAll(value, secret.string, redacted)
+	}
+	return value
+}
+
+// hiding replaces the secrets in what is written, one line at a time. It is the
+// last before the log: whatever a line is made of, it passes here, what
+// Logger.With has formatted before a rotation as well.
+type hiding struct {
+	io.Writer
+	secrets *secrets
+}
+
+// Write implements io.Writer.
+func (h hiding) Write(line []byte) (int, error) {
+	clean := line
+	for _, secret := range h.secrets.list() {
+		if bytes.Contains(clean, secret.bytes) {
+			clean = bytes.ReplaceAll(clean, secret.bytes, []byte(redacted))
+		}
+	}
+	if _, err := h.Writer.Write(clean); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}
