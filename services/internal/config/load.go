@@ -222,10 +222,14 @@ func (r *reading[T]) missing() {
 
 // setting says how to set what is not set.
 func setting(s *schema.Setting) string {
-	if s.IsSecret() {
+	switch {
+	case s.IsSecret():
 		return "set it, or " + s.GetEnv() + fileSuffix + " to the path of a file that holds it (" + s.Summary() + ")"
+	case s.GetExample() != "":
+		return "set it, for example to " + s.GetExample() + " (" + s.Summary() + ")"
+	default:
+		return "set it to " + s.Expected() + " (" + s.Summary() + ")"
 	}
-	return "set it to " + s.Expected() + " (" + s.Summary() + ")"
 }
 
 // correction says how to correct what is set.

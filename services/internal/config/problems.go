@@ -100,7 +100,8 @@ func Join(errs ...error) error {
 			continue
 		}
 		for _, problem := range problems.List {
-			key := problem.String()
+			// Without the fix: services describe one variable in different words.
+			key := problem.title() + "\n" + problem.Message
 			i, known := index[key]
 			if !known {
 				i = len(joined.List)

@@ -2,11 +2,13 @@ package config
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
 
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/rules"
 )
 
@@ -43,14 +45,15 @@ func violations(msg proto.Message, settings []*resolved, broken map[string]bool)
 		}
 		said[p.String()] = true
 		code, isAdvice := strings.CutPrefix(v.Proto.GetRuleId(), adviceRule)
-		if !isAdvice {
+		switch {
+		case !isAdvice:
 			out = append(out, violation{problem: p})
-			continue
+		case isChosen(settings, v.Proto.GetMessage()):
+			if p.Fix != "" {
+				p.Message += ": " + p.Fix
+			}
+			out = append(out, violation{problem: p, advice: code})
 		}
-		if p.Fix != "" {
-			p.Message += ": " + p.Fix
-		}
-		out = append(out, violation{problem: p, advice: code})
 	}
 	return out
 }
@@ -83,4 +86,12 @@ func mentions(message string, broken map[string]bool) bool {
 		}
 	}
 	return false
+}
+
+// isChosen tells whether somebody has set one of the settings that a rule
+// mentions: defaults, and what poco up supplies, need no advice.
+func isChosen(settings []*resolved, message string) bool {
+	return slices.ContainsFunc(settings, func(r *resolved) bool {
+		return r.source > configv1.ConfigSource_CONFIG_SOURCE_EMBEDDED && strings.Contains(message, r.GetEnv())
+	})
 }

@@ -51,7 +51,7 @@ func examples(s *schema.Setting) (good, bad []string) {
 		}
 		return good, bad
 	case configv1.Format_FORMAT_POSTGRES_URL:
-		return []string{"postgres://u:p@h:5432/d?sslmode=disable", "postgresql://h/d", "host=h dbname=d"}, []string{"mysql://h/d", "h:5432"}
+		return []string{"postgres://u:p@h:5432/d?sslmode=disable", "postgresql://u@h/d", "host=h user=u dbname=d"}, []string{"mysql://h/d", "h:5432"}
 	case configv1.Format_FORMAT_ABSOLUTE_PATH:
 		return []string{"/a/b c", " /a"}, []string{"a/b", "./a", "~"}
 	case configv1.Format_FORMAT_IMAGE:

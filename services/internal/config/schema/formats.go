@@ -38,6 +38,10 @@ var (
 	imageReference = regexp.MustCompile(`^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
 	// keywords begins a connection string in libpq's keyword notation.
 	keywords = regexp.MustCompile(`^\s*\w+\s*=`)
+	// userKeyword and databaseKeyword are keywords with a value. A service file,
+	// service=, may have both.
+	userKeyword     = regexp.MustCompile(`\b(user|service)\s*=\s*\S`)
+	databaseKeyword = regexp.MustCompile(`\b(dbname|service)\s*=\s*\S`)
 )
 
 // fits tells whether a text has the setting's format.
@@ -81,13 +85,24 @@ func isHost(text string) bool {
 	return true
 }
 
-// isPostgresURL looks at the outside only: what is inside may be secret, and
-// the driver reads it anyway.
+// isPostgresURL wants a user and a database named: without, the driver takes
+// those of the same name as the account the service runs under. What else is
+// inside may be secret, and the driver reads it anyway.
 func isPostgresURL(text string) bool {
-	if scheme, rest, ok := strings.Cut(text, "://"); ok && !keywords.MatchString(text) {
-		return (scheme == "postgres" || scheme == "postgresql") && rest != ""
+	if keywords.MatchString(text) {
+		return userKeyword.MatchString(text) && databaseKeyword.MatchString(text)
 	}
-	return keywords.MatchString(text)
+	scheme, rest, _ := strings.Cut(text, "://")
+	if scheme != "postgres" && scheme != "postgresql" {
+		return false
+	}
+	// A password may have any of these characters in it; the last @ ends it.
+	userinfo, rest := rest[:max(0, strings.LastIndex(rest, "@"))], rest[strings.LastIndex(rest, "@")+1:]
+	rest, query, _ := strings.Cut(rest, "?")
+	_, database, _ := strings.Cut(rest, "/")
+	query = "&" + query
+	return (userinfo != "" && !strings.HasPrefix(userinfo, ":") || strings.Contains(query, "&user=")) &&
+		(database != "" || strings.Contains(query, "&dbname="))
 }
 
 func isImage(text string) bool { return imageReference.MatchString(text) }

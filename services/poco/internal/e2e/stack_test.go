@@ -148,8 +148,11 @@ func (s *stack) newManager() *program {
 	m.env["EXECUTOR_RUNTIME"] = s.runtime
 	m.env["EXECUTOR_COMMAND"] = filepath.Join(binDir, "poco-executor")
 	m.env["EXECUTOR_STOP_GRACE_SECONDS"] = "2"
-	if s.runtime == dockerRuntime && m.env["EXECUTOR_IMAGE"] == "" {
-		s.useEngine(m)
+	if s.runtime == dockerRuntime {
+		m.env["CALLBACK_BASE_URL"] = "http://" + net.JoinHostPort(dockerengine.GatewayHost, strconv.Itoa(m.port))
+		if m.env["EXECUTOR_IMAGE"] == "" {
+			s.useEngine(m)
+		}
 	}
 	return m
 }
@@ -171,7 +174,6 @@ func (s *stack) useEngine(m *program) {
 	require.NoError(s.t, err)
 	m.env["EXECUTOR_IMAGE"] = image
 	m.env["EXECUTOR_MANAGER_HOST"] = "127.0.0.1," + bridge.String()
-	m.env["CALLBACK_BASE_URL"] = "http://" + net.JoinHostPort(dockerengine.GatewayHost, strconv.Itoa(m.port))
 }
 
 // start starts the backend and a manager and connects to the backend.

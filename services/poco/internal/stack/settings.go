@@ -66,7 +66,7 @@ func baseLayer(d *dataDir, s secrets, s3Port int) layer {
 		"EXECUTOR_IMAGE":        executorImage,
 		// Held places, too: filled in by addresses.
 		"BACKEND_URL":       "http://" + loopback,
-		"CALLBACK_BASE_URL": "http://" + loopback,
+		"CALLBACK_BASE_URL": "http://" + dockerengine.GatewayHost,
 	}
 	// This program is the executor, too. The setting is split at spaces: a path
 	// with one is left to the manager's own search.

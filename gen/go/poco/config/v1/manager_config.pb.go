@@ -710,7 +710,7 @@ var File_poco_config_v1_manager_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\n" +
-	"#poco/config/v1/manager_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\x98\x04\n" +
+	"#poco/config/v1/manager_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xef\r\n" +
 	"\rManagerConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -722,7 +722,10 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x03run\x18\x06 \x01(\v2\x19.poco.config.v1.RunConfigR\x03run\x121\n" +
 	"\x05model\x18\a \x01(\v2\x1b.poco.config.v1.ModelConfigR\x05model\x12=\n" +
 	"\tworkspace\x18\b \x01(\v2\x1f.poco.config.v1.WorkspaceConfigR\tworkspace\x12D\n" +
-	"\fobject_store\x18\t \x01(\v2!.poco.config.v1.ObjectStoreConfigR\vobjectStore\"\xd0\x03\n" +
+	"\fobject_store\x18\t \x01(\v2!.poco.config.v1.ObjectStoreConfigR\vobjectStore:\xd4\t\xbaH\xd0\t\x1a\xb5\x03\n" +
+	"\x1amanager.callback_reachable\x12\xd5\x01CALLBACK_BASE_URL names the machine itself, which inside a container (EXECUTOR_RUNTIME=docker) is the container: set it to a URL at which containers reach this manager, for example http://host.docker.internal:8001\x1a\xbe\x01this.runtime.runtime != 'docker' || !this.server.callback_base_url.matches('(?i)^https?://((.+[.])?localhost|127[.][0-9.]+|[[](::|::1|::ffff:127[.][0-9.]+)[]]|0[.]0[.]0[.]0)(:[0-9]+)?(/|$)')\x1a\xd6\x03\n" +
+	"\x1badvice.unreachable_callback\x12\xd2\x01CALLBACK_BASE_URL names the machine itself, which containers cannot reach, should the runtime that is chosen be docker: set it to a URL at which containers reach this manager, or choose EXECUTOR_RUNTIME=process\x1a\xe1\x01this.runtime.runtime != 'auto' || this.runtime.executor_image == '' || !this.server.callback_base_url.matches('(?i)^https?://((.+[.])?localhost|127[.][0-9.]+|[[](::|::1|::ffff:127[.][0-9.]+)[]]|0[.]0[.]0[.]0)(:[0-9]+)?(/|$)')\x1a\xbc\x02\n" +
+	"\x1badvice.unreachable_callback\x12\xab\x01EXECUTOR_MANAGER_HOST is loopback only, where containers (EXECUTOR_RUNTIME=docker) do not get, except with Docker Desktop: add the address to which CALLBACK_BASE_URL leads\x1aothis.runtime.runtime != 'docker' || !this.server.hosts.all(h, h.matches('(?i)^(localhost|127[.][0-9.]+|::1)$'))\"\xd0\x03\n" +
 	"\x13ManagerServerConfig\x12F\n" +
 	"\x05hosts\x18\x01 \x03(\tB0\xbaH\x05\x92\x01\x02\b\x01\xea\xb8\x18$\n" +
 	"\x15EXECUTOR_MANAGER_HOST\x1a\a0.0.0.0 \th\x03R\x05hosts\x12@\n" +
@@ -734,7 +737,7 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x11callback_base_url\x18\x04 \x01(\tB%\xea\xb8\x18!\n" +
 	"\x11CALLBACK_BASE_URL8\x01h\x01\x92\x01\amanagerR\x0fcallbackBaseUrl\x12\x99\x01\n" +
 	"\x12internal_api_token\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueBN\xea\xb8\x18J\n" +
-	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*H\x01x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDSR\x10internalApiToken\"\x81\x05\n" +
+	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*H\x01x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDSR\x10internalApiToken\"\xd9\x06\n" +
 	"\vQueueConfig\x12@\n" +
 	"\fpull_enabled\x18\x01 \x01(\bB\x1d\xea\xb8\x18\x19\n" +
 	"\x11TASK_PULL_ENABLED\x1a\x04trueR\vpullEnabled\x12Y\n" +
@@ -750,7 +753,8 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\tWORKER_IDZj\n" +
 	"2made at the first start and kept in WORKSPACE_ROOT\x124首次启动时生成并保存在 WORKSPACE_ROOT 中R\bworkerId\x12O\n" +
 	"\x14schedule_config_path\x18\x06 \x01(\tB\x1d\xea\xb8\x18\x19\n" +
-	"\x14SCHEDULE_CONFIG_PATH\x88\x01\x01R\x12scheduleConfigPath\"\xdc\t\n" +
+	"\x14SCHEDULE_CONFIG_PATH\x88\x01\x01R\x12scheduleConfigPath:\xd5\x01\xbaH\xd1\x01\x1a\xce\x01\n" +
+	"\x14advice.timeout_order\x12\x8d\x01TASK_PULL_INTERVAL_SECONDS is longer than TASK_CLAIM_LEASE_SECONDS, so that a run whose manager is gone waits for the next look: set it lower\x1a&this.pull_interval <= this.claim_lease\"\xdc\t\n" +
 	"\rRuntimeConfig\x12R\n" +
 	"\aruntime\x18\x01 \x01(\tB8\xbaH\x19r\x17R\x04autoR\x06dockerR\aprocess\xea\xb8\x18\x18\n" +
 	"\x10EXECUTOR_RUNTIME\x1a\x04autoR\aruntime\x12=\n" +
@@ -779,7 +783,7 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x0fclaude_cli_path\x18\v \x01(\tB;\xea\xb8\x187\n" +
 	"\x0fCLAUDE_CLI_PATHZ$\n" +
 	"\x0eclaude on PATH\x12\x12PATH 中的 claudeR\rclaudeCliPath:\xb1\x01\xbaH\xad\x01\x1a\xaa\x01\n" +
-	"\x1aruntime.docker_needs_image\x12UEXECUTOR_IMAGE is required with EXECUTOR_RUNTIME=docker: set it to the executor image\x1a5this.runtime != 'docker' || this.executor_image != ''\"\xb3\x04\n" +
+	"\x1aruntime.docker_needs_image\x12UEXECUTOR_IMAGE is required with EXECUTOR_RUNTIME=docker: set it to the executor image\x1a5this.runtime != 'docker' || this.executor_image != ''\"\xb9\b\n" +
 	"\tRunConfig\x12^\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB)\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18\x1d\n" +
 	"\x13RUN_TIMEOUT_SECONDS\x1a\x043600 \x02R\atimeout\x12k\n" +
@@ -794,14 +798,16 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"max_tokens\x18\x05 \x01(\x03B\x1e\xbaH\x04\"\x02(\x00\xea\xb8\x18\x13\n" +
 	"\x0eRUN_MAX_TOKENS\x1a\x010R\tmaxTokens\x12Q\n" +
 	"\x0emax_event_size\x18\x06 \x01(\x03B+\xbaH\v\"\t\x18\x80\x80\x80\x01(\x80\x80\x01\xea\xb8\x18\x19\n" +
-	"\x10RUN_MAX_EVENT_KB\x1a\x03256 \aR\fmaxEventSize\"\xbc\x02\n" +
+	"\x10RUN_MAX_EVENT_KB\x1a\x03256 \aR\fmaxEventSize:\x83\x04\xbaH\xff\x03\x1a\xf6\x01\n" +
+	"\x14advice.timeout_order\x12sRUN_IDLE_TIMEOUT_SECONDS is not shorter than the longest time of a run, and so has no effect: set it lower, or to 0\x1aithis.timeout == duration('0s') || this.idle_timeout == duration('0s') || this.idle_timeout < this.timeout\x1a\x83\x02\n" +
+	"\x14advice.timeout_order\x12\xa0\x01USER_INPUT_TIMEOUT_SECONDS is not shorter than RUN_TIMEOUT_SECONDS, which ends a run while its question still waits: set it lower, or RUN_TIMEOUT_SECONDS higher\x1aHthis.timeout == duration('0s') || this.user_input_timeout < this.timeout\"\xbc\x02\n" +
 	"\vModelConfig\x12m\n" +
 	"\x14anthropic_auth_token\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\x1e\xea\xb8\x18\x1a\n" +
 	"\x14ANTHROPIC_AUTH_TOKEN(\x01H\x01R\x12anthropicAuthToken\x12c\n" +
 	"\x12anthropic_base_url\x18\x02 \x01(\tB5\xea\xb8\x181\n" +
 	"\x12ANTHROPIC_BASE_URL\x1a\x19https://api.anthropic.comh\x01R\x10anthropicBaseUrl\x12Y\n" +
 	"\rdefault_model\x18\x03 \x01(\tB4\xbaH\x04r\x02\x10\x01\xea\xb8\x18)\n" +
-	"\rDEFAULT_MODEL\x1a\x18claude-sonnet-4-20250514R\fdefaultModel\"\xf8\x04\n" +
+	"\rDEFAULT_MODEL\x1a\x18claude-sonnet-4-20250514R\fdefaultModel\"\x8c\a\n" +
 	"\x0fWorkspaceConfig\x12,\n" +
 	"\x04root\x18\x01 \x01(\tB\x18\xea\xb8\x18\x14\n" +
 	"\x0eWORKSPACE_ROOT8\x01h\x05R\x04root\x12O\n" +
@@ -816,7 +822,8 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\farchive_keep\x18\x06 \x01(\v2\x19.google.protobuf.DurationB)\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18\x1d\n" +
 	"\x16WORKSPACE_ARCHIVE_DAYS\x1a\x017 \x05R\varchiveKeep\x12P\n" +
 	"\x10ignore_dot_files\x18\a \x01(\bB&\xea\xb8\x18\"\n" +
-	"\x1aWORKSPACE_IGNORE_DOT_FILES\x1a\x04trueR\x0eignoreDotFilesB\xba\x01\n" +
+	"\x1aWORKSPACE_IGNORE_DOT_FILES\x1a\x04trueR\x0eignoreDotFiles:\x91\x02\xbaH\x8d\x02\x1a\x8a\x02\n" +
+	"\x14workspace.own_folder\x12mWORKSPACE_ROOT is a folder of the system: set it to a folder of its own, for example /var/lib/poco/workspaces\x1a\x82\x01!this.root.matches('^[/.]*((bin|boot|dev|etc|home|lib|lib32|lib64|proc|root|run|sbin|sys|usr|var)(/[/.]*)?)?$') || this.root == ''B\xba\x01\n" +
 	"\x12com.poco.config.v1B\x12ManagerConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (
