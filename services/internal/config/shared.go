@@ -7,9 +7,10 @@ import (
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 )
 
-// Shared is a setting whose value has to agree with that of other services.
+// Shared is a setting whose value can be compared with that of another service.
 type Shared struct {
-	Env       string
+	Env string
+	// Agreement is unspecified for a setting on which services need not agree.
 	Agreement configv1.Agreement
 	// Secret tells that the value is secret.
 	Secret bool
@@ -29,9 +30,21 @@ func (s Shared) Value() string { return s.value() }
 // Shared returns the settings on which services have to agree, in the order of
 // the schema.
 func (l *Loaded[T]) Shared() []Shared {
+	return l.comparable(func(r *resolved) bool { return r.GetAgreement() != configv1.Agreement_AGREEMENT_UNSPECIFIED })
+}
+
+// Comparable returns the settings of Shared and all secrets, likewise. It is for
+// comparing a service with a replica of itself, or with what it is to become.
+func (l *Loaded[T]) Comparable() []Shared {
+	return l.comparable(func(r *resolved) bool {
+		return r.GetAgreement() != configv1.Agreement_AGREEMENT_UNSPECIFIED || r.IsSecret()
+	})
+}
+
+func (l *Loaded[T]) comparable(match func(*resolved) bool) []Shared {
 	var out []Shared
 	for i, r := range l.start.settings {
-		if r.GetAgreement() == configv1.Agreement_AGREEMENT_UNSPECIFIED {
+		if !match(r) {
 			continue
 		}
 		value := func() string { return l.state.Load().inForce.spelling(i) }

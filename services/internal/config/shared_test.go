@@ -40,6 +40,20 @@ func TestSharedWithoutAValue(t *testing.T) {
 	t.Fatal("INTERNAL_API_TOKEN is not shared")
 }
 
+func TestComparable(t *testing.T) {
+	loaded, err := Load(&configv1.ExecutorConfig{}, "executor", Sources{Environ: []string{"EXECUTOR_TOKEN=t", "DEFAULT_MODEL=none"}})
+	require.NoError(t, err)
+	var shared, comparable []string
+	for _, s := range loaded.Shared() {
+		shared = append(shared, s.Env)
+	}
+	for _, s := range loaded.Comparable() {
+		comparable = append(comparable, s.Env)
+	}
+	require.Equal(t, []string{"APP_ENV"}, shared)
+	require.Equal(t, []string{"APP_ENV", "EXECUTOR_TOKEN", "ANTHROPIC_AUTH_TOKEN"}, comparable)
+}
+
 func TestCanonicalURL(t *testing.T) {
 	for _, text := range []string{"http://S3.Example:80/", "http://s3.example", "http://s3.example:80"} {
 		require.Equal(t, "http://s3.example", canonicalURL(text))

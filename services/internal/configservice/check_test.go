@@ -13,6 +13,8 @@ import (
 	"google.golang.org/protobuf/encoding/prototext"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/config/peers"
 	"github.com/poco-ai/poco/services/internal/testkit"
 )
 
@@ -86,6 +88,23 @@ func TestCheckPeers(t *testing.T) {
 			require.Equal(t, want, results(peers[0]))
 		})
 	}
+}
+
+// Who may see the settings can compare all secrets; others only those that
+// services have to share.
+func TestEverySecretCanBeCompared(t *testing.T) {
+	running := serve(t, "backend", map[string]string{"APP_ENV": "production", "SECRET_KEY": "marker-secret-key-of-32-characters-or-more"})
+	here := []config.Shared{
+		config.NewShared("SECRET_KEY", configv1.Agreement_AGREEMENT_UNSPECIFIED, true, func() string { return "marker-secret-key-of-32-characters-or-more" }),
+		config.NewShared("DATABASE_URL", configv1.Agreement_AGREEMENT_UNSPECIFIED, true, func() string { return "postgres://poco:marker-another-password@localhost/poco" }),
+		config.NewShared("INTERNAL_API_TOKEN", configv1.Agreement_AGREEMENT_MUST, true, func() string { return token }),
+	}
+	report, err := peers.Compare(withToken(t.Context(), token), dial(t, running.url), "poco", "backend", here)
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"version": "EQUAL", "SECRET_KEY": "EQUAL", "DATABASE_URL": "DIFFERENT", "INTERNAL_API_TOKEN": "EQUAL"}, results(report))
+	report, err = peers.Compare(withToken(t.Context(), otherOne), dial(t, running.url), "poco", "backend", here)
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"version": "EQUAL", "INTERNAL_API_TOKEN": "EQUAL"}, results(report))
 }
 
 func withEnv(env map[string]string, name, value string) map[string]string {

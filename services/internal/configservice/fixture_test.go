@@ -34,7 +34,7 @@ const (
 
 // required are settings with which each service starts.
 var required = map[string]string{
-	"DATABASE_URL": "postgres://poco:marker-password@localhost/poco", "SECRET_KEY": "marker-secret-key-of-the-backend",
+	"DATABASE_URL": "postgres://poco:marker-password-of-postgres@localhost/poco", "SECRET_KEY": "marker-secret-key-of-the-backend",
 	"INTERNAL_API_TOKEN": token, "S3_ENDPOINT": "http://marker-s3:9000", "S3_BUCKET": bucket,
 	"S3_ACCESS_KEY": s3Key, "S3_SECRET_KEY": s3Secret,
 	"BACKEND_URL": "http://127.0.0.1:1", "CALLBACK_BASE_URL": "http://127.0.0.1:1", "WORKSPACE_ROOT": "/tmp",

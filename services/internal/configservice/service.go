@@ -27,6 +27,8 @@ type Config interface {
 	Report() *configv1.GetConfigResponse
 	// Shared are the settings on which services have to agree.
 	Shared() []config.Shared
+	// Comparable are those and all secrets.
+	Comparable() []config.Shared
 }
 
 // Options describe a service.
@@ -84,13 +86,18 @@ func (s *service) GetConfigSchema(ctx context.Context, _ *configv1.GetConfigSche
 }
 
 // ComparePeer implements configv1connect.ConfigServiceHandler. It is open,
-// because it is for finding out that tokens differ.
+// because it is for finding out that tokens differ. Who may see the settings can
+// compare every secret; others only those that services have to share.
 func (s *service) ComparePeer(ctx context.Context, req *configv1.ComparePeerRequest) (*configv1.ComparePeerResponse, error) {
 	if err := s.admit(ctx, s.compare); err != nil {
 		return nil, err
 	}
 	s.Config.Refresh()
-	return peers.Answer(s.Config.Service(), s.Config.Shared(), req)
+	settings := s.Config.Shared()
+	if s.authorize(ctx) == nil {
+		settings = s.Config.Comparable()
+	}
+	return peers.Answer(s.Config.Service(), settings, req)
 }
 
 func isDevelopment(report *configv1.GetConfigResponse) bool {

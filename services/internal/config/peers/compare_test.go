@@ -67,6 +67,8 @@ func TestCompare(t *testing.T) {
 		"short there":        {secret("A", long+"1"), secret("A", "short"), configv1.PeerResult_PEER_RESULT_TOO_SHORT, "the secret of the backend"},
 		"short here":         {secret("A", "short"), secret("A", long+"1"), configv1.PeerResult_PEER_RESULT_TOO_SHORT, "the secret here"},
 		"short, unset there": {secret("A", "short"), secret("A", ""), configv1.PeerResult_PEER_RESULT_UNSET_THERE, "no value"},
+		"short password":     {secret("A", "postgres://poco:s3cr3t@db.example/poco"), secret("A", "postgres://poco:s3cr3t@db.example/poco"), configv1.PeerResult_PEER_RESULT_TOO_SHORT, "the secret here"},
+		"long password":      {secret("A", "postgres://poco:"+long+"1@db/poco"), secret("A", "postgres://poco:"+long+"1@db/poco"), configv1.PeerResult_PEER_RESULT_EQUAL, "same"},
 		"sixteen":            {secret("A", "sixteen-letters."), secret("A", "sixteen-letters."), configv1.PeerResult_PEER_RESULT_EQUAL, "same"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -26,10 +26,12 @@ package peers
 
 import (
 	"context"
+	"slices"
 	"unicode/utf8"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/redact"
 )
 
 // MinSecretLength is the least characters of a secret that is compared. A
@@ -43,7 +45,13 @@ type Client interface {
 	ComparePeer(ctx context.Context, req *configv1.ComparePeerRequest) (*configv1.ComparePeerResponse, error)
 }
 
-// isTooShort tells whether a value is a secret that could be guessed.
+// isTooShort tells whether a value is a secret that could be guessed, or a URL
+// with such a password.
 func isTooShort(s config.Shared, value string) bool {
-	return s.Secret && utf8.RuneCountInString(value) < MinSecretLength
+	if !s.Secret {
+		return false
+	}
+	return slices.ContainsFunc(append(redact.Passwords(value), value), func(text string) bool {
+		return utf8.RuneCountInString(text) < MinSecretLength
+	})
 }

@@ -21,10 +21,14 @@ func meaning(result configv1.PeerResult, agreement configv1.Agreement, peer stri
 	case configv1.PeerResult_PEER_RESULT_EQUAL:
 		return "the " + peer + " has the same value"
 	case configv1.PeerResult_PEER_RESULT_DIFFERENT:
-		if agreement == configv1.Agreement_AGREEMENT_MUST {
+		switch agreement {
+		case configv1.Agreement_AGREEMENT_MUST:
 			return "the " + peer + " has another value: set both to the same one"
+		case configv1.Agreement_AGREEMENT_SHOULD:
+			return "the " + peer + " has another value, which is unusual and may be meant"
+		default:
+			return "the " + peer + " has another value"
 		}
-		return "the " + peer + " has another value, which is unusual and may be meant"
 	case configv1.PeerResult_PEER_RESULT_UNSET_HERE:
 		return "the " + peer + " has a value, and here is none"
 	case configv1.PeerResult_PEER_RESULT_UNSET_THERE:

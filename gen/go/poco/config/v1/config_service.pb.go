@@ -214,7 +214,7 @@ const (
 	ComparisonState_COMPARISON_STATE_COMPARED    ComparisonState = 1
 	ComparisonState_COMPARISON_STATE_UNSET       ComparisonState = 2
 	ComparisonState_COMPARISON_STATE_TOO_SHORT   ComparisonState = 3
-	// The peer has no such setting, or it is not one that services agree on.
+	// The peer has no such setting, or none that the caller may compare.
 	ComparisonState_COMPARISON_STATE_NOT_SHARED ComparisonState = 4
 )
 

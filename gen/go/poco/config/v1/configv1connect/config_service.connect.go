@@ -81,7 +81,8 @@ type ConfigServiceClient interface {
 	// ComparePeer is the peer's side of CheckPeers. Each value is compared by a
 	// password-authenticated key exchange (CPace), so that neither side, nor who
 	// listens, learns more than whether the values are equal, and a guess needs a
-	// call of its own.
+	// call of its own. Who may call GetConfig can compare every secret, others
+	// only the settings on which services have to agree.
 	ComparePeer(context.Context, *v1.ComparePeerRequest) (*v1.ComparePeerResponse, error)
 }
 
@@ -104,7 +105,8 @@ type ConfigServiceHandler interface {
 	// ComparePeer is the peer's side of CheckPeers. Each value is compared by a
 	// password-authenticated key exchange (CPace), so that neither side, nor who
 	// listens, learns more than whether the values are equal, and a guess needs a
-	// call of its own.
+	// call of its own. Who may call GetConfig can compare every secret, others
+	// only the settings on which services have to agree.
 	ComparePeer(context.Context, *v1.ComparePeerRequest) (*v1.ComparePeerResponse, error)
 }
 
