@@ -27,7 +27,8 @@ const maxRequestBytes = 64 << 20
 
 // Options of a Handler.
 type Options struct {
-	// Token is the bearer token that callers must show; empty accepts any.
+	// Token is the bearer token that callers must show, until Rotate replaces it;
+	// empty accepts any.
 	Token string
 	// Pace is the pause between the pieces of streamed text. Zero: none.
 	Pace time.Duration
@@ -57,6 +58,7 @@ type Handler struct {
 	mux       *http.ServeMux
 
 	mu    sync.Mutex
+	token string
 	stats Stats
 	// failures counts the errors already given, by conversation and turn.
 	failures map[string]int
@@ -81,6 +83,7 @@ func New(opts Options) *Handler {
 		failures:  map[string]int{},
 		signals:   map[string]*signal{},
 	}
+	h.token = opts.Token
 	h.stats.Scenarios = map[string]int{}
 	for _, s := range append(Builtin(), opts.Scenarios...) {
 		h.scenarios[s.Name] = s
@@ -101,6 +104,13 @@ func New(opts Options) *Handler {
 
 // ServeHTTP serves the Messages API.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
+
+// Rotate replaces the token that callers must show.
+func (h *Handler) Rotate(token string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.token = token
+}
 
 // Release opens the gate of that name for all turns that wait for it, now or later.
 func (h *Handler) Release(name string) {
@@ -148,7 +158,10 @@ func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) bool {
 	if !isBearer {
 		token = r.Header.Get("X-Api-Key")
 	}
-	ok := h.opts.Token == "" || subtle.ConstantTimeCompare([]byte(token), []byte(h.opts.Token)) == 1
+	h.mu.Lock()
+	want := h.token
+	h.mu.Unlock()
+	ok := want == "" || subtle.ConstantTimeCompare([]byte(token), []byte(want)) == 1
 	h.count(func(s *Stats) {
 		if !ok {
 			s.Unauthorized++
