@@ -140,8 +140,8 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		"SECRET_KEY: the file that SECRET_KEY_FILE names does not exist: create it, or correct the path",
 		"INTERNAL_API_TOKEN: both INTERNAL_API_TOKEN and INTERNAL_API_TOKEN_FILE are set: unset one of them",
 		"S3_ENDPOINT, in the environment: expected a URL such as http://host:port: correct the value",
-		"S3_ACCESS_KEY: is required and not set, unlike S3_ENDPOINT and S3_BUCKET, which cannot be used without it: set it, or S3_ACCESS_KEY_FILE to the path of a file that holds it (Access key)",
-		"S3_SECRET_KEY: is required and not set, unlike S3_ENDPOINT and S3_BUCKET, which cannot be used without it: set it, or S3_SECRET_KEY_FILE to the path of a file that holds it (Secret key)",
+		"S3_ACCESS_KEY: is required and not set, unlike S3_ENDPOINT and S3_BUCKET, which cannot be used without it: set it, or S3_ACCESS_KEY_FILE to the path of a file that holds it (Access key of the object storage)",
+		"S3_SECRET_KEY: is required and not set, unlike S3_ENDPOINT and S3_BUCKET, which cannot be used without it: set it, or S3_SECRET_KEY_FILE to the path of a file that holds it (Secret key of the object storage)",
 		"S3_BUCKET, in the environment: expected 3 to 63 characters: correct the value",
 		"S3_PRESIGN_EXPIRES, in the environment: expected a number of seconds, from 1 to 604800: correct the value, or leave it out for the default 300",
 	}, got)

@@ -23,7 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// BackendConfig is all the backend can be told.
+// The backend serves the API and keeps sessions, runs and events in Postgres.
 type BackendConfig struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Deployment    *DeploymentConfig      `protobuf:"bytes,1,opt,name=deployment,proto3" json:"deployment,omitempty"`
@@ -132,19 +132,20 @@ func (x *BackendConfig) GetDispatch() *DispatchConfig {
 	return nil
 }
 
-// BackendServerConfig says where the backend listens and whom it calls.
+// Where the backend listens, and whose calls it takes.
 type BackendServerConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Listen address.
 	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
 	// Listen port; 0 takes a free one.
 	Port int32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
-	// Origins from which browsers may call the backend directly.
+	// Origins of web pages that may call the backend directly from a browser.
+	// Pages that call through the frontend service need none.
 	CorsOrigins []string `protobuf:"bytes,3,rep,name=cors_origins,json=corsOrigins,proto3" json:"cors_origins,omitempty"`
-	// URL of an executor manager. Managers call the backend, not the other way
-	// round: it is used to compare settings with the manager (CheckPeers).
+	// URL of the executor manager. Managers call the backend, not the other way
+	// round: it serves to compare settings with the manager (CheckPeers).
 	ExecutorManagerUrl string `protobuf:"bytes,4,opt,name=executor_manager_url,json=executorManagerUrl,proto3" json:"executor_manager_url,omitempty"`
-	// Largest upload.
+	// Largest file that can be uploaded.
 	MaxUploadSize int64 `protobuf:"varint,5,opt,name=max_upload_size,json=maxUploadSize,proto3" json:"max_upload_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -215,14 +216,14 @@ func (x *BackendServerConfig) GetMaxUploadSize() int64 {
 	return 0
 }
 
-// DatabaseConfig says how to reach Postgres.
+// How the backend reaches Postgres.
 type DatabaseConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Postgres connection URL.
+	// Postgres connection URL. libpq's keyword notation works, too.
 	Url *SecretValue `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
 	// Most connections of the pool.
 	MaxConnections int32 `protobuf:"varint,2,opt,name=max_connections,json=maxConnections,proto3" json:"max_connections,omitempty"`
-	// Bring the schema up to date at the start.
+	// Bring the schema of the database up to date at the start.
 	RunMigrations bool `protobuf:"varint,3,opt,name=run_migrations,json=runMigrations,proto3" json:"run_migrations,omitempty"`
 	// How long the start waits for Postgres.
 	WaitTimeout   *durationpb.Duration `protobuf:"bytes,4,opt,name=wait_timeout,json=waitTimeout,proto3" json:"wait_timeout,omitempty"`
@@ -288,12 +289,14 @@ func (x *DatabaseConfig) GetWaitTimeout() *durationpb.Duration {
 	return nil
 }
 
-// BackendSecurityConfig holds the backend's secrets.
+// Keys and tokens of the backend.
 type BackendSecurityConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Key from which stored secrets are encrypted and page tokens signed.
+	// Key with which the backend signs what it hands out, page tokens for example.
+	// All backends of a deployment have the same one.
 	SecretKey *SecretValue `protobuf:"bytes,1,opt,name=secret_key,json=secretKey,proto3" json:"secret_key,omitempty"`
-	// Token of calls between the services; the manager has the same.
+	// Token of calls between the services: the executor manager shows it to the
+	// queue.
 	InternalApiToken *SecretValue `protobuf:"bytes,2,opt,name=internal_api_token,json=internalApiToken,proto3" json:"internal_api_token,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -343,11 +346,11 @@ func (x *BackendSecurityConfig) GetInternalApiToken() *SecretValue {
 	return nil
 }
 
-// TitleConfig is for naming sessions with an OpenAI-compatible model.
+// For naming sessions with an OpenAI-compatible model. This version takes titles
+// from the prompt.
 type TitleConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// API key of the service that names sessions; without one, titles are taken
-	// from the prompt.
+	// API key of the service that names sessions.
 	OpenaiApiKey *SecretValue `protobuf:"bytes,1,opt,name=openai_api_key,json=openaiApiKey,proto3" json:"openai_api_key,omitempty"`
 	// Base URL of an OpenAI-compatible service.
 	OpenaiBaseUrl string `protobuf:"bytes,2,opt,name=openai_base_url,json=openaiBaseUrl,proto3" json:"openai_base_url,omitempty"`
@@ -408,10 +411,10 @@ func (x *TitleConfig) GetOpenaiDefaultModel() string {
 	return ""
 }
 
-// UserInputConfig bounds the agent's questions.
+// What happens to questions that the agent asks.
 type UserInputConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How long a question waits when the executor named no end.
+	// How long a question waits for its answer when the executor named no end.
 	Timeout       *durationpb.Duration `protobuf:"bytes,1,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -454,7 +457,7 @@ func (x *UserInputConfig) GetTimeout() *durationpb.Duration {
 	return nil
 }
 
-// DispatchConfig says which executor manager gets a run.
+// Which executor manager gets a run.
 type DispatchConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How long the executor manager that has a session's workspace must be silent
@@ -505,7 +508,7 @@ var File_poco_config_v1_backend_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\n" +
-	"#poco/config/v1/backend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xbd\x04\n" +
+	"#poco/config/v1/backend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\x9e\x05\n" +
 	"\rBackendConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -518,47 +521,54 @@ const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\x06titles\x18\a \x01(\v2\x1b.poco.config.v1.TitleConfigR\x06titles\x12>\n" +
 	"\n" +
 	"user_input\x18\b \x01(\v2\x1f.poco.config.v1.UserInputConfigR\tuserInput\x12:\n" +
-	"\bdispatch\x18\t \x01(\v2\x1e.poco.config.v1.DispatchConfigR\bdispatch\"\x9d\x03\n" +
-	"\x13BackendServerConfig\x12)\n" +
-	"\x04host\x18\x01 \x01(\tB\x15\xea\xb8\x18\x11\n" +
-	"\x04HOST\x1a\a0.0.0.0h\x03R\x04host\x12/\n" +
-	"\x04port\x18\x02 \x01(\x05B\x1b\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18\f\n" +
-	"\x04PORT\x1a\x048000R\x04port\x12f\n" +
-	"\fcors_origins\x18\x03 \x03(\tBC\xea\xb8\x18?\n" +
-	"\fCORS_ORIGINS\x1a+http://localhost:3000,http://127.0.0.1:3000 \th\x02R\vcorsOrigins\x12o\n" +
-	"\x14executor_manager_url\x18\x04 \x01(\tB=\xea\xb8\x189\n" +
-	"\x14EXECUTOR_MANAGER_URL\x1a\x15http://localhost:8001h\x01\x92\x01\amanagerR\x12executorManagerUrl\x12Q\n" +
-	"\x0fmax_upload_size\x18\x05 \x01(\x03B)\xbaH\x04\"\x02 \x00\xea\xb8\x18\x1e\n" +
-	"\x12MAX_UPLOAD_SIZE_MB\x1a\x03100 \b\x88\x01\x01R\rmaxUploadSize\"\xde\x02\n" +
-	"\x0eDatabaseConfig\x12G\n" +
-	"\x03url\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\x18\xea\xb8\x18\x14\n" +
-	"\fDATABASE_URL0\x018\x01h\x04R\x03url\x12U\n" +
-	"\x0fmax_connections\x18\x02 \x01(\x05B,\xbaH\a\x1a\x05\x18\xe8\a(\x02\xea\xb8\x18\x1e\n" +
-	"\x18DATABASE_MAX_CONNECTIONS\x1a\x0215R\x0emaxConnections\x12A\n" +
-	"\x0erun_migrations\x18\x03 \x01(\bB\x1a\xea\xb8\x18\x16\n" +
-	"\x0eRUN_MIGRATIONS\x1a\x04trueR\rrunMigrations\x12i\n" +
-	"\fwait_timeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB+\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18\x1f\n" +
-	"\x17DB_WAIT_TIMEOUT_SECONDS\x1a\x0260 \x02R\vwaitTimeout\"\x99\x02\n" +
-	"\x15BackendSecurityConfig\x12d\n" +
+	"\bdispatch\x18\t \x01(\v2\x1e.poco.config.v1.DispatchConfigR\bdispatch:_\xf2\xb8\x18[\n" +
+	"\aBackend\x12\aBackend\x1aGBackend 提供 API，并在 Postgres 中保存会话、run 和事件。\"\xf9\x06\n" +
+	"\x13BackendServerConfig\x12:\n" +
+	"\x04host\x18\x01 \x01(\tB&\xea\xb8\x18\"\n" +
+	"\x04HOST\x1a\a0.0.0.0R\x0f监听地址。h\x03R\x04host\x12c\n" +
+	"\x04port\x18\x02 \x01(\x05BO\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18@\n" +
+	"\x04PORT\x1a\x048000R2监听端口；0 表示任选一个空闲端口。R\x04port\x12\xd4\x01\n" +
+	"\fcors_origins\x18\x03 \x03(\tB\xb0\x01\xea\xb8\x18\xab\x01\n" +
+	"\fCORS_ORIGINS\x1a+http://localhost:3000,http://127.0.0.1:3000 \tRj允许在浏览器中直接访问 Backend 的网页来源。经 Frontend 服务访问的页面不需要。h\x02R\vcorsOrigins\x12\x99\x02\n" +
+	"\x14executor_manager_url\x18\x04 \x01(\tB\xe6\x01\xea\xb8\x18\xe1\x01\n" +
+	"\x14EXECUTOR_MANAGER_URL\x1a\x15http://localhost:8001R\x86\x01Executor Manager 的地址。由 Manager 调用 Backend，而不是相反；此地址用于与 Manager 核对配置（CheckPeers）。h\x01\x92\x01\amanager\xaa\x01\x1chttp://executor-manager:8001R\x12executorManagerUrl\x12q\n" +
+	"\x0fmax_upload_size\x18\x05 \x01(\x03BI\xbaH\x04\"\x02 \x00\xea\xb8\x18>\n" +
+	"\x12MAX_UPLOAD_SIZE_MB\x1a\x03100 \bR\x1e上传文件的大小上限。\x88\x01\x01R\rmaxUploadSize:[\xf2\xb8\x18W\n" +
+	"\x0eBackend server\x12\x0eBackend 服务\x1a5Backend 的监听地址，以及接受谁的访问。\"\xa0\x05\n" +
+	"\x0eDatabaseConfig\x12\xb9\x01\n" +
+	"\x03url\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\x89\x01\xea\xb8\x18\x84\x01\n" +
+	"\fDATABASE_URL0\x018\x01R:Postgres 连接串。也支持 libpq 的关键字形式。h\x04\xaa\x011postgresql://postgres:postgres@postgres:5432/pocoR\x03url\x12u\n" +
+	"\x0fmax_connections\x18\x02 \x01(\x05BL\xbaH\a\x1a\x05\x18\xe8\a(\x02\xea\xb8\x18>\n" +
+	"\x18DATABASE_MAX_CONNECTIONS\x1a\x0215R\x1e连接池的最大连接数。R\x0emaxConnections\x12\x7f\n" +
+	"\x0erun_migrations\x18\x03 \x01(\bBX\xea\xb8\x18T\n" +
+	"\x0eRUN_MIGRATIONS\x1a\x04trueR<启动时执行迁移，把数据库结构更新到最新。R\rrunMigrations\x12\x9c\x01\n" +
+	"\fwait_timeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB^\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18R\n" +
+	"\x17DB_WAIT_TIMEOUT_SECONDS\x1a\x0260 \x02R1启动时等待 Postgres 可用的最长时间。R\vwaitTimeout:;\xf2\xb8\x187\n" +
+	"\bDatabase\x12\t数据库\x1a Backend 如何连接 Postgres。\"\x82\x05\n" +
+	"\x15BackendSecurityConfig\x12\x82\x02\n" +
 	"\n" +
-	"secret_key\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB(\xea\xb8\x18$\n" +
+	"secret_key\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\xc5\x01\xea\xb8\x18\xc0\x01\n" +
 	"\n" +
-	"SECRET_KEY(\x018\x01B\rchange-this-*x \x80\x01\x01R\tsecretKey\x12\x99\x01\n" +
-	"\x12internal_api_token\x18\x02 \x01(\v2\x1b.poco.config.v1.SecretValueBN\xea\xb8\x18J\n" +
-	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*H\x01x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDSR\x10internalApiToken\"\x94\x02\n" +
-	"\vTitleConfig\x12\\\n" +
-	"\x0eopenai_api_key\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\x19\xea\xb8\x18\x15\n" +
-	"\x0eOPENAI_API_KEY(\x01\x88\x01\x01R\fopenaiApiKey\x12B\n" +
-	"\x0fopenai_base_url\x18\x02 \x01(\tB\x1a\xea\xb8\x18\x16\n" +
-	"\x0fOPENAI_BASE_URLh\x01\x88\x01\x01R\ropenaiBaseUrl\x12c\n" +
-	"\x14openai_default_model\x18\x03 \x01(\tB1\xbaH\x04r\x02\x10\x01\xea\xb8\x18&\n" +
-	"\x14OPENAI_DEFAULT_MODEL\x1a\vgpt-4o-mini\x88\x01\x01R\x12openaiDefaultModel\"{\n" +
-	"\x0fUserInputConfig\x12h\n" +
-	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB3\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18'\n" +
-	"\x1aUSER_INPUT_TIMEOUT_SECONDS\x1a\x041800 \x02\x98\x01\x02R\atimeout\"\x83\x01\n" +
-	"\x0eDispatchConfig\x12q\n" +
-	"\x11worker_gone_after\x18\x01 \x01(\v2\x19.google.protobuf.DurationB*\xbaH\a\xaa\x01\x042\x02\b\x01\xea\xb8\x18\x1c\n" +
-	"\x13WORKER_GONE_SECONDS\x1a\x03600 \x02R\x0fworkerGoneAfterB\xba\x01\n" +
+	"SECRET_KEY(\x018\x01B\rchange-this-*R\x80\x01Backend 的密钥，用于安全相关逻辑，例如给分页令牌签名。同一部署的所有 Backend 使用同一个值。x \x80\x01\x01\xaa\x01\x16change-this-secret-keyR\tsecretKey\x12\x93\x02\n" +
+	"\x12internal_api_token\x18\x02 \x01(\v2\x1b.poco.config.v1.SecretValueB\xc7\x01\xea\xb8\x18\xc2\x01\n" +
+	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*H\x01Rb服务之间内部调用的鉴权 token：Executor Manager 调用 Backend 内部接口时出示。x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDS\xaa\x01\x11change-this-tokenR\x10internalApiToken:N\xf2\xb8\x18J\n" +
+	"\x16Secrets of the backend\x12\x11Backend 的密钥\x1a\x1dBackend 的密钥和 token。\"\xfc\x03\n" +
+	"\vTitleConfig\x12\x84\x01\n" +
+	"\x0eopenai_api_key\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueBA\xea\xb8\x18=\n" +
+	"\x0eOPENAI_API_KEY(\x01R&为会话命名的服务的 API key。\x88\x01\x01R\fopenaiApiKey\x12m\n" +
+	"\x0fopenai_base_url\x18\x02 \x01(\tBE\xea\xb8\x18A\n" +
+	"\x0fOPENAI_BASE_URLR)自定义的 OpenAI 兼容网关地址。h\x01\x88\x01\x01R\ropenaiBaseUrl\x12\x80\x01\n" +
+	"\x14openai_default_model\x18\x03 \x01(\tBN\xbaH\x04r\x02\x10\x01\xea\xb8\x18C\n" +
+	"\x14OPENAI_DEFAULT_MODEL\x1a\vgpt-4o-miniR\x1b为会话命名的模型。\x88\x01\x01R\x12openaiDefaultModel:t\xf2\xb8\x18p\n" +
+	"\x0eSession titles\x12\f会话标题\x1aP用 OpenAI 兼容的模型为会话命名。此版本的标题取自提示词。\"\x83\x02\n" +
+	"\x0fUserInputConfig\x12\xaf\x01\n" +
+	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationBz\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18n\n" +
+	"\x1aUSER_INPUT_TIMEOUT_SECONDS\x1a\x041800 \x02REExecutor 没有给出截止时间时，问题等待回答的时长。\x98\x01\x02R\atimeout:>\xf2\xb8\x18:\n" +
+	"\tQuestions\x12\x06提问\x1a%如何对待 Agent 提出的问题。\"\xb2\x02\n" +
+	"\x0eDispatchConfig\x12\xe1\x01\n" +
+	"\x11worker_gone_after\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x99\x01\xbaH\a\xaa\x01\x042\x02\b\x01\xea\xb8\x18\x8a\x01\n" +
+	"\x13WORKER_GONE_SECONDS\x1a\x03600 \x02Rl持有会话工作区的 Executor Manager 失联多久后，其他 Manager 可以从快照接管该会话。R\x0fworkerGoneAfter:<\xf2\xb8\x188\n" +
+	"\bDispatch\x12\x06派发\x1a$run 交给哪个 Executor Manager。B\xba\x01\n" +
 	"\x12com.poco.config.v1B\x12BackendConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (

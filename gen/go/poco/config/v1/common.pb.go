@@ -23,18 +23,18 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// DeploymentConfig is read by every service.
+// What kind of deployment this is, and how its services may be called.
 type DeploymentConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "development" or "production". Production refuses to start with insecure
-	// defaults; development warns.
+	// Kind of deployment. Production refuses to start with insecure defaults, weak
+	// secrets, debug mode or SQL logging; development warns of the insecure ones.
 	AppEnv string `protobuf:"bytes,1,opt,name=app_env,json=appEnv,proto3" json:"app_env,omitempty"`
-	// Host names, besides localhost and addresses, under which the service may
-	// be called over loopback: those of a reverse proxy on the same machine.
-	// Others are refused, because a web page can make its own name mean loopback.
+	// Host names, besides localhost and addresses, under which the service may be
+	// called over loopback: those of a reverse proxy on the same machine. Others
+	// are refused, because a web page can make its own name mean loopback.
 	AllowedHosts []string `protobuf:"bytes,2,rep,name=allowed_hosts,json=allowedHosts,proto3" json:"allowed_hosts,omitempty"`
-	// How long a secret that callers show is still accepted after its file was
-	// changed, so that services need not be changed at the same moment.
+	// How long the previous value of a rotated secret is still accepted from
+	// callers, so that services need not change at the same moment.
 	RotationGrace *durationpb.Duration `protobuf:"bytes,3,opt,name=rotation_grace,json=rotationGrace,proto3" json:"rotation_grace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -91,24 +91,25 @@ func (x *DeploymentConfig) GetRotationGrace() *durationpb.Duration {
 	return nil
 }
 
-// LoggingConfig is read by every service.
+// Services log to stderr, and to a file when asked. Executors take debug mode,
+// level and format from their manager.
 type LoggingConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Debug mode: the default log level becomes DEBUG.
 	Debug bool `protobuf:"varint,1,opt,name=debug,proto3" json:"debug,omitempty"`
-	// Lines below this level are not logged.
+	// Lowest level that is logged. INFO is recommended.
 	Level string `protobuf:"bytes,2,opt,name=level,proto3" json:"level,omitempty"`
 	// Log one line for each request.
 	AccessLog bool `protobuf:"varint,3,opt,name=access_log,json=accessLog,proto3" json:"access_log,omitempty"`
-	// Write the log to a file as well.
+	// Write the log to LOG_DIR as well, one file for each service.
 	ToFile bool `protobuf:"varint,4,opt,name=to_file,json=toFile,proto3" json:"to_file,omitempty"`
-	// Folder of the log files.
+	// Folder of the log files; made when missing.
 	Dir string `protobuf:"bytes,5,opt,name=dir,proto3" json:"dir,omitempty"`
-	// How many rotated log files are kept. They are rotated at UTC midnight.
+	// How many rotated log files are kept. Files are rotated at UTC midnight.
 	BackupCount int32 `protobuf:"varint,6,opt,name=backup_count,json=backupCount,proto3" json:"backup_count,omitempty"`
-	// Log SQL statements, without their parameters.
+	// Log the backend's SQL statements, without their parameters.
 	Sql bool `protobuf:"varint,7,opt,name=sql,proto3" json:"sql,omitempty"`
-	// "text" or "json".
+	// Form of a log line: plain text, or a JSON object.
 	Format        string `protobuf:"bytes,8,opt,name=format,proto3" json:"format,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -200,29 +201,30 @@ func (x *LoggingConfig) GetFormat() string {
 	return ""
 }
 
-// ObjectStoreConfig says where uploads and exported workspaces are kept.
+// The S3-compatible service that holds exported workspaces and private
+// snapshots. Backend and manager use the same bucket.
 type ObjectStoreConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// URL of the S3-compatible service, as this service reaches it.
 	Endpoint string `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
-	// Access key.
+	// Access key of the object storage.
 	AccessKey *SecretValue `protobuf:"bytes,2,opt,name=access_key,json=accessKey,proto3" json:"access_key,omitempty"`
-	// Secret key.
+	// Secret key of the object storage.
 	SecretKey *SecretValue `protobuf:"bytes,3,opt,name=secret_key,json=secretKey,proto3" json:"secret_key,omitempty"`
-	// Bucket; it must exist.
+	// Bucket that holds everything; it must exist.
 	Bucket string `protobuf:"bytes,4,opt,name=bucket,proto3" json:"bucket,omitempty"`
-	// Region name sent with each request.
+	// Region that is sent with each request.
 	Region string `protobuf:"bytes,5,opt,name=region,proto3" json:"region,omitempty"`
-	// Address the bucket in the path instead of the host name. Most
-	// S3-compatible services need it.
+	// Put the bucket into the path of URLs, not into the host name. MinIO, RustFS
+	// and most other S3-compatible services need it.
 	ForcePathStyle bool `protobuf:"varint,6,opt,name=force_path_style,json=forcePathStyle,proto3" json:"force_path_style,omitempty"`
-	// How long a presigned link works.
+	// How long a presigned link works. The backend makes them for downloads.
 	PresignExpires *durationpb.Duration `protobuf:"bytes,7,opt,name=presign_expires,json=presignExpires,proto3" json:"presign_expires,omitempty"`
 	// How long to wait for a connection.
 	ConnectTimeout *durationpb.Duration `protobuf:"bytes,8,opt,name=connect_timeout,json=connectTimeout,proto3" json:"connect_timeout,omitempty"`
-	// How long to wait for the start of an answer.
+	// How long to wait for the beginning of an answer.
 	ReadTimeout *durationpb.Duration `protobuf:"bytes,9,opt,name=read_timeout,json=readTimeout,proto3" json:"read_timeout,omitempty"`
-	// How often a request is tried in all.
+	// How often a request is tried in all, the first time included.
 	MaxAttempts   int32 `protobuf:"varint,10,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -332,61 +334,65 @@ var File_poco_config_v1_common_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_common_proto_rawDesc = "" +
 	"\n" +
-	"\x1bpoco/config/v1/common.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cpoco/config/v1/setting.proto\"\xa5\x02\n" +
-	"\x10DeploymentConfig\x12T\n" +
-	"\aapp_env\x18\x01 \x01(\tB;\xbaH\x1br\x19R\vdevelopmentR\n" +
-	"production\xea\xb8\x18\x19\n" +
-	"\aAPP_ENV\x1a\vdevelopment\x98\x01\x02R\x06appEnv\x12F\n" +
-	"\rallowed_hosts\x18\x02 \x03(\tB!\xbaH\t\x92\x01\x06\"\x04r\x02h\x01\xea\xb8\x18\x11\n" +
-	"\rALLOWED_HOSTS \tR\fallowedHosts\x12s\n" +
-	"\x0erotation_grace\x18\x03 \x01(\v2\x19.google.protobuf.DurationB1\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x052\x00\xea\xb8\x18\x1f\n" +
-	"\x16ROTATION_GRACE_SECONDS\x1a\x03600 \x02R\rrotationGrace\"\x93\x04\n" +
-	"\rLoggingConfig\x120\n" +
-	"\x05debug\x18\x01 \x01(\bB\x1a\xea\xb8\x18\x16\n" +
-	"\x05DEBUG\x1a\x05falseH\x01r\x04trueR\x05debug\x12e\n" +
-	"\x05level\x18\x02 \x01(\tBO\xbaH\x1fr\x1dR\x05DEBUGR\x04INFOR\aWARNINGR\x05ERROR\xea\xb8\x18)\n" +
-	"\tLOG_LEVEL\x1a\x04INFOH\x01b\x14\n" +
-	"\x05DEBUG\x12\x04true\x1a\x05DEBUGR\x05level\x12L\n" +
+	"\x1bpoco/config/v1/common.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cpoco/config/v1/setting.proto\"\x94\a\n" +
+	"\x10DeploymentConfig\x12\x8b\x02\n" +
+	"\aapp_env\x18\x01 \x01(\tB\xf1\x01\xbaH\x1br\x19R\vdevelopmentR\n" +
+	"production\xea\xb8\x18\xce\x01\n" +
+	"\aAPP_ENV\x1a\vdevelopmentR\xb2\x01部署类型。production 下，只要还有不安全的默认值、弱密钥、调试模式或 SQL 日志，就拒绝启动；development 下对不安全的值只给出警告。\x98\x01\x02R\x06appEnv\x12\xc2\x02\n" +
+	"\rallowed_hosts\x18\x02 \x03(\tB\x9c\x02\xbaH\t\x92\x01\x06\"\x04r\x02h\x01\xea\xb8\x18\x8b\x02\n" +
+	"\rALLOWED_HOSTS \tR\xe4\x01除 localhost 和 IP 地址外，允许经环回地址访问服务时使用的主机名，例如同一台机器上反向代理的域名。其他主机名一律拒绝，因为网页可以把自己的域名解析到环回地址。\xaa\x01\x10poco.example.comR\fallowedHosts\x12\xdd\x01\n" +
+	"\x0erotation_grace\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x9a\x01\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x052\x00\xea\xb8\x18\x87\x01\n" +
+	"\x16ROTATION_GRACE_SECONDS\x1a\x03600 \x02Rf密钥轮换后，调用方出示的旧值仍被接受的时长，各服务因此不必同时更换。R\rrotationGrace:M\xf2\xb8\x18I\n" +
 	"\n" +
-	"access_log\x18\x03 \x01(\bB-\xea\xb8\x18)\n" +
+	"Deployment\x12\x06部署\x1a3部署类型，以及服务可以怎样被访问。\"\xf5\b\n" +
+	"\rLoggingConfig\x12b\n" +
+	"\x05debug\x18\x01 \x01(\bBL\xea\xb8\x18H\n" +
+	"\x05DEBUG\x1a\x05falseH\x01R0调试模式：默认日志级别变为 DEBUG。r\x04trueR\x05debug\x12\x9a\x01\n" +
+	"\x05level\x18\x02 \x01(\tB\x83\x01\xbaH\x1fr\x1dR\x05DEBUGR\x04INFOR\aWARNINGR\x05ERROR\xea\xb8\x18]\n" +
+	"\tLOG_LEVEL\x1a\x04INFOH\x01R2记录的最低日志级别，建议设为 INFO。b\x14\n" +
+	"\x05DEBUG\x12\x04true\x1a\x05DEBUGR\x05level\x12u\n" +
 	"\n" +
-	"ACCESS_LOG\x12\x12UVICORN_ACCESS_LOG\x1a\x05falseH\x01R\taccessLog\x121\n" +
-	"\ato_file\x18\x04 \x01(\bB\x18\xea\xb8\x18\x14\n" +
-	"\vLOG_TO_FILE\x1a\x05falseR\x06toFile\x12.\n" +
-	"\x03dir\x18\x05 \x01(\tB\x1c\xbaH\x04r\x02\x10\x01\xea\xb8\x18\x11\n" +
-	"\aLOG_DIR\x1a\x06./logsR\x03dir\x12G\n" +
-	"\fbackup_count\x18\x06 \x01(\x05B$\xbaH\a\x1a\x05\x18\xc2\x1c(\x00\xea\xb8\x18\x16\n" +
-	"\x10LOG_BACKUP_COUNT\x1a\x0214R\vbackupCount\x12.\n" +
-	"\x03sql\x18\a \x01(\bB\x1c\xea\xb8\x18\x18\n" +
-	"\aLOG_SQL\x1a\x05falseH\x01r\x04trueR\x03sql\x12?\n" +
-	"\x06format\x18\b \x01(\tB'\xbaH\x0er\fR\x04textR\x04json\xea\xb8\x18\x12\n" +
+	"access_log\x18\x03 \x01(\bBV\xea\xb8\x18R\n" +
 	"\n" +
-	"LOG_FORMAT\x1a\x04textR\x06format\"\xba\a\n" +
-	"\x11ObjectStoreConfig\x12C\n" +
-	"\bendpoint\x18\x01 \x01(\tB'\xea\xb8\x18#\n" +
-	"\vS3_ENDPOINT8\x01h\x01\x98\x01\x02\xb2\x01\fobject storeR\bendpoint\x12j\n" +
+	"ACCESS_LOG\x12\x12UVICORN_ACCESS_LOG\x1a\x05falseH\x01R'每个请求记录一行访问日志。R\taccessLog\x12n\n" +
+	"\ato_file\x18\x04 \x01(\bBU\xea\xb8\x18Q\n" +
+	"\vLOG_TO_FILE\x1a\x05falseR;同时把日志写入 LOG_DIR，每个服务一个文件。R\x06toFile\x12`\n" +
+	"\x03dir\x18\x05 \x01(\tBN\xbaH\x04r\x02\x10\x01\xea\xb8\x18C\n" +
+	"\aLOG_DIR\x1a\x06./logsR0日志文件目录，不存在时自动创建。R\x03dir\x12\x8d\x01\n" +
+	"\fbackup_count\x18\x06 \x01(\x05Bj\xbaH\a\x1a\x05\x18\xc2\x1c(\x00\xea\xb8\x18\\\n" +
+	"\x10LOG_BACKUP_COUNT\x1a\x0214RD保留的历史日志文件数。日志文件在 UTC 零点轮换。R\vbackupCount\x12h\n" +
+	"\x03sql\x18\a \x01(\bBV\xea\xb8\x18R\n" +
+	"\aLOG_SQL\x1a\x05falseH\x01R8记录 Backend 执行的 SQL 语句，不含参数值。r\x04trueR\x03sql\x12q\n" +
+	"\x06format\x18\b \x01(\tBY\xbaH\x0er\fR\x04textR\x04json\xea\xb8\x18D\n" +
 	"\n" +
-	"access_key\x18\x02 \x01(\v2\x1b.poco.config.v1.SecretValueB.\xea\xb8\x18*\n" +
-	"\rS3_ACCESS_KEY(\x018\x01H\x01\x80\x01\x01\x98\x01\x02\xb2\x01\fobject storeR\taccessKey\x12\x88\x01\n" +
+	"LOG_FORMAT\x1a\x04textR0日志行的格式：纯文本或 JSON 对象。R\x06format:\xac\x01\xf2\xb8\x18\xa7\x01\n" +
+	"\aLogging\x12\x06日志\x1a\x93\x01服务的日志写到标准错误输出，需要时同时写入文件。Executor 的调试模式、级别和格式由启动它的 Manager 决定。\"\xd7\r\n" +
+	"\x11ObjectStoreConfig\x12\x90\x01\n" +
+	"\bendpoint\x18\x01 \x01(\tBt\xea\xb8\x18p\n" +
+	"\vS3_ENDPOINT8\x01R6S3 兼容服务的地址，须能从本服务访问。h\x01\x98\x01\x02\xaa\x01\x12http://rustfs:9000\xb2\x01\fobject storeR\bendpoint\x12\xc4\x01\n" +
 	"\n" +
-	"secret_key\x18\x03 \x01(\v2\x1b.poco.config.v1.SecretValueBL\xea\xb8\x18H\n" +
-	"\rS3_SECRET_KEY(\x018\x01B\vpoco-secretB\rchange-this-*H\x01x\x10\x80\x01\x01\x98\x01\x02\xb2\x01\fobject storeR\tsecretKey\x12D\n" +
-	"\x06bucket\x18\x04 \x01(\tB,\xbaH\x06r\x04\x10\x03\x18?\xea\xb8\x18\x1f\n" +
-	"\tS3_BUCKET8\x01\x98\x01\x01\xb2\x01\fobject storeR\x06bucket\x12<\n" +
-	"\x06region\x18\x05 \x01(\tB$\xbaH\x04r\x02\x10\x01\xea\xb8\x18\x19\n" +
-	"\tS3_REGION\x1a\tus-east-1\x98\x01\x01R\x06region\x12L\n" +
-	"\x10force_path_style\x18\x06 \x01(\bB\"\xea\xb8\x18\x1e\n" +
-	"\x13S3_FORCE_PATH_STYLE\x1a\x04true\x98\x01\x02R\x0eforcePathStyle\x12s\n" +
-	"\x0fpresign_expires\x18\a \x01(\v2\x19.google.protobuf.DurationB/\xbaH\r\xaa\x01\n" +
-	"\"\x04\b\x80\xf5$2\x02\b\x01\xea\xb8\x18\x1b\n" +
-	"\x12S3_PRESIGN_EXPIRES\x1a\x03300 \x02R\x0epresignExpires\x12q\n" +
-	"\x0fconnect_timeout\x18\b \x01(\v2\x19.google.protobuf.DurationB-\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18!\n" +
-	"\x1aS3_CONNECT_TIMEOUT_SECONDS\x1a\x015 \x02R\x0econnectTimeout\x12i\n" +
-	"\fread_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationB+\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18\x1f\n" +
-	"\x17S3_READ_TIMEOUT_SECONDS\x1a\x0260 \x02R\vreadTimeout\x12D\n" +
+	"access_key\x18\x02 \x01(\v2\x1b.poco.config.v1.SecretValueB\x87\x01\xea\xb8\x18\x82\x01\n" +
+	"\rS3_ACCESS_KEY(\x018\x01B\rchange-this-*H\x01R.对象存储的访问凭证（Access Key）。\x80\x01\x01\x98\x01\x02\xaa\x01\x16change-this-access-key\xb2\x01\fobject storeR\taccessKey\x12\xd3\x01\n" +
+	"\n" +
+	"secret_key\x18\x03 \x01(\v2\x1b.poco.config.v1.SecretValueB\x96\x01\xea\xb8\x18\x91\x01\n" +
+	"\rS3_SECRET_KEY(\x018\x01B\vpoco-secretB\rchange-this-*H\x01R.对象存储的访问凭证（Secret Key）。x\x10\x80\x01\x01\x98\x01\x02\xaa\x01\x16change-this-secret-key\xb2\x01\fobject storeR\tsecretKey\x12o\n" +
+	"\x06bucket\x18\x04 \x01(\tBW\xbaH\x06r\x04\x10\x03\x18?\xea\xb8\x18J\n" +
+	"\tS3_BUCKET8\x01R\"bucket 名称，须事先存在。\x98\x01\x01\xaa\x01\x04poco\xb2\x01\fobject storeR\x06bucket\x12\\\n" +
+	"\x06region\x18\x05 \x01(\tBD\xbaH\x04r\x02\x10\x01\xea\xb8\x189\n" +
+	"\tS3_REGION\x1a\tus-east-1R\x1e随请求发送的区域名。\x98\x01\x01R\x06region\x12\xda\x01\n" +
+	"\x10force_path_style\x18\x06 \x01(\bB\xaf\x01\xea\xb8\x18\xaa\x01\n" +
+	"\x13S3_FORCE_PATH_STYLE\x1a\x04trueR\x89\x01以路径风格访问：把 bucket 放在 URL 的路径中，而不是主机名中。MinIO、RustFS 等多数 S3 兼容实现需要它。\x98\x01\x02R\x0eforcePathStyle\x12\xb2\x01\n" +
+	"\x0fpresign_expires\x18\a \x01(\v2\x19.google.protobuf.DurationBn\xbaH\r\xaa\x01\n" +
+	"\"\x04\b\x80\xf5$2\x02\b\x01\xea\xb8\x18Z\n" +
+	"\x12S3_PRESIGN_EXPIRES\x1a\x03300 \x02R=预签名 URL 的有效时长。Backend 用它提供下载。R\x0epresignExpires\x12\x97\x01\n" +
+	"\x0fconnect_timeout\x18\b \x01(\v2\x19.google.protobuf.DurationBS\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18G\n" +
+	"\x1aS3_CONNECT_TIMEOUT_SECONDS\x1a\x015 \x02R$等待建立连接的最长时间。R\x0econnectTimeout\x12\x8f\x01\n" +
+	"\fread_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationBQ\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18E\n" +
+	"\x17S3_READ_TIMEOUT_SECONDS\x1a\x0260 \x02R$等待响应开始的最长时间。R\vreadTimeout\x12s\n" +
 	"\fmax_attempts\x18\n" +
-	" \x01(\x05B!\xbaH\x06\x1a\x04\x18\x14(\x01\xea\xb8\x18\x14\n" +
-	"\x0fS3_MAX_ATTEMPTS\x1a\x013R\vmaxAttemptsB\xb3\x01\n" +
+	" \x01(\x05BP\xbaH\x06\x1a\x04\x18\x14(\x01\xea\xb8\x18C\n" +
+	"\x0fS3_MAX_ATTEMPTS\x1a\x013R-每个请求最多尝试几次，含首次。R\vmaxAttempts:\x8f\x01\xf2\xb8\x18\x8a\x01\n" +
+	"\x0eObject storage\x12\f对象存储\x1aj存放导出的工作区和私有快照的 S3 兼容服务。Backend 与 Manager 使用同一个 bucket。B\xb3\x01\n" +
 	"\x12com.poco.config.v1B\vCommonProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (

@@ -22,8 +22,9 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ExecutorConfig is all an executor can be told at its start; what belongs to
-// a run comes with the run.
+// An executor gets its settings from the manager that starts it; what belongs to
+// a run comes with the run. They matter for an executor that is started by hand,
+// and for an image: what the image sets holds unless the manager sets it.
 type ExecutorConfig struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Deployment *DeploymentConfig      `protobuf:"bytes,1,opt,name=deployment,proto3" json:"deployment,omitempty"`
@@ -34,22 +35,23 @@ type ExecutorConfig struct {
 	Port int32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
 	// Token that callers of this executor must show.
 	Token *SecretValue `protobuf:"bytes,5,opt,name=token,proto3" json:"token,omitempty"`
-	// Model API token the agent is given. In a managed executor it is the run's
+	// Claude API token that the agent is given. Under a manager it is the run's
 	// own token for the manager's gateway, and comes with the run.
 	AnthropicAuthToken *SecretValue `protobuf:"bytes,6,opt,name=anthropic_auth_token,json=anthropicAuthToken,proto3" json:"anthropic_auth_token,omitempty"`
-	// Model API address the agent is given.
+	// Claude API address that the agent is given. Under a manager it is the
+	// manager's gateway, and comes with the run.
 	AnthropicBaseUrl string `protobuf:"bytes,7,opt,name=anthropic_base_url,json=anthropicBaseUrl,proto3" json:"anthropic_base_url,omitempty"`
-	// Model used when a run names none.
+	// Model of runs that name none.
 	DefaultModel string `protobuf:"bytes,8,opt,name=default_model,json=defaultModel,proto3" json:"default_model,omitempty"`
-	// The workspace.
+	// Where the workspace is mounted.
 	WorkspacePath string `protobuf:"bytes,9,opt,name=workspace_path,json=workspacePath,proto3" json:"workspace_path,omitempty"`
 	// Ignore rules written to .git/info/exclude besides the built-in ones.
 	WorkspaceGitIgnore []string `protobuf:"bytes,10,rep,name=workspace_git_ignore,json=workspaceGitIgnore,proto3" json:"workspace_git_ignore,omitempty"`
-	// The Claude Code CLI.
+	// Path of the Claude Code CLI.
 	ClaudeCliPath string `protobuf:"bytes,11,opt,name=claude_cli_path,json=claudeCliPath,proto3" json:"claude_cli_path,omitempty"`
 	// Number of an inherited listening socket to serve on instead of host and
-	// port; 0 means none. The process runtime hands one over, so that a caller
-	// can connect before the executor is ready.
+	// port; 0 means none. The process runtime hands one over, so that a caller can
+	// connect before the executor is ready.
 	ListenFd int32 `protobuf:"varint,12,opt,name=listen_fd,json=listenFd,proto3" json:"listen_fd,omitempty"`
 	// Name of this executor in logs. It is passed on to all that the executor
 	// starts, which is how the process runtime finds what is left of it.
@@ -183,37 +185,40 @@ var File_poco_config_v1_executor_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_executor_config_proto_rawDesc = "" +
 	"\n" +
-	"$poco/config/v1/executor_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xac\a\n" +
+	"$poco/config/v1/executor_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xc9\x10\n" +
 	"\x0eExecutorConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
 	"deployment\x127\n" +
-	"\alogging\x18\x02 \x01(\v2\x1d.poco.config.v1.LoggingConfigR\alogging\x122\n" +
-	"\x04host\x18\x03 \x01(\tB\x1e\xea\xb8\x18\x1a\n" +
-	"\rEXECUTOR_HOST\x1a\a0.0.0.0h\x03R\x04host\x128\n" +
-	"\x04port\x18\x04 \x01(\x05B$\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18\x15\n" +
-	"\rEXECUTOR_PORT\x1a\x048000R\x04port\x12K\n" +
-	"\x05token\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueB\x18\xea\xb8\x18\x14\n" +
-	"\x0eEXECUTOR_TOKEN(\x018\x01R\x05token\x12k\n" +
-	"\x14anthropic_auth_token\x18\x06 \x01(\v2\x1b.poco.config.v1.SecretValueB\x1c\xea\xb8\x18\x18\n" +
-	"\x14ANTHROPIC_AUTH_TOKEN(\x01R\x12anthropicAuthToken\x12H\n" +
-	"\x12anthropic_base_url\x18\a \x01(\tB\x1a\xea\xb8\x18\x16\n" +
-	"\x12ANTHROPIC_BASE_URLh\x01R\x10anthropicBaseUrl\x12A\n" +
-	"\rdefault_model\x18\b \x01(\tB\x1c\xbaH\x04r\x02\x10\x01\xea\xb8\x18\x11\n" +
-	"\rDEFAULT_MODEL8\x01R\fdefaultModel\x12I\n" +
-	"\x0eworkspace_path\x18\t \x01(\tB\"\xea\xb8\x18\x1e\n" +
+	"\alogging\x18\x02 \x01(\v2\x1d.poco.config.v1.LoggingConfigR\alogging\x12C\n" +
+	"\x04host\x18\x03 \x01(\tB/\xea\xb8\x18+\n" +
+	"\rEXECUTOR_HOST\x1a\a0.0.0.0R\x0f监听地址。h\x03R\x04host\x12l\n" +
+	"\x04port\x18\x04 \x01(\x05BX\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18I\n" +
+	"\rEXECUTOR_PORT\x1a\x048000R2监听端口；0 表示任选一个空闲端口。R\x04port\x12\x8f\x01\n" +
+	"\x05token\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueB\\\xea\xb8\x18X\n" +
+	"\x0eEXECUTOR_TOKEN(\x018\x01R.调用此 Executor 时必须出示的 token。\xaa\x01\x11change-this-tokenR\x05token\x12\xee\x01\n" +
+	"\x14anthropic_auth_token\x18\x06 \x01(\v2\x1b.poco.config.v1.SecretValueB\x9e\x01\xea\xb8\x18\x99\x01\n" +
+	"\x14ANTHROPIC_AUTH_TOKEN(\x01R\x7f交给 Agent 的 Claude API token。由 Manager 启动时，它是本次 run 访问 Manager 网关的 token，随 run 下发。R\x12anthropicAuthToken\x12\xd6\x01\n" +
+	"\x12anthropic_base_url\x18\a \x01(\tB\xa7\x01\xea\xb8\x18\xa2\x01\n" +
+	"\x12ANTHROPIC_BASE_URLRi交给 Agent 的 Claude API 地址。由 Manager 启动时，它是 Manager 的网关，随 run 下发。Z\x1f\n" +
+	"\rthe CLI's own\x12\x0e由 CLI 决定h\x01R\x10anthropicBaseUrl\x12\x83\x01\n" +
+	"\rdefault_model\x18\b \x01(\tB^\xbaH\x04r\x02\x10\x01\xea\xb8\x18S\n" +
+	"\rDEFAULT_MODEL8\x01R%run 没有指定时使用的模型。\xaa\x01\x18claude-sonnet-4-20250514R\fdefaultModel\x12c\n" +
+	"\x0eworkspace_path\x18\t \x01(\tB<\xea\xb8\x188\n" +
 	"\x0eWORKSPACE_PATH\x1a\n" +
-	"/workspaceh\x05R\rworkspacePath\x12N\n" +
+	"/workspaceR\x18工作区的挂载点。h\x05R\rworkspacePath\x12\xa6\x01\n" +
 	"\x14workspace_git_ignore\x18\n" +
-	" \x03(\tB\x1c\xea\xb8\x18\x18\n" +
-	"\x14WORKSPACE_GIT_IGNORE \tR\x12workspaceGitIgnore\x12c\n" +
-	"\x0fclaude_cli_path\x18\v \x01(\tB;\xea\xb8\x187\n" +
-	"\x0fCLAUDE_CLI_PATHZ$\n" +
-	"\x0eclaude on PATH\x12\x12PATH 中的 claudeR\rclaudeCliPath\x12?\n" +
-	"\tlisten_fd\x18\f \x01(\x05B\"\xbaH\x04\x1a\x02(\x00\xea\xb8\x18\x17\n" +
-	"\x12EXECUTOR_LISTEN_FD\x1a\x010R\blistenFd\x12)\n" +
-	"\x02id\x18\r \x01(\tB\x19\xbaH\x05r\x03\x18\xc8\x01\xea\xb8\x18\r\n" +
-	"\vEXECUTOR_IDR\x02idB\xbb\x01\n" +
+	" \x03(\tBt\xea\xb8\x18p\n" +
+	"\x14WORKSPACE_GIT_IGNORE \tRI在内置规则之外，额外写入 .git/info/exclude 的忽略规则。\xaa\x01\n" +
+	"*.log,tmp/R\x12workspaceGitIgnore\x12\x81\x01\n" +
+	"\x0fclaude_cli_path\x18\v \x01(\tBY\xea\xb8\x18U\n" +
+	"\x0fCLAUDE_CLI_PATHR\x1cClaude Code CLI 的路径。Z$\n" +
+	"\x0eclaude on PATH\x12\x12PATH 中的 claudeR\rclaudeCliPath\x12\xe8\x01\n" +
+	"\tlisten_fd\x18\f \x01(\x05B\xca\x01\xbaH\x04\x1a\x02(\x00\xea\xb8\x18\xbe\x01\n" +
+	"\x12EXECUTOR_LISTEN_FD\x1a\x010R\xa4\x01继承的监听套接字的编号，用它代替监听地址和端口；0 表示没有。process 运行方式由此让调用方在 Executor 就绪前就能连接。R\blistenFd\x12\xb0\x01\n" +
+	"\x02id\x18\r \x01(\tB\x9f\x01\xbaH\x05r\x03\x18\xc8\x01\xea\xb8\x18\x92\x01\n" +
+	"\vEXECUTOR_IDR\x82\x01此 Executor 在日志中的名称。它会传给 Executor 启动的所有进程，process 运行方式据此找到残留进程。R\x02id:\xf6\x01\xf2\xb8\x18\xf1\x01\n" +
+	"\bExecutor\x12\bExecutor\x1a\xda\x01Executor 的配置由启动它的 Manager 给出，属于某次 run 的内容随 run 下发。只在手动启动 Executor 或制作镜像时需要关心：镜像里设置的变量，在 Manager 没有给出时生效。B\xbb\x01\n" +
 	"\x12com.poco.config.v1B\x13ExecutorConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (

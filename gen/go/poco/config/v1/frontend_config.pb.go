@@ -23,7 +23,9 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// FrontendConfig is all the frontend service can be told.
+// The frontend serves the page and passes /api/v1/* on to the backend, so that
+// browsers need one address only. NEXT_PUBLIC_* are read at its start and handed
+// to the page: changing them needs no build.
 type FrontendConfig struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Deployment *DeploymentConfig      `protobuf:"bytes,1,opt,name=deployment,proto3" json:"deployment,omitempty"`
@@ -32,17 +34,19 @@ type FrontendConfig struct {
 	Host string `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
 	// Listen port; 0 takes a free one.
 	Port int32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
-	// URL of the backend, to which /api/v1/* is passed.
+	// URL of the backend, to which the server side passes /api/v1/* on.
 	BackendUrl string `protobuf:"bytes,5,opt,name=backend_url,json=backendUrl,proto3" json:"backend_url,omitempty"`
-	// URL at which browsers call the backend directly. Empty: through this
-	// service.
+	// URL at which browsers call the backend directly. The backend's CORS_ORIGINS
+	// has to have the page's origin.
 	PublicApiUrl string `protobuf:"bytes,6,opt,name=public_api_url,json=publicApiUrl,proto3" json:"public_api_url,omitempty"`
-	// How often a page without live updates asks for sessions.
+	// How often a page that polls asks for sessions. The built-in page is told of
+	// changes and does not poll.
 	SessionPollingInterval *durationpb.Duration `protobuf:"bytes,7,opt,name=session_polling_interval,json=sessionPollingInterval,proto3" json:"session_polling_interval,omitempty"`
-	// How often a page without live updates asks for messages.
+	// How often a page that polls asks for messages. The built-in page is told of
+	// changes and does not poll.
 	MessagePollingInterval *durationpb.Duration `protobuf:"bytes,8,opt,name=message_polling_interval,json=messagePollingInterval,proto3" json:"message_polling_interval,omitempty"`
-	// Token that opens this service's settings to who shows it; the other services
-	// have the same. It is passed on to nobody.
+	// Token that opens this service's settings to those who show it. It is passed
+	// on to nobody.
 	InternalApiToken *SecretValue `protobuf:"bytes,9,opt,name=internal_api_token,json=internalApiToken,proto3" json:"internal_api_token,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -145,27 +149,29 @@ var File_poco_config_v1_frontend_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_frontend_config_proto_rawDesc = "" +
 	"\n" +
-	"$poco/config/v1/frontend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xdc\x06\n" +
+	"$poco/config/v1/frontend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xb8\r\n" +
 	"\x0eFrontendConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
 	"deployment\x127\n" +
-	"\alogging\x18\x02 \x01(\v2\x1d.poco.config.v1.LoggingConfigR\alogging\x122\n" +
-	"\x04host\x18\x03 \x01(\tB\x1e\xea\xb8\x18\x1a\n" +
-	"\rFRONTEND_HOST\x1a\a0.0.0.0h\x03R\x04host\x128\n" +
-	"\x04port\x18\x04 \x01(\x05B$\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18\x15\n" +
-	"\rFRONTEND_PORT\x1a\x043000R\x04port\x12`\n" +
-	"\vbackend_url\x18\x05 \x01(\tB?\xea\xb8\x18;\n" +
-	"\vBACKEND_URL\x12\x10POCO_BACKEND_URL\x12\fPOCO_API_URL8\x01h\x01\x92\x01\abackendR\n" +
-	"backendUrl\x12A\n" +
-	"\x0epublic_api_url\x18\x06 \x01(\tB\x1b\xea\xb8\x18\x17\n" +
-	"\x13NEXT_PUBLIC_API_URLh\x01R\fpublicApiUrl\x12\x8f\x01\n" +
-	"\x18session_polling_interval\x18\a \x01(\v2\x19.google.protobuf.DurationB:\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18.\n" +
-	"$NEXT_PUBLIC_SESSION_POLLING_INTERVAL\x1a\x042500 \x01R\x16sessionPollingInterval\x12\x8f\x01\n" +
-	"\x18message_polling_interval\x18\b \x01(\v2\x19.google.protobuf.DurationB:\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18.\n" +
-	"$NEXT_PUBLIC_MESSAGE_POLLING_INTERVAL\x1a\x042500 \x01R\x16messagePollingInterval\x12\x97\x01\n" +
-	"\x12internal_api_token\x18\t \x01(\v2\x1b.poco.config.v1.SecretValueBL\xea\xb8\x18H\n" +
-	"\x12INTERNAL_API_TOKEN(\x01B\rchange-this-*H\x01x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDSR\x10internalApiTokenB\xbb\x01\n" +
+	"\alogging\x18\x02 \x01(\v2\x1d.poco.config.v1.LoggingConfigR\alogging\x12C\n" +
+	"\x04host\x18\x03 \x01(\tB/\xea\xb8\x18+\n" +
+	"\rFRONTEND_HOST\x1a\a0.0.0.0R\x0f监听地址。h\x03R\x04host\x12l\n" +
+	"\x04port\x18\x04 \x01(\x05BX\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18I\n" +
+	"\rFRONTEND_PORT\x1a\x043000R2监听端口；0 表示任选一个空闲端口。R\x04port\x12\xac\x01\n" +
+	"\vbackend_url\x18\x05 \x01(\tB\x8a\x01\xea\xb8\x18\x85\x01\n" +
+	"\vBACKEND_URL\x12\x10POCO_BACKEND_URL\x12\fPOCO_API_URL8\x01R2服务器侧转发 /api/v1/* 的 Backend 地址。h\x01\x92\x01\abackend\xaa\x01\x13http://backend:8000R\n" +
+	"backendUrl\x12\x87\x02\n" +
+	"\x0epublic_api_url\x18\x06 \x01(\tB\xe0\x01\xea\xb8\x18\xdb\x01\n" +
+	"\x13NEXT_PUBLIC_API_URLRg浏览器直接访问 Backend 时使用的地址。Backend 的 CORS_ORIGINS 须包含页面的来源。ZA\n" +
+	"\"browsers call through this service\x12\x1b浏览器经本服务访问h\x01\xaa\x01\x15http://localhost:8000R\fpublicApiUrl\x12\x82\x02\n" +
+	"\x18session_polling_interval\x18\a \x01(\v2\x19.google.protobuf.DurationB\xac\x01\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18\x9f\x01\n" +
+	"$NEXT_PUBLIC_SESSION_POLLING_INTERVAL\x1a\x042500 \x01Rl轮询会话的间隔，供采用轮询的页面使用。内置页面由服务端推送更新，不轮询。\x88\x01\x01R\x16sessionPollingInterval\x12\x82\x02\n" +
+	"\x18message_polling_interval\x18\b \x01(\v2\x19.google.protobuf.DurationB\xac\x01\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18\x9f\x01\n" +
+	"$NEXT_PUBLIC_MESSAGE_POLLING_INTERVAL\x1a\x042500 \x01Rl轮询消息的间隔，供采用轮询的页面使用。内置页面由服务端推送更新，不轮询。\x88\x01\x01R\x16messagePollingInterval\x12\xe1\x01\n" +
+	"\x12internal_api_token\x18\t \x01(\v2\x1b.poco.config.v1.SecretValueB\x95\x01\xea\xb8\x18\x90\x01\n" +
+	"\x12INTERNAL_API_TOKEN(\x01B\rchange-this-*H\x01RF出示此 token 可以查看本服务的配置。它不会被转发。x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDSR\x10internalApiToken:\xd0\x01\xf2\xb8\x18\xcb\x01\n" +
+	"\bFrontend\x12\bFrontend\x1a\xb4\x01Frontend 提供页面，并把 /api/v1/* 转发给 Backend，浏览器只需访问一个地址。NEXT_PUBLIC_* 在启动时读取并交给页面，修改后不需要重新构建。B\xbb\x01\n" +
 	"\x12com.poco.config.v1B\x13FrontendConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (

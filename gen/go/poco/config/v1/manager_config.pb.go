@@ -23,7 +23,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ManagerConfig is all an executor manager can be told.
+// The executor manager takes runs from the queue, starts executors and keeps
+// workspaces.
 type ManagerConfig struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Deployment    *DeploymentConfig      `protobuf:"bytes,1,opt,name=deployment,proto3" json:"deployment,omitempty"`
@@ -132,18 +133,21 @@ func (x *ManagerConfig) GetObjectStore() *ObjectStoreConfig {
 	return nil
 }
 
-// ManagerServerConfig says where the manager listens and whom it calls.
+// Where the manager listens, and how it and the others reach each other.
 type ManagerServerConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Listen addresses, separated by commas.
+	// Listen addresses.
 	Hosts []string `protobuf:"bytes,1,rep,name=hosts,proto3" json:"hosts,omitempty"`
 	// Listen port; 0 takes a free one.
 	Port int32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
 	// URL of the backend.
 	BackendUrl string `protobuf:"bytes,3,opt,name=backend_url,json=backendUrl,proto3" json:"backend_url,omitempty"`
-	// URL of this manager as executors reach it.
+	// URL of this manager as executors reach it. It has to work inside their
+	// containers, where localhost is the container itself: use
+	// host.docker.internal for the Docker host.
 	CallbackBaseUrl string `protobuf:"bytes,4,opt,name=callback_base_url,json=callbackBaseUrl,proto3" json:"callback_base_url,omitempty"`
-	// Token of calls between the services; the backend has the same.
+	// Token of calls between the services: shown to the backend, and asked of
+	// those who call the manager.
 	InternalApiToken *SecretValue `protobuf:"bytes,5,opt,name=internal_api_token,json=internalApiToken,proto3" json:"internal_api_token,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -214,21 +218,24 @@ func (x *ManagerServerConfig) GetInternalApiToken() *SecretValue {
 	return nil
 }
 
-// QueueConfig says how runs are taken from the queue.
+// How the manager takes runs from the backend's queue.
 type QueueConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Take runs from the backend's queue.
+	// Take runs from the backend's queue. When off, nothing new starts; what runs
+	// goes on.
 	PullEnabled bool `protobuf:"varint,1,opt,name=pull_enabled,json=pullEnabled,proto3" json:"pull_enabled,omitempty"`
 	// Most runs at the same time.
 	MaxConcurrentTasks int32 `protobuf:"varint,2,opt,name=max_concurrent_tasks,json=maxConcurrentTasks,proto3" json:"max_concurrent_tasks,omitempty"`
-	// How often the queue is asked without a hint.
+	// How often the queue is asked without a hint. A hint announces each new run
+	// at once; this finds what a hint missed.
 	PullInterval *durationpb.Duration `protobuf:"bytes,3,opt,name=pull_interval,json=pullInterval,proto3" json:"pull_interval,omitempty"`
-	// How long a claim holds without being renewed; it is renewed every third of
-	// this. An executor cut off for so long stops its agent.
+	// How long a claim holds without being renewed. It is renewed every third of
+	// this time from the claim on, so that it need not cover the start of a
+	// container. An executor cut off for so long stops its agent.
 	ClaimLease *durationpb.Duration `protobuf:"bytes,4,opt,name=claim_lease,json=claimLease,proto3" json:"claim_lease,omitempty"`
-	// Name of this manager in the queue.
+	// Name of this manager in the queue; no other manager may have it.
 	WorkerId string `protobuf:"bytes,5,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
-	// TOML or JSON file with the schedule; it is the source of truth when given.
+	// TOML or JSON file with the schedule. It is the source of truth when given.
 	ScheduleConfigPath string `protobuf:"bytes,6,opt,name=schedule_config_path,json=scheduleConfigPath,proto3" json:"schedule_config_path,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -306,32 +313,34 @@ func (x *QueueConfig) GetScheduleConfigPath() string {
 	return ""
 }
 
-// RuntimeConfig says where executors run.
+// Where executors run, and what they may use.
 type RuntimeConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "docker", "process" (no isolation at all), or "auto": docker when the
-	// engine and the image are there.
+	// Where executors run: "docker" in containers, "process" as child processes
+	// (no isolation at all), "auto" in containers when the engine and the image
+	// are there.
 	Runtime string `protobuf:"bytes,1,opt,name=runtime,proto3" json:"runtime,omitempty"`
-	// Executor image. Required for the docker runtime.
+	// Image of the executor, which the manager starts through the Docker API.
+	// Required for the docker runtime.
 	ExecutorImage string `protobuf:"bytes,2,opt,name=executor_image,json=executorImage,proto3" json:"executor_image,omitempty"`
-	// Host at which published executor ports are reached: localhost on bare
-	// metal, host.docker.internal inside a compose stack.
+	// Host at which the manager reaches ports that executors publish on the Docker
+	// host: localhost on bare metal, host.docker.internal inside a compose stack.
 	ExecutorPublishedHost string `protobuf:"bytes,3,opt,name=executor_published_host,json=executorPublishedHost,proto3" json:"executor_published_host,omitempty"`
-	// Address on which the engine publishes executor ports.
+	// Address of the Docker host on which executor ports are published.
 	ExecutorPublishAddress string `protobuf:"bytes,4,opt,name=executor_publish_address,json=executorPublishAddress,proto3" json:"executor_publish_address,omitempty"`
 	// Memory of one executor container; 0 means no limit.
 	MemoryLimit int64 `protobuf:"varint,5,opt,name=memory_limit,json=memoryLimit,proto3" json:"memory_limit,omitempty"`
 	// CPUs of one executor container; 0 means no limit.
 	CpuLimit float64 `protobuf:"fixed64,6,opt,name=cpu_limit,json=cpuLimit,proto3" json:"cpu_limit,omitempty"`
-	// Most processes in one executor container.
+	// Most processes and threads in one executor container.
 	PidsLimit int64 `protobuf:"varint,7,opt,name=pids_limit,json=pidsLimit,proto3" json:"pids_limit,omitempty"`
 	// How long an executor may take until it answers.
 	StartTimeout *durationpb.Duration `protobuf:"bytes,8,opt,name=start_timeout,json=startTimeout,proto3" json:"start_timeout,omitempty"`
 	// How long an executor may take to stop before it is killed.
 	StopGrace *durationpb.Duration `protobuf:"bytes,9,opt,name=stop_grace,json=stopGrace,proto3" json:"stop_grace,omitempty"`
-	// Command of the process runtime's executor, split at spaces.
+	// Command that starts an executor of the process runtime, split at spaces.
 	ExecutorCommand string `protobuf:"bytes,10,opt,name=executor_command,json=executorCommand,proto3" json:"executor_command,omitempty"`
-	// The Claude Code CLI of the process runtime.
+	// Path of the Claude Code CLI for the process runtime. The image has its own.
 	ClaudeCliPath string `protobuf:"bytes,11,opt,name=claude_cli_path,json=claudeCliPath,proto3" json:"claude_cli_path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -444,13 +453,14 @@ func (x *RuntimeConfig) GetClaudeCliPath() string {
 	return ""
 }
 
-// RunConfig bounds runs; a task's own config may set less.
+// A run that reaches a limit ends with a reason that says so. A task's own
+// config may set less, not more.
 type RunConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The longest a run may take; 0 means no limit.
 	Timeout *durationpb.Duration `protobuf:"bytes,1,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	// The longest silence of the agent before its run is ended; 0 means no
-	// limit. Waiting for a person's answer does not count.
+	// The longest silence of the agent before its run is ended; 0 means no limit.
+	// Waiting for a person's answer does not count.
 	IdleTimeout *durationpb.Duration `protobuf:"bytes,2,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
 	// How long a question waits for its answer.
 	UserInputTimeout *durationpb.Duration `protobuf:"bytes,3,opt,name=user_input_timeout,json=userInputTimeout,proto3" json:"user_input_timeout,omitempty"`
@@ -536,14 +546,15 @@ func (x *RunConfig) GetMaxEventSize() int64 {
 	return 0
 }
 
-// ModelConfig says which model API the gateway passes calls to.
+// Which model API runs use. The manager passes the calls of agents on and puts
+// its token in: an executor only has a token of its own run.
 type ModelConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Model API token. Executors never see it.
+	// Claude API token, needed to run tasks. Executors never see it.
 	AnthropicAuthToken *SecretValue `protobuf:"bytes,1,opt,name=anthropic_auth_token,json=anthropicAuthToken,proto3" json:"anthropic_auth_token,omitempty"`
-	// Model API address.
+	// Claude API address.
 	AnthropicBaseUrl string `protobuf:"bytes,2,opt,name=anthropic_base_url,json=anthropicBaseUrl,proto3" json:"anthropic_base_url,omitempty"`
-	// Model used when a task names none.
+	// Model of tasks that name none.
 	DefaultModel  string `protobuf:"bytes,3,opt,name=default_model,json=defaultModel,proto3" json:"default_model,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -600,11 +611,12 @@ func (x *ModelConfig) GetDefaultModel() string {
 	return ""
 }
 
-// WorkspaceConfig says where workspaces are and how long they stay.
+// Where workspaces are on the manager's disk, and how long they stay.
 type WorkspaceConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Root folder of the workspaces: a path of the Docker host, because it is
-	// mounted into executors.
+	// Root folder of the workspaces. It must be a path of the Docker host (the
+	// same inside a manager's own container), because it is bind-mounted into
+	// executors.
 	Root string `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
 	// Remove old workspaces from this manager's disk. A session whose workspace
 	// was removed goes on with its next prompt from its archive. One that is in
@@ -618,10 +630,11 @@ type WorkspaceConfig struct {
 	// the snapshot is removed along with the workspace, and the session's next
 	// prompt fails and says so. Exported files stay either way.
 	ArchiveEnabled bool `protobuf:"varint,5,opt,name=archive_enabled,json=archiveEnabled,proto3" json:"archive_enabled,omitempty"`
-	// How long archives are kept, counted from the removal of the workspace.
-	// After that, the session's next prompt fails and says so.
+	// How long archives are kept, counted from the removal of the workspace. After
+	// that, the session's next prompt fails and says so.
 	ArchiveKeep *durationpb.Duration `protobuf:"bytes,6,opt,name=archive_keep,json=archiveKeep,proto3" json:"archive_keep,omitempty"`
-	// Leave dot files out of listings and exports.
+	// Leave files and folders whose name begins with a dot out of listings and
+	// exports.
 	IgnoreDotFiles bool `protobuf:"varint,7,opt,name=ignore_dot_files,json=ignoreDotFiles,proto3" json:"ignore_dot_files,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -710,7 +723,7 @@ var File_poco_config_v1_manager_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\n" +
-	"#poco/config/v1/manager_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xef\r\n" +
+	"#poco/config/v1/manager_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xd5\x0e\n" +
 	"\rManagerConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -722,108 +735,118 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x03run\x18\x06 \x01(\v2\x19.poco.config.v1.RunConfigR\x03run\x121\n" +
 	"\x05model\x18\a \x01(\v2\x1b.poco.config.v1.ModelConfigR\x05model\x12=\n" +
 	"\tworkspace\x18\b \x01(\v2\x1f.poco.config.v1.WorkspaceConfigR\tworkspace\x12D\n" +
-	"\fobject_store\x18\t \x01(\v2!.poco.config.v1.ObjectStoreConfigR\vobjectStore:\xd4\t\xbaH\xd0\t\x1a\xb5\x03\n" +
+	"\fobject_store\x18\t \x01(\v2!.poco.config.v1.ObjectStoreConfigR\vobjectStore:\xba\n" +
+	"\xbaH\xd0\t\x1a\xb5\x03\n" +
 	"\x1amanager.callback_reachable\x12\xd5\x01CALLBACK_BASE_URL names the machine itself, which inside a container (EXECUTOR_RUNTIME=docker) is the container: set it to a URL at which containers reach this manager, for example http://host.docker.internal:8001\x1a\xbe\x01this.runtime.runtime != 'docker' || !this.server.callback_base_url.matches('(?i)^https?://((.+[.])?localhost|127[.][0-9.]+|[[](::|::1|::ffff:127[.][0-9.]+)[]]|0[.]0[.]0[.]0)(:[0-9]+)?(/|$)')\x1a\xd6\x03\n" +
 	"\x1badvice.unreachable_callback\x12\xd2\x01CALLBACK_BASE_URL names the machine itself, which containers cannot reach, should the runtime that is chosen be docker: set it to a URL at which containers reach this manager, or choose EXECUTOR_RUNTIME=process\x1a\xe1\x01this.runtime.runtime != 'auto' || this.runtime.executor_image == '' || !this.server.callback_base_url.matches('(?i)^https?://((.+[.])?localhost|127[.][0-9.]+|[[](::|::1|::ffff:127[.][0-9.]+)[]]|0[.]0[.]0[.]0)(:[0-9]+)?(/|$)')\x1a\xbc\x02\n" +
-	"\x1badvice.unreachable_callback\x12\xab\x01EXECUTOR_MANAGER_HOST is loopback only, where containers (EXECUTOR_RUNTIME=docker) do not get, except with Docker Desktop: add the address to which CALLBACK_BASE_URL leads\x1aothis.runtime.runtime != 'docker' || !this.server.hosts.all(h, h.matches('(?i)^(localhost|127[.][0-9.]+|::1)$'))\"\xd0\x03\n" +
-	"\x13ManagerServerConfig\x12F\n" +
-	"\x05hosts\x18\x01 \x03(\tB0\xbaH\x05\x92\x01\x02\b\x01\xea\xb8\x18$\n" +
-	"\x15EXECUTOR_MANAGER_HOST\x1a\a0.0.0.0 \th\x03R\x05hosts\x12@\n" +
-	"\x04port\x18\x02 \x01(\x05B,\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18\x1d\n" +
-	"\x15EXECUTOR_MANAGER_PORT\x1a\x048001R\x04port\x12@\n" +
-	"\vbackend_url\x18\x03 \x01(\tB\x1f\xea\xb8\x18\x1b\n" +
-	"\vBACKEND_URL8\x01h\x01\x92\x01\abackendR\n" +
-	"backendUrl\x12Q\n" +
-	"\x11callback_base_url\x18\x04 \x01(\tB%\xea\xb8\x18!\n" +
-	"\x11CALLBACK_BASE_URL8\x01h\x01\x92\x01\amanagerR\x0fcallbackBaseUrl\x12\x99\x01\n" +
-	"\x12internal_api_token\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueBN\xea\xb8\x18J\n" +
-	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*H\x01x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDSR\x10internalApiToken\"\xd9\x06\n" +
-	"\vQueueConfig\x12@\n" +
-	"\fpull_enabled\x18\x01 \x01(\bB\x1d\xea\xb8\x18\x19\n" +
-	"\x11TASK_PULL_ENABLED\x1a\x04trueR\vpullEnabled\x12Y\n" +
-	"\x14max_concurrent_tasks\x18\x02 \x01(\x05B'\xbaH\a\x1a\x05\x18\xe8\a(\x01\xea\xb8\x18\x19\n" +
-	"\x14MAX_CONCURRENT_TASKS\x1a\x015R\x12maxConcurrentTasks\x12m\n" +
-	"\rpull_interval\x18\x03 \x01(\v2\x19.google.protobuf.DurationB-\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18!\n" +
-	"\x1aTASK_PULL_INTERVAL_SECONDS\x1a\x012 \x02R\fpullInterval\x12q\n" +
-	"\vclaim_lease\x18\x04 \x01(\v2\x19.google.protobuf.DurationB5\xbaH\r\xaa\x01\n" +
-	"\"\x04\b\x80\xa3\x052\x02\b\x01\xea\xb8\x18!\n" +
-	"\x18TASK_CLAIM_LEASE_SECONDS\x1a\x03180 \x02R\n" +
-	"claimLease\x12\xa1\x01\n" +
-	"\tworker_id\x18\x05 \x01(\tB\x83\x01\xbaH\x05r\x03\x18\xc8\x01\xea\xb8\x18w\n" +
-	"\tWORKER_IDZj\n" +
-	"2made at the first start and kept in WORKSPACE_ROOT\x124首次启动时生成并保存在 WORKSPACE_ROOT 中R\bworkerId\x12O\n" +
-	"\x14schedule_config_path\x18\x06 \x01(\tB\x1d\xea\xb8\x18\x19\n" +
-	"\x14SCHEDULE_CONFIG_PATH\x88\x01\x01R\x12scheduleConfigPath:\xd5\x01\xbaH\xd1\x01\x1a\xce\x01\n" +
-	"\x14advice.timeout_order\x12\x8d\x01TASK_PULL_INTERVAL_SECONDS is longer than TASK_CLAIM_LEASE_SECONDS, so that a run whose manager is gone waits for the next look: set it lower\x1a&this.pull_interval <= this.claim_lease\"\xdc\t\n" +
-	"\rRuntimeConfig\x12R\n" +
-	"\aruntime\x18\x01 \x01(\tB8\xbaH\x19r\x17R\x04autoR\x06dockerR\aprocess\xea\xb8\x18\x18\n" +
-	"\x10EXECUTOR_RUNTIME\x1a\x04autoR\aruntime\x12=\n" +
-	"\x0eexecutor_image\x18\x02 \x01(\tB\x16\xea\xb8\x18\x12\n" +
-	"\x0eEXECUTOR_IMAGEh\x06R\rexecutorImage\x12d\n" +
-	"\x17executor_published_host\x18\x03 \x01(\tB,\xea\xb8\x18(\n" +
-	"\x17EXECUTOR_PUBLISHED_HOST\x1a\tlocalhost8\x01h\x03R\x15executorPublishedHost\x12j\n" +
-	"\x18executor_publish_address\x18\x04 \x01(\tB0\xbaH\x04r\x02p\x01\xea\xb8\x18%\n" +
-	"\x18EXECUTOR_PUBLISH_ADDRESS\x1a\t127.0.0.1R\x16executorPublishAddress\x12J\n" +
-	"\fmemory_limit\x18\x05 \x01(\x03B'\xbaH\x04\"\x02(\x00\xea\xb8\x18\x1c\n" +
-	"\x12EXECUTOR_MEMORY_MB\x1a\x044096 \bR\vmemoryLimit\x12A\n" +
-	"\tcpu_limit\x18\x06 \x01(\x01B$\xbaH\v\x12\t)\x00\x00\x00\x00\x00\x00\x00\x00\xea\xb8\x18\x12\n" +
-	"\rEXECUTOR_CPUS\x1a\x012R\bcpuLimit\x12D\n" +
+	"\x1badvice.unreachable_callback\x12\xab\x01EXECUTOR_MANAGER_HOST is loopback only, where containers (EXECUTOR_RUNTIME=docker) do not get, except with Docker Desktop: add the address to which CALLBACK_BASE_URL leads\x1aothis.runtime.runtime != 'docker' || !this.server.hosts.all(h, h.matches('(?i)^(localhost|127[.][0-9.]+|::1)$'))\xf2\xb8\x18b\n" +
+	"\aManager\x12\aManager\x1aNExecutor Manager 从队列领取 run，启动 Executor，并保管工作区。\"\xa0\b\n" +
+	"\x13ManagerServerConfig\x12i\n" +
+	"\x05hosts\x18\x01 \x03(\tBS\xbaH\x05\x92\x01\x02\b\x01\xea\xb8\x18G\n" +
+	"\x15EXECUTOR_MANAGER_HOST\x1a\a0.0.0.0 \tR!监听地址，可以有多个。h\x03R\x05hosts\x12t\n" +
+	"\x04port\x18\x02 \x01(\x05B`\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18Q\n" +
+	"\x15EXECUTOR_MANAGER_PORT\x1a\x048001R2监听端口；0 表示任选一个空闲端口。R\x04port\x12l\n" +
+	"\vbackend_url\x18\x03 \x01(\tBK\xea\xb8\x18G\n" +
+	"\vBACKEND_URL8\x01R\x14Backend 的地址。h\x01\x92\x01\abackend\xaa\x01\x13http://backend:8000R\n" +
+	"backendUrl\x12\x98\x02\n" +
+	"\x11callback_base_url\x18\x04 \x01(\tB\xeb\x01\xea\xb8\x18\xe6\x01\n" +
+	"\x11CALLBACK_BASE_URL8\x01R\x9f\x01Executor 访问本 Manager 的地址，必须能从 Executor 容器内访问。容器内的 localhost 是容器自己，宿主机请写 host.docker.internal。h\x01\x92\x01\amanager\xaa\x01 http://host.docker.internal:8001R\x0fcallbackBaseUrl\x12\xaf\x02\n" +
+	"\x12internal_api_token\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueB\xe3\x01\xea\xb8\x18\xde\x01\n" +
+	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*H\x01R~内部调用的鉴权 token：调用 Backend 时出示，也向调用 Manager 的一方要求。必须与 Backend 的一致。x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDS\xaa\x01\x11change-this-tokenR\x10internalApiToken:m\xf2\xb8\x18i\n" +
+	"\x0eManager server\x12\x0eManager 服务\x1aGManager 的监听地址，以及它与其他服务如何互相访问。\"\xa2\f\n" +
+	"\vQueueConfig\x12\xa9\x01\n" +
+	"\fpull_enabled\x18\x01 \x01(\bB\x85\x01\xea\xb8\x18\x80\x01\n" +
+	"\x11TASK_PULL_ENABLED\x1a\x04trueRe是否从 Backend 的 run 队列领取任务。关闭后不启动新任务，已在运行的继续。R\vpullEnabled\x12|\n" +
+	"\x14max_concurrent_tasks\x18\x02 \x01(\x05BJ\xbaH\a\x1a\x05\x18\xe8\a(\x01\xea\xb8\x18<\n" +
+	"\x14MAX_CONCURRENT_TASKS\x1a\x015R!同时运行的任务数上限。R\x12maxConcurrentTasks\x12\xd1\x01\n" +
+	"\rpull_interval\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x90\x01\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18\x83\x01\n" +
+	"\x1aTASK_PULL_INTERVAL_SECONDS\x1a\x012 \x02R`没有通知时查询队列的间隔。新任务会立即得到通知，此查询只为补漏。R\fpullInterval\x12\xd6\x02\n" +
+	"\vclaim_lease\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x99\x02\xbaH\r\xaa\x01\n" +
+	"\"\x04\b\x80\xa3\x052\x02\b\x01\xea\xb8\x18\x84\x02\n" +
+	"\x18TASK_CLAIM_LEASE_SECONDS\x1a\x03180 \x02R\xe0\x01领取（claim）的租约时长。自领取起，每过三分之一时长续约一次，所以不必覆盖文件准备和容器启动的耗时。Executor 失去联系达到此时长后会停止 Agent，避免重复执行。R\n" +
+	"claimLease\x12\xe9\x01\n" +
+	"\tworker_id\x18\x05 \x01(\tB\xcb\x01\xbaH\x05r\x03\x18\xc8\x01\xea\xb8\x18\xbe\x01\n" +
+	"\tWORKER_IDRE本 Manager 在队列中的名称，不能与其他 Manager 相同。Zj\n" +
+	"2made at the first start and kept in WORKSPACE_ROOT\x124首次启动时生成并保存在 WORKSPACE_ROOT 中R\bworkerId\x12\xaa\x01\n" +
+	"\x14schedule_config_path\x18\x06 \x01(\tBx\xea\xb8\x18t\n" +
+	"\x14SCHEDULE_CONFIG_PATHRYTOML 或 JSON 格式的调度配置文件。提供时以它为准（source of truth）。\x88\x01\x01R\x12scheduleConfigPath:\xa2\x02\xbaH\xd1\x01\x1a\xce\x01\n" +
+	"\x14advice.timeout_order\x12\x8d\x01TASK_PULL_INTERVAL_SECONDS is longer than TASK_CLAIM_LEASE_SECONDS, so that a run whose manager is gone waits for the next look: set it lower\x1a&this.pull_interval <= this.claim_lease\xf2\xb8\x18I\n" +
+	"\tRun queue\x12\n" +
+	"run 队列\x1a0Manager 如何从 Backend 的队列领取 run。\"\xa6\x12\n" +
+	"\rRuntimeConfig\x12\xe6\x01\n" +
+	"\aruntime\x18\x01 \x01(\tB\xcb\x01\xbaH\x19r\x17R\x04autoR\x06dockerR\aprocess\xea\xb8\x18\xaa\x01\n" +
+	"\x10EXECUTOR_RUNTIME\x1a\x04autoR\x8f\x01Executor 的运行方式：docker 为容器；process 为子进程（没有任何隔离）；auto 在引擎和镜像都可用时使用容器。R\aruntime\x12\xb9\x01\n" +
+	"\x0eexecutor_image\x18\x02 \x01(\tB\x91\x01\xea\xb8\x18\x8c\x01\n" +
+	"\x0eEXECUTOR_IMAGERaExecutor 镜像名，Manager 通过 Docker API 启动它。使用 docker 运行方式时必需。h\x06\xaa\x01\x14poco-executor:latestR\rexecutorImage\x12\x94\x02\n" +
+	"\x17executor_published_host\x18\x03 \x01(\tB\xdb\x01\xea\xb8\x18\xd6\x01\n" +
+	"\x17EXECUTOR_PUBLISHED_HOST\x1a\tlocalhost8\x01R\xab\x01Manager 访问 Executor 映射到宿主机的端口时使用的主机名：Manager 直接运行在宿主机上时为 localhost，在 Compose 中为 host.docker.internal。h\x03R\x15executorPublishedHost\x12\xa5\x01\n" +
+	"\x18executor_publish_address\x18\x04 \x01(\tBk\xbaH\x04r\x02p\x01\xea\xb8\x18`\n" +
+	"\x18EXECUTOR_PUBLISH_ADDRESS\x1a\t127.0.0.1R9Executor 的端口映射到宿主机的哪个地址上。R\x16executorPublishAddress\x12\x85\x01\n" +
+	"\fmemory_limit\x18\x05 \x01(\x03Bb\xbaH\x04\"\x02(\x00\xea\xb8\x18W\n" +
+	"\x12EXECUTOR_MEMORY_MB\x1a\x044096 \bR9每个 Executor 容器的内存上限；0 表示不限。R\vmemoryLimit\x12~\n" +
+	"\tcpu_limit\x18\x06 \x01(\x01Ba\xbaH\v\x12\t)\x00\x00\x00\x00\x00\x00\x00\x00\xea\xb8\x18O\n" +
+	"\rEXECUTOR_CPUS\x1a\x012R;每个 Executor 容器可用的 CPU 数；0 表示不限。R\bcpuLimit\x12z\n" +
 	"\n" +
-	"pids_limit\x18\a \x01(\x03B%\xbaH\x04\"\x02(\x10\xea\xb8\x18\x1a\n" +
-	"\x13EXECUTOR_PIDS_LIMIT\x1a\x03512R\tpidsLimit\x12r\n" +
-	"\rstart_timeout\x18\b \x01(\v2\x19.google.protobuf.DurationB2\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18&\n" +
-	"\x1eEXECUTOR_START_TIMEOUT_SECONDS\x1a\x0260 \x02R\fstartTimeout\x12i\n" +
+	"pids_limit\x18\a \x01(\x03B[\xbaH\x04\"\x02(\x10\xea\xb8\x18P\n" +
+	"\x13EXECUTOR_PIDS_LIMIT\x1a\x03512R4每个 Executor 容器的进程和线程数上限。R\tpidsLimit\x12\xa4\x01\n" +
+	"\rstart_timeout\x18\b \x01(\v2\x19.google.protobuf.DurationBd\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18X\n" +
+	"\x1eEXECUTOR_START_TIMEOUT_SECONDS\x1a\x0260 \x02R0Executor 启动后多久之内必须能应答。R\fstartTimeout\x12\x9f\x01\n" +
 	"\n" +
-	"stop_grace\x18\t \x01(\v2\x19.google.protobuf.DurationB/\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18#\n" +
-	"\x1bEXECUTOR_STOP_GRACE_SECONDS\x1a\x0210 \x02R\tstopGrace\x12\x98\x01\n" +
+	"stop_grace\x18\t \x01(\v2\x19.google.protobuf.DurationBe\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18Y\n" +
+	"\x1bEXECUTOR_STOP_GRACE_SECONDS\x1a\x0210 \x02R4停止 Executor 时，等待多久后强制结束。R\tstopGrace\x12\x93\x02\n" +
 	"\x10executor_command\x18\n" +
-	" \x01(\tBm\xea\xb8\x18i\n" +
-	"\x10EXECUTOR_COMMANDZU\n" +
-	".poco-executor beside the manager's own program\x12#管理器程序旁的 poco-executorR\x0fexecutorCommand\x12c\n" +
-	"\x0fclaude_cli_path\x18\v \x01(\tB;\xea\xb8\x187\n" +
-	"\x0fCLAUDE_CLI_PATHZ$\n" +
-	"\x0eclaude on PATH\x12\x12PATH 中的 claudeR\rclaudeCliPath:\xb1\x01\xbaH\xad\x01\x1a\xaa\x01\n" +
-	"\x1aruntime.docker_needs_image\x12UEXECUTOR_IMAGE is required with EXECUTOR_RUNTIME=docker: set it to the executor image\x1a5this.runtime != 'docker' || this.executor_image != ''\"\xb9\b\n" +
-	"\tRunConfig\x12^\n" +
-	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB)\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18\x1d\n" +
-	"\x13RUN_TIMEOUT_SECONDS\x1a\x043600 \x02R\atimeout\x12k\n" +
-	"\fidle_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationB-\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18!\n" +
-	"\x18RUN_IDLE_TIMEOUT_SECONDS\x1a\x03600 \x02R\vidleTimeout\x12|\n" +
-	"\x12user_input_timeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationB3\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18'\n" +
-	"\x1aUSER_INPUT_TIMEOUT_SECONDS\x1a\x041800 \x02\x98\x01\x02R\x10userInputTimeout\x12I\n" +
-	"\fmax_cost_usd\x18\x04 \x01(\x01B'\xbaH\v\x12\t)\x00\x00\x00\x00\x00\x00\x00\x00\xea\xb8\x18\x15\n" +
-	"\x10RUN_MAX_COST_USD\x1a\x010R\n" +
-	"maxCostUsd\x12=\n" +
+	" \x01(\tB\xe7\x01\xea\xb8\x18\xe2\x01\n" +
+	"\x10EXECUTOR_COMMANDREprocess 运行方式下启动 Executor 的命令，按空格拆分。Z\x86\x01\n" +
+	"Bpoco-executor or poco, beside the manager's own program or on PATH\x12@Manager 程序所在目录或 PATH 中的 poco-executor 或 pocoR\x0fexecutorCommand\x12\xb4\x01\n" +
+	"\x0fclaude_cli_path\x18\v \x01(\tB\x8b\x01\xea\xb8\x18\x86\x01\n" +
+	"\x0fCLAUDE_CLI_PATHRMprocess 运行方式使用的 Claude Code CLI 的路径。镜像自带 CLI。Z$\n" +
+	"\x0eclaude on PATH\x12\x12PATH 中的 claudeR\rclaudeCliPath:\x96\x02\xbaH\xad\x01\x1a\xaa\x01\n" +
+	"\x1aruntime.docker_needs_image\x12UEXECUTOR_IMAGE is required with EXECUTOR_RUNTIME=docker: set it to the executor image\x1a5this.runtime != 'docker' || this.executor_image != ''\xf2\xb8\x18a\n" +
+	"\x10Executor runtime\x12\x15Executor 运行环境\x1a6Executor 在哪里运行，可以使用多少资源。\"\xbf\f\n" +
+	"\tRunConfig\x12\x87\x01\n" +
+	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationBR\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18F\n" +
+	"\x13RUN_TIMEOUT_SECONDS\x1a\x043600 \x02R'run 的最长时间；0 表示不限。R\atimeout\x12\xd2\x01\n" +
+	"\fidle_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x93\x01\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18\x86\x01\n" +
+	"\x18RUN_IDLE_TIMEOUT_SECONDS\x1a\x03600 \x02RcAgent 多久没有动静就结束 run；0 表示不限。等待用户回答的时间不计在内。R\vidleTimeout\x12\xa2\x01\n" +
+	"\x12user_input_timeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationBY\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18M\n" +
+	"\x1aUSER_INPUT_TIMEOUT_SECONDS\x1a\x041800 \x02R$问题等待用户回答的时长。\x98\x01\x02R\x10userInputTimeout\x12\x81\x01\n" +
+	"\fmax_cost_usd\x18\x04 \x01(\x01B_\xbaH\v\x12\t)\x00\x00\x00\x00\x00\x00\x00\x00\xea\xb8\x18M\n" +
+	"\x10RUN_MAX_COST_USD\x1a\x010R6run 的费用上限，单位美元；0 表示不限。R\n" +
+	"maxCostUsd\x12m\n" +
 	"\n" +
-	"max_tokens\x18\x05 \x01(\x03B\x1e\xbaH\x04\"\x02(\x00\xea\xb8\x18\x13\n" +
-	"\x0eRUN_MAX_TOKENS\x1a\x010R\tmaxTokens\x12Q\n" +
-	"\x0emax_event_size\x18\x06 \x01(\x03B+\xbaH\v\"\t\x18\x80\x80\x80\x01(\x80\x80\x01\xea\xb8\x18\x19\n" +
-	"\x10RUN_MAX_EVENT_KB\x1a\x03256 \aR\fmaxEventSize:\x83\x04\xbaH\xff\x03\x1a\xf6\x01\n" +
+	"max_tokens\x18\x05 \x01(\x03BN\xbaH\x04\"\x02(\x00\xea\xb8\x18C\n" +
+	"\x0eRUN_MAX_TOKENS\x1a\x010R.run 的 token 用量上限；0 表示不限。R\tmaxTokens\x12\xa8\x01\n" +
+	"\x0emax_event_size\x18\x06 \x01(\x03B\x81\x01\xbaH\v\"\t\x18\x80\x80\x80\x01(\x80\x80\x01\xea\xb8\x18o\n" +
+	"\x10RUN_MAX_EVENT_KB\x1a\x03256 \aRT单个事件的大小上限。更长的工具输出会被截断，并留下标记。R\fmaxEventSize:\x8f\x05\xbaH\xff\x03\x1a\xf6\x01\n" +
 	"\x14advice.timeout_order\x12sRUN_IDLE_TIMEOUT_SECONDS is not shorter than the longest time of a run, and so has no effect: set it lower, or to 0\x1aithis.timeout == duration('0s') || this.idle_timeout == duration('0s') || this.idle_timeout < this.timeout\x1a\x83\x02\n" +
-	"\x14advice.timeout_order\x12\xa0\x01USER_INPUT_TIMEOUT_SECONDS is not shorter than RUN_TIMEOUT_SECONDS, which ends a run while its question still waits: set it lower, or RUN_TIMEOUT_SECONDS higher\x1aHthis.timeout == duration('0s') || this.user_input_timeout < this.timeout\"\xbc\x02\n" +
-	"\vModelConfig\x12m\n" +
-	"\x14anthropic_auth_token\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\x1e\xea\xb8\x18\x1a\n" +
-	"\x14ANTHROPIC_AUTH_TOKEN(\x01H\x01R\x12anthropicAuthToken\x12c\n" +
-	"\x12anthropic_base_url\x18\x02 \x01(\tB5\xea\xb8\x181\n" +
-	"\x12ANTHROPIC_BASE_URL\x1a\x19https://api.anthropic.comh\x01R\x10anthropicBaseUrl\x12Y\n" +
-	"\rdefault_model\x18\x03 \x01(\tB4\xbaH\x04r\x02\x10\x01\xea\xb8\x18)\n" +
-	"\rDEFAULT_MODEL\x1a\x18claude-sonnet-4-20250514R\fdefaultModel\"\x8c\a\n" +
-	"\x0fWorkspaceConfig\x12,\n" +
-	"\x04root\x18\x01 \x01(\tB\x18\xea\xb8\x18\x14\n" +
-	"\x0eWORKSPACE_ROOT8\x01h\x05R\x04root\x12O\n" +
-	"\x0fcleanup_enabled\x18\x02 \x01(\bB&\xea\xb8\x18\"\n" +
-	"\x19WORKSPACE_CLEANUP_ENABLED\x1a\x05falseR\x0ecleanupEnabled\x12z\n" +
-	"\x10cleanup_interval\x18\x03 \x01(\v2\x19.google.protobuf.DurationB4\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18(\n" +
-	" WORKSPACE_CLEANUP_INTERVAL_HOURS\x1a\x0224 \x04R\x0fcleanupInterval\x12_\n" +
-	"\amax_age\x18\x04 \x01(\v2\x19.google.protobuf.DurationB+\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18\x1f\n" +
-	"\x17WORKSPACE_MAX_AGE_HOURS\x1a\x0224 \x04R\x06maxAge\x12N\n" +
-	"\x0farchive_enabled\x18\x05 \x01(\bB%\xea\xb8\x18!\n" +
-	"\x19WORKSPACE_ARCHIVE_ENABLED\x1a\x04trueR\x0earchiveEnabled\x12g\n" +
-	"\farchive_keep\x18\x06 \x01(\v2\x19.google.protobuf.DurationB)\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18\x1d\n" +
-	"\x16WORKSPACE_ARCHIVE_DAYS\x1a\x017 \x05R\varchiveKeep\x12P\n" +
-	"\x10ignore_dot_files\x18\a \x01(\bB&\xea\xb8\x18\"\n" +
-	"\x1aWORKSPACE_IGNORE_DOT_FILES\x1a\x04trueR\x0eignoreDotFiles:\x91\x02\xbaH\x8d\x02\x1a\x8a\x02\n" +
-	"\x14workspace.own_folder\x12mWORKSPACE_ROOT is a folder of the system: set it to a folder of its own, for example /var/lib/poco/workspaces\x1a\x82\x01!this.root.matches('^[/.]*((bin|boot|dev|etc|home|lib|lib32|lib64|proc|root|run|sbin|sys|usr|var)(/[/.]*)?)?$') || this.root == ''B\xba\x01\n" +
+	"\x14advice.timeout_order\x12\xa0\x01USER_INPUT_TIMEOUT_SECONDS is not shorter than RUN_TIMEOUT_SECONDS, which ends a run while its question still waits: set it lower, or RUN_TIMEOUT_SECONDS higher\x1aHthis.timeout == duration('0s') || this.user_input_timeout < this.timeout\xf2\xb8\x18\x87\x01\n" +
+	"\x0fLimits of a run\x12\rrun 的限制\x1ae达到限制的 run 会结束，并说明原因。任务自身的配置只能更严，不能放宽。\"\xda\x04\n" +
+	"\vModelConfig\x12\xb5\x01\n" +
+	"\x14anthropic_auth_token\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueBf\xea\xb8\x18b\n" +
+	"\x14ANTHROPIC_AUTH_TOKEN(\x01H\x01RFClaude API token，运行任务时必需。Executor 接触不到它。R\x12anthropicAuthToken\x12y\n" +
+	"\x12anthropic_base_url\x18\x02 \x01(\tBK\xea\xb8\x18G\n" +
+	"\x12ANTHROPIC_BASE_URL\x1a\x19https://api.anthropic.comR\x14Claude API 地址。h\x01R\x10anthropicBaseUrl\x12\x82\x01\n" +
+	"\rdefault_model\x18\x03 \x01(\tB]\xbaH\x04r\x02\x10\x01\xea\xb8\x18R\n" +
+	"\rDEFAULT_MODEL\x1a\x18claude-sonnet-4-20250514R'任务没有指定时使用的模型。R\fdefaultModel:\x92\x01\xf2\xb8\x18\x8d\x01\n" +
+	"\x05Model\x12\x06模型\x1a|run 使用的模型 API。Manager 转发 Agent 的调用并换上真正的 token，Executor 只持有本次 run 的 token。\"\xba\x0e\n" +
+	"\x0fWorkspaceConfig\x12\xee\x01\n" +
+	"\x04root\x18\x01 \x01(\tB\xd9\x01\xea\xb8\x18\xd4\x01\n" +
+	"\x0eWORKSPACE_ROOT8\x01R\xa2\x01工作区根目录。必须是宿主机路径（Manager 自己在容器中时，容器内外的路径须相同），因为会被 bind mount 到 Executor 容器。h\x05\xaa\x01\x18/var/lib/poco/workspacesR\x04root\x12\x88\x02\n" +
+	"\x0fcleanup_enabled\x18\x02 \x01(\bB\xde\x01\xea\xb8\x18\xd9\x01\n" +
+	"\x19WORKSPACE_CLEANUP_ENABLED\x1a\x05falseR\xb4\x01清理本 Manager 磁盘上的旧工作区。工作区被清理的会话，在下一次提示时从归档恢复。正在使用、等待导出或无法归档的工作区会保留。R\x0ecleanupEnabled\x12\x9a\x01\n" +
+	"\x10cleanup_interval\x18\x03 \x01(\v2\x19.google.protobuf.DurationBT\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18H\n" +
+	" WORKSPACE_CLEANUP_INTERVAL_HOURS\x1a\x0224 \x04R\x1e检查旧工作区的间隔。R\x0fcleanupInterval\x12\xa2\x01\n" +
+	"\amax_age\x18\x04 \x01(\v2\x19.google.protobuf.DurationBn\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18b\n" +
+	"\x17WORKSPACE_MAX_AGE_HOURS\x1a\x0224 \x04RA工作区多久之后算旧，从最后一次 run 结束算起。R\x06maxAge\x12\x8a\x02\n" +
+	"\x0farchive_enabled\x18\x05 \x01(\bB\xe0\x01\xea\xb8\x18\xdb\x01\n" +
+	"\x19WORKSPACE_ARCHIVE_ENABLED\x1a\x04trueR\xb7\x01清理工作区时，保留其私有快照作为归档。关闭时快照随工作区一起删除，会话的下一次提示会失败并说明原因。已导出的文件不受影响。R\x0earchiveEnabled\x12\xd7\x01\n" +
+	"\farchive_keep\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x98\x01\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18\x8b\x01\n" +
+	"\x16WORKSPACE_ARCHIVE_DAYS\x1a\x017 \x05Rl归档保留多久，从工作区被清理算起。之后会话的下一次提示会失败并说明原因。R\varchiveKeep\x12\x91\x01\n" +
+	"\x10ignore_dot_files\x18\a \x01(\bBg\xea\xb8\x18c\n" +
+	"\x1aWORKSPACE_IGNORE_DOT_FILES\x1a\x04trueR?文件列表和导出中略去以点开头的文件和目录。R\x0eignoreDotFiles:\xed\x02\xbaH\x8d\x02\x1a\x8a\x02\n" +
+	"\x14workspace.own_folder\x12mWORKSPACE_ROOT is a folder of the system: set it to a folder of its own, for example /var/lib/poco/workspaces\x1a\x82\x01!this.root.matches('^[/.]*((bin|boot|dev|etc|home|lib|lib32|lib64|proc|root|run|sbin|sys|usr|var)(/[/.]*)?)?$') || this.root == ''\xf2\xb8\x18X\n" +
+	"\n" +
+	"Workspaces\x12\t工作区\x1a?工作区在 Manager 磁盘上的位置，以及保留多久。B\xba\x01\n" +
 	"\x12com.poco.config.v1B\x12ManagerConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (

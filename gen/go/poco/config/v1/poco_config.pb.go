@@ -22,12 +22,12 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// PocoConfig is what the poco command itself can be told, besides its flags
-// and the settings of the services that "poco up" starts.
+// What the poco command itself reads, besides its flags and the settings of the
+// services that it starts.
 type PocoConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// URL of the backend for run, attach, ls, cancel and answer: the backend
-	// itself, or the frontend's /api/v1.
+	// URL of the backend for the commands that call it: the backend itself, or the
+	// frontend's /api/v1.
 	BackendUrl string `protobuf:"bytes,1,opt,name=backend_url,json=backendUrl,proto3" json:"backend_url,omitempty"`
 	// Folder in which "poco up" keeps everything.
 	DataDir string `protobuf:"bytes,2,opt,name=data_dir,json=dataDir,proto3" json:"data_dir,omitempty"`
@@ -165,38 +165,37 @@ var File_poco_config_v1_poco_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_poco_config_proto_rawDesc = "" +
 	"\n" +
-	" poco/config/v1/poco_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cpoco/config/v1/setting.proto\"\xb4\a\n" +
+	" poco/config/v1/poco_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cpoco/config/v1/setting.proto\"\xc4\r\n" +
 	"\n" +
-	"PocoConfig\x12P\n" +
-	"\vbackend_url\x18\x01 \x01(\tB/\xea\xb8\x18+\n" +
-	"\x10POCO_BACKEND_URL\x1a\x15http://localhost:8000h\x01R\n" +
-	"backendUrl\x12\xa9\x01\n" +
-	"\bdata_dir\x18\x02 \x01(\tB\x8d\x01\xea\xb8\x18\x88\x01\n" +
-	"\rPOCO_DATA_DIRZw\n" +
-	"1/var/lib/poco as root, else poco in XDG_DATA_HOME\x12Broot 用户为 /var/lib/poco，否则为 XDG_DATA_HOME 下的 pocoR\adataDir\x12[\n" +
-	"\x0euser_data_home\x18\x03 \x01(\tB5\xea\xb8\x181\n" +
-	"\rXDG_DATA_HOMEZ \n" +
-	"\x0e~/.local/share\x12\x0e~/.local/shareR\fuserDataHome\x12)\n" +
-	"\bno_color\x18\x04 \x01(\tB\x0e\xea\xb8\x18\n" +
-	"\n" +
-	"\bNO_COLORR\anoColor\x12&\n" +
-	"\bterminal\x18\x05 \x01(\tB\n" +
-	"\xea\xb8\x18\x06\n" +
-	"\x04TERMR\bterminal\x12M\n" +
-	"\x10embedded_s3_port\x18\x06 \x01(\x05B#\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18\x14\n" +
-	"\fPOCO_S3_PORT\x1a\x049000R\x0eembeddedS3Port\x12\\\n" +
-	"\x16embedded_postgres_port\x18\a \x01(\x05B&\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18\x17\n" +
-	"\x12POCO_POSTGRES_PORT\x1a\x010R\x14embeddedPostgresPort\x12P\n" +
-	"\vmanager_url\x18\t \x01(\tB/\xea\xb8\x18+\n" +
-	"\x10POCO_MANAGER_URL\x1a\x15http://localhost:8001h\x01R\n" +
-	"managerUrl\x12S\n" +
+	"PocoConfig\x12\xa3\x01\n" +
+	"\vbackend_url\x18\x01 \x01(\tB\x81\x01\xea\xb8\x18}\n" +
+	"\x10POCO_BACKEND_URL\x1a\x15http://localhost:8000RP各命令访问的 Backend 地址：Backend 本身，或 Frontend 的 /api/v1。h\x01R\n" +
+	"backendUrl\x12\xd1\x01\n" +
+	"\bdata_dir\x18\x02 \x01(\tB\xb5\x01\xea\xb8\x18\xb0\x01\n" +
+	"\rPOCO_DATA_DIRR&poco up 保存所有数据的目录。Zw\n" +
+	"1/var/lib/poco as root, else poco in XDG_DATA_HOME\x12Broot 用户为 /var/lib/poco，否则为 XDG_DATA_HOME 下的 pocoR\adataDir\x12\x81\x01\n" +
+	"\x0euser_data_home\x18\x03 \x01(\tB[\xea\xb8\x18W\n" +
+	"\rXDG_DATA_HOMER$默认数据目录的上级目录。Z \n" +
+	"\x0e~/.local/share\x12\x0e~/.local/shareR\fuserDataHome\x12L\n" +
+	"\bno_color\x18\x04 \x01(\tB1\xea\xb8\x18-\n" +
+	"\bNO_COLORR!设为任意值即关闭颜色。R\anoColor\x12Z\n" +
+	"\bterminal\x18\x05 \x01(\tB>\xea\xb8\x18:\n" +
+	"\x04TERMR2终端类型；dumb 会关闭颜色和行编辑。R\bterminal\x12\x8e\x01\n" +
+	"\x10embedded_s3_port\x18\x06 \x01(\x05Bd\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18U\n" +
+	"\fPOCO_S3_PORT\x1a\x049000R?内嵌 S3 服务的端口；0 表示任选一个空闲端口。R\x0eembeddedS3Port\x12\xa3\x01\n" +
+	"\x16embedded_postgres_port\x18\a \x01(\x05Bm\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18^\n" +
+	"\x12POCO_POSTGRES_PORT\x1a\x010RE内嵌 Postgres 的环回端口；0 表示任选一个空闲端口。R\x14embeddedPostgresPort\x12\x88\x01\n" +
+	"\vmanager_url\x18\t \x01(\tBg\xea\xb8\x18c\n" +
+	"\x10POCO_MANAGER_URL\x1a\x15http://localhost:8001R6Executor Manager 的地址，供 poco config 使用。h\x01R\n" +
+	"managerUrl\x12\x83\x01\n" +
 	"\ffrontend_url\x18\n" +
-	" \x01(\tB0\xea\xb8\x18,\n" +
-	"\x11POCO_FRONTEND_URL\x1a\x15http://localhost:3000h\x01R\vfrontendUrl\x12e\n" +
-	"\x12internal_api_token\x18\v \x01(\v2\x1b.poco.config.v1.SecretValueB\x1a\xea\xb8\x18\x16\n" +
-	"\x12INTERNAL_API_TOKEN(\x01R\x10internalApiToken\x12=\n" +
-	"\x0fclaude_cli_path\x18\b \x01(\tB\x15\xea\xb8\x18\x11\n" +
-	"\x0fCLAUDE_CLI_PATHR\rclaudeCliPathB\xb7\x01\n" +
+	" \x01(\tB`\xea\xb8\x18\\\n" +
+	"\x11POCO_FRONTEND_URL\x1a\x15http://localhost:3000R.Frontend 的地址，供 poco config 使用。h\x01R\vfrontendUrl\x12\xb8\x01\n" +
+	"\x12internal_api_token\x18\v \x01(\v2\x1b.poco.config.v1.SecretValueBm\xea\xb8\x18i\n" +
+	"\x12INTERNAL_API_TOKEN(\x01RQ服务之间内部调用的 token，poco config 凭它查看各服务的配置。R\x10internalApiToken\x12\x87\x01\n" +
+	"\x0fclaude_cli_path\x18\b \x01(\tB_\xea\xb8\x18[\n" +
+	"\x0fCLAUDE_CLI_PATHRHpoco fetch 报告的 Claude Code CLI，代替它自己下载的副本。R\rclaudeCliPath:\x80\x01\xf2\xb8\x18|\n" +
+	"\fpoco command\x12\vpoco 命令\x1a_poco 命令自身读取的变量，不包括命令行参数和由它启动的服务的配置。B\xb7\x01\n" +
 	"\x12com.poco.config.v1B\x0fPocoConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (

@@ -22,8 +22,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// StackConfig is what the compose stack reads besides the settings of the
-// services: its own database and object store.
+// What a compose file with its own database and object storage reads. The
+// services themselves read none of it but the S3 credentials and the bucket.
 type StackConfig struct {
 	state         protoimpl.MessageState  `protogen:"open.v1"`
 	Postgres      *StackPostgresConfig    `protobuf:"bytes,1,opt,name=postgres,proto3" json:"postgres,omitempty"`
@@ -76,14 +76,15 @@ func (x *StackConfig) GetObjectStore() *StackObjectStoreConfig {
 	return nil
 }
 
-// StackPostgresConfig is for the stack's own Postgres.
+// The stack's own Postgres. DATABASE_URL has to name the same database, user and
+// password.
 type StackPostgresConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Database that is made at the first start.
 	Database string `protobuf:"bytes,1,opt,name=database,proto3" json:"database,omitempty"`
 	// Owner of the database.
 	User string `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
-	// Password of the owner; DATABASE_URL has to hold the same.
+	// Password of the owner. DATABASE_URL has to hold the same.
 	Password *SecretValue `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
 	// Port of the host on which Postgres is published.
 	Port          int32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
@@ -149,10 +150,11 @@ func (x *StackPostgresConfig) GetPort() int32 {
 	return 0
 }
 
-// StackObjectStoreConfig is for the stack's own S3-compatible object store.
+// The stack's own S3-compatible service. Another image may need other variables;
+// what the services are told has to work with it.
 type StackObjectStoreConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Image of the object store.
+	// Image of the object storage.
 	Image string `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
 	// Port of the host on which the S3 API is published.
 	Port int32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
@@ -162,11 +164,12 @@ type StackObjectStoreConfig struct {
 	// server's user: a folder that Docker makes belongs to root, and the server
 	// then fails with "permission denied (os error 13)".
 	DataDir string `protobuf:"bytes,4,opt,name=data_dir,json=dataDir,proto3" json:"data_dir,omitempty"`
-	// Access key that the object store is given; the services use the same.
+	// Access key that the object storage is given; the services use the same.
 	AccessKey *SecretValue `protobuf:"bytes,5,opt,name=access_key,json=accessKey,proto3" json:"access_key,omitempty"`
-	// Secret key that the object store is given; the services use the same.
+	// Secret key that the object storage is given; the services use the same.
 	SecretKey *SecretValue `protobuf:"bytes,6,opt,name=secret_key,json=secretKey,proto3" json:"secret_key,omitempty"`
-	// Bucket that the stack's init service makes.
+	// Bucket that the stack's init service makes; it can be made in the console as
+	// well.
 	Bucket        string `protobuf:"bytes,7,opt,name=bucket,proto3" json:"bucket,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -255,39 +258,40 @@ var File_poco_config_v1_stack_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_stack_config_proto_rawDesc = "" +
 	"\n" +
-	"!poco/config/v1/stack_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cpoco/config/v1/setting.proto\"\xbb\x01\n" +
+	"!poco/config/v1/stack_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cpoco/config/v1/setting.proto\"\xb7\x02\n" +
 	"\vStackConfig\x12?\n" +
 	"\bpostgres\x18\x01 \x01(\v2#.poco.config.v1.StackPostgresConfigR\bpostgres\x12I\n" +
-	"\fobject_store\x18\x02 \x01(\v2&.poco.config.v1.StackObjectStoreConfigR\vobjectStore: \xf2\xb8\x18\x1c\n" +
-	"\rCompose stack\x12\vCompose 栈\"\x86\x04\n" +
-	"\x13StackPostgresConfig\x12c\n" +
-	"\bdatabase\x18\x01 \x01(\tBG\xbaH\x04r\x02\x10\x01\xea\xb8\x18<\n" +
-	"\vPOSTGRES_DB\x1a\x04pocoR'首次启动时创建的数据库名。R\bdatabase\x12L\n" +
+	"\fobject_store\x18\x02 \x01(\v2&.poco.config.v1.StackObjectStoreConfigR\vobjectStore:\x9b\x01\xf2\xb8\x18\x96\x01\n" +
+	"\rCompose stack\x12\vCompose 栈\x1ax自带数据库和对象存储的 Compose 文件读取的变量。其中只有 S3 凭证和 bucket 也被服务读取。\"\xe4\x04\n" +
+	"\x13StackPostgresConfig\x12`\n" +
+	"\bdatabase\x18\x01 \x01(\tBD\xbaH\x04r\x02\x10\x01\xea\xb8\x189\n" +
+	"\vPOSTGRES_DB\x1a\x04pocoR$首次启动时创建的数据库。R\bdatabase\x12L\n" +
 	"\x04user\x18\x02 \x01(\tB8\xbaH\x04r\x02\x10\x01\xea\xb8\x18-\n" +
-	"\rPOSTGRES_USER\x1a\bpostgresR\x12数据库用户。R\x04user\x12\xbd\x01\n" +
-	"\bpassword\x18\x03 \x01(\v2\x1b.poco.config.v1.SecretValueB\x83\x01\xea\xb8\x18\x7f\n" +
-	"\x11POSTGRES_PASSWORD\x1a\bpostgres(\x01B\bpostgresB\rchange-this-*R@数据库密码；DATABASE_URL 中的密码必须与之相同。x\f\x80\x01\x01R\bpassword\x12b\n" +
-	"\x04port\x18\x04 \x01(\x05BN\xbaH\b\x1a\x06\x18\xff\xff\x03(\x01\xea\xb8\x18?\n" +
-	"\rPOSTGRES_PORT\x1a\x045432R(映射到宿主机的 Postgres 端口。R\x04port:\x18\xf2\xb8\x18\x14\n" +
-	"\bPostgres\x12\bPostgres\"\xa2\b\n" +
-	"\x16StackObjectStoreConfig\x12W\n" +
-	"\x05image\x18\x01 \x01(\tBA\xea\xb8\x18=\n" +
-	"\fRUSTFS_IMAGE\x1a\x14rustfs/rustfs:latestR\x15对象存储镜像。h\x06R\x05image\x12Z\n" +
-	"\x04port\x18\x02 \x01(\x05BF\xbaH\b\x1a\x06\x18\xff\xff\x03(\x01\xea\xb8\x187\n" +
-	"\aS3_PORT\x1a\x049000R&映射到宿主机的 S3 API 端口。R\x04port\x12r\n" +
+	"\rPOSTGRES_USER\x1a\bpostgresR\x12数据库用户。R\x04user\x12\xba\x01\n" +
+	"\bpassword\x18\x03 \x01(\v2\x1b.poco.config.v1.SecretValueB\x80\x01\xea\xb8\x18|\n" +
+	"\x11POSTGRES_PASSWORD\x1a\bpostgres(\x01B\bpostgresB\rchange-this-*R=数据库密码。DATABASE_URL 中的密码须与它相同。x\f\x80\x01\x01R\bpassword\x12a\n" +
+	"\x04port\x18\x04 \x01(\x05BM\xbaH\b\x1a\x06\x18\xff\xff\x03(\x01\xea\xb8\x18>\n" +
+	"\rPOSTGRES_PORT\x1a\x045432R'Postgres 映射到宿主机的端口。R\x04port:}\xf2\xb8\x18y\n" +
+	"\bPostgres\x12\bPostgres\x1acCompose 栈自带的 Postgres。DATABASE_URL 中的数据库名、用户和密码须与此一致。\"\xb3\n" +
+	"\n" +
+	"\x16StackObjectStoreConfig\x12Z\n" +
+	"\x05image\x18\x01 \x01(\tBD\xea\xb8\x18@\n" +
+	"\fRUSTFS_IMAGE\x1a\x14rustfs/rustfs:latestR\x18对象存储的镜像。h\x06R\x05image\x12Y\n" +
+	"\x04port\x18\x02 \x01(\x05BE\xbaH\b\x1a\x06\x18\xff\xff\x03(\x01\xea\xb8\x186\n" +
+	"\aS3_PORT\x1a\x049000R%S3 API 映射到宿主机的端口。R\x04port\x12r\n" +
 	"\fconsole_port\x18\x03 \x01(\x05BO\xbaH\b\x1a\x06\x18\xff\xff\x03(\x01\xea\xb8\x18@\n" +
-	"\x0fS3_CONSOLE_PORT\x1a\x049001R'映射到宿主机的控制台端口。R\vconsolePort\x12\xdb\x01\n" +
-	"\bdata_dir\x18\x04 \x01(\tB\xbf\x01\xea\xb8\x18\xba\x01\n" +
-	"\x0fRUSTFS_DATA_DIR\x1a\x05/dataR\x9d\x01挂载到容器 /data 的宿主机目录，必须可写：由 Docker 自动创建的目录属于 root，服务会因权限不足（os error 13）而失败。h\x05R\adataDir\x12\xa1\x01\n" +
+	"\x0fS3_CONSOLE_PORT\x1a\x049001R'控制台映射到宿主机的端口。R\vconsolePort\x12\x86\x02\n" +
+	"\bdata_dir\x18\x04 \x01(\tB\xea\x01\xea\xb8\x18\xe5\x01\n" +
+	"\x0fRUSTFS_DATA_DIR\x1a\x05/dataR\xc8\x01数据目录：bind mount 到容器 /data 的宿主机目录。在 Linux 上必须可写：目录若由 Docker 自动创建，会属于 root，服务随后以 Permission denied (os error 13) 失败。h\x05R\adataDir\x12\xc2\x01\n" +
 	"\n" +
-	"access_key\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueBe\xea\xb8\x18a\n" +
-	"\rS3_ACCESS_KEY(\x01R<对象存储的访问密钥，各服务使用同一个值。\x80\x01\x01\xb2\x01\fobject storeR\taccessKey\x12\xc0\x01\n" +
+	"access_key\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueB\x85\x01\xea\xb8\x18\x80\x01\n" +
+	"\rS3_ACCESS_KEY(\x01B\rchange-this-*RL对象存储的访问凭证（Access Key），各服务使用同一个值。\x80\x01\x01\xb2\x01\fobject storeR\taccessKey\x12\xd1\x01\n" +
 	"\n" +
-	"secret_key\x18\x06 \x01(\v2\x1b.poco.config.v1.SecretValueB\x83\x01\xea\xb8\x18\x7f\n" +
-	"\rS3_SECRET_KEY(\x01B\vpoco-secretB\rchange-this-*R<对象存储的私密密钥，各服务使用同一个值。x\x10\x80\x01\x01\xb2\x01\fobject storeR\tsecretKey\x12]\n" +
-	"\x06bucket\x18\a \x01(\tBE\xbaH\x06r\x04\x10\x03\x18?\xea\xb8\x188\n" +
-	"\tS3_BUCKET\x1a\x04pocoR%由初始化服务创建的 bucket。R\x06bucket:;\xf2\xb8\x187\n" +
-	"\x1bObject storage of the stack\x12\x18栈自带的对象存储B\xb8\x01\n" +
+	"secret_key\x18\x06 \x01(\v2\x1b.poco.config.v1.SecretValueB\x94\x01\xea\xb8\x18\x8f\x01\n" +
+	"\rS3_SECRET_KEY(\x01B\vpoco-secretB\rchange-this-*RL对象存储的访问凭证（Secret Key），各服务使用同一个值。x\x10\x80\x01\x01\xb2\x01\fobject storeR\tsecretKey\x12\x87\x01\n" +
+	"\x06bucket\x18\a \x01(\tBo\xbaH\x06r\x04\x10\x03\x18?\xea\xb8\x18b\n" +
+	"\tS3_BUCKET\x1a\x04pocoRObucket 名称，由初始化服务创建，也可以在控制台手动创建。R\x06bucket:\xc1\x01\xf2\xb8\x18\xbc\x01\n" +
+	"\x1bObject storage of the stack\x12\x12栈的对象存储\x1a\x88\x01Compose 栈自带的 S3 兼容服务。换用其他镜像时，请按该镜像的参数调整，并保证各服务的 S3 配置可用。B\xb8\x01\n" +
 	"\x12com.poco.config.v1B\x10StackConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (
