@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/poco-ai/poco/services/internal/config/peers"
 	"github.com/poco-ai/poco/services/poco/internal/configdiff"
 	"github.com/poco-ai/poco/services/poco/internal/configview"
 	"github.com/poco-ai/poco/services/poco/internal/fleet"
@@ -164,9 +165,9 @@ func (c *cli) diffFileService(ctx context.Context, path string, target fleet.Tar
 	if err != nil {
 		return nil, err
 	}
-	secrets, err := configdiff.WithService(ctx, client.Service(target), answer.Name(), inspected.Loaded.Shared())
+	secrets, err := configdiff.WithService(ctx, client.Peer(target), answer.Name(), inspected.Loaded.Comparable())
 	if err != nil {
-		c.note("secrets are not compared: " + err.Error())
+		c.note("secrets are not compared: " + peers.Explain(err))
 	}
 	return configdiff.Diff(inspected.Report, answer.Report, secrets.Of), nil
 }
@@ -187,8 +188,8 @@ func (c *cli) diffServices(ctx context.Context, left, right fleet.Target) ([]con
 		if err != nil {
 			return nil, usageError("%w", err)
 		}
-		if known[i], err = configdiff.WithService(ctx, client.Service(answer.Target), answer.Name(), here.Loaded.Shared()); err != nil {
-			c.note("secrets are not compared: " + err.Error())
+		if known[i], err = configdiff.WithService(ctx, client.Peer(answer.Target), answer.Name(), here.Loaded.Comparable()); err != nil {
+			c.note("secrets are not compared: " + peers.Explain(err))
 			break
 		}
 	}

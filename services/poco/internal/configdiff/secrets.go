@@ -18,7 +18,7 @@ type Secrets map[string]Agreement
 func (s Secrets) Of(env string) Agreement { return s[env] }
 
 // WithService compares settings with those of a running service, without either
-// showing a value. Only what services have to share can be compared so.
+// showing a value. Strangers can compare so only what services have to share.
 func WithService(ctx context.Context, client peers.Client, service string, settings []config.Shared) (Secrets, error) {
 	report, err := peers.Compare(ctx, client, caller, service, settings)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/gen/go/poco/config/v1/configv1connect"
 	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/config/peers"
 )
 
 const (
@@ -91,6 +92,22 @@ func (c *Client) Service(target Target) configv1connect.ConfigServiceClient {
 	return configv1connect.NewConfigServiceClient(connect.NewClient(transport))
 }
 
+// Peer returns what peers.Compare asks one target with. It shows the token, with
+// which every secret can be compared; who does not take it compares fewer.
+func (c *Client) Peer(target Target) peers.Client { return peer{c.Service(target), c.token} }
+
+type peer struct {
+	service configv1connect.ConfigServiceClient
+	token   config.Secret
+}
+
+// ComparePeer implements peers.Client.
+func (p peer) ComparePeer(ctx context.Context, req *configv1.ComparePeerRequest) (*configv1.ComparePeerResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return p.service.ComparePeer(showing(ctx, p.token), req)
+}
+
 // Ask asks all targets at once and returns their answers in the same order.
 func (c *Client) Ask(ctx context.Context, targets []Target) []Answer {
 	answers := make([]Answer, len(targets))
@@ -144,9 +161,17 @@ func (c *Client) report(ctx context.Context, target Target) (*configv1.GetConfig
 }
 
 func (c *Client) reportWith(ctx context.Context, service configv1connect.ConfigServiceClient) (*configv1.GetConfigResponse, error) {
+	return service.GetConfig(showing(ctx, c.token), &configv1.GetConfigRequest{})
+}
+
+// showing returns a context of calls that show the token, where there is one.
+func showing(ctx context.Context, token config.Secret) context.Context {
+	if !token.IsSet() {
+		return ctx
+	}
 	ctx, call := connect.NewClientContext(ctx)
-	call.RequestHeader().Set("Authorization", "Bearer "+c.token.Reveal())
-	return service.GetConfig(ctx, &configv1.GetConfigRequest{})
+	call.RequestHeader().Set("Authorization", "Bearer "+token.Reveal())
+	return ctx
 }
 
 // explain turns a failed call into words that say what to do.
