@@ -22,7 +22,7 @@ func TestShared(t *testing.T) {
 	require.False(t, shared["APP_ENV"].Secret)
 	token := shared["INTERNAL_API_TOKEN"]
 	require.True(t, token.Secret)
-	require.Equal(t, configv1.Agreement_AGREEMENT_MUST, token.Agreement)
+	require.Equal(t, configv1.Agreement_AGREEMENT_SHOULD, token.Agreement)
 	require.Equal(t, "the-token-of-all-the-services-here", token.Value())
 	require.NotContains(t, fmt.Sprintf("%v %+v %#v", token, token, token), "the-token-of")
 	require.NotContains(t, shared, "BACKEND_URL", "nothing has to agree with it")
