@@ -168,7 +168,7 @@ func TestList(t *testing.T) {
 
 func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 	_, out, _ := poco(t, "http://localhost", "", "--help")
-	for _, name := range []string{"up", "demo", "run", "attach", "ls", "cancel", "answer", "model", "version"} {
+	for _, name := range []string{"up", "demo", "run", "attach", "ls", "cancel", "answer", "model", "config", "version"} {
 		require.Contains(t, out, "\n  "+name+" ")
 		code, help, _ := poco(t, "http://localhost", "", name, "--help")
 		require.Equal(t, 0, code)

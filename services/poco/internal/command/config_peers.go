@@ -84,12 +84,15 @@ func (c *cli) checkPeers(ctx context.Context, targets []fleet.Target, asJSON boo
 			fmt.Fprintln(c.out, view.Style.Bad(terminal.Clean(title+" "+answer.Err.Error())))
 			continue
 		}
-		if err = view.Peers(title, answer.Response); err != nil {
-			return agree, unanswered, err
-		}
+		view.Peers(title, answer.Response)
 	}
-	if asJSON {
+	switch {
+	case asJSON:
 		err = configview.WriteJSON(c.out, document)
+	case !agree:
+		fmt.Fprintln(c.out, "\n"+view.Style.Bad("Something that has to agree does not."))
+	case !unanswered:
+		fmt.Fprintln(c.out, "\n"+view.Style.Good("All that has to agree does."))
 	}
 	return agree, unanswered, err
 }

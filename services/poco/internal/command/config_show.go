@@ -2,10 +2,12 @@ package command
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/poco/internal/configview"
 	"github.com/poco-ai/poco/services/poco/internal/fleet"
 )
@@ -78,15 +80,39 @@ func (c *cli) showTable(answers []fleet.Answer, filter configview.Filter) error 
 	}
 	fmt.Fprintln(c.out)
 	view := c.view()
-	rows, err := view.Table(columns, filter)
+	if filter == configview.Pending {
+		if err := c.showPending(view, columns); err != nil {
+			return err
+		}
+		return silent(unanswered)
+	}
+	if _, err := view.Table(columns, filter); err != nil {
+		return err
+	}
+	if filter != configview.Live {
+		view.Findings(columns, nil)
+	}
+	return silent(unanswered)
+}
+
+// showPending shows what is not in force, and why changes are not followed.
+func (c *cli) showPending(view configview.Screen, columns []configview.Column) error {
+	rows, err := view.PendingTable(columns)
 	if err != nil {
 		return err
 	}
-	if rows == 0 && filter == configview.Pending {
+	refusals := 0
+	for _, column := range columns {
+		column.Report.Findings = slices.DeleteFunc(column.Report.GetFindings(), func(f *configv1.ConfigFinding) bool {
+			return f.GetCode() != config.FindingReloadRefused
+		})
+		refusals += len(column.Report.GetFindings())
+	}
+	if rows+refusals == 0 {
 		fmt.Fprintln(c.out, "Nothing has changed on disk that is not in force.")
 	}
 	view.Findings(columns, nil)
-	return silent(unanswered)
+	return nil
 }
 
 func (c *cli) showJSON(answers []fleet.Answer, filter configview.Filter) error {

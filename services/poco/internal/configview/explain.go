@@ -112,14 +112,7 @@ func defaultWords(reader Reader) string {
 }
 
 // labelled writes a label and, beside it, a text over as many lines as it needs.
-func (s Screen) labelled(label, text string) {
-	for i, line := range wrap(terminal.Clean(text), s.Width-labelWidth-2) {
-		if i > 0 {
-			label = ""
-		}
-		fmt.Fprintf(s.Out, "  %s%s\n", s.Style.Dim(fmt.Sprintf("%-*s", labelWidth, label)), line)
-	}
-}
+func (s Screen) labelled(label, text string) { s.result(s.Style.Dim, label, text) }
 
 // wrap breaks a text at spaces; it does not where width is too small for that.
 func wrap(text string, width int) []string {

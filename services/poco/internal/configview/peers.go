@@ -3,6 +3,7 @@ package configview
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/poco/internal/terminal"
@@ -28,56 +29,62 @@ func isBroken(check *configv1.PeerCheck) bool {
 	}
 }
 
-// Peers writes how a service gets on with its peers.
-func (s Screen) Peers(title string, response *configv1.CheckPeersResponse) error {
-	fmt.Fprintln(s.Out, s.Style.Bold(terminal.Clean(title)))
+// Peers writes how a service gets on with its peers: what does not agree first.
+func (s Screen) Peers(title string, response *configv1.CheckPeersResponse) {
 	if len(response.GetPeers()) == 0 {
-		fmt.Fprintln(s.Out, "has no peers.")
+		fmt.Fprintln(s.Out, s.Style.Bold(terminal.Clean(title))+" has been given no peers")
 	}
 	for _, peer := range response.GetPeers() {
-		line := "and the " + peer.GetService()
-		if peer.GetEnv() != "" {
-			line += " at its " + peer.GetEnv()
+		head := title
+		if peer.GetService() != response.GetService() {
+			head += " and the " + peer.GetService() + " of its " + peer.GetEnv()
 		}
-		if peer.GetService() == response.GetService() {
-			line = "alone"
-		}
+		fmt.Fprintln(s.Out, s.Style.Bold(terminal.Clean(head)))
 		if peer.GetError() != "" {
-			line += ": " + s.Style.Bad(terminal.Clean(peer.GetError()))
+			s.result(s.Style.Bad, "UNKNOWN", "the "+peer.GetService()+" cannot be asked: "+peer.GetError())
 		}
-		fmt.Fprintln(s.Out, line)
-		if len(peer.GetChecks()) == 0 {
-			continue
-		}
-		table := &terminal.Table{Head: []string{"RESULT", "SETTING", "WHAT IT MEANS"}, Flexible: []bool{false, false, true}}
+		// Equal values need no words, what is found out in another way does.
+		var equal []string
 		for _, check := range peer.GetChecks() {
-			table.Add(terminal.Cell{Text: resultWords(check.GetResult()), Look: s.resultLook(check)},
-				terminal.Cell{Text: settingWords(check)}, terminal.Cell{Text: check.GetMessage()})
+			if isEqual(check) && check.GetEnv() != "" && peer.GetService() != response.GetService() {
+				equal = append(equal, check.GetEnv())
+				continue
+			}
+			text := check.GetMessage()
+			if check.GetEnv() != "" {
+				text = check.GetEnv() + ": " + text
+			}
+			s.result(s.look(check), resultWords(check.GetResult()), text)
 		}
-		if err := table.Write(s.Out, s.Width, s.Style); err != nil {
-			return err
+		if len(equal) > 0 {
+			s.result(s.Style.Good, "equal", strings.Join(equal, ", "))
 		}
 	}
-	return nil
 }
 
-func (s Screen) resultLook(check *configv1.PeerCheck) func(string) string {
+func isEqual(check *configv1.PeerCheck) bool {
+	return check.GetResult() == configv1.PeerResult_PEER_RESULT_EQUAL
+}
+
+// result writes one result with what it is about.
+func (s Screen) result(look func(string) string, word, text string) {
+	for i, line := range wrap(terminal.Clean(text), s.Width-labelWidth-2) {
+		if i > 0 {
+			word = ""
+		}
+		fmt.Fprintf(s.Out, "  %s%s\n", look(fmt.Sprintf("%-*s", labelWidth, word)), line)
+	}
+}
+
+func (s Screen) look(check *configv1.PeerCheck) func(string) string {
 	switch {
+	case isEqual(check):
+		return s.Style.Good
 	case isBroken(check):
 		return s.Style.Bad
-	case check.GetResult() == configv1.PeerResult_PEER_RESULT_EQUAL:
-		return s.Style.Good
 	default:
 		return s.Style.Warn
 	}
-}
-
-// settingWords names what was compared; what is no setting has no name.
-func settingWords(check *configv1.PeerCheck) string {
-	if check.GetEnv() == "" {
-		return absent
-	}
-	return check.GetEnv()
 }
 
 func resultWords(result configv1.PeerResult) string {

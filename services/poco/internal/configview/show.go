@@ -105,6 +105,32 @@ func (s Screen) table(columns []Column, filter Filter) *terminal.Table {
 	return table
 }
 
+// PendingTable writes what has changed on disk and is not in force. It returns
+// how many settings that are.
+func (s Screen) PendingTable(columns []Column) (int, error) {
+	table := &terminal.Table{
+		Head:     []string{"VARIABLE", "SERVICE", "IN FORCE", "AT THE NEXT START", "FROM"},
+		Flexible: []bool{false, false, true, true, false},
+	}
+	for _, column := range columns {
+		for _, field := range column.Report.GetFields() {
+			if !Pending.Has(field) {
+				continue
+			}
+			next, from := valueWords(field.GetSecret(), false, ""), ""
+			if layers := field.GetLayers(); len(layers) > 0 {
+				next, from = valueWords(field.GetSecret(), true, layers[0].GetValue()), SourceWords(layers[0].GetSource())
+			}
+			table.Add(terminal.Cell{Text: field.GetEnv()}, terminal.Cell{Text: column.Title},
+				terminal.Cell{Text: ValueWords(field)}, terminal.Cell{Text: next, Look: s.Style.Warn}, terminal.Cell{Text: from, Look: s.Style.Dim})
+		}
+	}
+	if table.Rows() == 0 {
+		return 0, nil
+	}
+	return table.Rows(), table.Write(s.Out, s.Width, s.Style)
+}
+
 // note is something remarkable about a field.
 type note struct{ service, text string }
 

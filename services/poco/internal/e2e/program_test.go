@@ -42,14 +42,22 @@ func buildAndRun(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binDir = dir
-	for _, name := range []string{"backend", "manager", "executor", "frontend"} {
-		build := exec.Command("go", "build", "-o", filepath.Join(dir, "poco-"+name), "github.com/poco-ai/poco/services/"+name)
+	for _, name := range []string{"backend", "manager", "executor", "frontend", "poco"} {
+		build := exec.Command("go", "build", "-o", programPath(name), "github.com/poco-ai/poco/services/"+name)
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", name, err, out)
 			return 1
 		}
 	}
 	return m.Run()
+}
+
+// programPath is where a program under test is.
+func programPath(name string) string {
+	if name == "poco" {
+		return filepath.Join(binDir, name)
+	}
+	return filepath.Join(binDir, "poco-"+name)
 }
 
 // startTimeout bounds the start of one program: migrations included, on a busy
@@ -85,7 +93,7 @@ func (p *program) url() string { return "http://127.0.0.1:" + strconv.Itoa(p.por
 // launch starts the process without waiting for anything.
 func (p *program) launch() {
 	p.t.Helper()
-	p.cmd = exec.Command(filepath.Join(binDir, "poco-"+p.name))
+	p.cmd = exec.Command(programPath(p.name))
 	for _, key := range slices.Sorted(maps.Keys(p.env)) {
 		p.cmd.Env = append(p.cmd.Env, key+"="+p.env[key])
 	}

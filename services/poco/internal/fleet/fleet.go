@@ -127,7 +127,7 @@ func (c *Client) CheckPeers(ctx context.Context, targets []Target) []PeerAnswer 
 	each(targets, func(i int, target Target) {
 		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 		defer cancel()
-		response, err := c.Service(target).CheckPeers(ctx, &configv1.CheckPeersRequest{})
+		response, err := c.Service(target).CheckPeers(showing(ctx, c.token), &configv1.CheckPeersRequest{})
 		if err != nil {
 			err = c.explain(target, err)
 		}
