@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -34,6 +35,14 @@ func (l Language) Say(phrase string, args ...any) string {
 		return phrase
 	}
 	return fmt.Sprintf(phrase, args...)
+}
+
+// List enumerates words.
+func (l Language) List(words []string) string {
+	if l == Chinese {
+		return strings.Join(words, "、")
+	}
+	return strings.Join(words, ", ")
 }
 
 // text picks the words of the language.

@@ -88,7 +88,7 @@ func (l Language) textWords(r *validate.StringRules) []string {
 		for i, word := range choices {
 			quoted[i] = strconv.Quote(word)
 		}
-		words = append(words, l.Say("one of %s", strings.Join(quoted, l.Say(", "))))
+		words = append(words, l.Say("one of %s", l.List(quoted)))
 	}
 	lo, hi := r.GetMinLen(), r.GetMaxLen()
 	switch {
@@ -98,8 +98,8 @@ func (l Language) textWords(r *validate.StringRules) []string {
 		words = append(words, l.Say("at most %d characters", hi))
 	case lo > 1:
 		words = append(words, l.Say("at least %d characters", lo))
-	case lo == 1:
-		words = append(words, l.Say("not empty"))
+	default:
+		// One character at least is no news: an empty value counts as none.
 	}
 	if r.GetIp() {
 		words = append(words, l.Say("an IP address"))
