@@ -193,6 +193,9 @@ func (p *page) notes(group *section, s *schema.Setting) []string {
 	if s.GetLive() {
 		note("Changes take effect without a restart.")
 	}
+	if partners := partners(group, s); len(partners) > 0 {
+		note("Set together with %s.", p.List(codes(partners)))
+	}
 	if aliases := s.GetAliases(); len(aliases) > 0 {
 		note("Also read as %s.", p.List(codes(aliases)))
 	}
@@ -207,6 +210,17 @@ func (p *page) notes(group *section, s *schema.Setting) []string {
 	default:
 	}
 	return notes
+}
+
+// partners are what has to be set when an optional setting is.
+func partners(group *section, s *schema.Setting) []string {
+	var names []string
+	for _, other := range group.settings {
+		if s.GetTogether() != "" && !s.GetRequired() && other.GetTogether() == s.GetTogether() && other != s {
+			names = append(names, other.GetEnv())
+		}
+	}
+	return names
 }
 
 // others are the services outside the group that read the setting.

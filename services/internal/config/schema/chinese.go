@@ -74,6 +74,7 @@ var chinese = map[string]string{
 	"Refused in production: %s.":                 "生产环境拒绝：%s。",
 	"Production demands at least %d characters.": "生产环境至少 %d 个字符。",
 	"Changes take effect without a restart.":     "修改后无需重启即可生效。",
+	"Set together with %s.":                      "须与 %s 同时设置。",
 	"Has to be the same everywhere.":             "各服务必须一致。",
 	"Should be the same everywhere.":             "各服务应当一致。",
 }

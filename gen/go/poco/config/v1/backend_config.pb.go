@@ -296,7 +296,7 @@ type BackendSecurityConfig struct {
 	// All backends of a deployment have the same one.
 	SecretKey *SecretValue `protobuf:"bytes,1,opt,name=secret_key,json=secretKey,proto3" json:"secret_key,omitempty"`
 	// Token of calls between the services: the executor manager shows it to the
-	// queue.
+	// queue, and who asks for settings shows it, too.
 	InternalApiToken *SecretValue `protobuf:"bytes,2,opt,name=internal_api_token,json=internalApiToken,proto3" json:"internal_api_token,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -544,14 +544,14 @@ const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\x0eRUN_MIGRATIONS\x1a\x04trueR<启动时执行迁移，把数据库结构更新到最新。R\rrunMigrations\x12\x9c\x01\n" +
 	"\fwait_timeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB^\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18R\n" +
 	"\x17DB_WAIT_TIMEOUT_SECONDS\x1a\x0260 \x02R1启动时等待 Postgres 可用的最长时间。R\vwaitTimeout:;\xf2\xb8\x187\n" +
-	"\bDatabase\x12\t数据库\x1a Backend 如何连接 Postgres。\"\x82\x05\n" +
+	"\bDatabase\x12\t数据库\x1a Backend 如何连接 Postgres。\"\xa1\x05\n" +
 	"\x15BackendSecurityConfig\x12\x82\x02\n" +
 	"\n" +
 	"secret_key\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\xc5\x01\xea\xb8\x18\xc0\x01\n" +
 	"\n" +
-	"SECRET_KEY(\x018\x01B\rchange-this-*R\x80\x01Backend 的密钥，用于安全相关逻辑，例如给分页令牌签名。同一部署的所有 Backend 使用同一个值。x \x80\x01\x01\xaa\x01\x16change-this-secret-keyR\tsecretKey\x12\x93\x02\n" +
-	"\x12internal_api_token\x18\x02 \x01(\v2\x1b.poco.config.v1.SecretValueB\xc7\x01\xea\xb8\x18\xc2\x01\n" +
-	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*H\x01Rb服务之间内部调用的鉴权 token：Executor Manager 调用 Backend 内部接口时出示。x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDS\xaa\x01\x11change-this-tokenR\x10internalApiToken:N\xf2\xb8\x18J\n" +
+	"SECRET_KEY(\x018\x01B\rchange-this-*R\x80\x01Backend 的密钥，用于安全相关逻辑，例如给分页令牌签名。同一部署的所有 Backend 使用同一个值。x \x80\x01\x01\xaa\x01\x16change-this-secret-keyR\tsecretKey\x12\xb2\x02\n" +
+	"\x12internal_api_token\x18\x02 \x01(\v2\x1b.poco.config.v1.SecretValueB\xe6\x01\xea\xb8\x18\xe1\x01\n" +
+	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*H\x01R\x80\x01服务之间内部调用的鉴权 token：Executor Manager 调用 Backend 内部接口时出示，查询配置时也要出示。x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDS\xaa\x01\x11change-this-tokenR\x10internalApiToken:N\xf2\xb8\x18J\n" +
 	"\x16Secrets of the backend\x12\x11Backend 的密钥\x1a\x1dBackend 的密钥和 token。\"\xfc\x03\n" +
 	"\vTitleConfig\x12\x84\x01\n" +
 	"\x0eopenai_api_key\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueBA\xea\xb8\x18=\n" +

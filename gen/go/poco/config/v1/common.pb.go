@@ -92,7 +92,7 @@ func (x *DeploymentConfig) GetRotationGrace() *durationpb.Duration {
 }
 
 // Services log to stderr, and to a file when asked. Executors take debug mode,
-// level and format from their manager.
+// level, access log and format from their manager, and write no files.
 type LoggingConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Debug mode: the default log level becomes DEBUG.
@@ -344,7 +344,7 @@ const file_poco_config_v1_common_proto_rawDesc = "" +
 	"\x0erotation_grace\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x9a\x01\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x052\x00\xea\xb8\x18\x87\x01\n" +
 	"\x16ROTATION_GRACE_SECONDS\x1a\x03600 \x02Rf密钥轮换后，调用方出示的旧值仍被接受的时长，各服务因此不必同时更换。R\rrotationGrace:M\xf2\xb8\x18I\n" +
 	"\n" +
-	"Deployment\x12\x06部署\x1a3部署类型，以及服务可以怎样被访问。\"\xf5\b\n" +
+	"Deployment\x12\x06部署\x1a3部署类型，以及服务可以怎样被访问。\"\x96\t\n" +
 	"\rLoggingConfig\x12b\n" +
 	"\x05debug\x18\x01 \x01(\bBL\xea\xb8\x18H\n" +
 	"\x05DEBUG\x1a\x05falseH\x01R0调试模式：默认日志级别变为 DEBUG。r\x04trueR\x05debug\x12\x9a\x01\n" +
@@ -365,8 +365,8 @@ const file_poco_config_v1_common_proto_rawDesc = "" +
 	"\aLOG_SQL\x1a\x05falseH\x01R8记录 Backend 执行的 SQL 语句，不含参数值。r\x04trueR\x03sql\x12q\n" +
 	"\x06format\x18\b \x01(\tBY\xbaH\x0er\fR\x04textR\x04json\xea\xb8\x18D\n" +
 	"\n" +
-	"LOG_FORMAT\x1a\x04textR0日志行的格式：纯文本或 JSON 对象。R\x06format:\xac\x01\xf2\xb8\x18\xa7\x01\n" +
-	"\aLogging\x12\x06日志\x1a\x93\x01服务的日志写到标准错误输出，需要时同时写入文件。Executor 的调试模式、级别和格式由启动它的 Manager 决定。\"\xd7\r\n" +
+	"LOG_FORMAT\x1a\x04textR0日志行的格式：纯文本或 JSON 对象。R\x06format:\xcd\x01\xf2\xb8\x18\xc8\x01\n" +
+	"\aLogging\x12\x06日志\x1a\xb4\x01服务的日志写到标准错误输出，需要时同时写入文件。Executor 的调试模式、级别、访问日志和格式由启动它的 Manager 决定，且不写文件。\"\xd7\r\n" +
 	"\x11ObjectStoreConfig\x12\x90\x01\n" +
 	"\bendpoint\x18\x01 \x01(\tBt\xea\xb8\x18p\n" +
 	"\vS3_ENDPOINT8\x01R6S3 兼容服务的地址，须能从本服务访问。h\x01\x98\x01\x02\xaa\x01\x12http://rustfs:9000\xb2\x01\fobject storeR\bendpoint\x12\xc4\x01\n" +

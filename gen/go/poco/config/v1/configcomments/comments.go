@@ -5,7 +5,7 @@ package configcomments
 
 // Fields are the leading comments by the field's full name.
 var Fields = map[string]string{
-	"poco.config.v1.BackendSecurityConfig.internal_api_token":    "Token of calls between the services: the executor manager shows it to the queue.",
+	"poco.config.v1.BackendSecurityConfig.internal_api_token":    "Token of calls between the services: the executor manager shows it to the queue, and who asks for settings shows it, too.",
 	"poco.config.v1.BackendSecurityConfig.secret_key":            "Key with which the backend signs what it hands out, page tokens for example. All backends of a deployment have the same one.",
 	"poco.config.v1.BackendServerConfig.cors_origins":            "Origins of web pages that may call the backend directly from a browser. Pages that call through the frontend service need none.",
 	"poco.config.v1.BackendServerConfig.executor_manager_url":    "URL of the executor manager. Managers call the backend, not the other way round: it serves to compare settings with the manager (CheckPeers).",
@@ -199,7 +199,7 @@ var Messages = map[string]string{
 	"poco.config.v1.DispatchConfig":         "Which executor manager gets a run.",
 	"poco.config.v1.ExecutorConfig":         "An executor gets its settings from the manager that starts it; what belongs to a run comes with the run. They matter for an executor that is started by hand, and for an image: what the image sets holds unless the manager sets it.",
 	"poco.config.v1.FrontendConfig":         "The frontend serves the page and passes /api/v1/* on to the backend, so that browsers need one address only. NEXT_PUBLIC_* are read at its start and handed to the page: changing them needs no build.",
-	"poco.config.v1.LoggingConfig":          "Services log to stderr, and to a file when asked. Executors take debug mode, level and format from their manager.",
+	"poco.config.v1.LoggingConfig":          "Services log to stderr, and to a file when asked. Executors take debug mode, level, access log and format from their manager, and write no files.",
 	"poco.config.v1.ManagerConfig":          "The executor manager takes runs from the queue, starts executors and keeps workspaces.",
 	"poco.config.v1.ManagerServerConfig":    "Where the manager listens, and how it and the others reach each other.",
 	"poco.config.v1.ModelConfig":            "Which model API runs use. The manager passes the calls of agents on and puts its token in: an executor only has a token of its own run.",
