@@ -331,7 +331,8 @@ type Setting struct {
 	// For a live secret that callers show: the variable that tells how long the
 	// value before a rotation is still accepted.
 	GraceEnv string `protobuf:"bytes,20,opt,name=grace_env,json=graceEnv,proto3" json:"grace_env,omitempty"`
-	// A value as an example, for a setting that has no default.
+	// A value as an example: for a setting without default, or where a compose
+	// stack needs another one.
 	Example string `protobuf:"bytes,21,opt,name=example,proto3" json:"example,omitempty"`
 	// Settings of one service with the same word here are parts of one thing: all
 	// of them have a value, or none.

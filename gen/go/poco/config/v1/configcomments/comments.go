@@ -143,7 +143,7 @@ var Fields = map[string]string{
 	"poco.config.v1.Setting.default_if":                          "Replaces the default while another setting has a certain value.",
 	"poco.config.v1.Setting.description_zh":                      "The description in Chinese.",
 	"poco.config.v1.Setting.env":                                 "Name of the environment variable.",
-	"poco.config.v1.Setting.example":                             "A value as an example, for a setting that has no default.",
+	"poco.config.v1.Setting.example":                             "A value as an example: for a setting without default, or where a compose stack needs another one.",
 	"poco.config.v1.Setting.fallback":                            "What holds without a value, in words, where no default can say it.",
 	"poco.config.v1.Setting.format":                              "What a text has to look like, beyond its rules.",
 	"poco.config.v1.Setting.generated":                           "\"poco config init\" makes a random value up.",
