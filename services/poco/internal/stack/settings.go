@@ -49,7 +49,7 @@ type layer map[string]string
 
 // baseLayer is the part of the layer that is known before anything runs. The
 // database's URL is not: its place is held by one that is never used.
-func baseLayer(d *dataDir, s secrets, s3Port int) layer {
+func baseLayer(d *dataDir, s secrets) layer {
 	l := layer{
 		"HOST":                  loopback,
 		"EXECUTOR_MANAGER_HOST": loopback,
@@ -57,14 +57,14 @@ func baseLayer(d *dataDir, s secrets, s3Port int) layer {
 		"DATABASE_URL":          "postgres://poco:pending@" + loopback + ":1/poco",
 		"SECRET_KEY":            s.SecretKey,
 		"INTERNAL_API_TOKEN":    s.InternalAPIToken,
-		"S3_ENDPOINT":           "http://" + net.JoinHostPort(loopback, strconv.Itoa(s3Port)),
 		"S3_ACCESS_KEY":         s.S3AccessKey,
 		"S3_SECRET_KEY":         s.S3SecretKey,
 		"S3_BUCKET":             bucket,
 		"WORKSPACE_ROOT":        d.in("workspaces"),
 		"LOG_DIR":               d.in("logs"),
 		"EXECUTOR_IMAGE":        executorImage,
-		// Held places, too: filled in by addresses.
+		// Held places, too: filled in once the servers and the addresses are known.
+		"S3_ENDPOINT":       "http://" + loopback,
 		"BACKEND_URL":       "http://" + loopback,
 		"CALLBACK_BASE_URL": "http://" + dockerengine.GatewayHost,
 	}

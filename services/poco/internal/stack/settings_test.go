@@ -10,7 +10,7 @@ import (
 
 func testLayer(t *testing.T) layer {
 	t.Helper()
-	return baseLayer(&dataDir{path: "/data"}, newSecrets(), 9000)
+	return baseLayer(&dataDir{path: "/data"}, newSecrets())
 }
 
 func TestLayerIsAllThatIsNeeded(t *testing.T) {

@@ -118,7 +118,7 @@ func (s *stack) prepare(ctx context.Context) (err error) {
 	if s.secrets, err = s.dir.secrets(); err != nil {
 		return err
 	}
-	s.layer = baseLayer(s.dir, s.secrets, s.opts.S3Port)
+	s.layer = baseLayer(s.dir, s.secrets)
 	if s.opts.Runtime != "" {
 		s.overrides["EXECUTOR_RUNTIME"] = s.opts.Runtime
 	}
