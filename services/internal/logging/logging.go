@@ -2,7 +2,6 @@
 package logging
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -43,7 +42,7 @@ func New(cfg *configv1.LoggingConfig, service string, stderr io.Writer) (*Logger
 	if cfg.GetFormat() == "json" {
 		handler = slog.NewJSONHandler(out, options)
 	}
-	l.Logger = slog.New(withIDs{handler}).With(KeyService, service)
+	l.Logger = slog.New(withIDs{Handler: handler}).With(KeyService, service)
 	return l, nil
 }
 
@@ -92,26 +91,3 @@ func (t tee) Write(p []byte) (int, error) {
 	}
 	return len(p), errors.Join(errs...)
 }
-
-// withIDs adds the ids of the context to every line.
-type withIDs struct{ slog.Handler }
-
-// Handle implements slog.Handler.
-func (h withIDs) Handle(ctx context.Context, r slog.Record) error {
-	ids := IDsOf(ctx)
-	if ids.RequestID != "" {
-		r.AddAttrs(slog.String(KeyRequestID, ids.RequestID))
-	}
-	if ids.TraceID != "" && ids.TraceID != ids.RequestID {
-		r.AddAttrs(slog.String(KeyTraceID, ids.TraceID))
-	}
-	return h.Handler.Handle(ctx, r)
-}
-
-// WithAttrs implements slog.Handler.
-func (h withIDs) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return withIDs{h.Handler.WithAttrs(attrs)}
-}
-
-// WithGroup implements slog.Handler.
-func (h withIDs) WithGroup(name string) slog.Handler { return withIDs{h.Handler.WithGroup(name)} }

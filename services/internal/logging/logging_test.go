@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	oteltrace "go.opentelemetry.io/otel/trace"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 )
@@ -118,4 +119,64 @@ func TestRotationAtUTCMidnight(t *testing.T) {
 	text, err = os.ReadFile(path)
 	require.NoError(t, err)
 	require.Equal(t, "new\n", string(text))
+}
+
+func TestIDsOfARun(t *testing.T) {
+	const run, session = "7a6ac4d4-4d5b-4b8e-a6d0-6d7a6f3a1b11", "s1"
+	const trace = "7a6ac4d44d5b4b8ea6d06d7a6f3a1b11"
+	l, out := newLogger(t, &configv1.LoggingConfig{})
+	line := func(log func()) string {
+		out.Reset()
+		log()
+		_, attrs, _ := strings.Cut(strings.TrimSpace(out.String()), "msg=m ")
+		return attrs
+	}
+	want := "service=backend trace_id=" + trace + " run_id=" + run + " session_id=s1"
+	require.Equal(t, want, line(func() { l.InfoContext(WithRun(t.Context(), run, session), "m") }))
+	require.Equal(t, want, line(func() { OfRun(l.Logger, run, session).Info("m") }))
+	require.Equal(t, want, line(func() { OfRun(l.Logger, run, session).InfoContext(WithRun(t.Context(), run, session), "m") }), "once")
+
+	request := WithSubject(WithIDs(t.Context(), IDs{RequestID: "r1", TraceID: "t1"}))
+	require.Equal(t, "service=backend request_id=r1 trace_id=t1", line(func() { l.InfoContext(request, "m") }))
+	About(request, run, "")
+	About(request, "another", session)
+	require.Equal(t, "service=backend request_id=r1 trace_id=t1 run_id="+run+" session_id=s1", line(func() { l.InfoContext(request, "m") }))
+	require.Equal(t, "service=backend run_id=own request_id=r1 trace_id=t1 session_id=s1",
+		line(func() { l.InfoContext(request, "m", KeyRunID, "own") }))
+
+	span, err := oteltrace.TraceIDFromHex(trace)
+	require.NoError(t, err)
+	traced := oteltrace.ContextWithSpanContext(request, oteltrace.NewSpanContext(oteltrace.SpanContextConfig{TraceID: span, SpanID: oteltrace.SpanID{1}}))
+	require.Contains(t, line(func() { l.InfoContext(traced, "m") }), "trace_id="+trace)
+}
+
+// TestTwoProcessesRotateOneFile: the second must not rotate the first's new file
+// over the old one.
+func TestTwoProcessesRotateOneFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "backend.log")
+	now := time.Now().UTC()
+	yesterday := now.Format(dayFormat)
+	open := func() *dailyFile {
+		d := &dailyFile{path: path, keep: 2, now: func() time.Time { return now }}
+		require.NoError(t, d.open())
+		return d
+	}
+	write := func(d *dailyFile, line string) {
+		_, err := d.Write([]byte(line + "\n"))
+		require.NoError(t, err)
+	}
+	first := open()
+	write(first, "1")
+	second := open() // on the same day: goes on
+	write(second, "2")
+	now = now.Add(24 * time.Hour)
+	write(first, "3")
+	write(second, "4")
+	require.NoError(t, first.Close())
+	require.NoError(t, second.Close())
+	for name, want := range map[string]string{path + "." + yesterday: "1\n2\n", path: "3\n4\n"} {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.Equal(t, want, string(text))
+	}
 }

@@ -29,13 +29,49 @@ func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	chain := []connect.ServerInterceptor{observe, otel, s.recovery, rpcerror.Interceptor(s.logger), s.draining}
+	chain := []connect.ServerInterceptor{observe, otel, s.recovery, rpcerror.Interceptor(s.logger), s.draining, about}
 	chain = append(chain, s.opts.Interceptors...)
 	var options []validate.Option
 	if s.opts.Validator != nil {
 		options = append(options, validate.WithValidator(s.opts.Validator))
 	}
 	return append(chain, validate.NewServerInterceptor(options...)), nil
+}
+
+// about notes which run and session the messages of a call name.
+func about(next connect.ServerFunc) connect.ServerFunc {
+	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+		return next(ctx, spec, &noting{stream, ctx})
+	}
+}
+
+type noting struct {
+	connect.ServerStream
+	ctx context.Context //nolint:containedctx // of the call that the stream is
+}
+
+// Receive implements connect.ServerStream.
+func (n *noting) Receive(msg any) error {
+	err := n.ServerStream.Receive(msg)
+	if err == nil {
+		n.note(msg)
+	}
+	return err
+}
+
+// Send implements connect.ServerStream.
+func (n *noting) Send(msg any) error {
+	n.note(msg)
+	return n.ServerStream.Send(msg)
+}
+
+func (n *noting) note(msg any) {
+	if m, ok := msg.(interface{ GetRunId() string }); ok {
+		logging.About(n.ctx, m.GetRunId(), "")
+	}
+	if m, ok := msg.(interface{ GetSessionId() string }); ok {
+		logging.About(n.ctx, "", m.GetSessionId())
+	}
 }
 
 // recovery turns a panic into a bare Internal.

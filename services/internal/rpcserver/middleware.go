@@ -1,6 +1,7 @@
 package rpcserver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/felixge/httpsnoop"
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/poco-ai/poco/services/internal/logging"
 )
@@ -31,11 +34,11 @@ func (s *Server) middleware(next http.Handler) http.Handler {
 			ids.RequestID = uuid.NewString()
 		}
 		if ids.TraceID == "" {
-			ids.TraceID = ids.RequestID
+			ids.TraceID = cmp.Or(parentTrace(r), ids.RequestID)
 		}
 		w.Header().Set(RequestIDHeader, ids.RequestID)
 		w.Header().Set(TraceIDHeader, ids.TraceID)
-		ctx := logging.WithIDs(r.Context(), ids)
+		ctx := logging.WithSubject(logging.WithIDs(r.Context(), ids))
 		ctx = context.WithValue(ctx, responseControllerKey{}, http.NewResponseController(w))
 		defer func() {
 			recovered := recover()
@@ -56,6 +59,16 @@ func (s *Server) middleware(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// parentTrace is the trace id of a W3C traceparent header; empty without a
+// valid one.
+func parentTrace(r *http.Request) string {
+	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
+		return span.TraceID().String()
+	}
+	return ""
 }
 
 // saneID returns an id that is safe to log and to send on, else nothing.

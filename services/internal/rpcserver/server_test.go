@@ -273,6 +273,9 @@ func TestRequestIDs(t *testing.T) {
 	server, _ := start(t, nil)
 	res, _ := post(t, server, enqueue, `{"prompt":"hi"}`, "X-Request-ID", "abc.1", "X-Trace-ID", "t-1")
 	require.Equal(t, []string{"abc.1", "t-1"}, []string{res.Header.Get("X-Request-ID"), res.Header.Get("X-Trace-ID")})
+	const traceID = "4bf92f3577b34da6a3ce929d0e0e4736"
+	res, _ = post(t, server, enqueue, `{"prompt":"hi"}`, "traceparent", "00-"+traceID+"-00f067aa0ba902b7-01")
+	require.Equal(t, traceID, res.Header.Get("X-Trace-ID"), "that of W3C's trace context")
 	res, _ = post(t, server, enqueue, `{"prompt":"hi"}`, "X-Request-ID", "a b\tc")
 	require.Len(t, res.Header.Get("X-Request-ID"), 36)
 }

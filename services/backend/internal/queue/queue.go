@@ -285,6 +285,7 @@ func (q *Queue) change(ctx context.Context, runID string, token int64, fn func(c
 		if err != nil {
 			return err
 		}
+		logging.About(ctx, runID, s.ID)
 		r, leaseValid, err := tx.LockRun(ctx, runID)
 		if err != nil {
 			return err

@@ -57,10 +57,10 @@ func newRun(request *executorv1.StartRunRequest, settings *Settings) *activeRun 
 	r := &activeRun{
 		id: request.GetRunId(), request: request, settings: settings,
 		outbox: outbox.New(request.GetRunId(), request.GetNextRunSeq()),
-		logger: settings.Logger.With(logging.KeyRunID, request.GetRunId(), logging.KeySessionID, request.GetSessionId()),
+		logger: logging.OfRun(settings.Logger, request.GetRunId(), request.GetSessionId()),
 		worked: make(chan struct{}), delivered: make(chan struct{}),
 	}
-	r.ctx, r.cancel = context.WithCancelCause(context.Background())
+	r.ctx, r.cancel = context.WithCancelCause(logging.WithRun(context.Background(), request.GetRunId(), request.GetSessionId()))
 	r.lease = newLease(request.GetLeaseTtl().AsDuration(), r.leaseLost)
 	return r
 }

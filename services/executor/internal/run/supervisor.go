@@ -160,7 +160,7 @@ func (s *Supervisor) Start(request *executorv1.StartRunRequest) error {
 	s.current = r
 	client := channel.New(channel.Options{RunID: r.id, Conn: conn, Outbox: r.outbox, Run: r, Logger: r.logger})
 	s.wg.Go(r.execute)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(logging.WithRun(context.Background(), request.GetRunId(), request.GetSessionId()))
 	r.hangUp = cancel
 	s.wg.Go(func() {
 		defer close(r.delivered)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/rpcserver"
 )
 
 // Prefix is where the backend's public services are found on the frontend.
@@ -55,6 +56,10 @@ func New(backendURL string, logger *slog.Logger) (http.Handler, error) {
 			r.SetXForwarded()
 			for _, name := range dropped {
 				r.Out.Header.Del(name)
+			}
+			if ids := logging.IDsOf(r.In.Context()); ids.RequestID != "" {
+				r.Out.Header.Set(rpcserver.RequestIDHeader, ids.RequestID)
+				r.Out.Header.Set(rpcserver.TraceIDHeader, ids.TraceID)
 			}
 		},
 		Transport:     newTransport(),

@@ -10,6 +10,7 @@ import (
 
 	"github.com/poco-ai/poco/gen/go/poco/manager/v1/managerv1connect"
 	"github.com/poco-ai/poco/services/internal/auth"
+	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -132,5 +133,6 @@ func (h *Hub) Connect(ctx context.Context, stream managerv1connect.RunChannelSer
 	if err != nil {
 		return err
 	}
+	logging.About(ctx, runID, l.opts.SessionID)
 	return l.serve(ctx, stream)
 }

@@ -10,6 +10,7 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/internal/logging"
 )
 
 // Bounds of what one run may keep in the manager's memory, and of one call.
@@ -65,6 +66,7 @@ type End struct {
 // LinkOptions describes a held run.
 type LinkOptions struct {
 	RunID        string
+	SessionID    string
 	FencingToken int64
 	// AckedSeq is the last event known to be committed.
 	AckedSeq int64
@@ -121,7 +123,7 @@ type Link struct {
 // NewLink returns the link of a run and starts forwarding. Close must be
 // called.
 func NewLink(opts LinkOptions) *Link {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(logging.WithRun(context.Background(), opts.RunID, opts.SessionID))
 	l := &Link{
 		opts: opts, logger: opts.Logger, ctx: ctx, cancel: cancel,
 		done: make(chan struct{}), changed: make(chan struct{}),

@@ -180,7 +180,8 @@ func (e *Exporter) run(ctx context.Context, job Job) {
 	case <-ctx.Done():
 		return
 	}
-	logger := e.opts.Logger.With(logging.KeySessionID, job.SessionID, logging.KeyRunID, job.RunID)
+	ctx = logging.WithRun(ctx, job.RunID, job.SessionID)
+	logger := logging.OfRun(e.opts.Logger, job.RunID, job.SessionID)
 	start := time.Now()
 	result, err := attempt(ctx, func(ctx context.Context) (Result, error) { return e.exportOnce(ctx, job) })
 	if ctx.Err() != nil {

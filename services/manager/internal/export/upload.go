@@ -103,7 +103,7 @@ func (e *Exporter) exportOnce(ctx context.Context, job Job) (Result, error) {
 		return Result{}, fmt.Errorf("upload the manifest: %w", err)
 	}
 	if err := e.opts.Objects.Delete(ctx, keysOf(gone)...); err != nil {
-		e.opts.Logger.Warn("objects of deleted files stay behind", logging.KeySessionID, job.SessionID, logging.KeyError, err)
+		e.opts.Logger.WarnContext(ctx, "objects of deleted files stay behind", logging.KeyError, err)
 	}
 	return result, nil
 }
@@ -239,7 +239,7 @@ func (e *Exporter) uploadToolResults(ctx context.Context, root *os.Root, keys Ke
 	entries, err := tree.List(root, dir, maxFiles)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			e.opts.Logger.Warn("tool results are left out", logging.KeyRunID, runID, logging.KeyError, err)
+			e.opts.Logger.WarnContext(ctx, "tool results are left out", logging.KeyError, err)
 		}
 		return nil
 	}
@@ -252,7 +252,7 @@ func (e *Exporter) uploadToolResults(ctx context.Context, root *os.Root, keys Ke
 			continue
 		}
 		if total += info.Size(); total > maxToolResultBytes {
-			e.opts.Logger.Warn("tool results are left out: there are too many bytes", logging.KeyRunID, runID)
+			e.opts.Logger.WarnContext(ctx, "tool results are left out: there are too many bytes")
 			break
 		}
 		g.Go(func() error {

@@ -113,18 +113,20 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, "not_found_error", "the model gateway passes on messages, token counts and models only")
 		return
 	}
-	runID, held, err := g.opts.Verify(tokenOf(r))
+	_, held, err := g.opts.Verify(tokenOf(r))
 	if err != nil {
 		g.refuse(w, err)
 		return
 	}
+	runID, sessionID := logging.SubjectOf(held)
+	logging.About(r.Context(), runID, sessionID)
 	if !g.opts.Token.IsSet() {
 		writeError(w, http.StatusUnauthorized, "authentication_error",
 			"ANTHROPIC_AUTH_TOKEN is not set: give it to the executor manager and start it again")
 		return
 	}
 	// A call in flight ends with its run.
-	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), runKey{}, runID))
+	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(held, func() { cancel(errRunOver) })() // the run's context, beside the call's
 	answered := make(chan struct{})
@@ -143,7 +145,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxRequestBytes)
 	defer func() {
 		g.metrics.observe(counted.status, counted.bytes, time.Since(start))
-		g.opts.Logger.Debug("model call", logging.KeyRunID, runID, "path", rest, "status", counted.status,
+		g.opts.Logger.DebugContext(held, "model call", "path", rest, "status", counted.status,
 			"response_bytes", counted.bytes, "duration", time.Since(start))
 	}()
 	g.proxy.ServeHTTP(counted, r)
@@ -165,8 +167,6 @@ func passesOn(method, path string) bool {
 
 // modelName is one part of a path that cannot be "." or "..".
 var modelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@-]*$`)
-
-type runKey struct{}
 
 var (
 	errRunOver  = errors.New("the run is over")
@@ -221,7 +221,6 @@ func cleanResponse(resp *http.Response) error {
 
 // upstreamFailed answers for a model API that could not be reached.
 func (g *Gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err error) {
-	runID, _ := r.Context().Value(runKey{}).(string)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.Is(context.Cause(r.Context()), errRunOver):
@@ -233,7 +232,7 @@ func (g *Gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err err
 	case errors.As(err, &tooLarge):
 		writeError(w, http.StatusRequestEntityTooLarge, "request_too_large", "the request is larger than the model API takes")
 	default:
-		g.opts.Logger.Warn("model API cannot be reached", logging.KeyRunID, runID, "host", g.target.Host, logging.KeyError, scrub(err))
+		g.opts.Logger.WarnContext(r.Context(), "model API cannot be reached", "host", g.target.Host, logging.KeyError, scrub(err))
 		writeError(w, http.StatusBadGateway, "api_error", "the model API at "+g.target.Host+" cannot be reached: "+scrub(err))
 	}
 }

@@ -74,10 +74,10 @@ func (w *Worker) takeOver(ctx context.Context, living []runtime.Executor, runs [
 		case claim.GetRun().GetStatus() == backendv1.RunStatus_RUN_STATUS_CLAIMED:
 			w.hold(ctx, claim, asked, nil)
 		case ok:
-			w.logger.Info("run adopted", logging.KeyRunID, id, logging.KeyExecutorID, e.ID, "alive", e.Alive)
+			logging.OfRun(w.logger, id, e.SessionID).Info("run adopted", logging.KeyExecutorID, e.ID, "alive", e.Alive)
 			w.hold(ctx, claim, asked, &e)
 		default:
-			w.logger.Warn("run has no executor any more", logging.KeyRunID, id)
+			logging.OfRun(w.logger, id, claim.GetRun().GetSessionId()).Warn("run has no executor any more")
 			w.hold(ctx, claim, asked, &runtime.Executor{SessionID: claim.GetRun().GetSessionId(), RunID: id})
 		}
 	}
@@ -109,8 +109,9 @@ func (w *Worker) removeOrphans(orphans []runtime.Executor) {
 	var stopping sync.WaitGroup
 	for _, e := range orphans {
 		stopping.Go(func() {
-			w.logger.Info("removing an executor of no held run", logging.KeyExecutorID, e.ID, logging.KeyRunID, e.RunID)
-			w.stopExecutor(w.settling, e.ID, w.logger)
+			logger := logging.OfRun(w.logger, e.RunID, e.SessionID)
+			logger.Info("removing an executor of no held run", logging.KeyExecutorID, e.ID)
+			w.stopExecutor(w.settling, e.ID, logger)
 		})
 	}
 	stopping.Wait()

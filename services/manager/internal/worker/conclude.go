@@ -15,7 +15,7 @@ import (
 // conclude brings a run to its end: the backend knows it, the executor is
 // gone, and the export is asked for. Only then is the slot free.
 func (r *heldRun) conclude(end ending) {
-	ctx := r.w.settling
+	ctx := logging.WithRun(r.w.settling, r.id, r.sessionID)
 	r.mu.Lock()
 	if r.cancelTimer != nil {
 		r.cancelTimer.Stop()

@@ -303,6 +303,7 @@ func (h *host) manage(o options) *manager {
 	m := &manager{host: h, clock: &clock{}, workspaces: workspaces, exporter: exporter}
 	m.worker = worker.New(worker.Options{
 		Identity: id, Queue: h.queue, Runtime: rt, Hub: hub, Workspaces: workspaces, Exporter: exporter, Dial: h.dial(id),
+		ExecutorEnv: func() map[string]string { return nil },
 		QueueConfig: &configv1.QueueConfig{
 			PullEnabled: true, MaxConcurrentTasks: o.slots, PullInterval: durationpb.New(o.pull), ClaimLease: durationpb.New(o.lease),
 		},

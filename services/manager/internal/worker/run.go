@@ -72,11 +72,11 @@ func newHeldRun(w *Worker, claim *queuev1.ClaimedRun, asked time.Time, executor 
 		handedOver: executor != nil, exports: executor != nil,
 		w: w, id: run.GetId(), sessionID: run.GetSessionId(), userID: claim.GetUserId(),
 		claim: claim, claimedAt: w.now(), executor: executor,
-		logger:   w.logger.With(logging.KeyRunID, run.GetId(), logging.KeySessionID, run.GetSessionId()),
+		logger:   logging.OfRun(w.logger, run.GetId(), run.GetSessionId()),
 		released: make(chan struct{}), overdue: make(chan struct{}),
 	}
 	r.link = channel.NewLink(channel.LinkOptions{
-		RunID: r.id, FencingToken: claim.GetFencingToken(), AckedSeq: claim.GetNextRunSeq() - 1,
+		RunID: r.id, SessionID: r.sessionID, FencingToken: claim.GetFencingToken(), AckedSeq: claim.GetNextRunSeq() - 1,
 		LeaseDeadline: asked.Add(claim.GetLeaseDuration().AsDuration()),
 		Queue:         w.opts.Queue, Now: w.now, Logger: r.logger, CommandDone: w.ack,
 	})
@@ -119,6 +119,7 @@ func canceled(message string) ending {
 // supervise sees the run through.
 func (r *heldRun) supervise(ctx context.Context) {
 	defer r.w.release(r) // what is owed to the backend outlives ctx
+	ctx = logging.WithRun(ctx, r.id, r.sessionID)
 	end := r.execute(ctx)
 	r.conclude(end) // likewise
 }

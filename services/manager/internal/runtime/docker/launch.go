@@ -89,7 +89,7 @@ func (r *Runtime) start(ctx context.Context, spec runtime.Spec) (*tracked, error
 		return nil, r.abandon(ctx, options.Name, err)
 	}
 	for _, warning := range created.Warnings {
-		r.log.Warn("the engine warns", logging.KeyExecutorID, spec.ExecutorID, "warning", warning)
+		logging.OfRun(r.log, spec.RunID, spec.SessionID).Warn("the engine warns", logging.KeyExecutorID, spec.ExecutorID, "warning", warning)
 	}
 	if _, err := r.engine.ContainerStart(ctx, created.ID, client.ContainerStartOptions{}); err != nil {
 		return nil, r.abandon(ctx, created.ID, err)

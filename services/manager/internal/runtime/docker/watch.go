@@ -104,7 +104,7 @@ func (r *Runtime) monitor(ctx context.Context, c *tracked) {
 		}
 		delay := delays.NextBackOff()
 		r.log.Warn("watching an executor's container failed, trying again",
-			logging.KeyExecutorID, c.info.ID, logging.KeyError, err, "delay", delay)
+			logging.KeyExecutorID, c.info.ID, logging.KeySessionID, c.info.SessionID, logging.KeyError, err, "delay", delay)
 		if !pace.Pause(ctx, delay) {
 			return
 		}

@@ -182,7 +182,7 @@ func (r *Runtime) spawn(command, env []string, socket *os.File, st state) (*chil
 		return nil, errors.Join(err, killErr, waitErr)
 	}
 	if err := cmd.Process.Release(); err != nil {
-		r.log.Warn("releasing an executor's handle failed", logging.KeyExecutorID, st.ID, logging.KeyError, err)
+		r.log.Warn("releasing an executor's handle failed", logging.KeyExecutorID, st.ID, logging.KeySessionID, st.SessionID, logging.KeyError, err)
 	}
 	return c, nil
 }
@@ -227,14 +227,14 @@ func (r *Runtime) monitor(ctx context.Context, c *child) {
 		defer c.proc.close()
 		if err := c.proc.wait(ctx); err != nil {
 			if ctx.Err() == nil {
-				r.log.Error("watching an executor failed", logging.KeyExecutorID, c.state.ID, logging.KeyError, err)
+				r.log.Error("watching an executor failed", logging.KeyExecutorID, c.state.ID, logging.KeySessionID, c.state.SessionID, logging.KeyError, err)
 			}
 			return
 		}
 		exit = c.proc.exit()
 	}
 	if err := r.sweep(ctx, c, false); err != nil {
-		r.log.Error("an executor left processes behind", logging.KeyExecutorID, c.state.ID, logging.KeyError, err)
+		r.log.Error("an executor left processes behind", logging.KeyExecutorID, c.state.ID, logging.KeySessionID, c.state.SessionID, logging.KeyError, err)
 	}
 	exit.LogTail = logTail(r.logPath(c.state.ID))
 	c.exit = exit

@@ -186,7 +186,7 @@ func (r *Runtime) background(work func()) bool {
 func (r *Runtime) stop(ctx context.Context, c *child, grace time.Duration) error {
 	if grace > 0 && c.alive() {
 		if err := c.proc.signal(sigTerm); err != nil {
-			r.log.Warn("asking an executor to end failed", logging.KeyExecutorID, c.state.ID, logging.KeyError, err)
+			r.log.Warn("asking an executor to end failed", logging.KeyExecutorID, c.state.ID, logging.KeySessionID, c.state.SessionID, logging.KeyError, err)
 		}
 		timer := time.NewTimer(grace)
 		defer timer.Stop()

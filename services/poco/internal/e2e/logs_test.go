@@ -1,0 +1,79 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestLogsCarryTheIDsOfARun makes every service tell all it can about one run,
+// and looks whether each line about it has the ids under the same keys.
+func TestLogsCarryTheIDsOfARun(t *testing.T) {
+	s := newStack(t, stackOptions{})
+	logs := map[string]*logBuffer{"backend": {}, "manager": {}}
+	for _, p := range []*program{s.backend, s.manager} {
+		p.log = logs[p.name]
+		p.env["LOG_LEVEL"], p.env["LOG_FORMAT"], p.env["ACCESS_LOG"] = "DEBUG", "json", "true"
+	}
+	s.backend.env["LOG_SQL"] = "true"
+	s.start()
+	f, session, run := s.midRun()
+	executor := s.executorLog()
+	s.letGo(session)
+	s.requireGoneOn(f, run)
+	s.manager.stop()
+	s.backend.stop()
+
+	trace := strings.ReplaceAll(run, "-", "")
+	for name, log := range map[string]string{
+		"backend": logs["backend"].String(), "manager": logs["manager"].String(), "executor": executor,
+	} {
+		messages := map[string]int{}
+		for line := range strings.Lines(log) {
+			if !strings.Contains(line, run) && !strings.Contains(line, trace) {
+				continue
+			}
+			attrs := map[string]any{}
+			require.NoError(t, json.Unmarshal([]byte(line), &attrs), line)
+			require.Equal(t, name, attrs["service"], line)
+			require.Equal(t, run, attrs["run_id"], line)
+			require.Equal(t, 1, strings.Count(line, `"run_id":`), line)
+			require.Equal(t, trace, attrs["trace_id"], line)
+			isRead := attrs["procedure"] == "/poco.backend.v1.RunService/GetRun"
+			if (attrs["msg"] == "sql" || isRead) && attrs["session_id"] == nil {
+				continue // the run's session is not looked up, or not yet
+			}
+			require.Equal(t, session, attrs["session_id"], line)
+			if procedure, ok := attrs["procedure"].(string); ok {
+				messages[procedure]++
+				require.NotEmpty(t, attrs["request_id"], line)
+				continue
+			}
+			messages[attrs["msg"].(string)]++
+		}
+		t.Log(name, messages)
+		want := map[string][]string{
+			"backend":  {"/poco.queue.v1.RunQueueService/StartRun", "/poco.queue.v1.RunQueueService/AppendRunEvents", "sql"},
+			"manager":  {"run started", "run ended", "workspace exported", "model call", "/poco.manager.v1.RunChannelService/Connect"},
+			"executor": {"run started", "/poco.executor.v1.ExecutorService/StartRun"},
+		}[name]
+		for _, message := range want {
+			require.Positive(t, messages[message], "%s: %s", name, message)
+		}
+	}
+}
+
+// executorLog is what the only executor of the process runtime has written.
+func (s *stack) executorLog() string {
+	s.t.Helper()
+	paths, err := filepath.Glob(filepath.Join(s.manager.env["WORKSPACE_ROOT"], ".worker", "executors", "*.log"))
+	require.NoError(s.t, err)
+	require.Len(s.t, paths, 1)
+	text, err := os.ReadFile(paths[0])
+	require.NoError(s.t, err)
+	return string(text)
+}
