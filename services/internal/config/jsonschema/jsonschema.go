@@ -109,11 +109,11 @@ func property(s *schema.Setting) (*jsonschema.Schema, error) {
 		p.Pattern = whole(alternatives(schema.BoolWords()))
 	case schema.Integer, schema.Size:
 		p.Types = []string{"integer", "string"}
-		p.Pattern = whole(`[+-]?[0-9]+`)
+		p.Pattern = whole(integers(s.Range()))
 		limit(p, s.Range())
 	case schema.Number, schema.Duration:
 		p.Types = []string{"number", "string"}
-		p.Pattern = whole(`[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?`)
+		p.Pattern = whole(decimals(s.Range()))
 		limit(p, s.Range())
 	case schema.List:
 		p.Types = []string{"array", "string"}
@@ -132,7 +132,7 @@ func property(s *schema.Setting) (*jsonschema.Schema, error) {
 	return p, nil
 }
 
-// limit bounds numbers. Numbers written as text are left to the loader.
+// limit bounds numbers that are not written as text.
 func limit(p *jsonschema.Schema, r schema.Range) {
 	if r.MinExclusive {
 		p.ExclusiveMinimum = r.Min

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -71,9 +72,23 @@ func examplesOfKind(s *schema.Setting) (good, bad []string) {
 	case schema.Bool:
 		return []string{"true", "False", "1", "off", " YES "}, []string{"maybe", "2", "truee"}
 	case schema.Integer, schema.Size:
-		return []string{inside, "+" + inside, " " + inside + " ", "00" + inside}, []string{"many", "1.5", "10MB", "0x10", "1_000"}
+		good, bad = []string{inside, "+" + inside, " " + inside + " ", "00" + inside, "0", "-0"}, []string{"many", "1.5", "10MB", "0x10", "1_000"}
+		if r.Min != nil {
+			good, bad = append(good, number(*r.Min)), append(bad, number(*r.Min-1))
+		}
+		if r.Max != nil {
+			good, bad = append(good, number(*r.Max)), append(bad, number(*r.Max+1))
+		}
+		return good, bad
 	case schema.Number, schema.Duration:
-		return []string{inside, inside + ".5", "1e2"}, []string{"much", "5s", "0x1p4", "Inf", "1,5"}
+		good, bad = []string{inside, inside + ".5", "1e2", ".5", "1.", "0", "-0", "0.0", "-.0e5"}, []string{"much", "5s", "0x1p4", "Inf", "1,5", ".", "e5"}
+		switch {
+		case r.Min != nil && r.MinExclusive:
+			bad = append(bad, "-1", "0", "0.000")
+		case r.Min != nil:
+			bad = append(bad, "-1", "-.5")
+		}
+		return good, bad
 	case schema.List:
 		return []string{"a.example, b.example", "a\nb", `["a"]`}, nil
 	default:
@@ -94,6 +109,8 @@ func examplesOfKind(s *schema.Setting) (good, bad []string) {
 	}
 	return good, bad
 }
+
+func number(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
 // base is an environment in which everything required is set.
 func base(service schema.Service) map[string]string {
