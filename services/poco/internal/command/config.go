@@ -50,7 +50,7 @@ secret, and none changes a running service.
 		// Instead of the root's: these commands are for broken settings, too.
 		PersistentPreRunE: func(*cobra.Command, []string) error { return c.loadLeniently() },
 	}
-	cmd.AddCommand(c.configShowCommand(), c.configExplainCommand(), c.configDiffCommand(), c.configPeersCommand(), c.configCheckCommand())
+	cmd.AddCommand(c.configShowCommand(), c.configExplainCommand(), c.configDiffCommand(), c.configPeersCommand(), c.configCheckCommand(), c.configInitCommand())
 	return cmd
 }
 

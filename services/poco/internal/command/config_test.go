@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/joho/godotenv"
 	"github.com/stretchr/testify/require"
 
 	frontend "github.com/poco-ai/poco/services/frontend/app"
@@ -205,7 +206,9 @@ func TestConfigOfAServiceInProduction(t *testing.T) {
 	var document struct {
 		Services []struct {
 			Service, URL string
-			Report       struct{ Fields []struct{ Env, Source string } }
+			Report       struct {
+				Fields []struct{ Env, Source string }
+			}
 		}
 	}
 	require.NoError(t, json.Unmarshal([]byte(out), &document))
@@ -220,6 +223,50 @@ func TestConfigOfAServiceInProduction(t *testing.T) {
 	require.Equal(t, 1, code)
 	require.Contains(t, out, "APP_ENV")
 	require.NotContains(t, out, "INTERNAL_API_TOKEN", "it is the same")
+}
+
+func TestConfigInit(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "new.env")
+	code, out := pocoConfig(t, config.Sources{}, "init", "--file", path)
+	require.Equal(t, 0, code, out)
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode())
+	values, err := godotenv.Read(path)
+	require.NoError(t, err)
+	for _, name := range []string{"SECRET_KEY", "INTERNAL_API_TOKEN", "S3_SECRET_KEY", "POSTGRES_PASSWORD"} {
+		require.Contains(t, out, name)
+		require.NotContains(t, out, values[name])
+		require.Len(t, values[name], 43, "32 bytes in base64")
+	}
+	require.Contains(t, values["DATABASE_URL"], ":"+values["POSTGRES_PASSWORD"]+"@")
+
+	code, out = pocoConfig(t, config.Sources{}, "check", "--env-file", path, "--production", "--strict")
+	require.Equal(t, 0, code, out)
+	require.Contains(t, out, "backend, manager, frontend, stack")
+
+	before, err := os.ReadFile(path)
+	require.NoError(t, err)
+	code, out = pocoConfig(t, config.Sources{}, "init", "--file", path)
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "exists already, and is not overwritten")
+	after, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+	link := filepath.Join(dir, "link.env")
+	require.NoError(t, os.Symlink(filepath.Join(dir, "elsewhere"), link))
+	code, _ = pocoConfig(t, config.Sources{}, "init", "--file", link)
+	require.Equal(t, 1, code, "a link is not followed")
+
+	code, _ = pocoConfig(t, config.Sources{}, "init", "--file", filepath.Join(dir, "manager.env"), "--service", "manager")
+	require.Equal(t, 0, code)
+	others, err := godotenv.Read(filepath.Join(dir, "manager.env"))
+	require.NoError(t, err)
+	require.NotContains(t, others, "SECRET_KEY")
+	require.NotEqual(t, values["INTERNAL_API_TOKEN"], others["INTERNAL_API_TOKEN"])
+	code, out = pocoConfig(t, config.Sources{}, "check", "--env-file", filepath.Join(dir, "manager.env"), "--service", "manager")
+	require.Equal(t, 0, code, out)
 }
 
 // startFrontend runs a real frontend until the end of the test.
@@ -244,7 +291,7 @@ func startFrontend(t *testing.T, environ ...string) string {
 
 func TestEveryConfigCommandHasHelpWithAnExample(t *testing.T) {
 	_, help := pocoConfig(t, config.Sources{}, "--help")
-	for _, name := range []string{"show", "explain", "check", "diff", "peers"} {
+	for _, name := range []string{"show", "explain", "check", "diff", "peers", "init"} {
 		require.Contains(t, help, "\n  "+name+" ")
 		code, out := pocoConfig(t, config.Sources{}, name, "--help")
 		require.Equal(t, 0, code)

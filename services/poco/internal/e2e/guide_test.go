@@ -24,11 +24,7 @@ import (
 
 var update = flag.Bool("update", false, "write the commands' output into docs/operations/configuration.md")
 
-const (
-	guidePath = "../../../../docs/operations/configuration.md"
-	// mistakesPath is what a start says to an environment with twelve mistakes.
-	mistakesPath = "../../../internal/config/testdata/twelve-mistakes.golden"
-)
+const guidePath = "../../../../docs/operations/configuration.md"
 
 // TestOperationsGuide runs every command of the operator's guide in the
 // situation that the guide describes, and compares what it prints.
@@ -54,16 +50,6 @@ func TestOperationsGuide(t *testing.T) {
 		return
 	}
 	require.Equal(t, string(data), page, "the guide shows something else: go test ./services/poco/internal/e2e -run TestOperationsGuide -update")
-}
-
-// TestOperationsGuideShowsTheReportOfTwelveMistakes keeps the report in the
-// guide the one that the loader's test has.
-func TestOperationsGuideShowsTheReportOfTwelveMistakes(t *testing.T) {
-	data, err := os.ReadFile(guidePath)
-	require.NoError(t, err)
-	report, err := os.ReadFile(mistakesPath)
-	require.NoError(t, err)
-	require.Contains(t, string(data), "```text\n"+strings.TrimRight(string(report), "\n")+"\n```\n")
 }
 
 // deployment is the situation of the guide: services that read one .env, with
