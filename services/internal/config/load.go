@@ -228,7 +228,7 @@ func setting(s *schema.Setting) string {
 	case s.GetExample() != "":
 		return "set it, for example to " + s.GetExample() + " (" + s.Summary() + ")"
 	default:
-		return "set it to " + s.Expected() + " (" + s.Summary() + ")"
+		return "set it: " + s.Expected() + " (" + s.Summary() + ")"
 	}
 }
 
