@@ -17,9 +17,13 @@ import (
 
 const coldVariable = "POCO_TEST_COLD_LOAD"
 
-// TestMain is also the program that BenchmarkColdLoad starts: it loads the
-// largest schema once, in a new process, and prints the microseconds.
+// TestMain is also the programs that tests start: one that panics with a secret
+// at hand, see TestPanics, and one that loads the largest schema once, in a new
+// process, and prints the microseconds, see BenchmarkColdLoad.
 func TestMain(m *testing.M) {
+	if way := os.Getenv(panicVariable); way != "" {
+		panicWith(way)
+	}
 	if os.Getenv(coldVariable) != "1" {
 		goleak.VerifyTestMain(m)
 		return

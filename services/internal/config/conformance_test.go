@@ -171,6 +171,7 @@ func another(s *schema.Setting) string {
 			return "7"
 		}
 		return strconv.Itoa(n + 1)
+	default:
 	}
 	switch s.GetFormat() {
 	case configv1.Format_FORMAT_HTTP_URL, configv1.Format_FORMAT_ORIGIN:

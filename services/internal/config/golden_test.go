@@ -30,7 +30,7 @@ func TestTwelveMistakes(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(folder, golden), []byte(report), 0o600))
 		want = []byte(report)
 	}
-	require.Equal(t, string(want), report)
+	require.Equal(t, string(want), report, "write it anew with -update when words of the schema have changed")
 	require.Len(t, problems, 12)
 
 	for line := range strings.Lines(string(content)) {

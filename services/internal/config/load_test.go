@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
@@ -61,6 +63,20 @@ func write(t *testing.T, name, content string) string {
 	path := filepath.Join(t.TempDir(), name)
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 	return path
+}
+
+func writeIn(t *testing.T, path, content string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+}
+
+// requireMarshals makes sure that a message can be sent: its texts are UTF-8.
+func requireMarshals(t *testing.T, msg proto.Message) {
+	t.Helper()
+	_, err := proto.Marshal(msg)
+	require.NoError(t, err)
+	_, err = protojson.Marshal(msg)
+	require.NoError(t, err)
 }
 
 func TestDefaultsAndUnits(t *testing.T) {

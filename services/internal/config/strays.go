@@ -22,8 +22,8 @@ const (
 	// was probably meant; half as many where names are short.
 	farthest  = 2
 	shortName = 8
-	// leastName is the length from which letters may differ at all: PORT and PATH
-	// are two words.
+	// leastName is the length from which letters may differ in the environment:
+	// PORT and SORT are two words.
 	leastName = 5
 )
 
@@ -34,7 +34,7 @@ var (
 	serviceLink = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?|PORT)$`)
 )
 
-// reading of a variable by a service.
+// readBy is a service that reads a variable.
 type readBy struct {
 	service string
 	secret  bool
@@ -108,7 +108,7 @@ func similar(name string, ours bool) string {
 			d = 0
 		case ours && strings.TrimPrefix(upper, ownPrefix) == strings.TrimPrefix(candidate, ownPrefix):
 			d = 1
-		case abs(len(candidate)-len(name)) <= farthest && min(len(candidate), len(name)) >= leastName:
+		case abs(len(candidate)-len(name)) <= farthest && (ours || min(len(candidate), len(name)) >= leastName):
 			d = levenshtein.ComputeDistance(upper, candidate)
 			if len(candidate) < shortName && d > farthest/2 {
 				continue

@@ -20,7 +20,7 @@ func Passwords(raw string) []string {
 			out = append(out, decoded)
 		}
 	}
-	if !strings.Contains(raw, "://") {
+	if !urlForm.MatchString(raw) {
 		for _, match := range dsnPassword.FindAllStringSubmatch(raw, -1) {
 			add(match[2], unquoteDSN(match[2]), nil)
 		}

@@ -18,7 +18,17 @@ var (
 	// dsnPassword finds passwords in libpq's keyword notation, quoted or not,
 	// https://www.postgresql.org/docs/current/libpq-connect.html.
 	dsnPassword = regexp.MustCompile(`(?i)\b((?:ssl)?password)\s*=\s*('(?:[^'\\]|\\.)*'?|(?:[^\s\\]|\\.)*)`)
-	dsnForm     = regexp.MustCompile(`^\s*\w+\s*=`)
+	// urlForm begins a URL. Only of schemes that are in use: a password may have
+	// :// in it, too.
+	urlForm = regexp.MustCompile(`(?i)^\s*(postgres|postgresql|https?|tcp|ssh|unix)://`)
+	dsnForm = regexp.MustCompile(`^\s*\w+\s*=`)
+	// dsnPair is the next keyword with its value.
+	dsnPair = regexp.MustCompile(`^\s*(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)(?:[^\s\\]|\\.)*|)(?:\s+|$)`)
+	// plainParameter are parameters of connections that hold no secret. What is
+	// not among them is not shown: a password that was not quoted may look like
+	// another parameter.
+	plainParameter = regexp.MustCompile(`^(host|hostaddr|port|dbname|user|sslmode|connect_timeout|application_name|target_session_attrs|` +
+		`search_path|timezone|statement_timeout|pool_\w+|channel_binding|gssencmode)$`)
 	// secretParameter are query parameters that may hold a secret.
 	secretParameter = regexp.MustCompile(`(?i)pass|secret|token|key|credential|signature`)
 )
@@ -27,11 +37,8 @@ var (
 // user stays, the password becomes ***. It knows libpq's keyword notation as
 // well. What it cannot read for certain is [redacted] as a whole.
 func URL(raw string) string {
-	if !strings.Contains(raw, "://") {
-		if dsnForm.MatchString(raw) {
-			return dsnPassword.ReplaceAllString(raw, "${1}="+passwordMark)
-		}
-		return Mark
+	if !urlForm.MatchString(raw) {
+		return keywords(raw)
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.Opaque != "" {
@@ -55,13 +62,38 @@ func URL(raw string) string {
 	return scheme + "://" + userinfo + rest
 }
 
+// keywords masks libpq's keyword notation.
+func keywords(raw string) string {
+	if !dsnForm.MatchString(raw) {
+		return Mark
+	}
+	var shown []string
+	for strings.TrimSpace(raw) != "" {
+		pair := dsnPair.FindStringSubmatch(raw)
+		if pair == nil {
+			return Mark
+		}
+		raw = raw[len(pair[0]):]
+		value := passwordMark
+		if plainParameter.MatchString(pair[1]) {
+			value = pair[2]
+		}
+		shown = append(shown, pair[1]+"="+value)
+	}
+	return strings.Join(shown, " ")
+}
+
 func maskQuery(raw string) string {
 	if raw == "" {
 		return ""
 	}
 	parts := strings.Split(raw, "&")
 	for i, part := range parts {
-		if name, _, ok := strings.Cut(part, "="); ok && secretParameter.MatchString(name) {
+		name, _, ok := strings.Cut(part, "=")
+		switch {
+		case !ok:
+			parts[i] = passwordMark
+		case !plainParameter.MatchString(name):
 			parts[i] = name + "=" + passwordMark
 		}
 	}

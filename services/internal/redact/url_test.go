@@ -1,6 +1,8 @@
 package redact_test
 
 import (
+	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,7 +22,11 @@ func TestURL(t *testing.T) {
 		"postgres://u:p[@h/d":                      "[redacted]",
 		"host=h user=u password=p dbname=d":        "host=h user=u password=*** dbname=d",
 		`host=h password = 'p \' q' sslpassword=x`: "host=h password=*** sslpassword=***",
-		`host=h password='unclosed secret`:         "host=h password=***",
+		`host=h password='unclosed secret`:         "[redacted]",
+		`host=h password=with space`:               "[redacted]",
+		`host=h password=with space=x`:             "host=h password=*** space=***",
+		"postgres://u:p@h/d?x=y&sslmode=disable":   "postgres://u:***@h/d?x=***&sslmode=disable",
+		"postgres://u:p@h/d?word":                  "postgres://u:***@h/d?***",
 		`host=h password=a\ b user=u`:              "host=h password=*** user=u",
 		"secret":                                   "[redacted]",
 		"user:secret@host":                         "[redacted]",
@@ -28,4 +34,31 @@ func TestURL(t *testing.T) {
 	} {
 		require.Equal(t, want, redact.URL(raw), raw)
 	}
+}
+
+// FuzzURL: whatever a password and what is around it look like, none of it is
+// shown.
+func FuzzURL(f *testing.F) {
+	const mark = "s3cr3t-mark"
+	for _, seed := range [][4]string{
+		{"u", "", "", "h/d"}, {"u", "a@", "", "h/d?sslmode=disable"}, {"", "x/", "#", "h:1/d"}, {"u:v", "?a=", "&b", "[::1]/d"},
+		{"u%40", "%", "%2", "h"}, {"u", "\n", "\x00", "h/d"}, {"u", "'", "\\", "h port=1"}, {"u", " ", " x=y", "h"}, {"u//", "//", "://", "://"},
+	} {
+		f.Add(seed[0], seed[1], seed[2], seed[3])
+	}
+	f.Fuzz(func(t *testing.T, user, before, after, rest string) {
+		user, rest = strings.ReplaceAll(user, mark, ""), strings.ReplaceAll(rest, mark, "")
+		password := before + mark + after
+		quoted := "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(password) + "'"
+		for _, raw := range []string{
+			"postgres://" + user + ":" + password + "@" + rest,
+			"postgres://" + url.UserPassword(user, password).String() + "@" + rest,
+			"postgres://h/d?user=u&password=" + url.QueryEscape(password),
+			"host=h user=u password=" + quoted,
+			"host=h password=" + password,
+			password,
+		} {
+			require.NotContains(t, redact.URL(raw), mark, "%q", raw)
+		}
+	})
 }
