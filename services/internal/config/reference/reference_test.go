@@ -2,6 +2,8 @@ package reference_test
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -118,20 +120,39 @@ func load(service schema.Service, values map[string]string) error {
 	return err
 }
 
+// TestDotEnvKeepsValues has values read back by the loader and by the library
+// that others read such files with.
 func TestDotEnvKeepsValues(t *testing.T) {
-	values := map[string]string{
+	backend := schema.Services()[0]
+	values := reference.Examples([]schema.Service{backend})
+	for name, value := range map[string]string{
 		"SECRET_KEY":         "plain-Value_1.2/3:4@5",
 		"INTERNAL_API_TOKEN": "with space # and $HOME",
-		"DATABASE_URL":       `postgres://u:"p'\$x@h/d`,
-		"LOG_DIR":            "back\\slash `tick` !",
-		"WORKER_ID":          "line\nbreak",
-		"APP_ENV":            "production",
+		"DATABASE_URL":       "host=h user=u dbname=d password='it\\'s $NAME'",
+		"LOG_DIR":            "line\nbreak 'quoted' $NAME",
+		"S3_ACCESS_KEY":      "back\\slash `tick` ! ${X}",
+		"S3_SECRET_KEY":      `"p'\$x ${NAME}`,
+		"LOG_LEVEL":          "WARNING",
+	} {
+		values[name] = value
 	}
 	var file bytes.Buffer
 	require.NoError(t, reference.DotEnv(&file, reference.ExampleServices(), values))
+	require.Contains(t, file.String(), "\nSECRET_KEY=plain-Value_1.2/3:4@5\n")
+	require.Contains(t, file.String(), "\nINTERNAL_API_TOKEN='with space # and $HOME'\n")
 	got, err := godotenv.Parse(bytes.NewReader(file.Bytes()))
 	require.NoError(t, err)
 	require.Equal(t, values, got)
-	require.Contains(t, file.String(), "\nSECRET_KEY=plain-Value_1.2/3:4@5\n")
-	require.Contains(t, file.String(), "\nINTERNAL_API_TOKEN='with space # and $HOME'\n")
+
+	path := filepath.Join(t.TempDir(), ".env")
+	require.NoError(t, os.WriteFile(path, file.Bytes(), 0o600))
+	loaded, err := config.Load(proto.Clone(backend.Message), backend.Name, config.Sources{DotEnvPath: path})
+	require.NoError(t, err)
+	for _, s := range backend.Settings() {
+		if value, ok := values[s.GetEnv()]; ok && s.IsSecret() {
+			require.Equal(t, value, loaded.Secret(s.GetEnv()).Reveal(), s.GetEnv())
+		} else if ok {
+			require.Equal(t, value, s.Text(loaded.Msg.ProtoReflect()), s.GetEnv())
+		}
+	}
 }

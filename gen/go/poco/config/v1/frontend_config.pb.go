@@ -34,7 +34,8 @@ type FrontendConfig struct {
 	Host string `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
 	// Listen port; 0 takes a free one.
 	Port int32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
-	// URL of the backend, to which the server side passes /api/v1/* on.
+	// URL of the backend, to which the server side passes /api/v1/* on. On one
+	// machine it is http://localhost:8000.
 	BackendUrl string `protobuf:"bytes,5,opt,name=backend_url,json=backendUrl,proto3" json:"backend_url,omitempty"`
 	// URL at which browsers call the backend directly. The backend's CORS_ORIGINS
 	// has to have the page's origin.
@@ -149,7 +150,7 @@ var File_poco_config_v1_frontend_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_frontend_config_proto_rawDesc = "" +
 	"\n" +
-	"$poco/config/v1/frontend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xb8\r\n" +
+	"$poco/config/v1/frontend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xe9\r\n" +
 	"\x0eFrontendConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -158,9 +159,9 @@ const file_poco_config_v1_frontend_config_proto_rawDesc = "" +
 	"\x04host\x18\x03 \x01(\tB/\xea\xb8\x18+\n" +
 	"\rFRONTEND_HOST\x1a\a0.0.0.0R\x0f监听地址。h\x03R\x04host\x12l\n" +
 	"\x04port\x18\x04 \x01(\x05BX\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18I\n" +
-	"\rFRONTEND_PORT\x1a\x043000R2监听端口；0 表示任选一个空闲端口。R\x04port\x12\xac\x01\n" +
-	"\vbackend_url\x18\x05 \x01(\tB\x8a\x01\xea\xb8\x18\x85\x01\n" +
-	"\vBACKEND_URL\x12\x10POCO_BACKEND_URL\x12\fPOCO_API_URL8\x01R2服务器侧转发 /api/v1/* 的 Backend 地址。h\x01\x92\x01\abackend\xaa\x01\x13http://backend:8000R\n" +
+	"\rFRONTEND_PORT\x1a\x043000R2监听端口；0 表示任选一个空闲端口。R\x04port\x12\xdd\x01\n" +
+	"\vbackend_url\x18\x05 \x01(\tB\xbb\x01\xea\xb8\x18\xb6\x01\n" +
+	"\vBACKEND_URL\x12\x10POCO_BACKEND_URL\x12\fPOCO_API_URL8\x01Rc服务器侧转发 /api/v1/* 的 Backend 地址。在同一台机器上为 http://localhost:8000。h\x01\x92\x01\abackend\xaa\x01\x13http://backend:8000R\n" +
 	"backendUrl\x12\x87\x02\n" +
 	"\x0epublic_api_url\x18\x06 \x01(\tB\xe0\x01\xea\xb8\x18\xdb\x01\n" +
 	"\x13NEXT_PUBLIC_API_URLRg浏览器直接访问 Backend 时使用的地址。Backend 的 CORS_ORIGINS 须包含页面的来源。ZA\n" +

@@ -58,7 +58,7 @@ var Fields = map[string]string{
 	"poco.config.v1.ExecutorConfig.token":                        "Token that callers of this executor must show.",
 	"poco.config.v1.ExecutorConfig.workspace_git_ignore":         "Ignore rules written to .git/info/exclude besides the built-in ones.",
 	"poco.config.v1.ExecutorConfig.workspace_path":               "Where the workspace is mounted.",
-	"poco.config.v1.FrontendConfig.backend_url":                  "URL of the backend, to which the server side passes /api/v1/* on.",
+	"poco.config.v1.FrontendConfig.backend_url":                  "URL of the backend, to which the server side passes /api/v1/* on. On one machine it is http://localhost:8000.",
 	"poco.config.v1.FrontendConfig.host":                         "Listen address.",
 	"poco.config.v1.FrontendConfig.internal_api_token":           "Token that opens this service's settings to those who show it. It is passed on to nobody.",
 	"poco.config.v1.FrontendConfig.message_polling_interval":     "How often a page that polls asks for messages. The built-in page is told of changes and does not poll.",
