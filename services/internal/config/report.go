@@ -63,7 +63,9 @@ func (st *state[T]) findings() []*configv1.ConfigFinding {
 		}
 	}
 	for _, p := range st.refused {
-		add(FindingReloadRefused, p.Env, "the configuration has been changed and is not followed, because a start would refuse it: "+p.Message)
+		env := p.Env
+		p.Env = ""
+		add(FindingReloadRefused, env, "the configuration has been changed and is not followed, because a start would refuse it: "+p.String())
 	}
 	return out
 }

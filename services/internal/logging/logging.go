@@ -1,9 +1,12 @@
 // Package logging sets up structured logs that hold no secrets.
+//
+// What goes past it is what the runtime writes when a panic ends the process. A
+// goroutine's stack shows addresses and numbers, never texts; the value of a
+// panic is shown, and no code here panics with one that holds a secret.
 package logging
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -23,7 +26,7 @@ type Logger struct {
 
 // New sets up a service's log as configured, written to stderr and, when
 // LOG_TO_FILE is on, to LOG_DIR/<service>.log as well. Each line is one call of
-// Write.
+// Write. The error is that of the file.
 func New(cfg *configv1.LoggingConfig, service string, stderr io.Writer) (*Logger, error) {
 	l := &Logger{Level: new(slog.LevelVar), secrets: new(secrets)}
 	l.Level.Set(LevelOf(cfg))
@@ -31,7 +34,7 @@ func New(cfg *configv1.LoggingConfig, service string, stderr io.Writer) (*Logger
 	if cfg.GetToFile() {
 		file, err := openDaily(filepath.Join(cfg.GetDir(), service+".log"), int(cfg.GetBackupCount()))
 		if err != nil {
-			return nil, fmt.Errorf("open the log file in LOG_DIR: %w", err)
+			return nil, err
 		}
 		l.file = file
 		out = tee{stderr, file}

@@ -122,7 +122,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	logging.About(r.Context(), runID, sessionID)
 	if !g.opts.Token.IsSet() {
 		writeError(w, http.StatusUnauthorized, "authentication_error",
-			"ANTHROPIC_AUTH_TOKEN is not set: give it to the executor manager and start it again")
+			"ANTHROPIC_AUTH_TOKEN is not set: give it to the executor manager")
 		return
 	}
 	// A call in flight ends with its run.

@@ -77,3 +77,47 @@ func (s *stack) executorLog() string {
 	require.NoError(s.t, err)
 	return string(text)
 }
+
+// TestLogFiles: each service has a file of its own, and one that cannot be
+// written is refused at the start, by name.
+func TestLogFiles(t *testing.T) {
+	s := newStack(t, stackOptions{})
+	dir := filepath.Join(t.TempDir(), "logs")
+	for _, p := range []*program{s.backend, s.manager} {
+		p.env["LOG_TO_FILE"], p.env["LOG_DIR"], p.env["LOG_LEVEL"] = "true", dir, "INFO"
+	}
+	s.start()
+	s.manager.stop()
+	s.backend.stop()
+	for name, line := range map[string]string{"backend": "backend is ready", "manager": "manager serves"} {
+		text, err := os.ReadFile(filepath.Join(dir, name+".log"))
+		require.NoError(t, err)
+		require.Contains(t, string(text), line)
+		require.NotContains(t, string(text), internalToken)
+	}
+
+	log := &logBuffer{}
+	s.backend.log, s.backend.env["LOG_DIR"] = log, filepath.Join(dir, "backend.log", "below-a-file")
+	s.backend.launch()
+	<-s.backend.done
+	require.Equal(t, 2, s.backend.cmd.ProcessState.ExitCode())
+	require.Contains(t, log.String(), "LOG_DIR")
+	require.Contains(t, log.String(), "not a directory")
+}
+
+// TestNewExecutorsLogAsTheirManager: at the level that it has by then.
+func TestNewExecutorsLogAsTheirManager(t *testing.T) {
+	s := newStack(t, stackOptions{})
+	dotEnv := filepath.Join(t.TempDir(), ".env")
+	require.NoError(t, os.WriteFile(dotEnv, []byte("LOG_LEVEL=ERROR\n"), 0o600))
+	delete(s.manager.env, "LOG_LEVEL")
+	s.manager.env["POCO_ENV_FILE"] = dotEnv
+	s.start()
+	require.NoError(t, os.WriteFile(dotEnv, []byte("LOG_LEVEL=INFO\n"), 0o600))
+	_, err := s.manager.config(internalToken) // which looks
+	require.NoError(t, err)
+	f, session, run := s.midRun()
+	require.Contains(t, s.executorLog(), "level=INFO msg=\"run started\"")
+	s.letGo(session)
+	s.requireGoneOn(f, run)
+}
