@@ -11,10 +11,10 @@ import (
 
 const (
 	exponent = `(?:[eE][+-]?[0-9]+)?`
-	decimal  = `(?:[0-9]+\.?[0-9]*|\.[0-9]+)` + exponent
-	// notZero and zero split decimal in two.
-	notZero = `(?:[0-9]*[1-9][0-9]*\.?[0-9]*|[0-9]*\.[0-9]*[1-9][0-9]*)` + exponent
-	zero    = `0*\.?0*` + exponent
+	// Each matches in one way only, so that none takes long to fail.
+	decimal = `(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)` + exponent
+	zero    = `(?:0+(?:\.0*)?|\.0+)` + exponent
+	notZero = `0*(?:[1-9][0-9]*(?:\.[0-9]*)?|\.0*[1-9][0-9]*)` + exponent
 	// maxDigits is how many digits any 64-bit integer fits into.
 	maxDigits = 19
 )
