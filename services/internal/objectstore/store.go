@@ -79,6 +79,7 @@ func New(_ context.Context, cfg *configv1.ObjectStoreConfig, access, secret conf
 		Region:           cfg.GetRegion(),
 		UsePathStyle:     cfg.GetForcePathStyle(),
 		Credentials:      keys(access, secret),
+		HTTPSignerV4:     signer{},
 		HTTPClient:       &http.Client{Transport: transport},
 		RetryMaxAttempts: int(cfg.GetMaxAttempts()),
 		// Many S3-compatible services do not know the newer checksums.
@@ -87,7 +88,7 @@ func New(_ context.Context, cfg *configv1.ObjectStoreConfig, access, secret conf
 	})
 	return &Store{
 		client:    client,
-		presigner: s3.NewPresignClient(client),
+		presigner: s3.NewPresignClient(client, func(o *s3.PresignOptions) { o.Presigner = signer{} }),
 		transfers: transfermanager.New(client, func(o *transfermanager.Options) {
 			o.PartSizeBytes = partSize
 			o.MultipartUploadThreshold = partSize
@@ -100,20 +101,6 @@ func New(_ context.Context, cfg *configv1.ObjectStoreConfig, access, secret conf
 		region:    cfg.GetRegion(),
 		expires:   cfg.GetPresignExpires().AsDuration(),
 	}, nil
-}
-
-// keys are read for each request that is signed, since they may be rotated.
-func keys(access, secret config.Secret) aws.CredentialsProviderFunc {
-	return func(context.Context) (aws.Credentials, error) {
-		for {
-			c := aws.Credentials{AccessKeyID: access.Reveal(), SecretAccessKey: secret.Reveal(), Source: "poco"}
-			// Both are rotated at once: an access key that stayed belongs to the
-			// secret key that was read after it.
-			if c.AccessKeyID == access.Reveal() {
-				return c, nil
-			}
-		}
-	}
 }
 
 // Bucket is the bucket's name.
