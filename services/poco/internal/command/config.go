@@ -48,20 +48,20 @@ secret, and none changes a running service.
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		// Instead of the root's: these commands are for broken settings, too.
-		PersistentPreRunE: func(*cobra.Command, []string) error { return c.loadLeniently() },
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			c.loadLeniently()
+			return nil
+		},
 	}
 	cmd.AddCommand(c.configShowCommand(), c.configExplainCommand(), c.configDiffCommand(), c.configPeersCommand(), c.configCheckCommand(), c.configInitCommand())
 	return cmd
 }
 
-// loadLeniently loads the command line's own settings. What is wrong with them
-// is said by the commands that need them.
-func (c *cli) loadLeniently() (err error) {
-	c.config, c.refusal = config.Load(&configv1.PocoConfig{}, "poco", c.sources)
-	if c.refusal != nil {
-		c.config, err = config.Load(&configv1.PocoConfig{}, "poco", config.Sources{})
-	}
-	return err
+// loadLeniently loads the command line's own settings as far as they can be. What
+// is wrong with one is said by the command that needs it, and with all of them by
+// "poco config check".
+func (c *cli) loadLeniently() {
+	c.config, c.problems = config.Inspect(&configv1.PocoConfig{}, "poco", c.sources)
 }
 
 // targets are the services of these names, or those at the URLs, or the whole
@@ -105,9 +105,6 @@ func (c *cli) serviceTarget(name string) (fleet.Target, error) {
 		return fleet.Target{}, usageError("%q is not a service that can be asked: use %s, or --url for another address",
 			name, strings.Join(fleetServices, ", "))
 	}
-	if c.refusal != nil {
-		return fleet.Target{}, &exitError{exitUsage, c.refusal}
-	}
 	msg := c.config.Msg
 	target := map[string]fleet.Target{
 		"backend":  {Setting: "POCO_BACKEND_URL", URL: msg.GetBackendUrl()},
@@ -116,6 +113,11 @@ func (c *cli) serviceTarget(name string) (fleet.Target, error) {
 	}[name]
 	if name == "backend" && c.backend != "" {
 		target = fleet.Target{Setting: "--backend", URL: c.backend}
+	}
+	for _, problem := range c.problems {
+		if problem.Env == target.Setting {
+			return fleet.Target{}, &exitError{exitUsage, &config.Problems{Service: "command line", List: []config.Problem{problem}}}
+		}
 	}
 	target.Service = name
 	return target, nil

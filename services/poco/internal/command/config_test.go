@@ -110,6 +110,16 @@ func TestConfigCheckJSON(t *testing.T) {
 	require.Equal(t, "S3_BUKET", document.Strays[0].Env)
 }
 
+func TestConfigGoesOnWithBrokenSettings(t *testing.T) {
+	file := envFile(t, "broken.env", "this is no line", "POCO_MANAGER_URL=manager:8001")
+	code, out := pocoConfig(t, config.Sources{Environ: unreachable(t)[:1], DotEnvPath: file}, "show", "backend")
+	require.Equal(t, 4, code, out)
+	require.Contains(t, out, "cannot be reached")
+	code, out = pocoConfig(t, config.Sources{DotEnvPath: file}, "show", "manager")
+	require.Equal(t, 2, code)
+	require.Contains(t, out, "POCO_MANAGER_URL, in line 12")
+}
+
 func TestConfigExplainWithoutServices(t *testing.T) {
 	sources := config.Sources{Environ: append(unreachable(t), "DATABASE_URL=postgres://poco:db-password-of-the-test@other/poco"), DotEnvPath: envFile(t, "x.env")}
 	for _, c := range []struct {

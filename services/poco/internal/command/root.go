@@ -57,13 +57,13 @@ func usageError(format string, args ...any) error {
 type cli struct {
 	sources config.Sources
 	config  *config.Loaded[*configv1.PocoConfig]
-	// refusal is what is wrong with the settings, where a command goes on
+	// problems are what is wrong with the settings, where a command goes on
 	// without them.
-	refusal error
-	in      io.Reader
-	out     io.Writer
-	err     io.Writer
-	backend string
+	problems []config.Problem
+	in       io.Reader
+	out      io.Writer
+	err      io.Writer
+	backend  string
 }
 
 // Main runs the command line and returns the exit code.

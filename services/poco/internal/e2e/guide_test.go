@@ -59,7 +59,9 @@ type deployment struct {
 	dir                        string
 	backend, manager, frontend *program
 	other                      *program
-	names                      guideNames
+	// secrets must be in no output.
+	secrets []string
+	names   guideNames
 }
 
 func newDeployment(t *testing.T) *deployment {
@@ -69,10 +71,12 @@ func newDeployment(t *testing.T) *deployment {
 	databaseURL := dbtest.Empty(t, testkit.Postgres(t))
 	d.backend, d.frontend = newProgram(t, "backend", nil), newProgram(t, "frontend", nil)
 	d.manager, d.other = newProgram(t, "manager", nil), newProgram(t, "manager", nil)
+	token, otherToken := rand.Text()+rand.Text(), rand.Text()+rand.Text()
+	d.secrets = []string{token, otherToken, "change-this-secret-key", s3.SecretKey.Reveal()}
 	d.write(
 		"DATABASE_URL="+databaseURL,
 		"SECRET_KEY=change-this-secret-key",
-		"INTERNAL_API_TOKEN="+rand.Text()+rand.Text(),
+		"INTERNAL_API_TOKEN="+token,
 		"S3_ENDPOINT="+s3.Config.GetEndpoint(),
 		"S3_ACCESS_KEY="+s3.AccessKey.Reveal(),
 		"S3_SECRET_KEY="+s3.SecretKey.Reveal(),
@@ -94,7 +98,7 @@ func newDeployment(t *testing.T) *deployment {
 	// With a token that the backend refuses it is never ready, and can be asked.
 	d.launch(d.other, map[string]string{
 		"EXECUTOR_MANAGER_HOST": "127.0.0.1", "EXECUTOR_MANAGER_PORT": strconv.Itoa(d.other.port), "CALLBACK_BASE_URL": d.other.url(),
-		"WORKSPACE_ROOT": filepath.Join(d.dir, "workspaces-2"), "RUN_TIMEOUT_SECONDS": "600", "INTERNAL_API_TOKEN": rand.Text() + rand.Text(),
+		"WORKSPACE_ROOT": filepath.Join(d.dir, "workspaces-2"), "RUN_TIMEOUT_SECONDS": "600", "INTERNAL_API_TOKEN": otherToken,
 	})
 	d.start(d.frontend, map[string]string{"FRONTEND_HOST": "127.0.0.1", "FRONTEND_PORT": strconv.Itoa(d.frontend.port)})
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
@@ -155,6 +159,9 @@ func (d *deployment) poco(line string) string {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
 		d.t.Logf("%s: %v", line, err) // the guide tells exit codes
+	}
+	for _, secret := range d.secrets {
+		require.NotContains(d.t, out.String(), secret, line)
 	}
 	return out.String()
 }
