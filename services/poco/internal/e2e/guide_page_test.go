@@ -45,11 +45,16 @@ type guideNames struct {
 	cells map[string]string
 }
 
-// database is a masked URL with a name that is new in each run.
-var database = regexp.MustCompile(`postgres(ql)?://[^\s@]+@[^\s]+`)
+var (
+	// database is a masked URL with a name that is new in each run.
+	database = regexp.MustCompile(`postgres(ql)?://[^\s@]+@[^\s]+`)
+	// build ends the line about a service that has answered.
+	build = regexp.MustCompile(`  version \S+$`)
+)
 
 func (n guideNames) text(line string) string {
-	return n.exact.Replace(database.ReplaceAllString(line, "postgres://postgres:***@localhost:5432/poco"))
+	line = database.ReplaceAllString(line, "postgres://postgres:***@localhost:5432/poco")
+	return n.exact.Replace(build.ReplaceAllString(line, "  version dev"))
 }
 
 // page returns output as the page has it. Tables are aligned anew, for what is
@@ -115,6 +120,13 @@ func replaceBlocks(lines []string, blocks []console, outputs [][]string) []strin
 		page = slices.Replace(page, blocks[i].first, blocks[i].last, outputs[i]...)
 	}
 	return page
+}
+
+// replaceReport puts a report into the page's block of text.
+func replaceReport(lines []string, report string) []string {
+	first := slices.Index(lines, "```text") + 1
+	last := first + slices.Index(lines[first:], "```")
+	return slices.Replace(slices.Clone(lines), first, last, strings.Split(strings.TrimRight(report, "\n"), "\n")...)
 }
 
 func TestTablesAreAlignedAnew(t *testing.T) {

@@ -24,7 +24,12 @@ import (
 
 var update = flag.Bool("update", false, "write the commands' output into docs/operations/configuration.md")
 
-const guidePath = "../../../../docs/operations/configuration.md"
+const (
+	guidePath = "../../../../docs/operations/configuration.md"
+	// mistakesPath is what a start says to a .env with twelve mistakes, as the
+	// loader's own test has it.
+	mistakesPath = "../../../internal/config/testdata/twelve-mistakes.golden"
+)
 
 // TestOperationsGuide runs every command of the operator's guide in the
 // situation that the guide describes, and compares what it prints.
@@ -35,6 +40,7 @@ func TestOperationsGuide(t *testing.T) {
 	d := newDeployment(t)
 	blocks := consoles(lines)
 	require.NotEmpty(t, blocks)
+	require.Contains(t, lines, "```text", "the place of the report")
 	outputs := make([][]string, len(blocks))
 	for i, block := range blocks {
 		for _, command := range block.commands {
@@ -44,7 +50,9 @@ func TestOperationsGuide(t *testing.T) {
 			}
 		}
 	}
-	page := strings.Join(replaceBlocks(lines, blocks, outputs), "\n")
+	report, err := os.ReadFile(mistakesPath)
+	require.NoError(t, err)
+	page := strings.Join(replaceReport(replaceBlocks(lines, blocks, outputs), string(report)), "\n")
 	if *update {
 		require.NoError(t, os.WriteFile(guidePath, []byte(page), 0o644))
 		return
