@@ -35,13 +35,13 @@ func FuzzLoad(f *testing.F) {
 		f.Add("CALLBACK_BASE_URL=http://localhost\nEXECUTOR_RUNTIME=docker", "PORT=${PORT}\nPORT=$PORT", "@", "/#?", way)
 		f.Add("EXECUTOR_MANAGER_PORT=tcp://10.0.0.1:8001", "1=2\n.=3\n_=4", " ", "\t", way)
 	}
-	folder := f.TempDir()
+	folder, secrets := f.TempDir(), secretNames()
 	f.Fuzz(func(t *testing.T, environ, dotEnv, before, after string, way byte) {
 		environ, dotEnv = strings.ReplaceAll(environ, mark, ""), strings.ReplaceAll(dotEnv, mark, "")
 		src := config.Sources{DotEnvPath: filepath.Join(folder, ".env"), Embedded: map[string]string{}}
 		secretFile := filepath.Join(folder, "secret")
 		var lines []string
-		for name := range secretNames() {
+		for name := range secrets {
 			value := before + mark + after
 			if strings.HasSuffix(name, "_URL") {
 				value = "postgres://u:" + value + "@h/d"
@@ -66,7 +66,7 @@ func FuzzLoad(f *testing.F) {
 		}
 		require.NoError(t, os.WriteFile(src.DotEnvPath, []byte(strings.Join(lines, "\n")), 0o600))
 		for pair := range strings.SplitSeq(environ, "\n") {
-			if name, _, _ := strings.Cut(pair, "="); !secretNames()[strings.TrimSuffix(name, "_FILE")] {
+			if name, _, _ := strings.Cut(pair, "="); !secrets[strings.TrimSuffix(name, "_FILE")] {
 				src.Environ = append(src.Environ, pair)
 			}
 		}

@@ -5,6 +5,7 @@
 package rules
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -32,13 +33,13 @@ func (Validator) Validate(msg proto.Message, options ...protovalidate.Validation
 	return protovalidate.Validate(msg, options...)
 }
 
-// PlainlyValid tells whether a message breaks none of its rules, all of them
-// being simple ones. False says nothing: ask protovalidate.
+// PlainlyValid tells whether a message breaks none of its rules, all of its
+// fields' being simple ones. False says nothing: ask protovalidate.
 func PlainlyValid(msg proto.Message) bool { return valid(msg.ProtoReflect()) }
 
 func valid(m protoreflect.Message) bool {
 	d := m.Descriptor()
-	if proto.HasExtension(d.Options(), validate.E_Message) {
+	if !obeysMessageRules(m) {
 		return false
 	}
 	for i := range d.Oneofs().Len() {
@@ -107,9 +108,11 @@ func obeys(m protoreflect.Message, field protoreflect.FieldDescriptor) bool {
 	case *validate.FieldRules_String_:
 		return field.Cardinality() != protoreflect.Repeated && obeysString(value.String(), kind.String_)
 	case *validate.FieldRules_Int32:
-		return obeysRange(value.Int(), kind.Int32)
+		return obeysRange(int32(value.Int()), kind.Int32)
 	case *validate.FieldRules_Int64:
 		return obeysRange(value.Int(), kind.Int64)
+	case *validate.FieldRules_Double:
+		return obeysRange(value.Float(), kind.Double)
 	case *validate.FieldRules_Duration:
 		d, ok := value.Message().Interface().(*durationpb.Duration)
 		return ok && d.IsValid() && obeysDuration(d.AsDuration(), kind.Duration)
@@ -136,8 +139,8 @@ func only(rules proto.Message, names ...protoreflect.Name) bool {
 
 // obeysCount checks a list; rules about its items are simple when it has none.
 func obeysCount(n int, rules *validate.RepeatedRules) bool {
-	return only(rules, "max_items", "items") && (n == 0 || rules.GetItems() == nil) &&
-		(!rules.HasMaxItems() || uint64(n) <= rules.GetMaxItems())
+	return only(rules, "min_items", "max_items", "items") && (n == 0 || rules.GetItems() == nil) &&
+		uint64(n) >= rules.GetMinItems() && (!rules.HasMaxItems() || uint64(n) <= rules.GetMaxItems())
 }
 
 // obeysMap checks a map, with rules about keys that are strings.
@@ -158,7 +161,7 @@ func obeysMap(m protoreflect.Map, rules *validate.MapRules) bool {
 }
 
 func obeysString(s string, rules *validate.StringRules) bool {
-	if !only(rules, "min_len", "max_len", "max_bytes", "in", "uuid") {
+	if !only(rules, "min_len", "max_len", "max_bytes", "in", "uuid", "ip") {
 		return false
 	}
 	length := uint64(utf8.RuneCountInString(s))
@@ -166,11 +169,18 @@ func obeysString(s string, rules *validate.StringRules) bool {
 		(!rules.HasMaxLen() || length <= rules.GetMaxLen()) &&
 		(!rules.HasMaxBytes() || uint64(len(s)) <= rules.GetMaxBytes()) &&
 		(len(rules.GetIn()) == 0 || slices.Contains(rules.GetIn(), s)) &&
+		(!rules.GetIp() || isAddress(s)) &&
 		(!rules.GetUuid() || len(s) == 36 && uuid.Validate(s) == nil)
 }
 
-// bounds are rules of int32 or int64.
-type bounds[T int32 | int64] interface {
+// isAddress leaves addresses with a zone to protovalidate.
+func isAddress(s string) bool {
+	address, err := netip.ParseAddr(s)
+	return err == nil && address.Zone() == ""
+}
+
+// bounds are rules of numbers.
+type bounds[T int32 | int64 | float64] interface {
 	proto.Message
 	HasGt() bool
 	GetGt() T
@@ -182,10 +192,10 @@ type bounds[T int32 | int64] interface {
 	GetLte() T
 }
 
-func obeysRange[T int32 | int64](n int64, rules bounds[T]) bool {
+func obeysRange[T int32 | int64 | float64](n T, rules bounds[T]) bool {
 	return only(rules, "gt", "gte", "lt", "lte") &&
-		(!rules.HasGt() || n > int64(rules.GetGt())) && (!rules.HasGte() || n >= int64(rules.GetGte())) &&
-		(!rules.HasLt() || n < int64(rules.GetLt())) && (!rules.HasLte() || n <= int64(rules.GetLte()))
+		(!rules.HasGt() || n > rules.GetGt()) && (!rules.HasGte() || n >= rules.GetGte()) &&
+		(!rules.HasLt() || n < rules.GetLt()) && (!rules.HasLte() || n <= rules.GetLte())
 }
 
 func obeysDuration(d time.Duration, rules *validate.DurationRules) bool {

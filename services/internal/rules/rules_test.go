@@ -11,7 +11,9 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
+	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/rules"
 )
 
@@ -67,4 +69,39 @@ func TestOtherRules(t *testing.T) {
 	require.False(t, rules.PlainlyValid(request))
 	require.NoError(t, rules.Validator{}.Validate(request))
 	require.Error(t, rules.Validator{}.Validate(&backendv1.EnqueueTaskRequest{}))
+}
+
+// TestMessageRules: rules about messages as a whole are checked without
+// protovalidate, and in agreement with it.
+func TestMessageRules(t *testing.T) {
+	loaded, err := config.Load(&configv1.ManagerConfig{}, "manager", config.Sources{Environ: []string{
+		"BACKEND_URL=http://b", "CALLBACK_BASE_URL=http://localhost", "INTERNAL_API_TOKEN=t", "WORKSPACE_ROOT=/w",
+		"S3_ENDPOINT=http://s3", "S3_ACCESS_KEY=a", "S3_SECRET_KEY=s", "S3_BUCKET=poco",
+	}})
+	require.NoError(t, err)
+	require.True(t, rules.PlainlyValid(loaded.Msg))
+	for name, change := range map[string]func(*configv1.ManagerConfig){
+		"docker without an image": func(c *configv1.ManagerConfig) { c.Runtime.Runtime = "docker" },
+		"docker on loopback": func(c *configv1.ManagerConfig) {
+			c.Runtime.Runtime, c.Runtime.ExecutorImage = "docker", "i"
+		},
+		"docker": func(c *configv1.ManagerConfig) {
+			c.Runtime.Runtime, c.Runtime.ExecutorImage, c.Server.CallbackBaseUrl = "docker", "i", "http://m:8001"
+		},
+		"no host":          func(c *configv1.ManagerConfig) { c.Server.Hosts = nil },
+		"no address":       func(c *configv1.ManagerConfig) { c.Runtime.ExecutorPublishAddress = "localhost" },
+		"an IPv6 address":  func(c *configv1.ManagerConfig) { c.Runtime.ExecutorPublishAddress = "::1" },
+		"negative CPUs":    func(c *configv1.ManagerConfig) { c.Runtime.CpuLimit = -0.5 },
+		"the whole disk":   func(c *configv1.ManagerConfig) { c.Workspace.Root = "/" },
+		"rarely looking":   func(c *configv1.ManagerConfig) { c.Queue.PullInterval = durationpb.New(time.Hour) },
+		"endless runs":     func(c *configv1.ManagerConfig) { c.Run.Timeout = nil },
+		"no settings":      func(c *configv1.ManagerConfig) { proto.Reset(c) },
+		"a port too large": func(c *configv1.ManagerConfig) { c.Server.Port = 1 << 16 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			msg := proto.CloneOf(loaded.Msg)
+			change(msg)
+			require.Equal(t, protovalidate.Validate(msg) == nil, rules.PlainlyValid(msg))
+		})
+	}
 }
