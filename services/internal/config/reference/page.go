@@ -20,7 +20,7 @@ var introductions embed.FS
 
 // literal finds names of variables, URLs and paths in descriptions, to be set as
 // code.
-var literal = regexp.MustCompile(`\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?:_\*)?(?:=\w+)?|(?:https?|postgres)://[\w.:@/-]+|/api/v1(?:/\*)?|\.git/info/exclude|/data\b`)
+var literal = regexp.MustCompile(`\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?:_\*)?(?:=\w+)?|(?:https?|postgres)://[\w.:@/-]*[\w/]|/api/v1(?:/\*)?|\.git/info/exclude|/data\b`)
 
 // Page writes the reference page in a language: every setting of the services,
 // what they share first.

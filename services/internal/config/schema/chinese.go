@@ -66,7 +66,7 @@ var chinese = map[string]string{
 	"Shared settings": "共用配置",
 	"What several services read, each from its own environment. The values may differ unless told otherwise.": "由多个服务各自从环境中读取的变量。除非另有说明，各服务的值可以不同。",
 	"Read by: %s.":                               "适用于：%s。",
-	"Also read by: %s.":                          "%s 也读取它。",
+	"Also read by: %s.":                          "其他读取者：%s。",
 	"Also read as %s.":                           "也可写作 %s。",
 	"Example: %s.":                               "示例：%s。",
 	"**No effect in this version.**":             "**此版本中不起作用。**",

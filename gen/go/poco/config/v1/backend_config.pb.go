@@ -221,7 +221,7 @@ type DatabaseConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Postgres connection URL. libpq's keyword notation works, too.
 	Url *SecretValue `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
-	// Most connections of the pool.
+	// Largest number of connections in the pool.
 	MaxConnections int32 `protobuf:"varint,2,opt,name=max_connections,json=maxConnections,proto3" json:"max_connections,omitempty"`
 	// Bring the schema of the database up to date at the start.
 	RunMigrations bool `protobuf:"varint,3,opt,name=run_migrations,json=runMigrations,proto3" json:"run_migrations,omitempty"`
@@ -522,7 +522,7 @@ const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\n" +
 	"user_input\x18\b \x01(\v2\x1f.poco.config.v1.UserInputConfigR\tuserInput\x12:\n" +
 	"\bdispatch\x18\t \x01(\v2\x1e.poco.config.v1.DispatchConfigR\bdispatch:_\xf2\xb8\x18[\n" +
-	"\aBackend\x12\aBackend\x1aGBackend 提供 API，并在 Postgres 中保存会话、run 和事件。\"\xf9\x06\n" +
+	"\aBackend\x12\aBackend\x1aGBackend 提供 API，并在 Postgres 中保存会话、run 和事件。\"\xfc\x06\n" +
 	"\x13BackendServerConfig\x12:\n" +
 	"\x04host\x18\x01 \x01(\tB&\xea\xb8\x18\"\n" +
 	"\x04HOST\x1a\a0.0.0.0R\x0f监听地址。h\x03R\x04host\x12c\n" +
@@ -533,8 +533,8 @@ const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\x14executor_manager_url\x18\x04 \x01(\tB\xe6\x01\xea\xb8\x18\xe1\x01\n" +
 	"\x14EXECUTOR_MANAGER_URL\x1a\x15http://localhost:8001R\x86\x01Executor Manager 的地址。由 Manager 调用 Backend，而不是相反；此地址用于与 Manager 核对配置（CheckPeers）。h\x01\x92\x01\amanager\xaa\x01\x1chttp://executor-manager:8001R\x12executorManagerUrl\x12q\n" +
 	"\x0fmax_upload_size\x18\x05 \x01(\x03BI\xbaH\x04\"\x02 \x00\xea\xb8\x18>\n" +
-	"\x12MAX_UPLOAD_SIZE_MB\x1a\x03100 \bR\x1e上传文件的大小上限。\x88\x01\x01R\rmaxUploadSize:[\xf2\xb8\x18W\n" +
-	"\x0eBackend server\x12\x0eBackend 服务\x1a5Backend 的监听地址，以及接受谁的访问。\"\xa0\x05\n" +
+	"\x12MAX_UPLOAD_SIZE_MB\x1a\x03100 \bR\x1e上传文件的大小上限。\x88\x01\x01R\rmaxUploadSize:^\xf2\xb8\x18Z\n" +
+	"\x0eBackend server\x12\x0eBackend 服务\x1a8Backend 的监听地址，以及允许的访问来源。\"\xa0\x05\n" +
 	"\x0eDatabaseConfig\x12\xb9\x01\n" +
 	"\x03url\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\x89\x01\xea\xb8\x18\x84\x01\n" +
 	"\fDATABASE_URL0\x018\x01R:Postgres 连接串。也支持 libpq 的关键字形式。h\x04\xaa\x011postgresql://postgres:postgres@postgres:5432/pocoR\x03url\x12u\n" +
@@ -560,11 +560,11 @@ const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\x0fOPENAI_BASE_URLR)自定义的 OpenAI 兼容网关地址。h\x01\x88\x01\x01R\ropenaiBaseUrl\x12\x80\x01\n" +
 	"\x14openai_default_model\x18\x03 \x01(\tBN\xbaH\x04r\x02\x10\x01\xea\xb8\x18C\n" +
 	"\x14OPENAI_DEFAULT_MODEL\x1a\vgpt-4o-miniR\x1b为会话命名的模型。\x88\x01\x01R\x12openaiDefaultModel:t\xf2\xb8\x18p\n" +
-	"\x0eSession titles\x12\f会话标题\x1aP用 OpenAI 兼容的模型为会话命名。此版本的标题取自提示词。\"\x83\x02\n" +
+	"\x0eSession titles\x12\f会话标题\x1aP用 OpenAI 兼容的模型为会话命名。此版本的标题取自提示词。\"\xfc\x01\n" +
 	"\x0fUserInputConfig\x12\xaf\x01\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationBz\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18n\n" +
-	"\x1aUSER_INPUT_TIMEOUT_SECONDS\x1a\x041800 \x02REExecutor 没有给出截止时间时，问题等待回答的时长。\x98\x01\x02R\atimeout:>\xf2\xb8\x18:\n" +
-	"\tQuestions\x12\x06提问\x1a%如何对待 Agent 提出的问题。\"\xb2\x02\n" +
+	"\x1aUSER_INPUT_TIMEOUT_SECONDS\x1a\x041800 \x02REExecutor 没有给出截止时间时，问题等待回答的时长。\x98\x01\x02R\atimeout:7\xf2\xb8\x183\n" +
+	"\tQuestions\x12\x06提问\x1a\x1eAgent 提问的处理方式。\"\xb2\x02\n" +
 	"\x0eDispatchConfig\x12\xe1\x01\n" +
 	"\x11worker_gone_after\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x99\x01\xbaH\a\xaa\x01\x042\x02\b\x01\xea\xb8\x18\x8a\x01\n" +
 	"\x13WORKER_GONE_SECONDS\x1a\x03600 \x02Rl持有会话工作区的 Executor Manager 失联多久后，其他 Manager 可以从快照接管该会话。R\x0fworkerGoneAfter:<\xf2\xb8\x188\n" +

@@ -224,7 +224,7 @@ type QueueConfig struct {
 	// Take runs from the backend's queue. When off, nothing new starts; what runs
 	// goes on.
 	PullEnabled bool `protobuf:"varint,1,opt,name=pull_enabled,json=pullEnabled,proto3" json:"pull_enabled,omitempty"`
-	// Most runs at the same time.
+	// How many runs may be under way at the same time.
 	MaxConcurrentTasks int32 `protobuf:"varint,2,opt,name=max_concurrent_tasks,json=maxConcurrentTasks,proto3" json:"max_concurrent_tasks,omitempty"`
 	// How often the queue is asked without a hint. A hint announces each new run
 	// at once; this finds what a hint missed.
@@ -332,7 +332,7 @@ type RuntimeConfig struct {
 	MemoryLimit int64 `protobuf:"varint,5,opt,name=memory_limit,json=memoryLimit,proto3" json:"memory_limit,omitempty"`
 	// CPUs of one executor container; 0 means no limit.
 	CpuLimit float64 `protobuf:"fixed64,6,opt,name=cpu_limit,json=cpuLimit,proto3" json:"cpu_limit,omitempty"`
-	// Most processes and threads in one executor container.
+	// Largest number of processes and threads in one executor container.
 	PidsLimit int64 `protobuf:"varint,7,opt,name=pids_limit,json=pidsLimit,proto3" json:"pids_limit,omitempty"`
 	// How long an executor may take until it answers.
 	StartTimeout *durationpb.Duration `protobuf:"bytes,8,opt,name=start_timeout,json=startTimeout,proto3" json:"start_timeout,omitempty"`
@@ -772,7 +772,7 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x14SCHEDULE_CONFIG_PATHRYTOML 或 JSON 格式的调度配置文件。提供时以它为准（source of truth）。\x88\x01\x01R\x12scheduleConfigPath:\xa2\x02\xbaH\xd1\x01\x1a\xce\x01\n" +
 	"\x14advice.timeout_order\x12\x8d\x01TASK_PULL_INTERVAL_SECONDS is longer than TASK_CLAIM_LEASE_SECONDS, so that a run whose manager is gone waits for the next look: set it lower\x1a&this.pull_interval <= this.claim_lease\xf2\xb8\x18I\n" +
 	"\tRun queue\x12\n" +
-	"run 队列\x1a0Manager 如何从 Backend 的队列领取 run。\"\xa6\x12\n" +
+	"run 队列\x1a0Manager 如何从 Backend 的队列领取 run。\"\xac\x12\n" +
 	"\rRuntimeConfig\x12\xe6\x01\n" +
 	"\aruntime\x18\x01 \x01(\tB\xcb\x01\xbaH\x19r\x17R\x04autoR\x06dockerR\aprocess\xea\xb8\x18\xaa\x01\n" +
 	"\x10EXECUTOR_RUNTIME\x1a\x04autoR\x8f\x01Executor 的运行方式：docker 为容器；process 为子进程（没有任何隔离）；auto 在引擎和镜像都可用时使用容器。R\aruntime\x12\xb9\x01\n" +
@@ -788,12 +788,12 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\rEXECUTOR_CPUS\x1a\x012R;每个 Executor 容器可用的 CPU 数；0 表示不限。R\bcpuLimit\x12z\n" +
 	"\n" +
 	"pids_limit\x18\a \x01(\x03B[\xbaH\x04\"\x02(\x10\xea\xb8\x18P\n" +
-	"\x13EXECUTOR_PIDS_LIMIT\x1a\x03512R4每个 Executor 容器的进程和线程数上限。R\tpidsLimit\x12\xa4\x01\n" +
-	"\rstart_timeout\x18\b \x01(\v2\x19.google.protobuf.DurationBd\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18X\n" +
-	"\x1eEXECUTOR_START_TIMEOUT_SECONDS\x1a\x0260 \x02R0Executor 启动后多久之内必须能应答。R\fstartTimeout\x12\x9f\x01\n" +
+	"\x13EXECUTOR_PIDS_LIMIT\x1a\x03512R4每个 Executor 容器的进程和线程数上限。R\tpidsLimit\x12\xa7\x01\n" +
+	"\rstart_timeout\x18\b \x01(\v2\x19.google.protobuf.DurationBg\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18[\n" +
+	"\x1eEXECUTOR_START_TIMEOUT_SECONDS\x1a\x0260 \x02R3Executor 从启动到能够应答的最长时间。R\fstartTimeout\x12\xa2\x01\n" +
 	"\n" +
-	"stop_grace\x18\t \x01(\v2\x19.google.protobuf.DurationBe\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18Y\n" +
-	"\x1bEXECUTOR_STOP_GRACE_SECONDS\x1a\x0210 \x02R4停止 Executor 时，等待多久后强制结束。R\tstopGrace\x12\x93\x02\n" +
+	"stop_grace\x18\t \x01(\v2\x19.google.protobuf.DurationBh\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18\\\n" +
+	"\x1bEXECUTOR_STOP_GRACE_SECONDS\x1a\x0210 \x02R7停止 Executor 时，强制终止前等待的时长。R\tstopGrace\x12\x93\x02\n" +
 	"\x10executor_command\x18\n" +
 	" \x01(\tB\xe7\x01\xea\xb8\x18\xe2\x01\n" +
 	"\x10EXECUTOR_COMMANDREprocess 运行方式下启动 Executor 的命令，按空格拆分。Z\x86\x01\n" +
@@ -802,12 +802,12 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x0fCLAUDE_CLI_PATHRMprocess 运行方式使用的 Claude Code CLI 的路径。镜像自带 CLI。Z$\n" +
 	"\x0eclaude on PATH\x12\x12PATH 中的 claudeR\rclaudeCliPath:\x96\x02\xbaH\xad\x01\x1a\xaa\x01\n" +
 	"\x1aruntime.docker_needs_image\x12UEXECUTOR_IMAGE is required with EXECUTOR_RUNTIME=docker: set it to the executor image\x1a5this.runtime != 'docker' || this.executor_image != ''\xf2\xb8\x18a\n" +
-	"\x10Executor runtime\x12\x15Executor 运行环境\x1a6Executor 在哪里运行，可以使用多少资源。\"\xbf\f\n" +
+	"\x10Executor runtime\x12\x15Executor 运行环境\x1a6Executor 在哪里运行，可以使用多少资源。\"\xc5\f\n" +
 	"\tRunConfig\x12\x87\x01\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationBR\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18F\n" +
-	"\x13RUN_TIMEOUT_SECONDS\x1a\x043600 \x02R'run 的最长时间；0 表示不限。R\atimeout\x12\xd2\x01\n" +
-	"\fidle_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x93\x01\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18\x86\x01\n" +
-	"\x18RUN_IDLE_TIMEOUT_SECONDS\x1a\x03600 \x02RcAgent 多久没有动静就结束 run；0 表示不限。等待用户回答的时间不计在内。R\vidleTimeout\x12\xa2\x01\n" +
+	"\x13RUN_TIMEOUT_SECONDS\x1a\x043600 \x02R'run 的最长时间；0 表示不限。R\atimeout\x12\xd8\x01\n" +
+	"\fidle_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x99\x01\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18\x8c\x01\n" +
+	"\x18RUN_IDLE_TIMEOUT_SECONDS\x1a\x03600 \x02RiAgent 持续多久没有输出就结束 run；0 表示不限。等待用户回答的时间不计在内。R\vidleTimeout\x12\xa2\x01\n" +
 	"\x12user_input_timeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationBY\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18M\n" +
 	"\x1aUSER_INPUT_TIMEOUT_SECONDS\x1a\x041800 \x02R$问题等待用户回答的时长。\x98\x01\x02R\x10userInputTimeout\x12\x81\x01\n" +
 	"\fmax_cost_usd\x18\x04 \x01(\x01B_\xbaH\v\x12\t)\x00\x00\x00\x00\x00\x00\x00\x00\xea\xb8\x18M\n" +
@@ -828,25 +828,25 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x12ANTHROPIC_BASE_URL\x1a\x19https://api.anthropic.comR\x14Claude API 地址。h\x01R\x10anthropicBaseUrl\x12\x82\x01\n" +
 	"\rdefault_model\x18\x03 \x01(\tB]\xbaH\x04r\x02\x10\x01\xea\xb8\x18R\n" +
 	"\rDEFAULT_MODEL\x1a\x18claude-sonnet-4-20250514R'任务没有指定时使用的模型。R\fdefaultModel:\x92\x01\xf2\xb8\x18\x8d\x01\n" +
-	"\x05Model\x12\x06模型\x1a|run 使用的模型 API。Manager 转发 Agent 的调用并换上真正的 token，Executor 只持有本次 run 的 token。\"\xba\x0e\n" +
+	"\x05Model\x12\x06模型\x1a|run 使用的模型 API。Manager 转发 Agent 的调用并换上真正的 token，Executor 只持有本次 run 的 token。\"\xc6\x0e\n" +
 	"\x0fWorkspaceConfig\x12\xee\x01\n" +
 	"\x04root\x18\x01 \x01(\tB\xd9\x01\xea\xb8\x18\xd4\x01\n" +
 	"\x0eWORKSPACE_ROOT8\x01R\xa2\x01工作区根目录。必须是宿主机路径（Manager 自己在容器中时，容器内外的路径须相同），因为会被 bind mount 到 Executor 容器。h\x05\xaa\x01\x18/var/lib/poco/workspacesR\x04root\x12\x88\x02\n" +
 	"\x0fcleanup_enabled\x18\x02 \x01(\bB\xde\x01\xea\xb8\x18\xd9\x01\n" +
 	"\x19WORKSPACE_CLEANUP_ENABLED\x1a\x05falseR\xb4\x01清理本 Manager 磁盘上的旧工作区。工作区被清理的会话，在下一次提示时从归档恢复。正在使用、等待导出或无法归档的工作区会保留。R\x0ecleanupEnabled\x12\x9a\x01\n" +
 	"\x10cleanup_interval\x18\x03 \x01(\v2\x19.google.protobuf.DurationBT\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18H\n" +
-	" WORKSPACE_CLEANUP_INTERVAL_HOURS\x1a\x0224 \x04R\x1e检查旧工作区的间隔。R\x0fcleanupInterval\x12\xa2\x01\n" +
-	"\amax_age\x18\x04 \x01(\v2\x19.google.protobuf.DurationBn\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18b\n" +
-	"\x17WORKSPACE_MAX_AGE_HOURS\x1a\x0224 \x04RA工作区多久之后算旧，从最后一次 run 结束算起。R\x06maxAge\x12\x8a\x02\n" +
+	" WORKSPACE_CLEANUP_INTERVAL_HOURS\x1a\x0224 \x04R\x1e检查旧工作区的间隔。R\x0fcleanupInterval\x12\xb1\x01\n" +
+	"\amax_age\x18\x04 \x01(\v2\x19.google.protobuf.DurationB}\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18q\n" +
+	"\x17WORKSPACE_MAX_AGE_HOURS\x1a\x0224 \x04RP闲置多久的工作区视为旧工作区，从最后一次 run 结束算起。R\x06maxAge\x12\x8a\x02\n" +
 	"\x0farchive_enabled\x18\x05 \x01(\bB\xe0\x01\xea\xb8\x18\xdb\x01\n" +
-	"\x19WORKSPACE_ARCHIVE_ENABLED\x1a\x04trueR\xb7\x01清理工作区时，保留其私有快照作为归档。关闭时快照随工作区一起删除，会话的下一次提示会失败并说明原因。已导出的文件不受影响。R\x0earchiveEnabled\x12\xd7\x01\n" +
-	"\farchive_keep\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x98\x01\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18\x8b\x01\n" +
-	"\x16WORKSPACE_ARCHIVE_DAYS\x1a\x017 \x05Rl归档保留多久，从工作区被清理算起。之后会话的下一次提示会失败并说明原因。R\varchiveKeep\x12\x91\x01\n" +
+	"\x19WORKSPACE_ARCHIVE_ENABLED\x1a\x04trueR\xb7\x01清理工作区时，保留其私有快照作为归档。关闭时快照随工作区一起删除，会话的下一次提示会失败并说明原因。已导出的文件不受影响。R\x0earchiveEnabled\x12\xda\x01\n" +
+	"\farchive_keep\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x9b\x01\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18\x8e\x01\n" +
+	"\x16WORKSPACE_ARCHIVE_DAYS\x1a\x017 \x05Ro归档的保留时长，从工作区被清理算起。之后会话的下一次提示会失败并说明原因。R\varchiveKeep\x12\x91\x01\n" +
 	"\x10ignore_dot_files\x18\a \x01(\bBg\xea\xb8\x18c\n" +
-	"\x1aWORKSPACE_IGNORE_DOT_FILES\x1a\x04trueR?文件列表和导出中略去以点开头的文件和目录。R\x0eignoreDotFiles:\xed\x02\xbaH\x8d\x02\x1a\x8a\x02\n" +
-	"\x14workspace.own_folder\x12mWORKSPACE_ROOT is a folder of the system: set it to a folder of its own, for example /var/lib/poco/workspaces\x1a\x82\x01!this.root.matches('^[/.]*((bin|boot|dev|etc|home|lib|lib32|lib64|proc|root|run|sbin|sys|usr|var)(/[/.]*)?)?$') || this.root == ''\xf2\xb8\x18X\n" +
+	"\x1aWORKSPACE_IGNORE_DOT_FILES\x1a\x04trueR?文件列表和导出中略去以点开头的文件和目录。R\x0eignoreDotFiles:\xe7\x02\xbaH\x8d\x02\x1a\x8a\x02\n" +
+	"\x14workspace.own_folder\x12mWORKSPACE_ROOT is a folder of the system: set it to a folder of its own, for example /var/lib/poco/workspaces\x1a\x82\x01!this.root.matches('^[/.]*((bin|boot|dev|etc|home|lib|lib32|lib64|proc|root|run|sbin|sys|usr|var)(/[/.]*)?)?$') || this.root == ''\xf2\xb8\x18R\n" +
 	"\n" +
-	"Workspaces\x12\t工作区\x1a?工作区在 Manager 磁盘上的位置，以及保留多久。B\xba\x01\n" +
+	"Workspaces\x12\t工作区\x1a9工作区在 Manager 磁盘上的位置和保留时长。B\xba\x01\n" +
 	"\x12com.poco.config.v1B\x12ManagerConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (
