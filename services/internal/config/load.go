@@ -70,8 +70,9 @@ func read[T proto.Message](msg T, service string, src Sources) *reading[T] {
 	for _, s := range schema.Of(root.Descriptor()) {
 		r.settings = append(r.settings, r.resolve(s, reader.layers(s, defaultOf(s, r.settings, root))))
 	}
-	r.missing()
-	r.findings = append(r.findings, reader.nearMisses(service)...)
+	strays := reader.findStrays()
+	r.missing(strays)
+	r.findings = append(r.findings, reader.nearMisses(strays, service)...)
 	r.stamps = reader.stamps
 	r.ofSources = len(r.findings)
 	r.check()
@@ -198,9 +199,9 @@ func (r *reading[T]) refusal(v *resolved, value string) (message, fix string) {
 	return "", ""
 }
 
-// missing complains about what is required and not set, and about parts of one
-// thing of which only some are set.
-func (r *reading[T]) missing() {
+// missing complains about what is required and not set, or set under a name that
+// nobody reads, and about parts of one thing of which only some are set.
+func (r *reading[T]) missing(strays []stray) {
 	parts := map[string][]string{}
 	for _, s := range r.settings {
 		if s.GetTogether() != "" && len(s.layers) > 0 {
@@ -216,7 +217,14 @@ func (r *reading[T]) missing() {
 		if len(set) > 0 {
 			message += ", unlike " + enumerate(set) + ", which cannot be used without it"
 		}
-		r.problem(Problem{Env: s.GetEnv(), Message: message, Fix: setting(s.Setting)})
+		fix := setting(s.Setting)
+		for _, stray := range strays {
+			if slices.Contains(s.Names(), strings.TrimSuffix(stray.meant, fileSuffix)) {
+				message += ", and " + printable(stray.name) + ", which nobody reads, is"
+				fix = "rename " + printable(stray.name) + " to " + stray.meant
+			}
+		}
+		r.problem(Problem{Env: s.GetEnv(), Message: message, Fix: fix})
 	}
 }
 

@@ -3,6 +3,7 @@ package config_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -221,6 +222,18 @@ func TestPasswordsInPlainURLs(t *testing.T) {
 	require.Equal(t, []string{
 		"OPENAI_BASE_URL, in the environment: expected a URL such as http://host:port: correct the value",
 	}, problems(t, config.Sources{Environ: backendEnv("OPENAI_BASE_URL=https://api.example/v1?key=k")}))
+}
+
+func TestRequiredUnderAWrongName(t *testing.T) {
+	environ := backendEnv("DATABASE_ULR=postgres://u:p@h/d", "S3_SECRETKEY_FILE=/run/secrets/s3")
+	environ = slices.DeleteFunc(environ, func(e string) bool {
+		return strings.HasPrefix(e, "DATABASE_URL=") || strings.HasPrefix(e, "S3_SECRET_KEY=")
+	})
+	require.Equal(t, []string{
+		"DATABASE_URL: is required and not set, and DATABASE_ULR, which nobody reads, is: rename DATABASE_ULR to DATABASE_URL",
+		"S3_SECRET_KEY: is required and not set, unlike S3_ENDPOINT, S3_ACCESS_KEY and S3_BUCKET, which cannot be used without it, " +
+			"and S3_SECRETKEY_FILE, which nobody reads, is: rename S3_SECRETKEY_FILE to S3_SECRET_KEY_FILE",
+	}, problems(t, config.Sources{Environ: environ}))
 }
 
 func TestConditionalDefault(t *testing.T) {

@@ -173,9 +173,9 @@ func strays(src Sources, services []string) []*configv1.ConfigFinding {
 
 // nearMisses are findings about variables by which a setting of the service was
 // probably meant.
-func (r *reader) nearMisses(service string) []*configv1.ConfigFinding {
+func (r *reader) nearMisses(strays []stray, service string) []*configv1.ConfigFinding {
 	var out []*configv1.ConfigFinding
-	for _, s := range r.findStrays() {
+	for _, s := range strays {
 		if slices.ContainsFunc(known()[s.meant], func(by readBy) bool { return by.service == service }) {
 			out = append(out, s.finding(r))
 		}
