@@ -184,7 +184,7 @@ func TestConfigDiffOfFiles(t *testing.T) {
 }
 
 func TestConfigOfAServiceInProduction(t *testing.T) {
-	url := startFrontend(t, "APP_ENV=production", "INTERNAL_API_TOKEN="+internalToken, "BACKEND_URL=http://localhost:1")
+	url := startFrontend(t, config.Sources{Environ: []string{"APP_ENV=production", "INTERNAL_API_TOKEN=" + internalToken, "BACKEND_URL=http://localhost:1"}})
 	ask := func(token string, args ...string) (int, string) {
 		environ := append(unreachable(t), "POCO_FRONTEND_URL="+url)
 		if token != "" {
@@ -235,6 +235,22 @@ func TestConfigOfAServiceInProduction(t *testing.T) {
 	require.NotContains(t, out, "INTERNAL_API_TOKEN", "it is the same")
 }
 
+func TestConfigShowPending(t *testing.T) {
+	file := envFile(t, "live.env", "FRONTEND_PORT=3000")
+	url := startFrontend(t, config.Sources{DotEnvPath: file})
+	pending := func(lines string) string {
+		require.NoError(t, os.WriteFile(file, []byte(strings.Join(good, "\n")+"\n"+lines), 0o600))
+		code, out := pocoConfig(t, config.Sources{}, "show", "--pending", "--url", url)
+		require.Equal(t, 0, code, out)
+		return out
+	}
+	require.Contains(t, pending("FRONTEND_PORT=3000\nLOG_LEVEL=ERROR\n"), "Nothing has changed on disk that is not in force.")
+	require.Regexp(t, `FRONTEND_PORT +frontend +3000 +3001 +\.env`, pending("FRONTEND_PORT=3001\n"))
+	out := pending("FRONTEND_PORT=3000\nLOG_LEVEL=VERBOSE\n")
+	require.Contains(t, out, "LOG_LEVEL the configuration has been changed and is not followed")
+	require.NotContains(t, out, "Nothing has changed")
+}
+
 func TestConfigInit(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "new.env")
@@ -280,9 +296,9 @@ func TestConfigInit(t *testing.T) {
 }
 
 // startFrontend runs a real frontend until the end of the test.
-func startFrontend(t *testing.T, environ ...string) string {
+func startFrontend(t *testing.T, sources config.Sources) string {
 	t.Helper()
-	cfg, err := frontend.LoadConfig(config.Sources{Environ: environ})
+	cfg, err := frontend.LoadConfig(sources)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan string, 1), make(chan error, 1)
