@@ -12,8 +12,8 @@ import (
 	"github.com/poco-ai/poco/services/internal/rules"
 )
 
-// adviceRule begins the ids of rules in the schema that are advice: what breaks
-// them is told as a finding whose code is the rest of the id.
+// adviceRule begins the ids of rules in the schema that are advice,
+// advice.CODE.NAME: what breaks them is told as a finding with that code.
 const adviceRule = "advice."
 
 // violation is a broken rule of the schema.
@@ -45,6 +45,7 @@ func violations(msg proto.Message, settings []*resolved, broken map[string]bool)
 		}
 		said[p.String()] = true
 		code, isAdvice := strings.CutPrefix(v.Proto.GetRuleId(), adviceRule)
+		code, _, _ = strings.Cut(code, ".")
 		switch {
 		case !isAdvice:
 			out = append(out, violation{problem: p})

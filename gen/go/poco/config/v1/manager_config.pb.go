@@ -723,7 +723,7 @@ var File_poco_config_v1_manager_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\n" +
-	"#poco/config/v1/manager_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xd5\x0e\n" +
+	"#poco/config/v1/manager_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xe2\x0e\n" +
 	"\rManagerConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -735,11 +735,11 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x03run\x18\x06 \x01(\v2\x19.poco.config.v1.RunConfigR\x03run\x121\n" +
 	"\x05model\x18\a \x01(\v2\x1b.poco.config.v1.ModelConfigR\x05model\x12=\n" +
 	"\tworkspace\x18\b \x01(\v2\x1f.poco.config.v1.WorkspaceConfigR\tworkspace\x12D\n" +
-	"\fobject_store\x18\t \x01(\v2!.poco.config.v1.ObjectStoreConfigR\vobjectStore:\xba\n" +
-	"\xbaH\xd0\t\x1a\xb5\x03\n" +
-	"\x1amanager.callback_reachable\x12\xd5\x01CALLBACK_BASE_URL names the machine itself, which inside a container (EXECUTOR_RUNTIME=docker) is the container: set it to a URL at which containers reach this manager, for example http://host.docker.internal:8001\x1a\xbe\x01this.runtime.runtime != 'docker' || !this.server.callback_base_url.matches('(?i)^https?://((.+[.])?localhost|127[.][0-9.]+|[[](::|::1|::ffff:127[.][0-9.]+)[]]|0[.]0[.]0[.]0)(:[0-9]+)?(/|$)')\x1a\xd6\x03\n" +
-	"\x1badvice.unreachable_callback\x12\xd2\x01CALLBACK_BASE_URL names the machine itself, which containers cannot reach, should the runtime that is chosen be docker: set it to a URL at which containers reach this manager, or choose EXECUTOR_RUNTIME=process\x1a\xe1\x01this.runtime.runtime != 'auto' || this.runtime.executor_image == '' || !this.server.callback_base_url.matches('(?i)^https?://((.+[.])?localhost|127[.][0-9.]+|[[](::|::1|::ffff:127[.][0-9.]+)[]]|0[.]0[.]0[.]0)(:[0-9]+)?(/|$)')\x1a\xbc\x02\n" +
-	"\x1badvice.unreachable_callback\x12\xab\x01EXECUTOR_MANAGER_HOST is loopback only, where containers (EXECUTOR_RUNTIME=docker) do not get, except with Docker Desktop: add the address to which CALLBACK_BASE_URL leads\x1aothis.runtime.runtime != 'docker' || !this.server.hosts.all(h, h.matches('(?i)^(localhost|127[.][0-9.]+|::1)$'))\xf2\xb8\x18b\n" +
+	"\fobject_store\x18\t \x01(\v2!.poco.config.v1.ObjectStoreConfigR\vobjectStore:\xc7\n" +
+	"\xbaH\xdd\t\x1a\xb5\x03\n" +
+	"\x1amanager.callback_reachable\x12\xd5\x01CALLBACK_BASE_URL names the machine itself, which inside a container (EXECUTOR_RUNTIME=docker) is the container: set it to a URL at which containers reach this manager, for example http://host.docker.internal:8001\x1a\xbe\x01this.runtime.runtime != 'docker' || !this.server.callback_base_url.matches('(?i)^https?://((.+[.])?localhost|127[.][0-9.]+|[[](::|::1|::ffff:127[.][0-9.]+)[]]|0[.]0[.]0[.]0)(:[0-9]+)?(/|$)')\x1a\xda\x03\n" +
+	"\x1fadvice.unreachable_callback.url\x12\xd2\x01CALLBACK_BASE_URL names the machine itself, which containers cannot reach, should the runtime that is chosen be docker: set it to a URL at which containers reach this manager, or choose EXECUTOR_RUNTIME=process\x1a\xe1\x01this.runtime.runtime != 'auto' || this.runtime.executor_image == '' || !this.server.callback_base_url.matches('(?i)^https?://((.+[.])?localhost|127[.][0-9.]+|[[](::|::1|::ffff:127[.][0-9.]+)[]]|0[.]0[.]0[.]0)(:[0-9]+)?(/|$)')\x1a\xc5\x02\n" +
+	"$advice.unreachable_callback.listener\x12\xab\x01EXECUTOR_MANAGER_HOST is loopback only, where containers (EXECUTOR_RUNTIME=docker) do not get, except with Docker Desktop: add the address to which CALLBACK_BASE_URL leads\x1aothis.runtime.runtime != 'docker' || !this.server.hosts.all(h, h.matches('(?i)^(localhost|127[.][0-9.]+|::1)$'))\xf2\xb8\x18b\n" +
 	"\aManager\x12\aManager\x1aNExecutor Manager 从队列领取 run，启动 Executor，并保管工作区。\"\xa0\b\n" +
 	"\x13ManagerServerConfig\x12i\n" +
 	"\x05hosts\x18\x01 \x03(\tBS\xbaH\x05\x92\x01\x02\b\x01\xea\xb8\x18G\n" +
@@ -753,7 +753,7 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x11CALLBACK_BASE_URL8\x01R\x9f\x01Executor 访问本 Manager 的地址，必须能从 Executor 容器内访问。容器内的 localhost 是容器自己，宿主机请写 host.docker.internal。h\x01\x92\x01\amanager\xaa\x01 http://host.docker.internal:8001R\x0fcallbackBaseUrl\x12\xaf\x02\n" +
 	"\x12internal_api_token\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueB\xe3\x01\xea\xb8\x18\xde\x01\n" +
 	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*H\x01R~内部调用的鉴权 token：调用 Backend 时出示，也向调用 Manager 的一方要求。必须与 Backend 的一致。x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDS\xaa\x01\x11change-this-tokenR\x10internalApiToken:m\xf2\xb8\x18i\n" +
-	"\x0eManager server\x12\x0eManager 服务\x1aGManager 的监听地址，以及它与其他服务如何互相访问。\"\xa2\f\n" +
+	"\x0eManager server\x12\x0eManager 服务\x1aGManager 的监听地址，以及它与其他服务如何互相访问。\"\xa7\f\n" +
 	"\vQueueConfig\x12\xa9\x01\n" +
 	"\fpull_enabled\x18\x01 \x01(\bB\x85\x01\xea\xb8\x18\x80\x01\n" +
 	"\x11TASK_PULL_ENABLED\x1a\x04trueRe是否从 Backend 的 run 队列领取任务。关闭后不启动新任务，已在运行的继续。R\vpullEnabled\x12|\n" +
@@ -769,8 +769,8 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\tWORKER_IDRE本 Manager 在队列中的名称，不能与其他 Manager 相同。Zj\n" +
 	"2made at the first start and kept in WORKSPACE_ROOT\x124首次启动时生成并保存在 WORKSPACE_ROOT 中R\bworkerId\x12\xaa\x01\n" +
 	"\x14schedule_config_path\x18\x06 \x01(\tBx\xea\xb8\x18t\n" +
-	"\x14SCHEDULE_CONFIG_PATHRYTOML 或 JSON 格式的调度配置文件。提供时以它为准（source of truth）。\x88\x01\x01R\x12scheduleConfigPath:\xa2\x02\xbaH\xd1\x01\x1a\xce\x01\n" +
-	"\x14advice.timeout_order\x12\x8d\x01TASK_PULL_INTERVAL_SECONDS is longer than TASK_CLAIM_LEASE_SECONDS, so that a run whose manager is gone waits for the next look: set it lower\x1a&this.pull_interval <= this.claim_lease\xf2\xb8\x18I\n" +
+	"\x14SCHEDULE_CONFIG_PATHRYTOML 或 JSON 格式的调度配置文件。提供时以它为准（source of truth）。\x88\x01\x01R\x12scheduleConfigPath:\xa7\x02\xbaH\xd6\x01\x1a\xd3\x01\n" +
+	"\x19advice.timeout_order.pull\x12\x8d\x01TASK_PULL_INTERVAL_SECONDS is longer than TASK_CLAIM_LEASE_SECONDS, so that a run whose manager is gone waits for the next look: set it lower\x1a&this.pull_interval <= this.claim_lease\xf2\xb8\x18I\n" +
 	"\tRun queue\x12\n" +
 	"run 队列\x1a0Manager 如何从 Backend 的队列领取 run。\"\xac\x12\n" +
 	"\rRuntimeConfig\x12\xe6\x01\n" +
@@ -802,7 +802,7 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x0fCLAUDE_CLI_PATHRMprocess 运行方式使用的 Claude Code CLI 的路径。镜像自带 CLI。Z$\n" +
 	"\x0eclaude on PATH\x12\x12PATH 中的 claudeR\rclaudeCliPath:\x96\x02\xbaH\xad\x01\x1a\xaa\x01\n" +
 	"\x1aruntime.docker_needs_image\x12UEXECUTOR_IMAGE is required with EXECUTOR_RUNTIME=docker: set it to the executor image\x1a5this.runtime != 'docker' || this.executor_image != ''\xf2\xb8\x18a\n" +
-	"\x10Executor runtime\x12\x15Executor 运行环境\x1a6Executor 在哪里运行，可以使用多少资源。\"\xc5\f\n" +
+	"\x10Executor runtime\x12\x15Executor 运行环境\x1a6Executor 在哪里运行，可以使用多少资源。\"\xd3\f\n" +
 	"\tRunConfig\x12\x87\x01\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationBR\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18F\n" +
 	"\x13RUN_TIMEOUT_SECONDS\x1a\x043600 \x02R'run 的最长时间；0 表示不限。R\atimeout\x12\xd8\x01\n" +
@@ -817,9 +817,9 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"max_tokens\x18\x05 \x01(\x03BN\xbaH\x04\"\x02(\x00\xea\xb8\x18C\n" +
 	"\x0eRUN_MAX_TOKENS\x1a\x010R.run 的 token 用量上限；0 表示不限。R\tmaxTokens\x12\xa8\x01\n" +
 	"\x0emax_event_size\x18\x06 \x01(\x03B\x81\x01\xbaH\v\"\t\x18\x80\x80\x80\x01(\x80\x80\x01\xea\xb8\x18o\n" +
-	"\x10RUN_MAX_EVENT_KB\x1a\x03256 \aRT单个事件的大小上限。更长的工具输出会被截断，并留下标记。R\fmaxEventSize:\x8f\x05\xbaH\xff\x03\x1a\xf6\x01\n" +
-	"\x14advice.timeout_order\x12sRUN_IDLE_TIMEOUT_SECONDS is not shorter than the longest time of a run, and so has no effect: set it lower, or to 0\x1aithis.timeout == duration('0s') || this.idle_timeout == duration('0s') || this.idle_timeout < this.timeout\x1a\x83\x02\n" +
-	"\x14advice.timeout_order\x12\xa0\x01USER_INPUT_TIMEOUT_SECONDS is not shorter than RUN_TIMEOUT_SECONDS, which ends a run while its question still waits: set it lower, or RUN_TIMEOUT_SECONDS higher\x1aHthis.timeout == duration('0s') || this.user_input_timeout < this.timeout\xf2\xb8\x18\x87\x01\n" +
+	"\x10RUN_MAX_EVENT_KB\x1a\x03256 \aRT单个事件的大小上限。更长的工具输出会被截断，并留下标记。R\fmaxEventSize:\x9d\x05\xbaH\x8d\x04\x1a\xfb\x01\n" +
+	"\x19advice.timeout_order.idle\x12sRUN_IDLE_TIMEOUT_SECONDS is not shorter than the longest time of a run, and so has no effect: set it lower, or to 0\x1aithis.timeout == duration('0s') || this.idle_timeout == duration('0s') || this.idle_timeout < this.timeout\x1a\x8c\x02\n" +
+	"\x1dadvice.timeout_order.question\x12\xa0\x01USER_INPUT_TIMEOUT_SECONDS is not shorter than RUN_TIMEOUT_SECONDS, which ends a run while its question still waits: set it lower, or RUN_TIMEOUT_SECONDS higher\x1aHthis.timeout == duration('0s') || this.user_input_timeout < this.timeout\xf2\xb8\x18\x87\x01\n" +
 	"\x0fLimits of a run\x12\rrun 的限制\x1ae达到限制的 run 会结束，并说明原因。任务自身的配置只能更严，不能放宽。\"\xda\x04\n" +
 	"\vModelConfig\x12\xb5\x01\n" +
 	"\x14anthropic_auth_token\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueBf\xea\xb8\x18b\n" +

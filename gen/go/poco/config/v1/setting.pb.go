@@ -712,8 +712,8 @@ var (
 	// The only place where a setting is defined: loader, introspection, docs
 	// and checks all read it. Rules about several settings are CEL rules of the
 	// message that has them. Their text begins with the variable to change and
-	// says after a colon what to do. What breaks one whose id begins with "advice."
-	// is a finding, with the rest of the id as its code; the others refuse a start.
+	// says after a colon what to do. What breaks one with an id of the form
+	// advice.CODE.NAME is a finding with that code; the others refuse a start.
 	//
 	// optional poco.config.v1.Setting setting = 50061;
 	E_Setting = &file_poco_config_v1_setting_proto_extTypes[0]
