@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"gopkg.in/natefinch/lumberjack.v2"
 
+	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/lifecycle"
 	"github.com/poco-ai/poco/services/poco/internal/client"
 	"github.com/poco-ai/poco/services/poco/internal/stack"
@@ -108,10 +109,15 @@ func (c *cli) up(ctx context.Context, flags stackFlags, scripted func(token bool
 		return nil
 	})
 	var exit *exitError
-	if err != nil && !errors.As(err, &exit) {
+	var refused *config.Problems
+	switch {
+	case err == nil, errors.As(err, &exit):
+		return err
+	case errors.As(err, &refused):
+		return &exitError{exitUsage, err}
+	default:
 		return &exitError{exitFailed, err}
 	}
-	return err
 }
 
 func (c *cli) dataDir(flags stackFlags) (string, error) {
