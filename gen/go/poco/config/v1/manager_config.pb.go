@@ -614,9 +614,9 @@ func (x *ModelConfig) GetDefaultModel() string {
 // Where workspaces are on the manager's disk, and how long they stay.
 type WorkspaceConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Root folder of the workspaces. It must be a path of the Docker host (the
-	// same inside a manager's own container), because it is bind-mounted into
-	// executors.
+	// Root folder of the workspaces, a folder of its own. It must be a path of the
+	// Docker host (the same inside a manager's own container), because it is bind-
+	// mounted into executors.
 	Root string `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
 	// Remove old workspaces from this manager's disk. A session whose workspace
 	// was removed goes on with its next prompt from its archive. One that is in
@@ -828,10 +828,10 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x12ANTHROPIC_BASE_URL\x1a\x19https://api.anthropic.comR\x14Claude API 地址。h\x01R\x10anthropicBaseUrl\x12\x82\x01\n" +
 	"\rdefault_model\x18\x03 \x01(\tB]\xbaH\x04r\x02\x10\x01\xea\xb8\x18R\n" +
 	"\rDEFAULT_MODEL\x1a\x18claude-sonnet-4-20250514R'任务没有指定时使用的模型。R\fdefaultModel:\x92\x01\xf2\xb8\x18\x8d\x01\n" +
-	"\x05Model\x12\x06模型\x1a|run 使用的模型 API。Manager 转发 Agent 的调用并换上真正的 token，Executor 只持有本次 run 的 token。\"\xc6\x0e\n" +
-	"\x0fWorkspaceConfig\x12\xee\x01\n" +
-	"\x04root\x18\x01 \x01(\tB\xd9\x01\xea\xb8\x18\xd4\x01\n" +
-	"\x0eWORKSPACE_ROOT8\x01R\xa2\x01工作区根目录。必须是宿主机路径（Manager 自己在容器中时，容器内外的路径须相同），因为会被 bind mount 到 Executor 容器。h\x05\xaa\x01\x18/var/lib/poco/workspacesR\x04root\x12\x88\x02\n" +
+	"\x05Model\x12\x06模型\x1a|run 使用的模型 API。Manager 转发 Agent 的调用并换上真正的 token，Executor 只持有本次 run 的 token。\"\xdb\x0e\n" +
+	"\x0fWorkspaceConfig\x12\x83\x02\n" +
+	"\x04root\x18\x01 \x01(\tB\xee\x01\xea\xb8\x18\xe9\x01\n" +
+	"\x0eWORKSPACE_ROOT8\x01R\xb7\x01工作区根目录，须为专用目录。必须是宿主机路径（Manager 自己在容器中时，容器内外的路径须相同），因为会被 bind mount 到 Executor 容器。h\x05\xaa\x01\x18/var/lib/poco/workspacesR\x04root\x12\x88\x02\n" +
 	"\x0fcleanup_enabled\x18\x02 \x01(\bB\xde\x01\xea\xb8\x18\xd9\x01\n" +
 	"\x19WORKSPACE_CLEANUP_ENABLED\x1a\x05falseR\xb4\x01清理本 Manager 磁盘上的旧工作区。工作区被清理的会话，在下一次提示时从归档恢复。正在使用、等待导出或无法归档的工作区会保留。R\x0ecleanupEnabled\x12\x9a\x01\n" +
 	"\x10cleanup_interval\x18\x03 \x01(\v2\x19.google.protobuf.DurationBT\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18H\n" +

@@ -180,7 +180,7 @@ var Fields = map[string]string{
 	"poco.config.v1.WorkspaceConfig.cleanup_interval":            "How often to look for old workspaces.",
 	"poco.config.v1.WorkspaceConfig.ignore_dot_files":            "Leave files and folders whose name begins with a dot out of listings and exports.",
 	"poco.config.v1.WorkspaceConfig.max_age":                     "Age from which a workspace is old, counted from the end of its last run.",
-	"poco.config.v1.WorkspaceConfig.root":                        "Root folder of the workspaces. It must be a path of the Docker host (the same inside a manager's own container), because it is bind-mounted into executors.",
+	"poco.config.v1.WorkspaceConfig.root":                        "Root folder of the workspaces, a folder of its own. It must be a path of the Docker host (the same inside a manager's own container), because it is bind- mounted into executors.",
 }
 
 // Messages are the leading comments by the message's full name.
