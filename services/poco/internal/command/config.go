@@ -143,13 +143,18 @@ func silent(unanswered bool) error {
 
 // roster writes one line for each service that was asked.
 func (c *cli) roster(answers []fleet.Answer) {
-	style := c.view().Style
-	for i, title := range fleet.Titles(answers) {
-		answer := answers[i]
+	titles := fleet.Titles(answers)
+	width := 0
+	for i, title := range titles {
 		if title == "" {
-			title = "service"
+			titles[i] = "service"
 		}
-		line := fmt.Sprintf("%-9s %s  ", title, answer.URL)
+		titles[i] = terminal.Clean(titles[i])
+		width = max(width, len(titles[i]))
+	}
+	style := c.view().Style
+	for i, answer := range answers {
+		line := fmt.Sprintf("%-*s  %s  ", width, titles[i], answer.URL)
 		switch {
 		case answer.Err != nil:
 			line += style.Bad(terminal.Clean(answer.Err.Error()))
