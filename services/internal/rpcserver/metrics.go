@@ -3,6 +3,7 @@ package rpcserver
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -50,12 +51,16 @@ func (s *Server) observer() (connect.ServerInterceptor, error) {
 			gauge := inFlight.WithLabelValues(procedure)
 			gauge.Inc()
 			defer gauge.Dec()
+			isCall, logged := ctx.Value(callKey{}).(*atomic.Bool)
+			if logged {
+				isCall.Store(true)
+			}
 			start := time.Now()
 			err := next(ctx, spec, stream)
 			took := time.Since(start)
 			handled.WithLabelValues(procedure, codeName(err)).Inc()
 			duration.WithLabelValues(procedure, codeName(err)).Observe(took.Seconds())
-			if s.opts.AccessLog() {
+			if logged {
 				s.logCall(ctx, spec, took, err)
 			}
 			return err

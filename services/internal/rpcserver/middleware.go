@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 
 	"github.com/felixge/httpsnoop"
 	"github.com/google/uuid"
@@ -26,8 +27,10 @@ const (
 
 type responseControllerKey struct{}
 
-// middleware gives every request its ids and survives panics.
+// middleware gives every request its ids, survives panics and writes the access
+// log.
 func (s *Server) middleware(next http.Handler) http.Handler {
+	next = s.accessLog(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ids := logging.IDs{RequestID: saneID(r.Header.Get(RequestIDHeader)), TraceID: saneID(r.Header.Get(TraceIDHeader))}
 		if ids.RequestID == "" {
@@ -85,15 +88,23 @@ func saneID(id string) string {
 	return id
 }
 
-// accessLog writes the access log's line of one plain HTTP request.
+// callKey is under what the access log notes that a request is an RPC.
+type callKey struct{}
+
+// accessLog writes the access log's line of a request that is no RPC; those
+// have theirs from the observer.
 func (s *Server) accessLog(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.opts.AccessLog() {
 			next.ServeHTTP(w, r)
 			return
 		}
-		m := httpsnoop.CaptureMetrics(next, w, r)
-		s.logger.InfoContext(r.Context(), "http", "method", r.Method, "path", r.URL.Path, "status", m.Code,
-			"bytes", m.Written, "duration_ms", float64(m.Duration.Microseconds())/1000, "peer", r.RemoteAddr)
+		isCall := new(atomic.Bool)
+		ctx := context.WithValue(r.Context(), callKey{}, isCall)
+		m := httpsnoop.CaptureMetrics(next, w, r.WithContext(ctx))
+		if !isCall.Load() {
+			s.logger.InfoContext(ctx, "http", "method", r.Method, "path", r.URL.Path, "status", m.Code,
+				"bytes", m.Written, "duration_ms", float64(m.Duration.Microseconds())/1000, "peer", r.RemoteAddr)
+		}
 	})
 }

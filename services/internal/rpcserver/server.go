@@ -170,7 +170,7 @@ func (s *Server) build() error {
 func (s *Server) Connect() *connect.Server { return s.connect }
 
 // Handle serves plain HTTP; call it before Start.
-func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, s.accessLog(h)) }
+func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, h) }
 
 // Registry is where the service's metrics are registered.
 func (s *Server) Registry() *prometheus.Registry { return s.registry }

@@ -125,6 +125,7 @@ func TestLogSettingsAreLive(t *testing.T) {
 	const prompt = "a prompt that is a parameter of statements"
 	_, run := s.enqueue(prompt, "")
 	s.run(run)
+	s.backend.stop() // a line is written when the answer has been
 	require.Contains(t, log.String(), `procedure=/poco.backend.v1.RunService/GetRun code=ok duration_ms=`)
 	require.Contains(t, log.String(), "msg=sql")
 	require.Contains(t, log.String(), "FROM runs")
