@@ -12,7 +12,7 @@ import (
 	"github.com/poco-ai/poco/services/internal/config/schema"
 )
 
-// Ways in which FuzzLoad sets the secrets.
+// Ways in which FuzzLoad sets the secrets; each for every service.
 const (
 	byEnvironment = iota
 	byDotEnv
@@ -26,7 +26,8 @@ const (
 // them.
 func FuzzLoad(f *testing.F) {
 	const mark = "s3cr3t-mark"
-	for way := range byte(ways) {
+	services := schema.Services()
+	for way := range byte(ways * len(services)) {
 		f.Add("PORT=1\nLOG_LEVL=x", "HOST=h\n# c\nexport A=\"b\nc\"", "", "", way)
 		f.Add("PORT=\xff\x00", "BROKEN\n\xff=\x00", "\xff", "\x00", way)
 		f.Add("=\n==\nAPP_ENV=production\nDEBUG=1", "'\n\"\n=\n:\nA:b\nexport\n$A=$B", "'", "'", way)
@@ -71,7 +72,7 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 		for _, src := range []config.Sources{src, src.ForProduction()} {
-			check := config.CheckEnvironment(src)
+			check := config.CheckEnvironment(src, services[int(way)/ways%len(services)].Name)
 			if err := check.Err(); err != nil {
 				require.NotContains(t, err.Error(), mark)
 			}
