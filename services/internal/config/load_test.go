@@ -321,3 +321,14 @@ func BenchmarkLoad(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkReport is what GetConfig takes besides the call itself; the aim is
+// well under 1 ms.
+func BenchmarkReport(b *testing.B) {
+	l, err := config.Load(&configv1.ManagerConfig{}, "manager", config.Sources{Environ: managerEnv()})
+	require.NoError(b, err)
+	for b.Loop() {
+		l.Refresh()
+		l.Report()
+	}
+}

@@ -22,8 +22,9 @@ const (
 	// everyone in the container.
 	secretsFolder = "/run/secrets"
 
-	writableByOthers = 0o022
-	readableByAll    = 0o004
+	writableByOthers   = 0o022
+	writableByEveryone = 0o002
+	readableByAll      = 0o004
 )
 
 var (
@@ -126,6 +127,12 @@ func exposure(path string) string {
 	default:
 		return ""
 	}
+}
+
+// writableByAll tells whether everyone can write a file.
+func writableByAll(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().Perm()&writableByEveryone != 0
 }
 
 func inside(folder, path string) bool {

@@ -100,6 +100,13 @@ func TestFilePermissions(t *testing.T) {
 	}
 }
 
+func TestDotEnvThatEveryoneCanWrite(t *testing.T) {
+	path := write(t, ".env", "")
+	require.NoError(t, os.Chmod(path, 0o666))
+	findings := loadBackend(t, config.Sources{Environ: backendEnv(), DotEnvPath: path}).Report().GetFindings()
+	require.Equal(t, "the file "+path+" can be written by everyone on this machine: chmod o-w the file", findings[0].GetMessage())
+}
+
 func TestValuesThatAreNoText(t *testing.T) {
 	for _, value := range []string{"a\x00b", "a\xffb"} {
 		for _, env := range []string{"S3_REGION", "S3_BUCKET", "CORS_ORIGINS", "SECRET_KEY", "DATABASE_URL", "LOG_LEVEL"} {

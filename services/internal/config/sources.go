@@ -111,6 +111,9 @@ func newReader(src Sources, problem func(Problem), finding func(code, env, messa
 	if r.dotEnv, complaint = readDotEnv(src.DotEnvPath, src.DotEnvRequired); complaint.Message != "" {
 		problem(complaint)
 	}
+	if writableByAll(src.DotEnvPath) {
+		finding(FindingFilePermissions, "", "the file "+printable(src.DotEnvPath)+" can be written by everyone on this machine: chmod o-w the file")
+	}
 	for _, line := range r.dotEnv.malformed {
 		problem(Problem{
 			Message: "expected NAME=value, a comment or an empty line",

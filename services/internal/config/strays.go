@@ -108,6 +108,8 @@ func similar(name string, ours bool) string {
 			d = 0
 		case ours && strings.TrimPrefix(upper, ownPrefix) == strings.TrimPrefix(candidate, ownPrefix):
 			d = 1
+		case ours && min(len(candidate), len(name)) >= shortName && (strings.HasSuffix(upper, "_"+candidate) || strings.HasSuffix(candidate, "_"+upper)):
+			d = farthest
 		case abs(len(candidate)-len(name)) <= farthest && (ours || min(len(candidate), len(name)) >= leastName):
 			d = levenshtein.ComputeDistance(upper, candidate)
 			if len(candidate) < shortName && d > farthest/2 {

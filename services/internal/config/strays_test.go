@@ -35,11 +35,14 @@ func TestStrays(t *testing.T) {
 			"POCO_COLOUR is set in the environment" + noReader,
 		}},
 		"what others use": {environ: []string{"HOME=/", "PATH=/", "TERM=x", "HOSTNAME=h", "PWD=/", "SHELL=x", "USER=u", "LANG=C", "LOGNAME=x", "TMPDIR=/t", "PGHOST=x", "=C:=x"}},
-		"a file of ours": {dotEnv: "POSTGRES_PASSWORD=x\nCOLOUR=x\nPOCO_LOG_LEVEL=x\nPORTS=x\nEMPTY=\n", want: []string{
+		"a file of ours": {dotEnv: "POSTGRES_PASSWORD=x\nCOLOUR=x\nPOCO_LOG_LEVEL=x\nPORTS=x\nEMPTY=\nBACKEND_DATABASE_URL=x\nPUBLISHED_HOST=x\nMY_HOST=x\n", want: []string{
+			"BACKEND_DATABASE_URL is set in line 6 of .env" + noReader + ": did you mean DATABASE_URL?",
 			"COLOUR is set in line 2 of .env" + noReader,
 			"EMPTY is set in line 5 of .env" + noReader,
+			"MY_HOST is set in line 8 of .env" + noReader,
 			"POCO_LOG_LEVEL is set in line 3 of .env" + noReader + ": did you mean LOG_LEVEL?",
 			"PORTS is set in line 4 of .env" + noReader + ": did you mean PORT?",
+			"PUBLISHED_HOST is set in line 7 of .env" + noReader + ": did you mean EXECUTOR_PUBLISHED_HOST?",
 			"POSTGRES_PASSWORD is set in line 1 of .env, and read by stack only",
 		}},
 		"a piece of a secret": {dotEnv: "MIIEvQIBADAN9w0BAQEF=\n", want: []string{
