@@ -5,9 +5,11 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -39,9 +41,10 @@ func TestNoSecretLeaks(t *testing.T) {
 			a := newAviary(t, c.runtime, c.asFiles)
 			a.runATask()
 			a.askEverything()
+			a.askOnCommandLine()
 			a.fail()
 			a.lookAround()
-			for _, kind := range []string{"answer", "event", "executor environment", "log", "refusal", "file", "stored object", "table"} {
+			for _, kind := range []string{"answer", "event", "command", "executor environment", "log", "refusal", "file", "stored object", "table"} {
 				require.NotZero(t, a.looked[kind], "no %s was looked at", kind)
 			}
 		})
@@ -201,6 +204,46 @@ func (a *aviary) askEverything() {
 		require.NoError(a.t, err)
 		a.check("event", e.GetRunId(), string(text))
 	}
+}
+
+// askOnCommandLine runs every command that shows settings, in an environment
+// that has the secrets itself.
+func (a *aviary) askOnCommandLine() {
+	a.t.Helper()
+	dir := a.t.(*testing.T).TempDir()
+	env := maps.Clone(a.stack.backend.env)
+	maps.Copy(env, a.stack.manager.env)
+	maps.Copy(env, map[string]string{
+		"POCO_BACKEND_URL": a.stack.backend.url(), "POCO_MANAGER_URL": a.stack.manager.url(), "POCO_FRONTEND_URL": a.frontend.url(),
+	})
+	var lines []string
+	for name, value := range env {
+		lines = append(lines, name+"="+strconv.Quote(value))
+	}
+	require.NoError(a.t, os.WriteFile(filepath.Join(dir, "all.env"), []byte(strings.Join(lines, "\n")+"\nPORT=x\n"), 0o600))
+	for _, command := range []string{
+		"show", "show --all", "show --json", "show --live", "show --pending", "show --url " + a.executor.url(),
+		"explain DATABASE_URL", "explain INTERNAL_API_TOKEN", "explain INTERNAL_API_TOKN",
+		"check", "check --json", "check --production", "check --env-file all.env", "check --production --strict --env-file all.env",
+		"diff backend manager", "diff all.env backend", "diff all.env manager", "diff manager all.env",
+		"peers", "peers --url " + a.stack.manager.url(), "init --file new.env",
+	} {
+		cmd := exec.CommandContext(a.t.Context(), filepath.Join(binDir, "poco"), append([]string{"config"}, strings.Fields(command)...)...)
+		cmd.Dir = dir
+		for name, value := range env {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+		output, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if err != nil {
+			require.ErrorAs(a.t, err, &exit)
+		}
+		require.NotEmpty(a.t, output, command)
+		a.check("command", command, string(output))
+	}
+	content, err := os.ReadFile(filepath.Join(dir, "new.env"))
+	require.NoError(a.t, err)
+	a.check("file", "new.env", string(content))
 }
 
 // fail breaks the system in many ways, and looks at how it complains.
