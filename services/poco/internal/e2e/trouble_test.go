@@ -43,9 +43,8 @@ func TestRunsThatCannotSucceed(t *testing.T) {
 				return stackOptions{env: map[string]string{"RUN_IDLE_TIMEOUT_SECONDS": "3"}}
 			}},
 		{name: "wrong model token", reason: "authentication_failed", message: "ANTHROPIC_AUTH_TOKEN",
-			opts: func(*testing.T) stackOptions {
-				return stackOptions{env: map[string]string{"ANTHROPIC_AUTH_TOKEN": "not-the-token"}}
-			}},
+			opts:    func(*testing.T) stackOptions { return stackOptions{} },
+			prepare: func(s *stack) { s.manager.env["ANTHROPIC_AUTH_TOKEN"] = "not-the-token" }},
 		{name: "image missing", reason: "image_missing", message: "poco-no-such-image:none",
 			opts: func(t *testing.T) stackOptions {
 				requireEngine(t)
