@@ -111,7 +111,7 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 	managerv1connect.RegisterWorkspaceServiceHandler(server.Connect(), &inspection.Workspaces{Store: workspaces})
 
 	model, err := gateway.New(gateway.Options{
-		BaseURL: msg.GetModel().GetAnthropicBaseUrl(), Token: cfg.Secret(envModelToken), Verify: hub.VerifyRun,
+		BaseURL: msg.GetModel().GetAnthropicBaseUrl(), Token: cfg.Secret(envModelToken), Refresh: cfg.Refresh, Verify: hub.VerifyRun,
 		Stopping: server.Draining(), Logger: opts.Logger, Registerer: server.Registry(),
 	})
 	if err != nil {

@@ -47,8 +47,11 @@ type Options struct {
 	// BaseURL of the model API.
 	BaseURL string
 	// Token of the model API.
-	Token  config.Secret
-	Verify VerifyRun
+	Token config.Secret
+	// Refresh, when set, is called before each call: a token that was rotated a
+	// moment ago may be refused already, and the run would fail for it.
+	Refresh func()
+	Verify  VerifyRun
 	// Stopping ends with calls in flight when the manager stops: they may last
 	// for minutes, and the CLI makes them again.
 	Stopping <-chan struct{}
@@ -120,6 +123,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	runID, sessionID := logging.SubjectOf(held)
 	logging.About(r.Context(), runID, sessionID)
+	if g.opts.Refresh != nil {
+		g.opts.Refresh()
+	}
 	if !g.opts.Token.IsSet() {
 		writeError(w, http.StatusUnauthorized, "authentication_error",
 			"ANTHROPIC_AUTH_TOKEN is not set: give it to the executor manager")

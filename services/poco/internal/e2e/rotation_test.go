@@ -63,9 +63,6 @@ func TestTokensRotatedMidRun(t *testing.T) {
 	f, session, run := s.midRun()
 
 	writeSecret(t, shared, rotatedToken)
-	const rotatedModelToken = "the-model-token-after-the-rotation"
-	s.model.Rotate(rotatedModelToken)
-	writeSecret(t, model, rotatedModelToken)
 	for _, p := range []*program{s.backend, s.manager} {
 		for _, token := range []string{rotatedToken, internalToken} {
 			_, err := p.config(token)
@@ -74,6 +71,9 @@ func TestTokensRotatedMidRun(t *testing.T) {
 		_, err := p.config("another-token-of-the-test")
 		require.Equal(t, codes.Unauthenticated, status.Code(err))
 	}
+	const rotatedModelToken = "the-model-token-after-the-rotation"
+	s.model.Rotate(rotatedModelToken)
+	writeSecret(t, model, rotatedModelToken)
 	s.letGo(session)
 	s.requireGoneOn(f, run)
 	require.True(t, slices.Contains(s.model.Stats().Tokens, rotatedModelToken), "the model was asked with the new token")
