@@ -41,10 +41,14 @@ func (r *reading[T]) warnInDevelopment(s *resolved) {
 }
 
 func ownValue(s *schema.Setting) string {
-	if s.Kind == schema.SecretText {
+	switch s.Kind {
+	case schema.SecretText:
 		return "set a value of your own, for example from: openssl rand -hex 32"
+	case schema.SecretURL:
+		return "change the password, on the server and here"
+	default:
+		return "set a value of your own"
 	}
-	return "set a value of your own"
 }
 
 func isInsecure(s *schema.Setting, value string) bool {
