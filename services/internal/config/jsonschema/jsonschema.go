@@ -7,6 +7,8 @@ package jsonschema
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -48,6 +50,7 @@ func Of(service schema.Service) ([]byte, error) {
 		root.Properties[name] = property
 		root.PropertyOrder = append(root.PropertyOrder, name)
 	}
+	together := map[string][][]string{}
 	for _, s := range service.Settings() {
 		p, err := property(s)
 		if err != nil {
@@ -67,9 +70,16 @@ func Of(service schema.Service) ([]byte, error) {
 				names = append(names, name+fileSuffix)
 			}
 		}
-		if s.GetRequired() && s.Default == nil {
+		switch {
+		case s.Default != nil:
+		case s.GetRequired():
 			root.AllOf = append(root.AllOf, anyOf(names))
+		case s.GetTogether() != "":
+			together[s.GetTogether()] = append(together[s.GetTogether()], names)
 		}
+	}
+	for _, group := range slices.Sorted(maps.Keys(together)) {
+		root.AllOf = append(root.AllOf, allOrNone(together[group]))
 	}
 	data, err := json.MarshalIndent(root, "", "  ")
 	if err != nil {
@@ -88,6 +98,16 @@ func anyOf(names []string) *jsonschema.Schema {
 		one.AnyOf = append(one.AnyOf, set(name))
 	}
 	return one
+}
+
+// allOrNone demands that at least one of each of the lists is set, or none at
+// all.
+func allOrNone(lists [][]string) *jsonschema.Schema {
+	all := &jsonschema.Schema{}
+	for _, names := range lists {
+		all.AllOf = append(all.AllOf, anyOf(names))
+	}
+	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Not: anyOf(slices.Concat(lists...))}, all}}
 }
 
 // set demands that all of the variables are set.

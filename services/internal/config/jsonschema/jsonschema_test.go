@@ -191,7 +191,7 @@ func TestRequired(t *testing.T) {
 			name := s.GetEnv()
 			changed := maps.Clone(environ)
 			delete(changed, name)
-			if s.GetRequired() && s.Default == nil {
+			if s.Default == nil && (s.GetRequired() || s.GetTogether() != "") {
 				require.False(t, loads(service, changed), name)
 				require.Error(t, compiled.Validate(document(changed)), name)
 			}
@@ -268,5 +268,19 @@ func TestSecretsAreWriteOnly(t *testing.T) {
 				require.True(t, compiled.Properties[alias].Deprecated, alias)
 			}
 		}
+	}
+}
+
+// TestNoneTogether: what belongs together may be missing altogether.
+func TestNoneTogether(t *testing.T) {
+	for _, service := range schema.Services() {
+		environ := base(service)
+		for _, s := range service.Settings() {
+			if s.GetTogether() != "" && !s.GetRequired() {
+				delete(environ, s.GetEnv())
+			}
+		}
+		require.True(t, loads(service, environ), service.Name)
+		require.NoError(t, compile(t, service).Validate(document(environ)), service.Name)
 	}
 }
