@@ -91,7 +91,7 @@ func (q *Queue) expire(ctx context.Context, sessionID, runID string) error {
 			return fmt.Errorf("decode config: %w", err)
 		}
 		decision := judge(r, cfg.GetLostExecutorPolicy(), s.AgentSessionID)
-		q.logger.WarnContext(ctx, "lease ran out", logging.KeyRunID, r.ID, logging.KeySessionID, s.ID, "status", r.Status, "verdict", int(decision))
+		logging.OfRun(q.logger, r.ID, s.ID).WarnContext(ctx, "lease ran out", "status", r.Status, "verdict", int(decision))
 		switch decision {
 		case verdictRequeue:
 			if r.PromptSubmitted && r.Status == store.RunRunning {

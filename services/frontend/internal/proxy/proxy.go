@@ -62,6 +62,13 @@ func New(backendURL string, logger *slog.Logger) (http.Handler, error) {
 				r.Out.Header.Set(rpcserver.TraceIDHeader, ids.TraceID)
 			}
 		},
+		ModifyResponse: func(r *http.Response) error {
+			if logging.IDsOf(r.Request.Context()).RequestID != "" { // told by the server already
+				r.Header.Del(rpcserver.RequestIDHeader)
+				r.Header.Del(rpcserver.TraceIDHeader)
+			}
+			return nil
+		},
 		Transport:     newTransport(),
 		FlushInterval: -1,
 		ErrorLog:      slog.NewLogLogger(logger.Handler(), slog.LevelDebug),

@@ -158,9 +158,13 @@ func (s *Setting) holder(root protoreflect.Message) protoreflect.Message {
 	return root
 }
 
-// Value is the field's value in the config message.
+// Value is the field's value in the config message. It changes nothing in the
+// message, so that several may read one.
 func (s *Setting) Value(root protoreflect.Message) protoreflect.Value {
-	return s.holder(root).Get(s.field)
+	for _, parent := range s.parents {
+		root = root.Get(parent).Message()
+	}
+	return root.Get(s.field)
 }
 
 // Copy takes the setting's value over from another config message of the same
