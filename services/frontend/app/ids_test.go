@@ -18,11 +18,14 @@ import (
 // the frontend does, and the browser is told them once.
 func TestCallsKeepTheirIDs(t *testing.T) {
 	var seen http.Header
-	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	backend := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen = r.Header
 		w.Header().Set("X-Request-ID", r.Header.Get("X-Request-ID"))
 		w.Header().Set("X-Trace-ID", r.Header.Get("X-Trace-ID"))
 	}))
+	backend.Config.Protocols = new(http.Protocols)
+	backend.Config.Protocols.SetUnencryptedHTTP2(true)
+	backend.Start()
 	defer backend.Close()
 	cfg, err := app.LoadConfig(config.Sources{Environ: []string{"BACKEND_URL=" + backend.URL}})
 	require.NoError(t, err)
