@@ -52,7 +52,7 @@ func (l *Loaded[T]) refresh() {
 	next := read(fresh, l.service, l.sources())
 	l.stamps = next.stamps
 	old := l.state.Load()
-	inForce := l.merge(next)
+	inForce := l.merge(old.inForce, next)
 	if problems := inForce.problems.List; len(problems) > 0 {
 		l.refuse(old, problems)
 		return
@@ -61,18 +61,24 @@ func (l *Loaded[T]) refresh() {
 }
 
 // merge gives what would be in force: the live settings of next, the others as
-// at the start. It has the problems of both.
-func (l *Loaded[T]) merge(next *reading[T]) *reading[T] {
+// at the start. It has the problems of both. Live parts of one thing stay as they
+// are when another part of it has to wait: new keys do not fit the old endpoint.
+func (l *Loaded[T]) merge(old, next *reading[T]) *reading[T] {
 	m := &reading[T]{
 		msg:      proto.CloneOf(l.Msg),
 		findings: slices.Clone(next.findings[:next.ofSources]),
 		problems: &Problems{Service: l.service, List: next.problems.List},
 		broken:   next.broken,
 	}
+	waiting := l.waiting(next)
 	for i, s := range l.start.settings {
 		if s.GetLive() {
-			s = next.settings[i]
-			s.Copy(m.msg.ProtoReflect(), next.msg.ProtoReflect())
+			from := next
+			if s.GetTogether() != "" && waiting[s.GetTogether()] {
+				from = old
+			}
+			s = from.settings[i]
+			s.Copy(m.msg.ProtoReflect(), from.msg.ProtoReflect())
 		}
 		m.settings = append(m.settings, s)
 	}
@@ -82,6 +88,18 @@ func (l *Loaded[T]) merge(next *reading[T]) *reading[T] {
 		m.sortProblems()
 	}
 	return m
+}
+
+// waiting has the things of which a part that is not live has changed since the
+// start.
+func (l *Loaded[T]) waiting(next *reading[T]) map[string]bool {
+	out := map[string]bool{}
+	for i, s := range l.start.settings {
+		if !s.GetLive() && differ(s, l.Msg, next.settings[i], next.msg) {
+			out[s.GetTogether()] = true
+		}
+	}
+	return out
 }
 
 // refuse leaves everything as it is and says why.
@@ -105,11 +123,11 @@ func (l *Loaded[T]) accept(old *state[T], next, inForce *reading[T]) {
 	st.secrets = make([]Secret, len(inForce.settings))
 	var changed, pending []string
 	for i, s := range inForce.settings {
+		if differ(s, inForce.msg, next.settings[i], next.msg) {
+			st.pending[s.GetEnv()] = true
+			pending = append(pending, s.GetEnv())
+		}
 		if !s.GetLive() {
-			if differ(s, inForce.msg, next.settings[i], next.msg) {
-				st.pending[s.GetEnv()] = true
-				pending = append(pending, s.GetEnv())
-			}
 			continue
 		}
 		before := old.inForce.settings[i]

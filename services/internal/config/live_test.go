@@ -99,6 +99,36 @@ func TestOtherSettingsWaitForARestart(t *testing.T) {
 	require.Empty(t, findings(l, config.FindingRestartPending))
 }
 
+// TestPartsOfOneThingWaitTogether: the keys of another object store do not fit
+// the one that is in use until a restart.
+func TestPartsOfOneThingWaitTogether(t *testing.T) {
+	store := func(endpoint, key string) string {
+		return "S3_ENDPOINT=http://" + endpoint + ":9000\nS3_ACCESS_KEY=" + key + "\nS3_SECRET_KEY=" + key + "-secret\n"
+	}
+	dotEnv := write(t, ".env", store("one", "first"))
+	l := loadBackend(t, config.Sources{Environ: without(backendEnv(), "S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY"), DotEnvPath: dotEnv})
+	inForce := func(key string, pending ...string) {
+		t.Helper()
+		l.Refresh()
+		require.Equal(t, []string{key, key + "-secret"}, []string{l.Secret("S3_ACCESS_KEY").Reveal(), l.Secret("S3_SECRET_KEY").Reveal()})
+		var waiting []string
+		for _, f := range l.Report().GetFields() {
+			if f.GetRestartPending() {
+				waiting = append(waiting, f.GetEnv())
+			}
+		}
+		require.Equal(t, pending, waiting)
+		require.Len(t, findings(l, config.FindingRestartPending), len(pending))
+	}
+	inForce("first")
+	rewrite(t, dotEnv, store("one", "rotated"))
+	inForce("rotated")
+	rewrite(t, dotEnv, store("two", "other"))
+	inForce("rotated", "S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY")
+	rewrite(t, dotEnv, store("one", "last"))
+	inForce("last")
+}
+
 func TestReloadIsAllOrNothing(t *testing.T) {
 	file := write(t, "token", "token-value\n")
 	dotEnv := write(t, ".env", "LOG_LEVEL=INFO\nINTERNAL_API_TOKEN_FILE="+file+"\n")
