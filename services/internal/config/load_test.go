@@ -137,6 +137,18 @@ func TestSourcesInOrder(t *testing.T) {
 	require.NotContains(t, r.String(), "from-")
 }
 
+// TestOriginsAreWhole: who reads a report is in another folder than the service.
+func TestOriginsAreWhole(t *testing.T) {
+	t.Chdir(t.TempDir())
+	folder, err := os.Getwd()
+	require.NoError(t, err)
+	rewrite(t, "secret", "from-file")
+	rewrite(t, ".env", "PORT=1002\nSECRET_KEY_FILE=secret\n")
+	r := loadBackend(t, config.Sources{Environ: without(backendEnv(), "SECRET_KEY"), DotEnvPath: ".env"}).Report()
+	require.Equal(t, filepath.Join(folder, ".env"), field(t, r, "PORT").GetLayers()[0].GetOrigin())
+	require.Equal(t, filepath.Join(folder, "secret"), field(t, r, "SECRET_KEY").GetLayers()[0].GetOrigin())
+}
+
 func TestAllProblemsAtOnce(t *testing.T) {
 	got := problems(t, config.Sources{Environ: []string{
 		"PORT=70000", "DATABASE_MAX_CONNECTIONS=many", "CORS_ORIGINS=[1", "DEBUG=maybe", "LOG_LEVEL=LOUD",

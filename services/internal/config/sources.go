@@ -3,6 +3,7 @@ package config
 import (
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode"
@@ -79,7 +80,8 @@ type layer struct {
 	source configv1.ConfigSource
 	// name is the variable: the setting's name or an alias.
 	name string
-	// origin is the variable's name, or a file's path.
+	// origin is the variable's name, or a file's path, absolute: who asks is in
+	// another folder than the service.
 	origin string
 	// where says in words where the value is, for example "in the environment".
 	where string
@@ -178,7 +180,7 @@ func (r *reader) layer(s *schema.Setting, name, value string, source configv1.Co
 	l := layer{source: source, name: name, origin: name, value: value}
 	switch source {
 	case configv1.ConfigSource_CONFIG_SOURCE_DOTENV:
-		l.origin, l.where = r.dotEnv.path, "in "+r.dotEnv.at(r.dotEnv.lines[name])
+		l.origin, l.where = absolute(r.dotEnv.path), "in "+r.dotEnv.at(r.dotEnv.lines[name])
 		if r.dotEnv.duplicates[name] {
 			r.finding(FindingDuplicate, s.GetEnv(), "is set several times in "+printable(r.dotEnv.path)+", and the last one, "+
 				l.where+", is used: remove the others")
@@ -231,7 +233,15 @@ func (r *reader) file(s *schema.Setting, values map[string]string) (layer, bool)
 	if exposed := exposure(file); exposed != "" {
 		r.finding(FindingFilePermissions, s.GetEnv(), "is "+where+", which "+exposed)
 	}
-	return layer{source: configv1.ConfigSource_CONFIG_SOURCE_FILE, name: named, origin: file, where: where, value: value}, true
+	return layer{source: configv1.ConfigSource_CONFIG_SOURCE_FILE, name: named, origin: absolute(file), where: where, value: value}, true
+}
+
+// absolute is a path that means the same in every folder.
+func absolute(path string) string {
+	if whole, err := filepath.Abs(path); err == nil {
+		return whole
+	}
+	return path
 }
 
 // printable is a text from outside, such as a path, as a message may hold it.

@@ -18,12 +18,15 @@ import (
 // fleetServices are the services that "poco config" asks, in this order.
 var fleetServices = []string{"backend", "manager", "frontend"}
 
-const fleetHelp = `
+const (
+	addressHelp = `
 The services are asked at POCO_BACKEND_URL, POCO_MANAGER_URL and
 POCO_FRONTEND_URL (default http://localhost: 8000, 8001 and 3000), or where --url
-says. One in production wants the internal token: INTERNAL_API_TOKEN, or
+says.`
+	fleetHelp = addressHelp + ` One in production wants the internal token: INTERNAL_API_TOKEN, or
 INTERNAL_API_TOKEN_FILE, in the environment or in ./.env.
 `
+)
 
 func (c *cli) configCommand() *cobra.Command {
 	cmd := &cobra.Command{

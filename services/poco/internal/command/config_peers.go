@@ -22,7 +22,8 @@ given: the internal token, the bucket, the callback URL, versions and whatever
 else has to agree. No value leaves a service: secrets are compared in a way that
 tells only whether they are equal. It needs no token, for it is what to use when
 tokens differ.
-` + fleetHelp + `
+` + addressHelp + `
+
 Exit codes: 0 all that has to agree does, 1 something does not or a peer cannot
 be asked, 2 wrong use, 4 a service cannot be reached.`,
 		Example: `  poco config peers
