@@ -143,13 +143,14 @@ func (l *Loaded[T]) accept(old *state[T], next, inForce *reading[T]) {
 	}
 	st.retired = st.retired[max(0, len(st.retired)-maxRetired):]
 	l.state.Store(st)
-	if len(changed) > 0 || !maps.Equal(st.pending, old.pending) || old.refused != nil {
-		l.logger.Load().Info("configuration reloaded", "changed", changed, FindingRestartPending, pending)
-	}
 	if len(changed) > 0 {
 		for _, f := range l.listeners {
 			f(inForce.msg)
 		}
+	}
+	// By the level that is in force now.
+	if len(changed) > 0 || !maps.Equal(st.pending, old.pending) || old.refused != nil {
+		l.logger.Load().Info("configuration reloaded", "changed", changed, FindingRestartPending, pending)
 	}
 }
 

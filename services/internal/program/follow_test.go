@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -56,7 +57,6 @@ func TestTheLogFollowsItsSettings(t *testing.T) {
 	var out buffer
 	logger, closeLog, err := program.Follow(cfg, &out)
 	require.NoError(t, err)
-	defer func() { require.NoError(t, closeLog()) }()
 	changed := make(chan string, 10)
 	cfg.OnChange(func(c *configv1.FrontendConfig) { // after the log's own
 		changed <- c.GetLogging().GetLevel() + " " + cfg.Secret("INTERNAL_API_TOKEN").Reveal()
@@ -77,6 +77,9 @@ func TestTheLogFollowsItsSettings(t *testing.T) {
 	logger.Debug("not to be seen")
 	logger.Info("the-first-token")
 
+	require.NoError(t, os.WriteFile(dotEnv, []byte("LOG_LEVEL=ERROR\n"), 0o600))
+	await("ERROR the-first-token")
+	logger.Warn("not to be seen")
 	require.NoError(t, os.WriteFile(dotEnv, []byte("LOG_LEVEL=DEBUG\n"), 0o600))
 	await("DEBUG the-first-token")
 	logger.Debug("to be seen")
@@ -84,6 +87,9 @@ func TestTheLogFollowsItsSettings(t *testing.T) {
 	require.NoError(t, os.Rename(token+"~", token))
 	await("DEBUG the-second-token")
 	logger.Info("the-first-token the-second-token")
+	require.NoError(t, closeLog())
+	require.Equal(t, 2, strings.Count(out.String(), `msg="configuration reloaded" service=frontend changed=[`),
+		"by the new level: not of the change to ERROR")
 	require.NotContains(t, out.String(), "not to be seen")
 	require.Contains(t, out.String(), "to be seen")
 	require.NotContains(t, out.String(), "-token ")
