@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/poco-ai/poco/services/internal/text"
 )
@@ -26,8 +27,8 @@ var (
 	countedKey = regexp.MustCompile(`(?i)(^|_)tokens$|tokens?_(count|total|limit|used)$`)
 	// urlPassword finds the password of a URL inside a text.
 	urlPassword = regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@]*:)[^\s/@]+@`)
-	// bearer finds a token in the form of a header.
-	bearer = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}`)
+	// credentials finds those of a header inside a text.
+	credentials = regexp.MustCompile(`\b((?i:bearer)|Basic)\s+[A-Za-z0-9._~+/=-]{8,}`)
 	// assigned finds the secret fields of a structure that was printed.
 	assigned = regexp.MustCompile(`(?i)([\w-]*(?:` + secretKey.String()[len("(?i)"):] + `)[\w-]*"?\s*[:=]\s*)` +
 		`(\[[^\]]*\]|"(?:[^"\\]|\\.)*"|[^\s,}\]]+)`)
@@ -43,8 +44,8 @@ type redactor struct{ secrets *secrets }
 // attribute by attribute.
 func (r redactor) replace(groups []string, a slog.Attr) slog.Attr {
 	value := a.Value.Resolve()
-	counted := countedKey.MatchString(a.Key) && isNumber(value)
-	if isSecretKey(a.Key) && !counted || slices.ContainsFunc(groups, isSecretKey) {
+	secret := isSecretKey(a.Key) && (!isNumber(value) || !countedKey.MatchString(a.Key))
+	if secret || slices.ContainsFunc(groups, isSecretKey) {
 		return slog.String(a.Key, redacted)
 	}
 	switch value.Kind() {
@@ -62,7 +63,18 @@ func (r redactor) replace(groups []string, a slog.Attr) slog.Attr {
 	}
 }
 
-func isSecretKey(key string) bool { return secretKey.MatchString(key) }
+// known has what isSecretKey has found. Keys are written in the code: they are
+// few.
+var known sync.Map
+
+func isSecretKey(key string) bool {
+	if found, ok := known.Load(key); ok {
+		return found == true
+	}
+	found := secretKey.MatchString(key)
+	known.Store(key, found)
+	return found
+}
 
 // printed is a value as text, so that what is inside is cleaned as well.
 func printed(v any) string {
@@ -105,7 +117,10 @@ func (r redactor) clean(key, value string) string {
 	if strings.Contains(value, "://") {
 		value = urlPassword.ReplaceAllString(value, "${1}***@")
 	}
-	return bearer.ReplaceAllString(value, "$1 "+redacted)
+	if strings.ContainsAny(value, " \t\n") { // most values are one word
+		value = credentials.ReplaceAllString(value, "$1 "+redacted)
+	}
+	return value
 }
 
 // cut shortens a text at a character's start and says so.
