@@ -17,6 +17,7 @@ import (
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/config/schema"
 )
 
 // patience bounds every wait; it is only ever reached by a bug.
@@ -407,4 +408,28 @@ func liveSecret(b *testing.B) config.Secret {
 	l, err := config.Load(&configv1.BackendConfig{}, "backend", config.Sources{Environ: backendEnv()})
 	require.NoError(b, err)
 	return l.Secret("INTERNAL_API_TOKEN")
+}
+
+// TestWhatIsLive: who marks another setting as live has to make it so. The log's
+// level and its secrets are followed in package program, the access log in
+// rpcserver, SQL in the backend's tracer, S3's keys in objectstore, the internal
+// token by Secret.Equal and grpcclient.Bearer, the model's in the gateway.
+func TestWhatIsLive(t *testing.T) {
+	logs := []string{"DEBUG", "LOG_LEVEL", "ACCESS_LOG", "LOG_SQL"}
+	token, keys := "INTERNAL_API_TOKEN", []string{"S3_ACCESS_KEY", "S3_SECRET_KEY"}
+	want := map[string][]string{
+		"backend":  slices.Concat(logs, []string{token}, keys),
+		"manager":  slices.Concat(logs, []string{token}, keys, []string{"ANTHROPIC_AUTH_TOKEN"}),
+		"executor": logs,
+		"frontend": slices.Concat(logs, []string{token}),
+	}
+	for _, service := range schema.Services() {
+		var live []string
+		for _, setting := range service.Settings() {
+			if setting.GetLive() {
+				live = append(live, setting.GetEnv())
+			}
+		}
+		require.ElementsMatch(t, want[service.Name], live, service.Name)
+	}
 }
