@@ -29,7 +29,7 @@ const (
 var good = []string{
 	"DATABASE_URL=postgres://poco:db-password-of-the-test@localhost/poco", "SECRET_KEY=" + secretKey, "INTERNAL_API_TOKEN=" + internalToken,
 	"S3_ENDPOINT=http://localhost:9000", "S3_ACCESS_KEY=access-key-of-the-test", "S3_SECRET_KEY=s3-secret-key-of-the-test", "S3_BUCKET=poco",
-	"BACKEND_URL=http://localhost:8000", "CALLBACK_BASE_URL=http://host.docker.internal:8001", "WORKSPACE_ROOT=/srv/poco/workspaces",
+	"BACKEND_URL=http://localhost:8000", "CALLBACK_BASE_URL=http://localhost:8001", "WORKSPACE_ROOT=/srv/poco/workspaces",
 }
 
 // secrets must be in no output.

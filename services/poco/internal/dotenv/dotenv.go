@@ -68,10 +68,13 @@ func local(values map[string]string, workspaces string) map[string]string {
 		database.User = url.UserPassword("postgres", password)
 	}
 	return map[string]string{
-		"DATABASE_URL":   database.String(),
-		"S3_ENDPOINT":    "http://localhost:9000",
-		"BACKEND_URL":    "http://localhost:8000",
-		"WORKSPACE_ROOT": workspaces,
+		"DATABASE_URL": database.String(),
+		"S3_ENDPOINT":  "http://localhost:9000",
+		"BACKEND_URL":  "http://localhost:8000",
+		// Without EXECUTOR_IMAGE executors are child processes; who sets one is
+		// told what containers need.
+		"CALLBACK_BASE_URL": "http://localhost:8001",
+		"WORKSPACE_ROOT":    workspaces,
 	}
 }
 

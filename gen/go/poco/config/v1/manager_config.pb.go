@@ -723,7 +723,7 @@ var File_poco_config_v1_manager_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\n" +
-	"#poco/config/v1/manager_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xe2\x0e\n" +
+	"#poco/config/v1/manager_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xe1\x12\n" +
 	"\rManagerConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -735,10 +735,10 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x03run\x18\x06 \x01(\v2\x19.poco.config.v1.RunConfigR\x03run\x121\n" +
 	"\x05model\x18\a \x01(\v2\x1b.poco.config.v1.ModelConfigR\x05model\x12=\n" +
 	"\tworkspace\x18\b \x01(\v2\x1f.poco.config.v1.WorkspaceConfigR\tworkspace\x12D\n" +
-	"\fobject_store\x18\t \x01(\v2!.poco.config.v1.ObjectStoreConfigR\vobjectStore:\xc7\n" +
-	"\xbaH\xdd\t\x1a\xb5\x03\n" +
+	"\fobject_store\x18\t \x01(\v2!.poco.config.v1.ObjectStoreConfigR\vobjectStore:\xc6\x0e\xbaH\xdc\r\x1a\xb5\x03\n" +
 	"\x1amanager.callback_reachable\x12\xd5\x01CALLBACK_BASE_URL names the machine itself, which inside a container (EXECUTOR_RUNTIME=docker) is the container: set it to a URL at which containers reach this manager, for example http://host.docker.internal:8001\x1a\xbe\x01this.runtime.runtime != 'docker' || !this.server.callback_base_url.matches('(?i)^https?://((.+[.])?localhost|127[.][0-9.]+|[[](::|::1|::ffff:127[.][0-9.]+)[]]|0[.]0[.]0[.]0)(:[0-9]+)?(/|$)')\x1a\xda\x03\n" +
-	"\x1fadvice.unreachable_callback.url\x12\xd2\x01CALLBACK_BASE_URL names the machine itself, which containers cannot reach, should the runtime that is chosen be docker: set it to a URL at which containers reach this manager, or choose EXECUTOR_RUNTIME=process\x1a\xe1\x01this.runtime.runtime != 'auto' || this.runtime.executor_image == '' || !this.server.callback_base_url.matches('(?i)^https?://((.+[.])?localhost|127[.][0-9.]+|[[](::|::1|::ffff:127[.][0-9.]+)[]]|0[.]0[.]0[.]0)(:[0-9]+)?(/|$)')\x1a\xc5\x02\n" +
+	"\x1fadvice.unreachable_callback.url\x12\xd2\x01CALLBACK_BASE_URL names the machine itself, which containers cannot reach, should the runtime that is chosen be docker: set it to a URL at which containers reach this manager, or choose EXECUTOR_RUNTIME=process\x1a\xe1\x01this.runtime.runtime != 'auto' || this.runtime.executor_image == '' || !this.server.callback_base_url.matches('(?i)^https?://((.+[.])?localhost|127[.][0-9.]+|[[](::|::1|::ffff:127[.][0-9.]+)[]]|0[.]0[.]0[.]0)(:[0-9]+)?(/|$)')\x1a\xfc\x03\n" +
+	"#advice.unreachable_callback.process\x12\xfb\x01CALLBACK_BASE_URL has the name by which containers know the Docker host, and executors would be child processes (EXECUTOR_RUNTIME=process, or no EXECUTOR_IMAGE): set it to a URL of this machine, for example http://localhost:8001, or set EXECUTOR_IMAGE\x1a\xd6\x01this.runtime.runtime == 'docker' || (this.runtime.runtime == 'auto' && this.runtime.executor_image != '') || !this.server.callback_base_url.matches('(?i)^https?://(host|gateway)[.]docker[.]internal(:[0-9]+)?(/|$)')\x1a\xc5\x02\n" +
 	"$advice.unreachable_callback.listener\x12\xab\x01EXECUTOR_MANAGER_HOST is loopback only, where containers (EXECUTOR_RUNTIME=docker) do not get, except with Docker Desktop: add the address to which CALLBACK_BASE_URL leads\x1aothis.runtime.runtime != 'docker' || !this.server.hosts.all(h, h.matches('(?i)^(localhost|127[.][0-9.]+|::1)$'))\xf2\xb8\x18b\n" +
 	"\aManager\x12\aManager\x1aNExecutor Manager 从队列领取 run，启动 Executor，并保管工作区。\"\xa0\b\n" +
 	"\x13ManagerServerConfig\x12i\n" +
