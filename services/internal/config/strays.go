@@ -99,10 +99,12 @@ func similar(name string, ours bool) string {
 	if plain, ok := strings.CutSuffix(name, fileSuffix); ok && known()[plain] != nil {
 		return plain
 	}
-	best, distance := "", farthest+1
+	// What differs by a word comes behind all that differs by letters.
+	const byWord, never = farthest + 1, farthest + 2
+	best, distance := "", never
 	upper := strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 	for candidate := range known() {
-		d := farthest + 1
+		d := never
 		switch {
 		case upper == candidate:
 			d = 0
@@ -112,18 +114,34 @@ func similar(name string, ours bool) string {
 			d = farthest
 		case abs(len(candidate)-len(name)) <= farthest && (ours || min(len(candidate), len(name)) >= leastName):
 			d = levenshtein.ComputeDistance(upper, candidate)
-			if len(candidate) < shortName && d > farthest/2 {
-				continue
+			if d > farthest || len(candidate) < shortName && d > farthest/2 {
+				d = never
 			}
+		}
+		if d == never && (oneWordLess(upper, candidate) || ours && oneWordLess(candidate, upper)) {
+			d = byWord
 		}
 		if d < distance || d == distance && candidate < best {
 			best, distance = candidate, d
 		}
 	}
-	if distance > farthest {
-		return ""
-	}
 	return best
+}
+
+// oneWordLess tells whether one name is another one without one of its words,
+// which is not the first, and has several words itself.
+func oneWordLess(short, long string) bool {
+	first := strings.Index(short, "_") + 1
+	if first == 0 || !strings.HasPrefix(long, short[:first]) || strings.Count(long, "_") != strings.Count(short, "_")+1 {
+		return false
+	}
+	words, all := strings.Split(short, "_"), strings.Split(long, "_")
+	for i := 1; i < len(all); i++ {
+		if slices.Equal(words, slices.Concat(all[:i], all[i+1:])) {
+			return true
+		}
+	}
+	return false
 }
 
 func abs(n int) int { return max(n, -n) }

@@ -21,6 +21,17 @@ func TestStrays(t *testing.T) {
 			"MAX_CONCURENT_TASK is set in the environment" + noReader + ": did you mean MAX_CONCURRENT_TASKS?",
 			"S3_ACESS_KEY is set in the environment" + noReader + ": did you mean S3_ACCESS_KEY?",
 		}},
+		"a word of difference": {
+			environ: []string{"TASK_PULL_INTERVAL=3", "OPENAI_KEY=x", "API_TOKEN=x", "TEST_DATABASE_URL=x", "S3_SECRET_ACCESS_KEY=x", "TASK=x"},
+			dotEnv:  "INTERNAL_TOKEN=x\nS3_ACCESS_KEY_ID=x\nOTHER_TOKEN=x\n",
+			want: []string{
+				"INTERNAL_TOKEN is set in line 1 of .env" + noReader + ": did you mean INTERNAL_API_TOKEN?",
+				"OTHER_TOKEN is set in line 3 of .env" + noReader,
+				"S3_ACCESS_KEY_ID is set in line 2 of .env" + noReader + ": did you mean S3_ACCESS_KEY?",
+				"OPENAI_KEY is set in the environment" + noReader + ": did you mean OPENAI_API_KEY?",
+				"TASK_PULL_INTERVAL is set in the environment" + noReader + ": did you mean TASK_PULL_INTERVAL_SECONDS?",
+			},
+		},
 		"case": {environ: []string{"log_level=x", "Port=1"}, want: []string{
 			"Port is set in the environment" + noReader + ": did you mean PORT?",
 			"log_level is set in the environment" + noReader + ": did you mean LOG_LEVEL?",
