@@ -9,12 +9,11 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/poco-ai/poco/services/internal/redact"
 	"github.com/poco-ai/poco/services/internal/text"
 )
 
 const (
-	// redacted stands wherever a secret would have been logged.
-	redacted = "[redacted]"
 	// maxValueLength is where a value is cut, in bytes. Stack traces are kept.
 	maxValueLength = 800
 	keyStack       = "stack"
@@ -46,7 +45,7 @@ func (r redactor) replace(groups []string, a slog.Attr) slog.Attr {
 	value := a.Value.Resolve()
 	secret := isSecretKey(a.Key) && (!isNumber(value) || !countedKey.MatchString(a.Key))
 	if secret || slices.ContainsFunc(groups, isSecretKey) {
-		return slog.String(a.Key, redacted)
+		return slog.String(a.Key, redact.Mark)
 	}
 	switch value.Kind() {
 	case slog.KindString:
@@ -96,7 +95,7 @@ func maskAssigned(text string) string {
 		if harmless.MatchString(parts[2]) {
 			return field
 		}
-		return parts[1] + redacted
+		return parts[1] + redact.Mark
 	})
 }
 
@@ -118,7 +117,7 @@ func (r redactor) clean(key, value string) string {
 		value = urlPassword.ReplaceAllString(value, "${1}***@")
 	}
 	if strings.ContainsAny(value, " \t\n") { // most values are one word
-		value = credentials.ReplaceAllString(value, "$1 "+redacted)
+		value = credentials.ReplaceAllString(value, "$1 "+redact.Mark)
 	}
 	return value
 }

@@ -1,8 +1,6 @@
 package logging
 
 import (
-	"bytes"
-	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -12,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+
+	"github.com/poco-ai/poco/services/internal/redact"
 )
 
 // minSecretLength is the least bytes of a secret that is looked for: a shorter
@@ -20,12 +20,8 @@ const minSecretLength = 6
 
 // secrets are the texts that no line may show. They may be replaced while
 // others log.
-type secrets struct{ texts atomic.Pointer[[]form] }
-
-// form is one form of a secret, ready to be looked for.
-type form struct {
-	string
-	bytes []byte
+type secrets struct {
+	replacer atomic.Pointer[strings.Replacer]
 }
 
 // set replaces the texts; each is looked for in every form in which it may get
@@ -37,15 +33,13 @@ func (s *secrets) set(values []string) {
 			all = append(all, forms(value)...)
 		}
 	}
-	// The longest first, so that none is cut by one that is a part of it.
-	slices.SortFunc(all, func(a, b string) int {
-		return cmp.Or(len(b)-len(a), strings.Compare(a, b))
-	})
-	var texts []form
-	for _, value := range slices.Compact(all) {
-		texts = append(texts, form{value, []byte(value)})
+	// The longest first, so that none is cut by one that it begins with.
+	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
+	var pairs []string
+	for _, text := range all {
+		pairs = append(pairs, text, redact.Mark)
 	}
-	s.texts.Store(&texts)
+	s.replacer.Store(strings.NewReplacer(pairs...))
 }
 
 // forms are a text and its encodings: those of the handlers, of URLs, and of
@@ -75,19 +69,12 @@ func inJSON(value string, escapeHTML bool) string {
 	return strings.Trim(strings.TrimSpace(b.String()), `"`)
 }
 
-func (s *secrets) list() []form {
-	if texts := s.texts.Load(); texts != nil {
-		return *texts
-	}
-	return nil
-}
-
 // hide replaces the secrets in a text.
-func (s *secrets) hide(value string) string {
-	for _, secret := range s.list() {
-		value = strings.ReplaceAll(value, secret.string, redacted)
+func (s *secrets) hide(text string) string {
+	if replacer := s.replacer.Load(); replacer != nil {
+		return replacer.Replace(text)
 	}
-	return value
+	return text
 }
 
 // hiding replaces the secrets in what is written, one line at a time. It is the
@@ -100,13 +87,7 @@ type hiding struct {
 
 // Write implements io.Writer.
 func (h hiding) Write(line []byte) (int, error) {
-	clean := line
-	for _, secret := range h.secrets.list() {
-		if bytes.Contains(clean, secret.bytes) {
-			clean = bytes.ReplaceAll(clean, secret.bytes, []byte(redacted))
-		}
-	}
-	if _, err := h.Writer.Write(clean); err != nil {
+	if _, err := io.WriteString(h.Writer, h.secrets.hide(string(line))); err != nil {
 		return 0, err
 	}
 	return len(line), nil
