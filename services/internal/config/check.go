@@ -3,8 +3,6 @@ package config
 import (
 	"slices"
 
-	"google.golang.org/protobuf/proto"
-
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config/schema"
 )
@@ -39,8 +37,8 @@ func CheckEnvironment(src Sources, services ...string) Check {
 		if len(services) > 0 && !slices.Contains(services, service.Name) {
 			continue
 		}
-		r := read(proto.Clone(service.Message), service.Name, src)
-		c.Services = append(c.Services, ServiceCheck{service.Name, r.problems.List, newLoaded(r, service.Name, src).Report()})
+		loaded, problems := Inspect(service.Message, service.Name, src)
+		c.Services = append(c.Services, ServiceCheck{service.Name, problems, loaded.Report()})
 	}
 	c.Strays = strays(src, services)
 	return c

@@ -3,6 +3,7 @@ package config_test
 import (
 	"encoding/csv"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -113,18 +114,17 @@ func TestConformance(t *testing.T) {
 
 func setting(t *testing.T, service, env string) *schema.Setting {
 	t.Helper()
-	for _, candidate := range schema.Services() {
-		if candidate.Name != service {
-			continue
-		}
-		for _, s := range candidate.Settings() {
-			if s.GetEnv() == env {
-				return s
-			}
-		}
-	}
-	require.FailNow(t, service+" has no setting "+env)
-	return nil
+	settings := named(t, service).Settings()
+	i := slices.IndexFunc(settings, func(s *schema.Setting) bool { return s.GetEnv() == env })
+	require.GreaterOrEqual(t, i, 0, "%s has no setting %s", service, env)
+	return settings[i]
+}
+
+func named(t *testing.T, service string) schema.Service {
+	t.Helper()
+	s, ok := schema.Named(service)
+	require.True(t, ok, service)
+	return s
 }
 
 // loadWith loads a service with all it needs but one variable, which the
@@ -136,23 +136,16 @@ func loadWith(t *testing.T, service, env string, src config.Sources) *config.Loa
 			src.Environ = append(src.Environ, name+"="+value)
 		}
 	}
-	for _, candidate := range schema.Services() {
-		if candidate.Name != service {
-			continue
-		}
-		l, err := config.Load(proto.Clone(candidate.Message), service, src)
-		if err != nil {
-			var problems *config.Problems
-			require.ErrorAs(t, err, &problems)
-			require.Len(t, problems.List, 1, err)
-			require.Equal(t, env, problems.List[0].Env)
-			require.Contains(t, problems.List[0].Message, "not set", err)
-			return nil
-		}
-		return l
+	l, err := config.Load(named(t, service).Message, service, src)
+	if err != nil {
+		var problems *config.Problems
+		require.ErrorAs(t, err, &problems)
+		require.Len(t, problems.List, 1, err)
+		require.Equal(t, env, problems.List[0].Env)
+		require.Contains(t, problems.List[0].Message, "not set", err)
+		return nil
 	}
-	require.FailNow(t, "no service "+service)
-	return nil
+	return l
 }
 
 // another is a valid value that is not the default.

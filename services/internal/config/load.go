@@ -219,7 +219,7 @@ func (r *reading[T]) missing(strays []stray) {
 		}
 		fix := setting(s.Setting)
 		for _, stray := range strays {
-			if slices.Contains(s.Names(), strings.TrimSuffix(stray.meant, fileSuffix)) {
+			if slices.Contains(s.Names(), strings.TrimSuffix(stray.meant, schema.FileSuffix)) {
 				message += ", and " + printable(stray.name) + ", which nobody reads, is"
 				fix = "rename " + printable(stray.name) + " to " + stray.meant
 			}
@@ -232,7 +232,7 @@ func (r *reading[T]) missing(strays []stray) {
 func setting(s *schema.Setting) string {
 	switch {
 	case s.IsSecret():
-		return "set it, or " + s.GetEnv() + fileSuffix + " to the path of a file that holds it (" + s.Summary() + ")"
+		return "set it, or " + s.GetEnv() + schema.FileSuffix + " to the path of a file that holds it (" + s.Summary() + ")"
 	case s.GetExample() != "":
 		return "set it, for example to " + s.GetExample() + " (" + s.Summary() + ")"
 	default:

@@ -12,8 +12,6 @@ import (
 )
 
 const (
-	// fileSuffix makes the name of the variable that names a secret's file.
-	fileSuffix = "_FILE"
 	// maxFileSize bounds a file of settings.
 	maxFileSize = 1 << 20
 	// byteOrderMark begins files of some editors.

@@ -203,14 +203,14 @@ func (r *reader) layer(s *schema.Setting, name, value string, source configv1.Co
 // file reads a secret from the file that NAME_FILE names.
 func (r *reader) file(s *schema.Setting, values map[string]string) (layer, bool) {
 	var named, file string
-	for _, name := range s.Names() {
-		path := strings.TrimSpace(values[name+fileSuffix])
+	for _, name := range s.FileNames() {
+		path := strings.TrimSpace(values[name])
 		switch {
 		case path == "":
 		case named == "":
 			named, file = name, path
 		case path != file:
-			r.problem(Problem{Env: s.GetEnv(), Message: "both " + named + fileSuffix + " and " + name + fileSuffix + " are set", Fix: "unset one of them"})
+			r.problem(Problem{Env: s.GetEnv(), Message: "both " + named + " and " + name + " are set", Fix: "unset one of them"})
 			return layer{}, false
 		}
 	}
@@ -219,15 +219,15 @@ func (r *reader) file(s *schema.Setting, values map[string]string) (layer, bool)
 	}
 	for _, name := range s.Names() {
 		if strings.TrimSpace(values[name]) != "" {
-			r.problem(Problem{Env: s.GetEnv(), Message: "both " + name + " and " + named + fileSuffix + " are set", Fix: "unset one of them"})
+			r.problem(Problem{Env: s.GetEnv(), Message: "both " + name + " and " + named + " are set", Fix: "unset one of them"})
 			return layer{}, false
 		}
 	}
-	where := "in the file that " + named + fileSuffix + " names"
+	where := "in the file that " + named + " names"
 	r.stamps.add(file)
 	value, complaint := readSecretFile(file)
 	if complaint != "" {
-		r.problem(Problem{Env: s.GetEnv(), Message: "the file that " + named + fileSuffix + " names " + complaint, Fix: fileFix(complaint)})
+		r.problem(Problem{Env: s.GetEnv(), Message: "the file that " + named + " names " + complaint, Fix: fileFix(complaint)})
 		return layer{}, false
 	}
 	if exposed := exposure(file); exposed != "" {

@@ -34,22 +34,14 @@ var (
 	serviceLink = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?|PORT)$`)
 )
 
-// readBy is a service that reads a variable.
-type readBy struct {
-	service string
-	secret  bool
-}
-
-// known are all variables that any service reads.
-var known = sync.OnceValue(func() map[string][]readBy {
-	out := map[string][]readBy{}
+// known are all variables that any service reads, with the names of those that
+// do.
+var known = sync.OnceValue(func() map[string][]string {
+	out := map[string][]string{}
 	for _, service := range schema.Services() {
 		for _, s := range service.Settings() {
-			for _, name := range s.Names() {
-				out[name] = append(out[name], readBy{service.Name, s.IsSecret()})
-				if s.IsSecret() {
-					out[name+fileSuffix] = append(out[name+fileSuffix], readBy{service.Name, true})
-				}
+			for _, name := range slices.Concat(s.Names(), s.FileNames()) {
+				out[name] = append(out[name], service.Name)
 			}
 		}
 	}
@@ -96,7 +88,7 @@ func Similar(name string) string { return similar(name, true) }
 // when there is none. A name in a file of ours may be further off than one in
 // the environment.
 func similar(name string, ours bool) string {
-	if plain, ok := strings.CutSuffix(name, fileSuffix); ok && known()[plain] != nil {
+	if plain, ok := strings.CutSuffix(name, schema.FileSuffix); ok && known()[plain] != nil {
 		return plain
 	}
 	// What differs by a word comes behind all that differs by letters.
@@ -159,8 +151,8 @@ func (s stray) finding(r *reader) *configv1.ConfigFinding {
 	message := "is set " + where + ", and no service reads it"
 	switch {
 	case s.meant == "":
-	case s.name == s.meant+fileSuffix:
-		message += ": " + fileSuffix + " is for secrets only, set " + s.meant + " itself"
+	case s.name == s.meant+schema.FileSuffix:
+		message += ": " + schema.FileSuffix + " is for secrets only, set " + s.meant + " itself"
 	default:
 		message += ": did you mean " + s.meant + "?"
 	}
@@ -179,14 +171,10 @@ func strays(src Sources, services []string) []*configv1.ConfigFinding {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.dotEnv.values)) {
 		readers := known()[name]
-		if len(services) == 0 || len(readers) == 0 || slices.ContainsFunc(readers, func(by readBy) bool { return slices.Contains(services, by.service) }) {
+		if len(services) == 0 || len(readers) == 0 || slices.ContainsFunc(readers, func(by string) bool { return slices.Contains(services, by) }) {
 			continue
 		}
-		var names []string
-		for _, by := range readers {
-			names = append(names, by.service)
-		}
-		out = append(out, newFinding(FindingOtherService, name, "is set in "+r.dotEnv.at(r.dotEnv.lines[name])+", and read by "+enumerate(names)+" only"))
+		out = append(out, newFinding(FindingOtherService, name, "is set in "+r.dotEnv.at(r.dotEnv.lines[name])+", and read by "+enumerate(readers)+" only"))
 	}
 	return out
 }
@@ -196,7 +184,7 @@ func strays(src Sources, services []string) []*configv1.ConfigFinding {
 func (r *reader) nearMisses(strays []stray, service string) []*configv1.ConfigFinding {
 	var out []*configv1.ConfigFinding
 	for _, s := range strays {
-		if slices.ContainsFunc(known()[s.meant], func(by readBy) bool { return by.service == service }) {
+		if slices.Contains(known()[s.meant], service) {
 			out = append(out, s.finding(r))
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/gen/go/poco/config/v1/configv1connect"
 	"github.com/poco-ai/poco/services/internal/config/peers"
+	"github.com/poco-ai/poco/services/internal/config/schema"
 	"github.com/poco-ai/poco/services/internal/version"
 )
 
@@ -67,7 +68,7 @@ type peerURL struct {
 
 // peerURLs are the services that this one has the URLs of.
 func (s *service) peerURLs() []peerURL {
-	self, ok := named(s.Config.Service())
+	self, ok := schema.Named(s.Config.Service())
 	if !ok {
 		return nil
 	}

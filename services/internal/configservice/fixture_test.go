@@ -12,7 +12,6 @@ import (
 	"connectrpc.com/connect/v2/connecthttp"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/poco-ai/poco/gen/go/poco/config/v1/configv1connect"
 	"github.com/poco-ai/poco/services/internal/config"
@@ -58,8 +57,9 @@ func serveOn(t testing.TB, listener net.Listener, name string, env map[string]st
 	for _, key := range slices.Sorted(maps.Keys(all)) {
 		environ = append(environ, key+"="+all[key])
 	}
-	i := slices.IndexFunc(schema.Services(), func(s schema.Service) bool { return s.Name == name })
-	loaded, err := config.Load[proto.Message](schema.Services()[i].Message, name, config.Sources{Environ: environ})
+	service, ok := schema.Named(name)
+	require.True(t, ok)
+	loaded, err := config.Load(service.Message, name, config.Sources{Environ: environ})
 	require.NoError(t, err)
 	secret := "INTERNAL_API_TOKEN"
 	if name == "executor" {

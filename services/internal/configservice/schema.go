@@ -21,19 +21,9 @@ const (
 	messageFields = 2
 )
 
-// named finds a service by its name.
-func named(name string) (schema.Service, bool) {
-	for _, service := range schema.Services() {
-		if service.Name == name {
-			return service, true
-		}
-	}
-	return schema.Service{}, false
-}
-
 // schemaOf is what can be set of a service.
 func schemaOf(name string) (*configv1.GetConfigSchemaResponse, error) {
-	service, ok := named(name)
+	service, ok := schema.Named(name)
 	if !ok {
 		return nil, fmt.Errorf("there is no schema of the service %q", name)
 	}

@@ -18,8 +18,7 @@ import (
 )
 
 const (
-	dialect    = "https://json-schema.org/draft/2020-12/schema"
-	fileSuffix = "_FILE"
+	dialect = "https://json-schema.org/draft/2020-12/schema"
 	// notEmpty is what counts as set: an empty variable is like none.
 	notEmpty = `\S`
 
@@ -62,14 +61,12 @@ func Of(service schema.Service) ([]byte, error) {
 				Ref: "#/properties/" + s.GetEnv(), Description: "Another name for " + s.GetEnv() + ".", Deprecated: true,
 			})
 		}
-		names := append([]string{s.GetEnv()}, s.GetAliases()...)
-		if s.IsSecret() {
-			for _, name := range names {
-				add(name+fileSuffix, &jsonschema.Schema{Type: "string", Description: "File that holds " + name + "."})
-				root.AllOf = append(root.AllOf, &jsonschema.Schema{Not: set(name, name+fileSuffix)})
-				names = append(names, name+fileSuffix)
-			}
+		for i, file := range s.FileNames() {
+			name := s.Names()[i]
+			add(file, &jsonschema.Schema{Type: "string", Description: "File that holds " + name + "."})
+			root.AllOf = append(root.AllOf, &jsonschema.Schema{Not: set(name, file)})
 		}
+		names := slices.Concat(s.Names(), s.FileNames())
 		switch {
 		case s.Default != nil:
 		case s.GetRequired():

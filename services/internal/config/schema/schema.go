@@ -19,11 +19,14 @@ const (
 	secretName   protoreflect.FullName = "poco.config.v1.SecretValue"
 )
 
+// FileSuffix ends the name of a variable that names the file of a secret.
+const FileSuffix = "_FILE"
+
 // Service is a program that has settings.
 type Service struct {
 	// Name is as in reports, for example "manager".
 	Name string
-	// Message is its config message, empty.
+	// Message is its config message, empty and new.
 	Message proto.Message
 }
 
@@ -37,6 +40,16 @@ func Services() []Service {
 		{"stack", &configv1.StackConfig{}},
 		{"poco", &configv1.PocoConfig{}},
 	}
+}
+
+// Named finds the service of a name.
+func Named(name string) (service Service, ok bool) {
+	services := Services()
+	i := slices.IndexFunc(services, func(s Service) bool { return s.Name == name })
+	if i < 0 {
+		return Service{}, false
+	}
+	return services[i], true
 }
 
 // Settings are the service's settings.
@@ -79,6 +92,19 @@ func (s *Setting) IsSecret() bool { return s.Kind == SecretText || s.Kind == Sec
 
 // Names are the variables that set it: its own, then its aliases.
 func (s *Setting) Names() []string { return append([]string{s.GetEnv()}, s.GetAliases()...) }
+
+// FileNames are the variables that name the file of a secret, in the order of
+// Names; none for what is not secret.
+func (s *Setting) FileNames() []string {
+	if !s.IsSecret() {
+		return nil
+	}
+	names := s.Names()
+	for i := range names {
+		names[i] += FileSuffix
+	}
+	return names
+}
 
 // Type is the type as reports show it, see ConfigField.type.
 func (s *Setting) Type() string {

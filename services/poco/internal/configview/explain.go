@@ -68,7 +68,7 @@ func definitionLines(reader Reader) [][2]string {
 	add("type", kind)
 	add("rules", setting.Constraint())
 	add("default", defaultWords(reader))
-	add("other names", strings.Join(append(setting.GetAliases(), fileNames(setting)...), ", "))
+	add("other names", strings.Join(slices.Concat(setting.GetAliases(), setting.FileNames()), ", "))
 	if setting.GetRequired() {
 		add("required", "a start without it is refused")
 	}

@@ -7,55 +7,30 @@ import (
 	"github.com/poco-ai/poco/services/internal/config/schema"
 )
 
-// fileSuffix ends the name of the variable that names a secret's file.
-const fileSuffix = "_FILE"
-
 // Reader is a service that reads a variable.
 type Reader struct {
 	Service string
 	Setting *schema.Setting
 }
 
-// Readers finds who reads a variable, by any of its names and in any case. env
-// is its name in the schema.
+// Readers finds who reads a variable, by any of its names and in any case: a
+// setting's own name goes before another's alias. env is its name in the schema.
 func Readers(name string) (env string, readers []Reader) {
 	name = strings.ToUpper(strings.TrimSpace(name))
-	for _, names := range []func(*schema.Setting) []string{ownName, aliases, fileNames} {
-		for _, service := range schema.Services() {
-			for _, setting := range service.Settings() {
-				if slices.Contains(names(setting), name) && (env == "" || env == setting.GetEnv()) {
-					env = setting.GetEnv()
-				}
-			}
-		}
-		if env != "" {
-			break
-		}
-	}
-	if env == "" {
-		return "", nil
-	}
 	for _, service := range schema.Services() {
 		for _, setting := range service.Settings() {
-			if setting.GetEnv() == env {
-				readers = append(readers, Reader{service.Name, setting})
-			}
+			readers = append(readers, Reader{service.Name, setting})
 		}
 	}
-	return env, readers
-}
-
-func ownName(s *schema.Setting) []string { return []string{s.GetEnv()} }
-
-func aliases(s *schema.Setting) []string { return s.GetAliases() }
-
-func fileNames(s *schema.Setting) []string {
-	if !s.IsSecret() {
-		return nil
+	i := slices.IndexFunc(readers, func(r Reader) bool { return r.Setting.GetEnv() == name })
+	if i < 0 {
+		i = slices.IndexFunc(readers, func(r Reader) bool {
+			return slices.Contains(r.Setting.GetAliases(), name) || slices.Contains(r.Setting.FileNames(), name)
+		})
 	}
-	names := []string{s.GetEnv() + fileSuffix}
-	for _, alias := range s.GetAliases() {
-		names = append(names, alias+fileSuffix)
+	if i < 0 {
+		return "", nil
 	}
-	return names
+	env = readers[i].Setting.GetEnv()
+	return env, slices.DeleteFunc(readers, func(r Reader) bool { return r.Setting.GetEnv() != env })
 }

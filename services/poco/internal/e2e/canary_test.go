@@ -118,14 +118,11 @@ func newAviary(t *testing.T, runtime string, asFiles bool) *aviary {
 // equip gives a program its canaries and makes it talk.
 func (a *aviary) equip(p *program) {
 	a.t.Helper()
-	for _, service := range schema.Services() {
-		if service.Name != p.name {
-			continue
-		}
-		for _, setting := range service.Settings() {
-			if setting.IsSecret() {
-				p.env[setting.GetEnv()] = a.values[setting.GetEnv()]
-			}
+	service, ok := schema.Named(p.name)
+	require.True(a.t, ok, p.name)
+	for _, setting := range service.Settings() {
+		if setting.IsSecret() {
+			p.env[setting.GetEnv()] = a.values[setting.GetEnv()]
 		}
 	}
 	maps.Copy(p.env, map[string]string{

@@ -22,16 +22,14 @@ type Service struct {
 
 // Inspect reads sources as the service of that name would at its start.
 func Inspect(service string, src config.Sources) (*Service, error) {
-	for _, s := range schema.Services() {
-		if s.Name != service {
-			continue
-		}
-		loaded, problems := config.Inspect(proto.Clone(s.Message), service, src)
-		inspected := &Service{Report: loaded.Report(), Problems: problems, Loaded: loaded}
-		inspected.restore()
-		return inspected, nil
+	s, ok := schema.Named(service)
+	if !ok {
+		return nil, fmt.Errorf("there is no service %q", service)
 	}
-	return nil, fmt.Errorf("there is no service %q", service)
+	loaded, problems := config.Inspect(s.Message, service, src)
+	inspected := &Service{Report: loaded.Report(), Problems: problems, Loaded: loaded}
+	inspected.restore()
+	return inspected, nil
 }
 
 // File is the sources that an env file alone makes.
@@ -71,7 +69,7 @@ func Present(src config.Sources, base []string) []string {
 		if slices.Contains(base, service.Name) {
 			continue
 		}
-		loaded, _ := config.Inspect(proto.Clone(service.Message), service.Name, src)
+		loaded, _ := config.Inspect(service.Message, service.Name, src)
 		var required, set, requiredSet bool
 		for _, field := range loaded.Report().GetFields() {
 			if common[field.GetEnv()] {
