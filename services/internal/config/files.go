@@ -34,9 +34,13 @@ func (s *stamps) add(path string) {
 	if err != nil {
 		info = nil
 	}
-	sure := info == nil || time.Since(info.ModTime()) > coarseTime
+	sure := info == nil || time.Since(info.ModTime()).Abs() > coarseTime
 	*s = append(*s, stamp{path, info, sure})
 }
+
+// doubt notes that the file added last could not be read. What was in the way,
+// its owner for example, may change without a trace in the stamp.
+func (s stamps) doubt() { s[len(s)-1].sure = false }
 
 // changed tells whether a file may be another one by now.
 func (s stamps) changed() bool {

@@ -296,9 +296,7 @@ func (l *lockedBuffer) String() string {
 func watch(t *testing.T, src config.Sources) *watched {
 	t.Helper()
 	w := &watched{backendConfig: loadBackend(t, src), levels: make(chan string, 100), log: &lockedBuffer{}}
-	w.OnChange(func(c *configv1.BackendConfig) {
-		w.levels <- c.GetLogging().GetLevel() + " " + w.Secret("INTERNAL_API_TOKEN").Reveal()
-	})
+	w.tell()
 	ctx, cancel := context.WithCancel(t.Context())
 	var watching sync.WaitGroup
 	watching.Go(func() { w.Watch(ctx, slog.New(slog.NewTextHandler(w.log, nil))) })
@@ -307,6 +305,13 @@ func watch(t *testing.T, src config.Sources) *watched {
 		watching.Wait()
 	})
 	return w
+}
+
+// tell has await learn of changes.
+func (w *watched) tell() {
+	w.OnChange(func(c *configv1.BackendConfig) {
+		w.levels <- c.GetLogging().GetLevel() + " " + w.Secret("INTERNAL_API_TOKEN").Reveal()
+	})
 }
 
 // await waits until it is in force.

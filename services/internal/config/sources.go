@@ -111,6 +111,7 @@ func newReader(src Sources, problem func(Problem), finding func(code, env, messa
 	r.stamps.add(src.DotEnvPath)
 	var complaint Problem
 	if r.dotEnv, complaint = readDotEnv(src.DotEnvPath, src.DotEnvRequired); complaint.Message != "" {
+		r.stamps.doubt()
 		problem(complaint)
 	}
 	if writableByAll(src.DotEnvPath) {
@@ -227,6 +228,7 @@ func (r *reader) file(s *schema.Setting, values map[string]string) (layer, bool)
 	r.stamps.add(file)
 	value, complaint := readSecretFile(file)
 	if complaint != "" {
+		r.stamps.doubt()
 		r.problem(Problem{Env: s.GetEnv(), Message: "the file that " + named + " names " + complaint, Fix: fileFix(complaint)})
 		return layer{}, false
 	}

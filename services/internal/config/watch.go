@@ -34,6 +34,7 @@ func (l *Loaded[T]) Watch(ctx context.Context, logger *slog.Logger) {
 		events, failures = watcher.Events, watcher.Errors
 		defer watcher.Close()
 	}
+	unwatched := map[string]bool{}
 	ticker := time.NewTicker(lookInterval)
 	defer ticker.Stop()
 	settled := time.NewTimer(0) // look at once: something may have changed since the start
@@ -56,33 +57,46 @@ func (l *Loaded[T]) Watch(ctx context.Context, logger *slog.Logger) {
 		}
 		noisySince = time.Time{}
 		l.Refresh()
-		for watcher != nil && l.follow(watcher) {
+		if watcher == nil {
+			continue
+		}
+		added := map[string]bool{}
+		for l.follow(watcher, added, unwatched) {
 			l.Refresh() // what changed before it was watched
 		}
 	}
 }
 
 // follow watches the folders that matter now, and tells whether that is one
-// more than before.
-func (l *Loaded[T]) follow(watcher *fsnotify.Watcher) (more bool) {
+// more than those in added, to which it adds it. A folder that cannot be watched
+// is said once, for the log may be in a folder that is watched, and is then one
+// of those in unwatched.
+func (l *Loaded[T]) follow(watcher *fsnotify.Watcher, added, unwatched map[string]bool) (more bool) {
 	l.mu.Lock()
 	folders := l.stamps.folders()
 	l.mu.Unlock()
-	watched := watcher.WatchList()
-	for _, folder := range watched {
+	for _, folder := range watcher.WatchList() {
 		if !slices.Contains(folders, folder) {
 			_ = watcher.Remove(folder) // gone by itself with its folder
 		}
 	}
+	watched := watcher.WatchList()
 	for _, folder := range folders {
 		if slices.Contains(watched, folder) {
 			continue
 		}
 		if err := watcher.Add(folder); err != nil {
-			l.logger.Load().Debug("a folder cannot be watched; it is looked at now and then", "folder", folder, "error", err)
+			if !unwatched[folder] {
+				unwatched[folder] = true
+				l.logger.Load().Debug("a folder cannot be watched; it is looked at now and then", "folder", folder, "error", err)
+			}
 			continue
 		}
-		more = true
+		delete(unwatched, folder)
+		// A folder that is mounted in two places stays on the list under one of its
+		// paths, however often the other is added.
+		more = more || !added[folder]
+		added[folder] = true
 	}
 	return more
 }
