@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/joho/godotenv"
 )
@@ -24,7 +26,7 @@ var (
 	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
 	// reference is what the parser replaces by the value of an earlier line,
 	// and by nothing when there is none.
-	reference = regexp.MustCompile(`(\\)?` + dollar + `\{?([A-Z0-9_]+)\}?`)
+	reference = regexp.MustCompile(`(\\)?` + dollar + `\(?\{?([A-Z0-9_]+)\}?`)
 	// unterminated begins the parser's error about a quote that is not closed.
 	unterminated = "unterminated quoted value"
 )
@@ -41,6 +43,8 @@ type dotEnv struct {
 	cut map[string]bool
 	// malformed are the numbers of the lines that cannot be read.
 	malformed []int
+	// unread tells that there is a file which cannot be read.
+	unread bool
 }
 
 // readDotEnv reads a .env file as far as it can be read. The complaint, empty
@@ -55,6 +59,7 @@ func readDotEnv(path string, required bool) (d *dotEnv, complaint Problem) {
 	case errors.Is(err, fs.ErrNotExist):
 		complaint = Problem{Env: envFileVariable, Message: "the file " + printable(path) + " does not exist", Fix: "create it, or unset " + envFileVariable}
 	default:
+		d.unread = true
 		complaint = Problem{Message: "the file " + printable(path) + " " + fileComplaint(err), Fix: "correct that, or remove the file"}
 	}
 	return d, complaint
@@ -67,6 +72,7 @@ func (d *dotEnv) parse(data []byte) {
 	data = bytes.TrimPrefix(data, []byte(byteOrderMark))
 	lines := strings.Split(strings.ReplaceAll(string(data), "\r\n", "\n"), "\n")
 	var good []string
+	last := map[string]string{} // the statement by which a variable is set
 	for i := 0; i < len(lines); {
 		if text := strings.TrimSpace(lines[i]); text == "" || strings.HasPrefix(text, "#") {
 			i++
@@ -81,7 +87,7 @@ func (d *dotEnv) parse(data []byte) {
 		text := strings.Join(lines[i:i+statement], "\n")
 		d.duplicates[name] = d.lines[name] > 0
 		d.cut[name] = losesReference(text, name, d.lines)
-		d.lines[name] = i + 1
+		d.lines[name], last[name] = i+1, text
 		good = append(good, text)
 		i += statement
 	}
@@ -90,6 +96,13 @@ func (d *dotEnv) parse(data []byte) {
 	if err != nil {
 		d.malformed = append(d.malformed, 1)
 		return
+	}
+	for name, value := range values {
+		if text := last[name]; strings.ContainsRune(value, unicode.ReplacementChar) && !utf8.ValidString(text) {
+			// The parser has replaced what is not UTF-8. As it stands there, the loader
+			// refuses it.
+			values[name] = text
+		}
 	}
 	d.values = values
 }

@@ -71,7 +71,7 @@ func read[T proto.Message](msg T, service string, src Sources) *reading[T] {
 		r.settings = append(r.settings, r.resolve(s, reader.layers(s, defaultOf(s, r.settings, root))))
 	}
 	strays := reader.findStrays()
-	r.missing(strays)
+	r.missing(reader.dotEnv, strays)
 	r.findings = append(r.findings, reader.nearMisses(strays, service)...)
 	r.stamps = reader.stamps
 	r.ofSources = len(r.findings)
@@ -201,7 +201,7 @@ func (r *reading[T]) refusal(v *resolved, value string) (message, fix string) {
 
 // missing complains about what is required and not set, or set under a name that
 // nobody reads, and about parts of one thing of which only some are set.
-func (r *reading[T]) missing(strays []stray) {
+func (r *reading[T]) missing(file *dotEnv, strays []stray) {
 	parts := map[string][]string{}
 	for _, s := range r.settings {
 		if s.GetTogether() != "" && len(s.layers) > 0 {
@@ -213,11 +213,21 @@ func (r *reading[T]) missing(strays []stray) {
 		if len(s.layers) > 0 || r.broken[s.GetEnv()] || !s.GetRequired() && len(set) == 0 {
 			continue
 		}
+		if file.unread { // it may be set there
+			r.broken[s.GetEnv()] = true
+			continue
+		}
 		message := "is required and not set"
 		if len(set) > 0 {
 			message += ", unlike " + enumerate(set) + ", which cannot be used without it"
 		}
 		fix := setting(s.Setting)
+		for _, name := range s.Names() {
+			if file.cut[name] {
+				message += ", because its value in " + file.at(file.lines[name]) + " is a $ and a name that no earlier line sets"
+				fix = "write the value in single quotes, in which a $ is just a $"
+			}
+		}
 		for _, stray := range strays {
 			if slices.Contains(s.Names(), strings.TrimSuffix(stray.meant, schema.FileSuffix)) {
 				message += ", and " + printable(stray.name) + ", which nobody reads, is"

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -22,6 +23,10 @@ const (
 
 	// envFileVariable names another .env file.
 	envFileVariable = "POCO_ENV_FILE"
+
+	// maxMalformed is how many lines of a .env file that cannot be read are named:
+	// there are thousands in what is no such file.
+	maxMalformed = 20
 )
 
 // Sources is where settings are read from. An empty value counts as none, as
@@ -117,12 +122,19 @@ func newReader(src Sources, problem func(Problem), finding func(code, env, messa
 	if writableByAll(src.DotEnvPath) {
 		finding(FindingFilePermissions, "", "the file "+printable(src.DotEnvPath)+" can be written by everyone on this machine: chmod o-w the file")
 	}
-	for _, line := range r.dotEnv.malformed {
+	for i, line := range r.dotEnv.malformed {
+		where, more := r.dotEnv.at(line), len(r.dotEnv.malformed)-i
+		if i >= maxMalformed {
+			where = fmt.Sprintf("%d more lines of %s", more, printable(r.dotEnv.path))
+		}
 		problem(Problem{
 			Message: "expected NAME=value, a comment or an empty line",
-			Where:   r.dotEnv.at(line),
+			Where:   where,
 			Fix:     "correct the line, or put a # before it; a value with a quote or line break in it needs quotes around it",
 		})
+		if i >= maxMalformed {
+			break
+		}
 	}
 	return r
 }
@@ -159,6 +171,9 @@ func (r *reader) find(s *schema.Setting, values map[string]string, source config
 	for _, name := range s.Names() {
 		value := values[name]
 		if strings.TrimSpace(value) == "" {
+			if source == configv1.ConfigSource_CONFIG_SOURCE_DOTENV && r.dotEnv.cut[name] && r.environ[name] == "" {
+				r.lostReference(s, name)
+			}
 			continue
 		}
 		if !ok {
@@ -187,8 +202,7 @@ func (r *reader) layer(s *schema.Setting, name, value string, source configv1.Co
 				l.where+", is used: remove the others")
 		}
 		if r.dotEnv.cut[name] {
-			r.finding(FindingLostReference, s.GetEnv(), "lost a part of its value "+l.where+
-				": a $ begins the name of a variable there, and no earlier line sets that one; in single quotes, a $ is just a $")
+			r.lostReference(s, name)
 		}
 	case configv1.ConfigSource_CONFIG_SOURCE_EMBEDDED:
 		l.where = "supplied by poco up"
@@ -199,6 +213,12 @@ func (r *reader) layer(s *schema.Setting, name, value string, source configv1.Co
 		l.where = "set as " + name + " " + l.where
 	}
 	return l
+}
+
+// lostReference tells that .env has a value of which something is missing.
+func (r *reader) lostReference(s *schema.Setting, name string) {
+	r.finding(FindingLostReference, s.GetEnv(), "lost a part of its value in "+r.dotEnv.at(r.dotEnv.lines[name])+
+		": a $ begins the name of a variable there, and no earlier line sets that one; in single quotes, a $ is just a $")
 }
 
 // file reads a secret from the file that NAME_FILE names.

@@ -164,10 +164,11 @@ func parseBool(text string) (bool, error) {
 	}
 }
 
-// parseFloat reads decimal notation only: hexadecimal seconds are a mistake.
+// parseFloat reads decimal notation only: hexadecimal seconds are a mistake, and
+// digits in groups are as little read as in whole numbers.
 func parseFloat(text string) (float64, error) {
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) || strings.ContainsAny(text, "xX") {
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) || strings.ContainsAny(text, "xX_") {
 		return 0, errValue
 	}
 	return f, nil
