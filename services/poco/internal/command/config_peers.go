@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -53,26 +54,14 @@ be asked, 2 wrong use, 4 a service cannot be reached.`,
 
 // checkPeers asks the targets and shows what they say.
 func (c *cli) checkPeers(ctx context.Context, targets []fleet.Target, asJSON bool) (agree, unanswered bool, err error) {
-	agree = true
+	answers := c.fleet().CheckPeers(ctx, targets)
+	agree = !slices.ContainsFunc(answers, func(a fleet.PeerAnswer) bool { return !configview.Agree(a.Report) })
+	unanswered = fleet.AnyFailed(answers)
+	if asJSON {
+		return agree, unanswered, configview.RepliesJSON(c.out, answers)
+	}
 	view := c.view()
-	document := struct {
-		Services []configview.ServiceJSON `json:"services"`
-	}{}
-	for i, answer := range c.fleet().CheckPeers(ctx, targets) {
-		service := configview.ServiceJSON{Service: answer.Name(), URL: answer.URL}
-		if answer.Err != nil {
-			unanswered = true
-			service.Error = answer.Err.Error()
-		} else {
-			agree = configview.Agree(answer.Response) && agree
-			if service.Report, err = configview.CanonicalJSON(answer.Response); err != nil {
-				return agree, unanswered, err
-			}
-		}
-		document.Services = append(document.Services, service)
-		if asJSON {
-			continue
-		}
+	for i, answer := range answers {
 		if i > 0 {
 			fmt.Fprintln(c.out)
 		}
@@ -85,15 +74,13 @@ func (c *cli) checkPeers(ctx context.Context, targets []fleet.Target, asJSON boo
 			fmt.Fprintln(c.out, view.Style.Bad(terminal.Clean(title+" "+answer.Err.Error())))
 			continue
 		}
-		view.Peers(title, answer.Response)
+		view.Peers(title, answer.Report)
 	}
 	switch {
-	case asJSON:
-		err = configview.WriteJSON(c.out, document)
 	case !agree:
 		fmt.Fprintln(c.out, "\n"+view.Style.Bad("Something that has to agree does not."))
 	case !unanswered:
 		fmt.Fprintln(c.out, "\n"+view.Style.Good("All that has to agree does."))
 	}
-	return agree, unanswered, err
+	return agree, unanswered, nil
 }

@@ -59,40 +59,36 @@ refuses; the others are shown nevertheless.`,
 	return cmd
 }
 
-// answered splits off what can be shown.
-func answered(answers []fleet.Answer) (columns []configview.Column, unanswered bool) {
-	titles := fleet.Titles(answers)
-	for i, answer := range answers {
-		if answer.Err != nil {
-			unanswered = true
-			continue
-		}
-		columns = append(columns, configview.Column{Title: titles[i], Report: answer.Report})
-	}
-	return columns, unanswered
-}
-
 func (c *cli) showTable(answers []fleet.Answer, filter configview.Filter) error {
-	columns, unanswered := answered(answers)
 	c.roster(answers)
-	if len(columns) == 0 {
-		return silent(unanswered)
+	titles := fleet.Titles(answers)
+	var columns []configview.Column
+	for i, answer := range answers {
+		if answer.Err == nil {
+			columns = append(columns, configview.Column{Title: titles[i], Report: answer.Report})
+		}
 	}
-	fmt.Fprintln(c.out)
-	view := c.view()
-	if filter == configview.Pending {
-		if err := c.showPending(view, columns); err != nil {
+	if len(columns) > 0 {
+		fmt.Fprintln(c.out)
+		if err := c.showColumns(columns, filter); err != nil {
 			return err
 		}
-		return silent(unanswered)
 	}
-	if _, err := view.Table(columns, filter); err != nil {
+	return silent(fleet.AnyFailed(answers))
+}
+
+func (c *cli) showColumns(columns []configview.Column, filter configview.Filter) error {
+	view := c.view()
+	if filter == configview.Pending {
+		return c.showPending(view, columns)
+	}
+	if err := view.Table(columns, filter); err != nil {
 		return err
 	}
 	if filter != configview.Live {
 		view.Findings(columns, nil)
 	}
-	return silent(unanswered)
+	return nil
 }
 
 // showPending shows what is not in force, and why changes are not followed.
@@ -116,33 +112,13 @@ func (c *cli) showPending(view configview.Screen, columns []configview.Column) e
 }
 
 func (c *cli) showJSON(answers []fleet.Answer, filter configview.Filter) error {
-	document := struct {
-		Services []configview.ServiceJSON `json:"services"`
-	}{}
-	unanswered := false
 	for _, answer := range answers {
-		service := configview.ServiceJSON{Service: answer.Name(), URL: answer.URL}
-		if answer.Err != nil {
-			unanswered = true
-			service.Error = answer.Err.Error()
-		} else {
-			report := answer.Report
-			var fields []*configv1.ConfigField
-			for _, field := range report.GetFields() {
-				if filter.Has(field) {
-					fields = append(fields, field)
-				}
-			}
-			report.Fields = fields
-			var err error
-			if service.Report, err = configview.CanonicalJSON(report); err != nil {
-				return err
-			}
+		if answer.Err == nil {
+			answer.Report.Fields = slices.DeleteFunc(answer.Report.GetFields(), func(f *configv1.ConfigField) bool { return !filter.Has(f) })
 		}
-		document.Services = append(document.Services, service)
 	}
-	if err := configview.WriteJSON(c.out, document); err != nil {
+	if err := configview.RepliesJSON(c.out, answers); err != nil {
 		return err
 	}
-	return silent(unanswered)
+	return silent(fleet.AnyFailed(answers))
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"io"
 
+	"google.golang.org/protobuf/encoding/protojson"
+
 	"github.com/poco-ai/poco/services/internal/config"
 )
 
@@ -35,17 +37,17 @@ func CheckJSON(out io.Writer, check config.Check) error {
 			entry.Problems = append(entry.Problems, problemJSON{p.Env, p.Message, p.Where, p.Fix})
 		}
 		var err error
-		if entry.Report, err = CanonicalJSON(service.Report); err != nil {
+		if entry.Report, err = protojson.Marshal(service.Report); err != nil {
 			return err
 		}
 		document.Services = append(document.Services, entry)
 	}
 	for _, finding := range check.Strays {
-		text, err := CanonicalJSON(finding)
+		text, err := protojson.Marshal(finding)
 		if err != nil {
 			return err
 		}
 		document.Strays = append(document.Strays, text)
 	}
-	return WriteJSON(out, document)
+	return writeJSON(out, document)
 }

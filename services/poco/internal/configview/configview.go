@@ -29,8 +29,8 @@ type Screen struct {
 	Width int
 }
 
-// SourceWords says in words where a value comes from.
-func SourceWords(source configv1.ConfigSource) string {
+// sourceWords says in words where a value comes from.
+func sourceWords(source configv1.ConfigSource) string {
 	switch source {
 	case configv1.ConfigSource_CONFIG_SOURCE_ENVIRONMENT:
 		return "environment"
@@ -47,9 +47,12 @@ func SourceWords(source configv1.ConfigSource) string {
 	}
 }
 
-// ValueWords is a field's value for people: a secret shows only whether it is
-// set.
-func ValueWords(field *configv1.ConfigField) string {
+// fieldWords is a field's value for people: a secret shows only whether it is
+// set. A service without the field has nil.
+func fieldWords(field *configv1.ConfigField) string {
+	if field == nil {
+		return absent
+	}
 	return valueWords(field.GetSecret(), field.GetIsSet(), field.GetValue())
 }
 

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/encoding/protojson"
+
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/poco/internal/configdiff"
 	"github.com/poco-ai/poco/services/poco/internal/terminal"
@@ -29,7 +31,7 @@ func (s Screen) Differences(left, right string, differences []configdiff.Differe
 		}
 		row := []terminal.Cell{{Text: d.Env}}
 		for _, field := range []*configv1.ConfigField{d.Left, d.Right} {
-			from := terminal.Cell{Text: SourceWords(field.GetSource()), Look: s.Style.Dim}
+			from := terminal.Cell{Text: sourceWords(field.GetSource()), Look: s.Style.Dim}
 			row = append(row, terminal.Cell{Text: fieldWords(field)}, from)
 		}
 		table.Add(append(row, terminal.Cell{Text: noteOn(d), Look: s.Style.Warn})...)
@@ -58,13 +60,6 @@ func noteOn(d configdiff.Difference) string {
 	return strings.Join(words, ": ")
 }
 
-func fieldWords(field *configv1.ConfigField) string {
-	if field == nil {
-		return absent
-	}
-	return ValueWords(field)
-}
-
 // differenceJSON is one difference in JSON.
 type differenceJSON struct {
 	Env      string   `json:"env"`
@@ -87,16 +82,22 @@ func DifferencesJSON(out io.Writer, left, right string, differences []configdiff
 		if d.Agreement == configdiff.Unknown {
 			entry.Result = "unknown"
 		}
-		for to, field := range map[*json.RawMessage]*configv1.ConfigField{&entry.Left: d.Left, &entry.Right: d.Right} {
-			if field == nil {
-				continue
-			}
-			var err error
-			if *to, err = CanonicalJSON(field); err != nil {
-				return err
-			}
+		var err error
+		if entry.Left, err = fieldJSON(d.Left); err != nil {
+			return err
+		}
+		if entry.Right, err = fieldJSON(d.Right); err != nil {
+			return err
 		}
 		document.Differences = append(document.Differences, entry)
 	}
-	return WriteJSON(out, document)
+	return writeJSON(out, document)
+}
+
+// fieldJSON is nil for a side that has no such setting.
+func fieldJSON(field *configv1.ConfigField) (json.RawMessage, error) {
+	if field == nil {
+		return nil, nil
+	}
+	return protojson.Marshal(field)
 }

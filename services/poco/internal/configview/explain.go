@@ -168,13 +168,13 @@ func (s Screen) layers(field *configv1.ConfigField) {
 	if field.GetRestartPending() {
 		// The layers are what the sources say now.
 		labels = append([]string{"next start"}, labels[1:]...)
-		s.labelled("in force", ValueWords(field)+", as it was at the start ("+SourceWords(field.GetSource())+")")
+		s.labelled("in force", fieldWords(field)+", as it was at the start ("+sourceWords(field.GetSource())+")")
 	}
 	layers := field.GetLayers()
 	for i, layer := range layers {
 		value := valueWords(field.GetSecret(), true, layer.GetValue())
 		if i == 0 && !field.GetRestartPending() {
-			value = ValueWords(field) // in the one notation, where the layer has what was written
+			value = fieldWords(field) // in the one notation, where the layer has what was written
 		}
 		s.labelled(labels[min(i, len(labels)-1)], value+", "+whence(field, layer))
 	}

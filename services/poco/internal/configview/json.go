@@ -5,11 +5,12 @@ import (
 	"io"
 
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
+
+	"github.com/poco-ai/poco/services/poco/internal/fleet"
 )
 
-// ServiceJSON is one service in the JSON output of a command.
-type ServiceJSON struct {
+// serviceJSON is what one service has told, in JSON.
+type serviceJSON struct {
 	Service string `json:"service"`
 	URL     string `json:"url,omitempty"`
 	// Report is a poco.config.v1 message in canonical JSON.
@@ -17,13 +18,26 @@ type ServiceJSON struct {
 	Error  string          `json:"error,omitempty"`
 }
 
-// CanonicalJSON is a message in protobuf's canonical JSON.
-func CanonicalJSON(message proto.Message) (json.RawMessage, error) {
-	return protojson.Marshal(message)
+// RepliesJSON writes what services have told as JSON.
+func RepliesJSON[R fleet.Report](out io.Writer, replies []fleet.Reply[R]) error {
+	document := struct {
+		Services []serviceJSON `json:"services"`
+	}{}
+	for _, reply := range replies {
+		entry := serviceJSON{Service: reply.Name(), URL: reply.URL}
+		var err error
+		if reply.Err != nil {
+			entry.Error = reply.Err.Error()
+		} else if entry.Report, err = protojson.Marshal(reply.Report); err != nil {
+			return err
+		}
+		document.Services = append(document.Services, entry)
+	}
+	return writeJSON(out, document)
 }
 
-// WriteJSON writes a document with two blanks of indentation.
-func WriteJSON(out io.Writer, document any) error {
+// writeJSON writes a document with two blanks of indentation.
+func writeJSON(out io.Writer, document any) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")

@@ -41,33 +41,35 @@ func (f Filter) Has(field *configv1.ConfigField) bool {
 }
 
 // Table writes the columns side by side, or one below the other where the
-// terminal is too narrow. It returns how many settings it has shown.
-func (s Screen) Table(columns []Column, filter Filter) (int, error) {
-	if len(columns) == 0 {
-		return 0, nil
-	}
+// terminal is too narrow.
+func (s Screen) Table(columns []Column, filter Filter) error {
 	table := s.table(columns, filter)
 	if len(columns) == 1 || table.Fits(s.Width) {
-		if table.Rows() == 0 {
-			return 0, nil
-		}
-		return table.Rows(), table.Write(s.Out, s.Width, s.Style)
+		return s.write(table)
 	}
-	rows := 0
+	first := true
 	for _, column := range columns {
 		part := s.table([]Column{column}, filter)
 		if part.Rows() == 0 {
 			continue
 		}
-		if rows > 0 {
+		if !first {
 			fmt.Fprintln(s.Out)
 		}
-		rows += part.Rows()
-		if err := part.Write(s.Out, s.Width, s.Style); err != nil {
-			return rows, err
+		first = false
+		if err := s.write(part); err != nil {
+			return err
 		}
 	}
-	return rows, nil
+	return nil
+}
+
+// write writes a table, unless it is empty.
+func (s Screen) write(table *terminal.Table) error {
+	if table.Rows() == 0 {
+		return nil
+	}
+	return table.Write(s.Out, s.Width, s.Style)
 }
 
 // noteHead is the head of the column of what is remarkable.
@@ -91,11 +93,11 @@ func (s Screen) table(columns []Column, filter Filter) *terminal.Table {
 				continue
 			}
 			chosen = chosen || filter.Has(field)
-			value := terminal.Cell{Text: ValueWords(field)}
+			value := terminal.Cell{Text: fieldWords(field)}
 			if !field.GetIsSet() || field.GetSource() == configv1.ConfigSource_CONFIG_SOURCE_DEFAULT {
 				value.Look = s.Style.Dim
 			}
-			row = append(row, value, terminal.Cell{Text: SourceWords(field.GetSource()), Look: s.Style.Dim})
+			row = append(row, value, terminal.Cell{Text: sourceWords(field.GetSource()), Look: s.Style.Dim})
 			notes = append(notes, notesOf(column.Title, field)...)
 		}
 		if chosen {
@@ -119,16 +121,13 @@ func (s Screen) PendingTable(columns []Column) (int, error) {
 			}
 			next, from := valueWords(field.GetSecret(), false, ""), ""
 			if layers := field.GetLayers(); len(layers) > 0 {
-				next, from = valueWords(field.GetSecret(), true, layers[0].GetValue()), SourceWords(layers[0].GetSource())
+				next, from = valueWords(field.GetSecret(), true, layers[0].GetValue()), sourceWords(layers[0].GetSource())
 			}
 			table.Add(terminal.Cell{Text: field.GetEnv()}, terminal.Cell{Text: column.Title},
-				terminal.Cell{Text: ValueWords(field)}, terminal.Cell{Text: next, Look: s.Style.Warn}, terminal.Cell{Text: from, Look: s.Style.Dim})
+				terminal.Cell{Text: fieldWords(field)}, terminal.Cell{Text: next, Look: s.Style.Warn}, terminal.Cell{Text: from, Look: s.Style.Dim})
 		}
 	}
-	if table.Rows() == 0 {
-		return 0, nil
-	}
-	return table.Rows(), table.Write(s.Out, s.Width, s.Style)
+	return table.Rows(), s.write(table)
 }
 
 // note is something remarkable about a field.

@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
-	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/gen/go/poco/config/v1/configv1connect"
@@ -38,37 +40,39 @@ type Target struct {
 	URL     string
 }
 
-// Answer is what a target says about its settings.
-type Answer struct {
+// Report is what a service tells.
+type Report interface {
+	proto.Message
+	// GetService is the service's name.
+	GetService() string
+}
+
+// Reply is what a target tells, or why it does not.
+type Reply[R Report] struct {
 	Target
 	// Report is nil when Err is not.
-	Report *configv1.GetConfigResponse
+	Report R
 	// Err says in words for people why there is no report.
 	Err error
 }
 
-// Name is the service's own name, or the expected one while it is not known.
-func (a Answer) Name() string {
-	if name := a.Report.GetService(); name != "" {
-		return name
-	}
-	return a.Service
-}
+// Answer is what a target says about its settings.
+type Answer = Reply[*configv1.GetConfigResponse]
 
 // PeerAnswer is what a target says about how it gets on with its peers.
-type PeerAnswer struct {
-	Target
-	// Response is nil when Err is not.
-	Response *configv1.CheckPeersResponse
-	Err      error
-}
+type PeerAnswer = Reply[*configv1.CheckPeersResponse]
 
 // Name is the service's own name, or the expected one while it is not known.
-func (a PeerAnswer) Name() string {
-	if name := a.Response.GetService(); name != "" {
+func (r Reply[R]) Name() string {
+	if name := r.Report.GetService(); name != "" {
 		return name
 	}
-	return a.Service
+	return r.Service
+}
+
+// AnyFailed tells whether one of the targets has told nothing.
+func AnyFailed[R Report](replies []Reply[R]) bool {
+	return slices.ContainsFunc(replies, func(r Reply[R]) bool { return r.Err != nil })
 }
 
 // Client asks services. It shows the internal token where there is one.
@@ -86,15 +90,15 @@ func New(token config.Secret) *Client {
 	return &Client{token: token, http: &http.Client{Transport: transport, CheckRedirect: stay}}
 }
 
-// Service returns the RPC client of one target.
-func (c *Client) Service(target Target) configv1connect.ConfigServiceClient {
+// service returns the RPC client of one target.
+func (c *Client) service(target Target) configv1connect.ConfigServiceClient {
 	transport := connecthttp.NewTransport(c.http, strings.TrimRight(target.URL, "/"))
 	return configv1connect.NewConfigServiceClient(connect.NewClient(transport))
 }
 
 // Peer returns what peers.Compare asks one target with. It shows the token, with
 // which every secret can be compared; who does not take it compares fewer.
-func (c *Client) Peer(target Target) peers.Client { return peer{c.Service(target), c.token} }
+func (c *Client) Peer(target Target) peers.Client { return peer{c.service(target), c.token} }
 
 type peer struct {
 	service configv1connect.ConfigServiceClient
@@ -110,58 +114,48 @@ func (p peer) ComparePeer(ctx context.Context, req *configv1.ComparePeerRequest)
 
 // Ask asks all targets at once and returns their answers in the same order.
 func (c *Client) Ask(ctx context.Context, targets []Target) []Answer {
-	answers := make([]Answer, len(targets))
-	each(targets, func(i int, target Target) {
-		report, err := c.report(ctx, target)
-		if err != nil {
-			err = c.explain(target, err)
-		}
-		answers[i] = Answer{Target: target, Report: report, Err: err}
-	})
-	return answers
+	return ask(ctx, c, targets, c.report)
 }
 
 // CheckPeers makes all targets compare themselves with their peers.
 func (c *Client) CheckPeers(ctx context.Context, targets []Target) []PeerAnswer {
-	answers := make([]PeerAnswer, len(targets))
-	each(targets, func(i int, target Target) {
-		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-		defer cancel()
-		response, err := c.Service(target).CheckPeers(showing(ctx, c.token), &configv1.CheckPeersRequest{})
-		if err != nil {
-			err = c.explain(target, err)
-		}
-		answers[i] = PeerAnswer{Target: target, Response: response, Err: err}
+	return ask(ctx, c, targets, func(ctx context.Context, target Target) (*configv1.CheckPeersResponse, error) {
+		return c.service(target).CheckPeers(showing(ctx, c.token), &configv1.CheckPeersRequest{})
 	})
-	return answers
 }
 
-func each(targets []Target, ask func(int, Target)) {
-	var group errgroup.Group
+func ask[R Report](ctx context.Context, c *Client, targets []Target, call func(context.Context, Target) (R, error)) []Reply[R] {
+	replies := make([]Reply[R], len(targets))
+	var asking sync.WaitGroup
 	for i, target := range targets {
-		group.Go(func() error { ask(i, target); return nil })
+		asking.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+			defer cancel()
+			replies[i].Target = target
+			report, err := call(ctx, target)
+			if err != nil {
+				replies[i].Err = c.explain(target, err)
+				return
+			}
+			replies[i].Report = report
+		})
 	}
-	_ = group.Wait() // errors are in the answers
+	asking.Wait()
+	return replies
 }
 
 // report tries the token first. A service in development also answers callers
 // of its own machine, but only those that show no token at all: one of another
 // deployment in this environment must not be in the way.
 func (c *Client) report(ctx context.Context, target Target) (*configv1.GetConfigResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	service := c.Service(target)
+	service := c.service(target)
 	if c.token.IsSet() {
-		report, err := c.reportWith(ctx, service)
+		report, err := service.GetConfig(showing(ctx, c.token), &configv1.GetConfigRequest{})
 		if connect.CodeOf(err) != connect.CodeUnauthenticated {
 			return report, err
 		}
 	}
 	return service.GetConfig(ctx, &configv1.GetConfigRequest{})
-}
-
-func (c *Client) reportWith(ctx context.Context, service configv1connect.ConfigServiceClient) (*configv1.GetConfigResponse, error) {
-	return service.GetConfig(showing(ctx, c.token), &configv1.GetConfigRequest{})
 }
 
 // showing returns a context of calls that show the token, where there is one.
