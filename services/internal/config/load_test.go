@@ -50,13 +50,9 @@ func problems(t *testing.T, src config.Sources) []string {
 
 func field(t *testing.T, r *configv1.GetConfigResponse, env string) *configv1.ConfigField {
 	t.Helper()
-	for _, f := range r.GetFields() {
-		if f.GetEnv() == env {
-			return f
-		}
-	}
-	t.Fatalf("no field %s", env)
-	return nil
+	f := config.FieldOf(r, env)
+	require.NotNil(t, f, "no field %s", env)
+	return f
 }
 
 func write(t *testing.T, name, content string) string {

@@ -69,3 +69,26 @@ func (st *state[T]) findings() []*configv1.ConfigFinding {
 	}
 	return out
 }
+
+// FieldOf finds a variable in a report; nil when the service has no such setting.
+func FieldOf(report *configv1.GetConfigResponse, env string) *configv1.ConfigField {
+	for _, field := range report.GetFields() {
+		if field.GetEnv() == env {
+			return field
+		}
+	}
+	return nil
+}
+
+// VariablesOf are the variables of all the reports, each once, in their order.
+func VariablesOf(reports ...*configv1.GetConfigResponse) []string {
+	var names []string
+	for _, report := range reports {
+		for _, field := range report.GetFields() {
+			if !slices.Contains(names, field.GetEnv()) {
+				names = append(names, field.GetEnv())
+			}
+		}
+	}
+	return names
+}

@@ -12,6 +12,7 @@ import (
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/gen/go/poco/config/v1/configv1connect"
+	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/config/peers"
 	"github.com/poco-ai/poco/services/internal/config/schema"
 	"github.com/poco-ai/poco/services/internal/version"
@@ -72,14 +73,11 @@ func (s *service) peerURLs() []peerURL {
 	if !ok {
 		return nil
 	}
-	values := map[string]string{}
-	for _, field := range s.Config.Report().GetFields() {
-		values[field.GetEnv()] = field.GetValue()
-	}
+	report := s.Config.Report()
 	var out []peerURL
 	for _, setting := range self.Settings() {
-		if value := values[setting.GetEnv()]; setting.GetPeer() != "" && value != "" {
-			out = append(out, peerURL{env: setting.GetEnv(), service: setting.GetPeer(), url: value})
+		if url := config.FieldOf(report, setting.GetEnv()).GetValue(); setting.GetPeer() != "" && url != "" {
+			out = append(out, peerURL{setting.GetEnv(), setting.GetPeer(), url})
 		}
 	}
 	return out

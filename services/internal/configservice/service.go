@@ -59,7 +59,7 @@ type service struct {
 func Register(server *connect.Server, opts Options) {
 	s := &service{
 		Options:     opts,
-		development: isDevelopment(opts.Config.Report()),
+		development: config.FieldOf(opts.Config.Report(), config.EnvironmentVariable).GetValue() == config.Development,
 		schema:      sync.OnceValues(func() (*configv1.GetConfigSchemaResponse, error) { return schemaOf(opts.Config.Service()) }),
 		check:       newLimit(),
 		compare:     newLimit(),
@@ -98,13 +98,4 @@ func (s *service) ComparePeer(ctx context.Context, req *configv1.ComparePeerRequ
 		settings = s.Config.Comparable()
 	}
 	return peers.Answer(s.Config.Service(), settings, req)
-}
-
-func isDevelopment(report *configv1.GetConfigResponse) bool {
-	for _, field := range report.GetFields() {
-		if field.GetEnv() == config.EnvironmentVariable {
-			return field.GetValue() == config.Development
-		}
-	}
-	return false
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/internal/config"
 )
 
 // Agreement is what is known about two values.
@@ -33,8 +34,8 @@ type Difference struct {
 func Diff(left, right *configv1.GetConfigResponse, compare func(env string) Agreement) []Difference {
 	var out []Difference
 	same := left.GetService() == right.GetService()
-	for _, env := range variables(left, right) {
-		d := Difference{Env: env, Left: fieldOf(left, env), Right: fieldOf(right, env)}
+	for _, env := range config.VariablesOf(left, right) {
+		d := Difference{Env: env, Left: config.FieldOf(left, env), Right: config.FieldOf(right, env)}
 		switch {
 		case d.Left == nil || d.Right == nil:
 			// Other services have other settings; the same one has them in another version.
@@ -75,24 +76,4 @@ func Merge(all, more []Difference, service string) []Difference {
 
 func alike(a, b *configv1.ConfigField) bool {
 	return (a == nil) == (b == nil) && a.GetIsSet() == b.GetIsSet() && a.GetValue() == b.GetValue()
-}
-
-func fieldOf(report *configv1.GetConfigResponse, env string) *configv1.ConfigField {
-	for _, field := range report.GetFields() {
-		if field.GetEnv() == env {
-			return field
-		}
-	}
-	return nil
-}
-
-// variables are the variables of both sides, in the order of the reports.
-func variables(left, right *configv1.GetConfigResponse) []string {
-	var names []string
-	for _, field := range append(slices.Clone(left.GetFields()), right.GetFields()...) {
-		if !slices.Contains(names, field.GetEnv()) {
-			names = append(names, field.GetEnv())
-		}
-	}
-	return names
 }

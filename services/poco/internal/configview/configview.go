@@ -69,29 +69,6 @@ func valueWords(secret, set bool, value string) string {
 	}
 }
 
-// fieldOf finds a variable in a report, nil when the service has no such one.
-func fieldOf(report *configv1.GetConfigResponse, env string) *configv1.ConfigField {
-	for _, field := range report.GetFields() {
-		if field.GetEnv() == env {
-			return field
-		}
-	}
-	return nil
-}
-
-// variables are the variables of all columns, in the order of the reports.
-func variables(columns []Column) []string {
-	var names []string
-	for _, column := range columns {
-		for _, field := range column.Report.GetFields() {
-			if !slices.Contains(names, field.GetEnv()) {
-				names = append(names, field.GetEnv())
-			}
-		}
-	}
-	return names
-}
-
 // Findings lists what an operator should know, what several services say alike
 // once. The strays are findings that are no service's.
 func (s Screen) Findings(columns []Column, strays []*configv1.ConfigFinding) {

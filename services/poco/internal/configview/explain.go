@@ -144,7 +144,7 @@ func (s Screen) InService(title string, report *configv1.GetConfigResponse, env 
 			s.labelled("refused", problem.Message)
 		}
 	}
-	field := fieldOf(report, env)
+	field := config.FieldOf(report, env)
 	if field == nil {
 		if report != nil {
 			s.labelled("", "has no such setting")

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/poco/internal/terminal"
 )
 
@@ -77,17 +78,19 @@ const noteHead = "NOTE"
 
 func (s Screen) table(columns []Column, filter Filter) *terminal.Table {
 	table := &terminal.Table{Head: []string{"VARIABLE"}, Flexible: []bool{false}}
+	var reports []*configv1.GetConfigResponse
 	for _, column := range columns {
+		reports = append(reports, column.Report)
 		table.Head = append(table.Head, strings.ToUpper(column.Title), "FROM")
 		table.Flexible = append(table.Flexible, true, false)
 	}
 	table.Head, table.Flexible = append(table.Head, noteHead), append(table.Flexible, true)
-	for _, env := range variables(columns) {
+	for _, env := range config.VariablesOf(reports...) {
 		chosen := false
 		row := []terminal.Cell{{Text: env}}
 		var notes []note
 		for _, column := range columns {
-			field := fieldOf(column.Report, env)
+			field := config.FieldOf(column.Report, env)
 			if field == nil {
 				row = append(row, terminal.Cell{Text: absent, Look: s.Style.Dim}, terminal.Cell{})
 				continue

@@ -83,12 +83,9 @@ func embeddedParts(src config.Sources) (postgres, s3 bool) {
 	if err != nil {
 		return true, true // told by the loading of all settings
 	}
-	sources := map[string]configv1.ConfigSource{}
-	for _, field := range loaded.Report().GetFields() {
-		sources[field.GetEnv()] = field.GetSource()
-	}
-	return sources["DATABASE_URL"] <= configv1.ConfigSource_CONFIG_SOURCE_EMBEDDED,
-		sources["S3_ENDPOINT"] <= configv1.ConfigSource_CONFIG_SOURCE_EMBEDDED
+	report := loaded.Report()
+	return config.FieldOf(report, "DATABASE_URL").GetSource() <= configv1.ConfigSource_CONFIG_SOURCE_EMBEDDED,
+		config.FieldOf(report, "S3_ENDPOINT").GetSource() <= configv1.ConfigSource_CONFIG_SOURCE_EMBEDDED
 }
 
 // addresses completes the layer with the URLs under which the services reach
