@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -79,20 +80,19 @@ func problemAt(settings []*resolved, path, message string) (p Problem, own bool)
 	return Problem{Message: message, Fix: fix}, false
 }
 
+// variable is the name of one in the text of a rule.
+var variable = regexp.MustCompile(`\b[A-Z][A-Z0-9_]+\b`)
+
 // mentions tells whether a rule is about a setting that is broken anyway.
 func mentions(message string, broken map[string]bool) bool {
-	for env := range broken {
-		if env != "" && strings.Contains(message, env) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(variable.FindAllString(message, -1), func(env string) bool { return broken[env] })
 }
 
 // isChosen tells whether somebody has set one of the settings that a rule
 // mentions: defaults, and what poco up supplies, need no advice.
 func isChosen(settings []*resolved, message string) bool {
+	mentioned := variable.FindAllString(message, -1)
 	return slices.ContainsFunc(settings, func(r *resolved) bool {
-		return r.source > configv1.ConfigSource_CONFIG_SOURCE_EMBEDDED && strings.Contains(message, r.GetEnv())
+		return r.source > configv1.ConfigSource_CONFIG_SOURCE_EMBEDDED && slices.Contains(mentioned, r.GetEnv())
 	})
 }
