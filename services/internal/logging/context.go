@@ -16,7 +16,6 @@ const (
 	KeyTraceID    = "trace_id"
 	KeyWorkerID   = "worker_id"
 	KeyExecutorID = "executor_id"
-	KeyUserID     = "user_id"
 	KeyError      = "error"
 )
 

@@ -17,7 +17,7 @@
 //     which the peer takes part with a new exponent: there is nothing to try
 //     offline. How often strangers may call, package configservice limits.
 //   - Values that can be guessed in a few calls are protected by nothing. So a
-//     secret of fewer than MinSecretLength characters is never compared, and
+//     secret of fewer than minSecretLength characters is never compared, and
 //     that of a choice, such as APP_ENV, is not secret.
 //
 // A message is good for one session, one variable, one pair of services and one
@@ -34,11 +34,11 @@ import (
 	"github.com/poco-ai/poco/services/internal/redact"
 )
 
-// MinSecretLength is the least characters of a secret that is compared. A
+// minSecretLength is the least characters of a secret that is compared. A
 // random one of this length has at least 64 bits: at the rate that
 // configservice allows to strangers, guessing takes longer than the secret is
 // in use by any measure.
-const MinSecretLength = 16
+const minSecretLength = 16
 
 // Client asks a peer; configv1connect.ConfigServiceClient is one.
 type Client interface {
@@ -52,6 +52,6 @@ func isTooShort(s config.Shared, value string) bool {
 		return false
 	}
 	return slices.ContainsFunc(append(redact.Passwords(value), value), func(text string) bool {
-		return utf8.RuneCountInString(text) < MinSecretLength
+		return utf8.RuneCountInString(text) < minSecretLength
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -40,8 +41,8 @@ func meaning(result configv1.PeerResult, agreement configv1.Agreement, peer stri
 		if tooShortHere {
 			where = "here"
 		}
-		return "not compared, because the secret " + where + " has fewer than 16 characters and could be guessed: " +
-			"set a longer one, for example from: openssl rand -hex 32"
+		return fmt.Sprintf("not compared, because the secret %s has fewer than %d characters and could be guessed: "+
+			"set a longer one, for example from: openssl rand -hex 32", where, minSecretLength)
 	default:
 		return "the " + peer + " did not answer as this version expects"
 	}
