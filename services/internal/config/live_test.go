@@ -1,7 +1,6 @@
 package config_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"os"
@@ -18,6 +17,7 @@ import (
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/config/schema"
+	"github.com/poco-ai/poco/services/internal/testkit/output"
 )
 
 // patience bounds every wait; it is only ever reached by a bug.
@@ -273,29 +273,12 @@ func TestReloadsRace(t *testing.T) {
 type watched struct {
 	*backendConfig
 	levels chan string
-	log    *lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	log    *output.Buffer
 }
 
 func watch(t *testing.T, src config.Sources) *watched {
 	t.Helper()
-	w := &watched{backendConfig: loadBackend(t, src), levels: make(chan string, 100), log: &lockedBuffer{}}
+	w := &watched{backendConfig: loadBackend(t, src), levels: make(chan string, 100), log: &output.Buffer{}}
 	w.tell()
 	ctx, cancel := context.WithCancel(t.Context())
 	var watching sync.WaitGroup

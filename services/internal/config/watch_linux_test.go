@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/testkit/output"
 )
 
 // nobody is a user without rights.
@@ -79,7 +80,7 @@ func TestFolderThatCannotBeWatchedIsSaidOnce(t *testing.T) {
 	require.NoError(t, os.WriteFile(token, []byte("token-value"), 0o644))
 	require.NoError(t, os.WriteFile(dotEnv, nil, 0o644))
 	l := loadBackend(t, config.Sources{Environ: append(without(backendEnv(), "INTERNAL_API_TOKEN"), "INTERNAL_API_TOKEN_FILE="+token), DotEnvPath: dotEnv})
-	w := &watched{backendConfig: l, levels: make(chan string, 100), log: &lockedBuffer{}}
+	w := &watched{backendConfig: l, levels: make(chan string, 100), log: &output.Buffer{}}
 	w.tell()
 	ctx, cancel := context.WithCancel(t.Context())
 	var watching sync.WaitGroup

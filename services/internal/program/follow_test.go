@@ -1,11 +1,9 @@
 package program_test
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,29 +13,13 @@ import (
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/program"
+	"github.com/poco-ai/poco/services/internal/testkit/output"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait; it is only ever reached by a bug.
 const patience = time.Minute
-
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
 
 func load(t *testing.T, environ ...string) (cfg *config.Loaded[*configv1.FrontendConfig], dotEnv string) {
 	t.Helper()
@@ -54,7 +36,7 @@ func TestTheLogFollowsItsSettings(t *testing.T) {
 	token := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(token, []byte("the-first-token"), 0o600))
 	cfg, dotEnv := load(t, "INTERNAL_API_TOKEN_FILE="+token)
-	var out buffer
+	var out output.Buffer
 	logger, closeLog, err := program.Follow(cfg, &out)
 	require.NoError(t, err)
 	changed := make(chan string, 10)
@@ -100,7 +82,7 @@ func TestALogFolderThatCannotBeUsed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	cfg, _ := load(t, "LOG_TO_FILE=true", "LOG_DIR="+filepath.Join(file, "logs"))
-	_, _, err := program.Follow(cfg, &buffer{})
+	_, _, err := program.Follow(cfg, &output.Buffer{})
 	var problems *config.Problems
 	require.ErrorAs(t, err, &problems)
 	require.Equal(t, "LOG_DIR", problems.List[0].Env)

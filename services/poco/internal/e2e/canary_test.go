@@ -24,6 +24,7 @@ import (
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/config/schema"
 	"github.com/poco-ai/poco/services/internal/testkit"
+	"github.com/poco-ai/poco/services/internal/testkit/output"
 )
 
 // TestNoSecretLeaks gives every secret of every service a random value, runs
@@ -58,7 +59,7 @@ type aviary struct {
 	asFiles  bool
 	frontend *program
 	executor *program
-	logs     map[*program]*logBuffer
+	logs     map[*program]*output.Buffer
 	logDir   string
 	s3Dir    string
 	database url.URL
@@ -70,7 +71,7 @@ type aviary struct {
 
 func newAviary(t *testing.T, runtime string, asFiles bool) *aviary {
 	t.Helper()
-	a := &aviary{canaries: newCanaries(t), asFiles: asFiles, logs: map[*program]*logBuffer{}, logDir: t.TempDir(), values: map[string]string{}}
+	a := &aviary{canaries: newCanaries(t), asFiles: asFiles, logs: map[*program]*output.Buffer{}, logDir: t.TempDir(), values: map[string]string{}}
 	// With characters that have to be escaped inside a URL.
 	postgres, _ := testkit.OwnPostgresWith(t, "p@/:%"+a.hatch("DATABASE_URL"))
 	databaseURL, err := url.Parse(postgres.URL())
@@ -140,7 +141,7 @@ func (a *aviary) equip(p *program) {
 }
 
 func (a *aviary) listen(p *program) {
-	a.logs[p] = &logBuffer{}
+	a.logs[p] = &output.Buffer{}
 	p.log = a.logs[p]
 }
 

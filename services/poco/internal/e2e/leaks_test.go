@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -65,12 +66,9 @@ func (c *canaries) check(kind, what, text string, except ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.looked[kind]++
-next:
 	for name, spellings := range c.marks {
-		for _, allowed := range except {
-			if name == allowed {
-				continue next
-			}
+		if slices.Contains(except, name) {
+			continue
 		}
 		for _, mark := range spellings {
 			if at := strings.Index(text, mark); at >= 0 {
@@ -204,23 +202,4 @@ func (a *asker) get(p *program, method, path, token string, body []byte) {
 		except = []string{"S3_ACCESS_KEY"}
 	}
 	a.check("answer", p.name+" "+method+" "+path, fmt.Sprintf("%v\n%s", response.Header, answer), except...)
-}
-
-// logBuffer collects what a program writes.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }

@@ -8,13 +8,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/poco-ai/poco/services/internal/testkit/output"
 )
 
 // TestLogsCarryTheIDsOfARun makes every service tell all it can about one run,
 // and looks whether each line about it has the ids under the same keys.
 func TestLogsCarryTheIDsOfARun(t *testing.T) {
 	s := newStack(t, stackOptions{})
-	logs := map[string]*logBuffer{"backend": {}, "manager": {}}
+	logs := map[string]*output.Buffer{"backend": {}, "manager": {}}
 	for _, p := range []*program{s.backend, s.manager} {
 		p.log = logs[p.name]
 		p.env["LOG_LEVEL"], p.env["LOG_FORMAT"], p.env["ACCESS_LOG"] = "DEBUG", "json", "true"
@@ -96,7 +98,7 @@ func TestLogFiles(t *testing.T) {
 		require.NotContains(t, string(text), internalToken)
 	}
 
-	log := &logBuffer{}
+	log := &output.Buffer{}
 	s.backend.log, s.backend.env["LOG_DIR"] = log, filepath.Join(dir, "backend.log", "below-a-file")
 	s.backend.launch()
 	<-s.backend.done

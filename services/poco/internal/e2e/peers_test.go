@@ -13,6 +13,7 @@ import (
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/testkit"
+	"github.com/poco-ai/poco/services/internal/testkit/output"
 )
 
 // checkPeers asks a program whether it agrees with its peers, without a token,
@@ -83,7 +84,7 @@ func TestServicesThatDisagree(t *testing.T) {
 	const token, bucket = "another-internal-token-marked-0815", "another-bucket-marked-0815"
 	s.manager.env["INTERNAL_API_TOKEN"], s.manager.env["S3_BUCKET"] = token, bucket
 	s.manager.env["S3_SECRET_KEY"] = "marked-0815"
-	logs := map[*program]*logBuffer{s.backend: {}, s.manager: {}}
+	logs := map[*program]*output.Buffer{s.backend: {}, s.manager: {}}
 	for p, log := range logs {
 		p.log, p.env["LOG_LEVEL"] = log, "DEBUG"
 	}

@@ -14,6 +14,7 @@ import (
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/testkit/output"
 )
 
 // rotatedToken is what internalToken is replaced with.
@@ -102,7 +103,7 @@ func TestManagerOutlivesARefusedToken(t *testing.T) {
 func TestLogSettingsAreLive(t *testing.T) {
 	s := newStack(t, stackOptions{})
 	dotEnv := filepath.Join(t.TempDir(), ".env")
-	log := &logBuffer{}
+	log := &output.Buffer{}
 	s.backend.log, s.backend.env["POCO_ENV_FILE"] = log, dotEnv
 	delete(s.backend.env, "LOG_LEVEL")
 	require.NoError(t, os.WriteFile(dotEnv, []byte("LOG_LEVEL=ERROR\n"), 0o600))
