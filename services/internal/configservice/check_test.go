@@ -136,7 +136,13 @@ func TestPeersThatCannotBeAsked(t *testing.T) {
 	t.Cleanup(web.Close)
 	elsewhere := httptest.NewServer(http.RedirectHandler("http://marker-elsewhere.example", http.StatusFound))
 	t.Cleanup(elsewhere.Close)
+	endless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/proto")
+		_, _ = io.CopyN(w, zeros{}, 2<<20) // until the service has had enough
+	}))
+	t.Cleanup(endless.Close)
 	for name, c := range map[string]struct{ url, says string }{
+		"endless":           {endless.URL, "does not answer like a service of Poco"},
 		"nobody listens":    {"http://" + nobody, "the connection is refused"},
 		"no such name":      {"http://marker-host.invalid:8000", "cannot be resolved"},
 		"another service":   {frontend.url, "another service answers there"},
@@ -188,4 +194,13 @@ func TestCallbackURL(t *testing.T) {
 			require.Contains(t, peers[1].GetChecks()[0].GetMessage(), c.says)
 		})
 	}
+}
+
+// zeros is a reader without an end.
+type zeros struct{}
+
+// Read implements io.Reader.
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }

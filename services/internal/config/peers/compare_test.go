@@ -150,7 +150,7 @@ func TestExplainRepeatsNothing(t *testing.T) {
 		"cannot be resolved":     dial(&net.DNSError{Err: "no such host", Name: host}),
 		"refused":                dial(os.NewSyscallError("connect", syscall.ECONNREFUSED)),
 		"in time":                fmt.Errorf("call %s: %w", host, context.DeadlineExceeded),
-		"asked too often":        connect.NewError(connect.CodeResourceExhausted, host),
+		"asked too often":        connect.NewError(connect.CodeResourceExhausted, host).WithRemote(),
 		"cannot compare":         connect.NewError(connect.CodeUnimplemented, host),
 		"versions that do not":   connect.NewError(connect.CodeInvalidArgument, host),
 		"cannot be reached":      connect.NewError(connect.CodeUnavailable, host),

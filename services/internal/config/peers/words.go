@@ -70,18 +70,24 @@ func Explain(err error) string {
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
 		return "it does not speak TLS: correct the URL to begin with http://"
 	}
-	switch rpcerror.CodeOf(err) {
-	case connect.CodeResourceExhausted:
+	switch code := rpcerror.CodeOf(err); {
+	case code == connect.CodeResourceExhausted && isRemote(err): // else the answer is too large
 		return "it has been asked too often: try again in a minute"
-	case connect.CodeUnimplemented, connect.CodeNotFound:
+	case code == connect.CodeUnimplemented || code == connect.CodeNotFound:
 		return "what answers there cannot compare settings: it is no service of Poco, or one of an older version"
-	case connect.CodeInvalidArgument:
+	case code == connect.CodeInvalidArgument:
 		return "it refuses the comparison: the two are of versions that do not fit"
-	case connect.CodeUnavailable:
+	case code == connect.CodeUnavailable:
 		return "it cannot be reached from here, or is not ready"
 	default:
 		return "what answers there does not answer like a service of Poco"
 	}
+}
+
+// isRemote tells whether an error is what the peer said.
+func isRemote(err error) bool {
+	var rpc *connect.Error
+	return errors.As(err, &rpc) && rpc.IsRemote()
 }
 
 func isTimeout(err error) bool {

@@ -152,7 +152,7 @@ func (c *cli) roster(answers []fleet.Answer) {
 		if title == "" {
 			titles[i] = "service"
 		}
-		titles[i] = terminal.Clean(titles[i])
+		titles[i] = terminal.OneLine(titles[i])
 		width = max(width, len(titles[i]))
 	}
 	style := c.view().Style
@@ -160,11 +160,11 @@ func (c *cli) roster(answers []fleet.Answer) {
 		line := fmt.Sprintf("%-*s  %s  ", width, titles[i], answer.URL)
 		switch {
 		case answer.Err != nil:
-			line += style.Bad(terminal.Clean(answer.Err.Error()))
+			line += style.Bad(terminal.OneLine(answer.Err.Error()))
 		case answer.Service != "" && answer.Service != answer.Name():
-			line += style.Bad("this is the " + terminal.Clean(answer.Name()) + ", not the " + answer.Service + ": check " + answer.Setting)
+			line += style.Bad("this is the " + terminal.OneLine(answer.Name()) + ", not the " + answer.Service + ": check " + answer.Setting)
 		default:
-			line += style.Dim("version " + terminal.Clean(answer.Report.GetVersion()))
+			line += style.Dim("version " + terminal.OneLine(answer.Report.GetVersion()))
 		}
 		fmt.Fprintln(c.out, line)
 	}

@@ -71,7 +71,7 @@ func (c *cli) checkPeers(ctx context.Context, targets []fleet.Target, asJSON boo
 		}
 		title += " at " + answer.URL
 		if answer.Err != nil {
-			fmt.Fprintln(c.out, view.Style.Bad(terminal.Clean(title+" "+answer.Err.Error())))
+			fmt.Fprintln(c.out, view.Style.Bad(terminal.OneLine(title+" "+answer.Err.Error())))
 			continue
 		}
 		view.Peers(title, answer.Report)

@@ -103,7 +103,7 @@ func (s Screen) Findings(columns []Column, strays []*configv1.ConfigFinding) {
 		if len(services[l]) > 0 {
 			text += " (" + strings.Join(services[l], ", ") + ")"
 		}
-		fmt.Fprintln(s.Out, s.mark(severity[l])+terminal.Clean(text))
+		fmt.Fprintln(s.Out, s.mark(severity[l])+terminal.OneLine(text))
 	}
 }
 

@@ -1,13 +1,17 @@
 package configview_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/poco/internal/configdiff"
 	"github.com/poco-ai/poco/services/poco/internal/configview"
+	"github.com/poco-ai/poco/services/poco/internal/fleet"
+	"github.com/poco-ai/poco/services/poco/internal/terminal"
 )
 
 func column(title, value string, source configv1.ConfigSource, notes ...string) configview.Column {
@@ -58,4 +62,32 @@ warning  COMMON is odd (backend, manager)
 warning  COMMON is hostile (backend)
 info     STRAY is read by nobody
 `, out.String())
+}
+
+func TestOutputHasNothingThatATerminalActsOn(t *testing.T) {
+	const hostile = "a\x1b]0;t\ab\u009b31mc\u202ed\x7f\u2066\U000E0001\nforged"
+	field := &configv1.ConfigField{Env: hostile, Value: hostile, Secret: true, IsSet: true}
+	var out strings.Builder
+	screen := configview.Screen{Out: &out}
+	require.NoError(t, screen.Differences(hostile, hostile, []configdiff.Difference{
+		{Env: hostile, Left: field, Right: field, Agreement: configdiff.Unknown},
+		{Env: hostile, Left: field, Agreement: configdiff.Different},
+	}))
+	require.NoError(t, screen.Table([]configview.Column{{Title: hostile, Report: &configv1.GetConfigResponse{
+		Fields: []*configv1.ConfigField{field}, Findings: []*configv1.ConfigFinding{{Message: hostile}},
+	}}}, configview.All))
+	text := out.String()
+	require.Contains(t, text, "abcd")
+	require.NotContains(t, text, "\nforged")
+	require.Equal(t, terminal.Clean(text), text)
+
+	out.Reset()
+	require.NoError(t, configview.RepliesJSON(&out, []fleet.Answer{{Report: &configv1.GetConfigResponse{Version: hostile}}}))
+	require.Equal(t, terminal.Clean(out.String()), out.String())
+	require.NotContains(t, out.String(), "\U000E0001")
+	var document struct {
+		Services []struct{ Report struct{ Version string } }
+	}
+	require.NoError(t, json.Unmarshal([]byte(out.String()), &document))
+	require.Equal(t, hostile, document.Services[0].Report.Version)
 }

@@ -42,7 +42,7 @@ func (s Screen) Differences(left, right string, differences []configdiff.Differe
 		return err
 	}
 	if len(unknown) > 0 {
-		fmt.Fprintln(s.Out, "\nSet on both sides, and not comparable from here: "+strings.Join(unknown, ", "))
+		fmt.Fprintln(s.Out, "\nSet on both sides, and not comparable from here: "+terminal.OneLine(strings.Join(unknown, ", ")))
 	}
 	return nil
 }

@@ -138,7 +138,7 @@ func wrap(text string, width int) []string {
 // InService says what a variable is in one service: the value in force, from
 // where, and what each other source would have given.
 func (s Screen) InService(title string, report *configv1.GetConfigResponse, env string, problems []config.Problem) {
-	fmt.Fprintf(s.Out, "\n%s\n", s.Style.Bold(terminal.Clean(title)))
+	fmt.Fprintf(s.Out, "\n%s\n", s.Style.Bold(terminal.OneLine(title)))
 	for _, problem := range problems {
 		if problem.Env == env || problem.Env == "" {
 			s.labelled("refused", problem.Message)
@@ -216,5 +216,5 @@ func whence(field *configv1.ConfigField, layer *configv1.ConfigLayer) string {
 
 // Unanswered says that a service did not answer.
 func (s Screen) Unanswered(who string, err error) {
-	fmt.Fprintf(s.Out, "\n%s %s\n", s.Style.Bold(terminal.Clean(who)), s.Style.Bad(terminal.Clean(err.Error())))
+	fmt.Fprintf(s.Out, "\n%s %s\n", s.Style.Bold(terminal.OneLine(who)), s.Style.Bad(terminal.OneLine(err.Error())))
 }

@@ -1,8 +1,12 @@
 package configview
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
+	"unicode"
+	"unicode/utf16"
 
 	"google.golang.org/protobuf/encoding/protojson"
 
@@ -36,10 +40,32 @@ func RepliesJSON[R fleet.Report](out io.Writer, replies []fleet.Reply[R]) error 
 	return writeJSON(out, document)
 }
 
-// writeJSON writes a document with two blanks of indentation.
+// writeJSON writes a document with two blanks of indentation. Whatever a
+// terminal would act on is escaped.
 func writeJSON(out io.Writer, document any) error {
-	encoder := json.NewEncoder(out)
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(document)
+	if err := encoder.Encode(document); err != nil {
+		return err
+	}
+	_, err := out.Write(escapeControls(text.Bytes()))
+	return err
+}
+
+// escapeControls escapes the control and format characters that JSON allows in
+// strings as they are, such as C1 controls and marks that reorder text.
+func escapeControls(text []byte) []byte {
+	var out bytes.Buffer
+	for _, r := range string(text) {
+		if r == '\n' || !unicode.In(r, unicode.Cc, unicode.Cf) {
+			out.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&out, `\u%04x`, unit)
+		}
+	}
+	return out.Bytes()
 }

@@ -32,14 +32,14 @@ func isBroken(check *configv1.PeerCheck) bool {
 // Peers writes how a service gets on with its peers: what does not agree first.
 func (s Screen) Peers(title string, response *configv1.CheckPeersResponse) {
 	if len(response.GetPeers()) == 0 {
-		fmt.Fprintln(s.Out, s.Style.Bold(terminal.Clean(title))+" has been given no peers")
+		fmt.Fprintln(s.Out, s.Style.Bold(terminal.OneLine(title))+" has been given no peers")
 	}
 	for _, peer := range response.GetPeers() {
 		head := title
 		if peer.GetService() != response.GetService() {
 			head += " and the " + peer.GetService() + " of its " + peer.GetEnv()
 		}
-		fmt.Fprintln(s.Out, s.Style.Bold(terminal.Clean(head)))
+		fmt.Fprintln(s.Out, s.Style.Bold(terminal.OneLine(head)))
 		if peer.GetError() != "" {
 			s.result(s.Style.Bad, "UNKNOWN", "the "+peer.GetService()+" cannot be asked: "+peer.GetError())
 		}

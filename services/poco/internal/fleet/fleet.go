@@ -21,6 +21,8 @@ import (
 	"github.com/poco-ai/poco/gen/go/poco/config/v1/configv1connect"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/config/peers"
+	"github.com/poco-ai/poco/services/internal/redact"
+	"github.com/poco-ai/poco/services/internal/text"
 )
 
 const (
@@ -28,7 +30,13 @@ const (
 	dialTimeout = 5 * time.Second
 	// answerTimeout bounds one question. CheckPeers itself asks others.
 	answerTimeout = 20 * time.Second
+	// longestMessage is how much is shown of what a service says when it refuses,
+	// in bytes.
+	longestMessage = 300
 )
+
+// errNameless means that what answers does not say which service it is.
+var errNameless = connect.NewError(connect.CodeUnimplemented, "the answer names no service")
 
 // Target is a service that is to be asked.
 type Target struct {
@@ -133,6 +141,9 @@ func ask[R Report](ctx context.Context, c *Client, targets []Target, call func(c
 			defer cancel()
 			replies[i].Target = target
 			report, err := call(ctx, target)
+			if err == nil && report.GetService() == "" {
+				err = errNameless
+			}
 			if err != nil {
 				replies[i].Err = c.explain(target, err)
 				return
@@ -179,6 +190,9 @@ func (c *Client) explain(target Target, err error) error {
 	case connect.CodeUnimplemented:
 		return fmt.Errorf("is no service of Poco, or an older one: check %s", target.Setting)
 	case connect.CodeResourceExhausted:
+		if isTooLarge(err) {
+			return fmt.Errorf("answers more than any service of Poco: check %s", target.Setting)
+		}
 		return errors.New("has been asked too often: try again in a minute")
 	case connect.CodeDeadlineExceeded:
 		return fmt.Errorf("does not answer in time: is it alive, and is %s right?", target.Setting)
@@ -188,15 +202,31 @@ func (c *Client) explain(target Target, err error) error {
 	if errors.As(err, &network) {
 		return fmt.Errorf("cannot be reached (%w): is it running, and is %s right?", network.Err, target.Setting)
 	}
-	return fmt.Errorf("cannot be asked (%s): check %s", message(err), target.Setting)
+	return fmt.Errorf("cannot be asked (%s): check %s", c.message(err), target.Setting)
 }
 
-func message(err error) string {
+// isTooLarge tells whether an answer that exhausts what is allowed does so here:
+// by its size.
+func isTooLarge(err error) bool {
+	var rpc *connect.Error
+	return errors.As(err, &rpc) && !rpc.IsRemote()
+}
+
+// message is what an error says, as far as it is worth showing: who answers may
+// be anybody, and may send the token back.
+func (c *Client) message(err error) string {
+	said := err.Error()
 	var rpc *connect.Error
 	if errors.As(err, &rpc) && rpc.Message() != "" {
-		return rpc.Message()
+		said = rpc.Message()
 	}
-	return err.Error()
+	if c.token.IsSet() {
+		said = strings.ReplaceAll(said, c.token.Reveal(), redact.Mark)
+	}
+	if len(said) > longestMessage {
+		said = text.Head(said, longestMessage) + "…"
+	}
+	return said
 }
 
 // Titles names answers for the heads of columns: by service, and by address

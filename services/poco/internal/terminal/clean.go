@@ -40,6 +40,10 @@ func Clean(text string) string {
 	return c.Clean(text)
 }
 
+// OneLine returns text as Clean does, on one line: the text cannot make lines of
+// its own.
+func OneLine(text string) string { return strings.Join(strings.Fields(Clean(text)), " ") }
+
 // Clean returns the printable part of the next piece of a text.
 func (c *Cleaner) Clean(piece string) string {
 	var out strings.Builder
@@ -123,5 +127,5 @@ func (c *Cleaner) plain(r rune, out *strings.Builder) {
 
 // Line returns text as one safe line of at most width runes.
 func Line(text string, width int) string {
-	return cut(strings.Join(strings.Fields(Clean(text)), " "), width)
+	return cut(OneLine(text), width)
 }

@@ -33,7 +33,7 @@ type Table struct {
 // Add adds a row, which has a cell for each column.
 func (t *Table) Add(row ...Cell) {
 	for i := range row {
-		row[i].Text = strings.Join(strings.Fields(Clean(row[i].Text)), " ")
+		row[i].Text = OneLine(row[i].Text)
 	}
 	t.rows = append(t.rows, row)
 }
@@ -56,7 +56,7 @@ func (t *Table) columns() int {
 func (t *Table) widths() []int {
 	widths := make([]int, t.columns())
 	for i := range widths {
-		widths[i] = utf8.RuneCountInString(t.Head[i])
+		widths[i] = utf8.RuneCountInString(OneLine(t.Head[i]))
 		for _, row := range t.rows {
 			widths[i] = max(widths[i], utf8.RuneCountInString(row[i].Text))
 		}
@@ -102,7 +102,7 @@ func (t *Table) Write(out io.Writer, width int, style Style) error {
 	}
 	head := make([]Cell, len(t.Head))
 	for i, text := range t.Head {
-		head[i] = Cell{Text: text, Look: style.Bold}
+		head[i] = Cell{Text: OneLine(text), Look: style.Bold}
 	}
 	var b strings.Builder
 	for _, row := range append([][]Cell{head}, t.rows...) {
