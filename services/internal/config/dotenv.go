@@ -60,7 +60,8 @@ func readDotEnv(path string, required bool) (d *dotEnv, complaint Problem) {
 		complaint = Problem{Env: envFileVariable, Message: "the file " + printable(path) + " does not exist", Fix: "create it, or unset " + envFileVariable}
 	default:
 		d.unread = true
-		complaint = Problem{Message: "the file " + printable(path) + " " + fileComplaint(err), Fix: "correct that, or remove the file"}
+		message, _ := fileComplaint(err)
+		complaint = Problem{Message: "the file " + printable(path) + " " + message, Fix: "correct that, or remove the file"}
 	}
 	return d, complaint
 }

@@ -28,6 +28,8 @@ const (
 var (
 	errNotRegular = errors.New("not a regular file")
 	errTooLarge   = errors.New("too large")
+	errNotText    = errors.New("not text in UTF-8")
+	errEmpty      = errors.New("empty")
 )
 
 // readRegular reads a regular file of at most 1 MiB. It looks before it opens:
@@ -52,63 +54,47 @@ func readRegular(path string) ([]byte, error) {
 	return data, err
 }
 
-// What can be wrong with a secret's file.
-const (
-	complaintMissing   = "does not exist"
-	complaintForbidden = "may not be read by this user"
-	complaintKind      = "is not a regular file"
-	complaintSize      = "is larger than 1 MiB"
-	complaintUnknown   = "cannot be read"
-	complaintText      = "is not text in UTF-8"
-	complaintEmpty     = "is empty"
-)
-
-// fileComplaint says what is wrong with a file, without its path: that may be a
-// secret which was set under the wrong name.
-func fileComplaint(err error) string {
+// fileComplaint says what is wrong with a file, and what to do when it should
+// hold a secret. Not with its path: that may be a secret which was set under the
+// wrong name.
+func fileComplaint(err error) (message, fix string) {
+	const (
+		checkAccess = "check its owner and permissions"
+		nameAnother = "name a file that holds the secret alone"
+	)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return complaintMissing
+		return "does not exist", "create it, or correct the path"
 	case errors.Is(err, fs.ErrPermission):
-		return complaintForbidden
+		return "may not be read by this user", checkAccess
 	case errors.Is(err, errNotRegular):
-		return complaintKind
+		return "is not a regular file", nameAnother
 	case errors.Is(err, errTooLarge):
-		return complaintSize
+		return "is larger than 1 MiB", nameAnother
+	case errors.Is(err, errNotText):
+		return "is not text in UTF-8", nameAnother
+	case errors.Is(err, errEmpty):
+		return "is empty", "write the secret into it"
 	default:
-		return complaintUnknown
-	}
-}
-
-// fileFix says what to do about a complaint.
-func fileFix(complaint string) string {
-	switch complaint {
-	case complaintMissing:
-		return "create it, or correct the path"
-	case complaintForbidden, complaintUnknown:
-		return "check its owner and permissions"
-	case complaintEmpty:
-		return "write the secret into it"
-	default:
-		return "name a file that holds the secret alone"
+		return "cannot be read", checkAccess
 	}
 }
 
 // readSecretFile reads the secret that a file holds alone: without a byte order
 // mark and line breaks at the end, as editors and echo leave them.
-func readSecretFile(path string) (value, complaint string) {
+func readSecretFile(path string) (string, error) {
 	data, err := readRegular(path)
 	if err != nil {
-		return "", fileComplaint(err)
+		return "", err
 	}
-	value = strings.TrimRight(strings.TrimPrefix(string(data), byteOrderMark), "\r\n")
+	value := strings.TrimRight(strings.TrimPrefix(string(data), byteOrderMark), "\r\n")
 	switch {
 	case !utf8.ValidString(value):
-		return "", complaintText
+		return "", errNotText
 	case strings.TrimSpace(value) == "":
-		return "", complaintEmpty
+		return "", errEmpty
 	}
-	return value, ""
+	return value, nil
 }
 
 // exposure says who else has access to a secret's file; empty when nobody has.

@@ -246,10 +246,11 @@ func (r *reader) file(s *schema.Setting, values map[string]string) (layer, bool)
 	}
 	where := "in the file that " + named + " names"
 	r.stamps.add(file)
-	value, complaint := readSecretFile(file)
-	if complaint != "" {
+	value, err := readSecretFile(file)
+	if err != nil {
+		complaint, fix := fileComplaint(err)
 		r.stamps.doubt()
-		r.problem(Problem{Env: s.GetEnv(), Message: "the file that " + named + " names " + complaint, Fix: fileFix(complaint)})
+		r.problem(Problem{Env: s.GetEnv(), Message: "the file that " + named + " names " + complaint, Fix: fix})
 		return layer{}, false
 	}
 	if exposed := exposure(file); exposed != "" {
