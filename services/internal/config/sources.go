@@ -83,8 +83,6 @@ func (s Sources) ForProduction() Sources {
 // layer is what one source says about a setting.
 type layer struct {
 	source configv1.ConfigSource
-	// name is the variable: the setting's name or an alias.
-	name string
 	// origin is the variable's name, or a file's path, absolute: who asks is in
 	// another folder than the service.
 	origin string
@@ -159,7 +157,7 @@ func (r *reader) layers(s *schema.Setting, byDefault *string) []layer {
 	add(r.find(s, r.dotEnv.values, configv1.ConfigSource_CONFIG_SOURCE_DOTENV))
 	add(r.find(s, r.embedded, configv1.ConfigSource_CONFIG_SOURCE_EMBEDDED))
 	if byDefault != nil {
-		out = append(out, layer{configv1.ConfigSource_CONFIG_SOURCE_DEFAULT, s.GetEnv(), s.GetEnv(), "by default", *byDefault})
+		out = append(out, layer{configv1.ConfigSource_CONFIG_SOURCE_DEFAULT, s.GetEnv(), "by default", *byDefault})
 	}
 	return out
 }
@@ -167,7 +165,7 @@ func (r *reader) layers(s *schema.Setting, byDefault *string) []layer {
 // find looks for a setting by all its names in one source.
 func (r *reader) find(s *schema.Setting, values map[string]string, source configv1.ConfigSource) (layer, bool) {
 	var found layer
-	ok := false
+	var as string // the name that it has there
 	for _, name := range s.Names() {
 		value := values[name]
 		if strings.TrimSpace(value) == "" {
@@ -176,8 +174,8 @@ func (r *reader) find(s *schema.Setting, values map[string]string, source config
 			}
 			continue
 		}
-		if !ok {
-			found, ok = r.layer(s, name, value, source), true
+		if as == "" {
+			found, as = r.layer(s, name, value, source), name
 		} else if value != found.value {
 			r.problem(Problem{
 				Env: s.GetEnv(), Where: found.where,
@@ -186,14 +184,14 @@ func (r *reader) find(s *schema.Setting, values map[string]string, source config
 			})
 		}
 	}
-	if ok && found.name != s.GetEnv() {
-		r.finding(FindingAliasUsed, s.GetEnv(), "is set as "+found.name+", another name for it: prefer "+s.GetEnv())
+	if as != "" && as != s.GetEnv() {
+		r.finding(FindingAliasUsed, s.GetEnv(), "is set as "+as+", another name for it: prefer "+s.GetEnv())
 	}
-	return found, ok
+	return found, as != ""
 }
 
 func (r *reader) layer(s *schema.Setting, name, value string, source configv1.ConfigSource) layer {
-	l := layer{source: source, name: name, origin: name, value: value}
+	l := layer{source: source, origin: name, value: value}
 	switch source {
 	case configv1.ConfigSource_CONFIG_SOURCE_DOTENV:
 		l.origin, l.where = absolute(r.dotEnv.path), "in "+r.dotEnv.at(r.dotEnv.lines[name])
@@ -256,7 +254,7 @@ func (r *reader) file(s *schema.Setting, values map[string]string) (layer, bool)
 	if exposed := exposure(file); exposed != "" {
 		r.finding(FindingFilePermissions, s.GetEnv(), "is "+where+", which "+exposed)
 	}
-	return layer{source: configv1.ConfigSource_CONFIG_SOURCE_FILE, name: named, origin: absolute(file), where: where, value: value}, true
+	return layer{source: configv1.ConfigSource_CONFIG_SOURCE_FILE, origin: absolute(file), where: where, value: value}, true
 }
 
 // absolute is a path that means the same in every folder.
