@@ -61,6 +61,13 @@ func TestProduction(t *testing.T) {
 	require.Empty(t, said(t, "manager", strong))
 }
 
+func TestExecutorsByHandHaveAStrongToken(t *testing.T) {
+	for _, token := range []string{"abc", "change-this-token-" + own} {
+		require.Equal(t, []string{"!EXECUTOR_TOKEN"}, said(t, "executor", []string{"APP_ENV=production", "DEFAULT_MODEL=m", "EXECUTOR_TOKEN=" + token}))
+	}
+	require.Empty(t, said(t, "executor", []string{"APP_ENV=production", "DEFAULT_MODEL=m", "EXECUTOR_TOKEN=" + own}))
+}
+
 func TestStackDefaultsAreForDevelopment(t *testing.T) {
 	require.Equal(t, []string{"insecure_default POSTGRES_PASSWORD"}, said(t, "stack", nil))
 	c := config.CheckEnvironment(config.Sources{Environ: []string{"POSTGRES_PASSWORD=short"}}.ForProduction(), "stack")
