@@ -15,15 +15,12 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-const (
-	configPackage = "poco.config.v1"
-	// Field numbers that make up a location's path, see descriptor.proto.
-	fileMessages  = 4
-	messageFields = 2
-)
+const configPackage = "poco.config.v1"
 
 func main() {
 	if err := run(os.Stdin, os.Stdout); err != nil {
@@ -41,13 +38,22 @@ func run(in io.Reader, out io.Writer) error {
 	if err := proto.Unmarshal(data, &set); err != nil {
 		return err
 	}
-	var messages, fields []string
-	for _, file := range set.GetFile() {
-		if file.GetPackage() == configPackage {
-			m, f := comments(file)
-			messages, fields = append(messages, m...), append(fields, f...)
-		}
+	// What is imported is not in the set, and not needed.
+	files, err := protodesc.FileOptions{AllowUnresolvable: true}.NewFiles(&set)
+	if err != nil {
+		return err
 	}
+	var messages, fields []string
+	files.RangeFilesByPackage(configPackage, func(file protoreflect.FileDescriptor) bool {
+		for i := range file.Messages().Len() {
+			message := file.Messages().Get(i)
+			messages = appendComment(messages, message)
+			for j := range message.Fields().Len() {
+				fields = appendComment(fields, message.Fields().Get(j))
+			}
+		}
+		return true
+	})
 	slices.Sort(messages)
 	slices.Sort(fields)
 	var b bytes.Buffer
@@ -66,23 +72,11 @@ func run(in io.Reader, out io.Writer) error {
 	return err
 }
 
-// comments returns a map entry for each commented top-level message, and for
-// each commented field of one.
-func comments(file *descriptorpb.FileDescriptorProto) (messages, fields []string) {
-	for _, location := range file.GetSourceCodeInfo().GetLocation() {
-		path := location.GetPath()
-		if len(path) < 2 || path[0] != fileMessages || location.GetLeadingComments() == "" {
-			continue
-		}
-		message := file.GetMessageType()[path[1]]
-		name := configPackage + "." + message.GetName()
-		text := strings.Join(strings.Fields(location.GetLeadingComments()), " ")
-		switch {
-		case len(path) == 2:
-			messages = append(messages, fmt.Sprintf("%q: %q,\n", name, text))
-		case len(path) == 4 && path[2] == messageFields:
-			fields = append(fields, fmt.Sprintf("%q: %q,\n", name+"."+message.GetField()[path[3]].GetName(), text))
-		}
+// appendComment appends a map entry with the leading comment, if there is one.
+func appendComment(entries []string, d protoreflect.Descriptor) []string {
+	comment := strings.Fields(d.ParentFile().SourceLocations().ByDescriptor(d).LeadingComments)
+	if len(comment) == 0 {
+		return entries
 	}
-	return messages, fields
+	return append(entries, fmt.Sprintf("%q: %q,\n", d.FullName(), strings.Join(comment, " ")))
 }
