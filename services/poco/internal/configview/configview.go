@@ -4,7 +4,6 @@ package configview
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
@@ -73,43 +72,34 @@ func valueWords(secret, set bool, value string) string {
 // once. The strays are findings that are no service's.
 func (s Screen) Findings(columns []Column, strays []*configv1.ConfigFinding) {
 	type line struct{ env, message string }
-	var order []line
+	var lines grouped[line]
 	severity := map[line]configv1.ConfigSeverity{}
-	services := map[line][]string{}
-	add := func(finding *configv1.ConfigFinding) line {
+	add := func(finding *configv1.ConfigFinding, services ...string) {
 		l := line{finding.GetEnv(), finding.GetMessage()}
-		if severity[l] == configv1.ConfigSeverity_CONFIG_SEVERITY_UNSPECIFIED {
-			order = append(order, l)
-		}
-		severity[l] = max(severity[l], finding.GetSeverity(), configv1.ConfigSeverity_CONFIG_SEVERITY_INFO)
-		return l
+		lines.add(l, services...)
+		severity[l] = max(severity[l], finding.GetSeverity())
 	}
 	for _, column := range columns {
 		for _, finding := range column.Report.GetFindings() {
-			if l := add(finding); !slices.Contains(services[l], column.Title) {
-				services[l] = append(services[l], column.Title)
-			}
+			add(finding, column.Title)
 		}
 	}
 	for _, finding := range strays {
 		add(finding)
 	}
-	if len(order) == 0 {
+	if len(lines.said) == 0 {
 		return
 	}
 	fmt.Fprintln(s.Out, "\n"+s.Style.Bold("FINDINGS"))
-	for _, l := range order {
-		text := strings.TrimSpace(l.env + " " + l.message)
-		if len(services[l]) > 0 {
-			text += " (" + strings.Join(services[l], ", ") + ")"
-		}
+	for _, l := range lines.said {
+		text := saidBy(strings.TrimSpace(l.env+" "+l.message), lines.services[l])
 		fmt.Fprintln(s.Out, s.mark(severity[l])+terminal.OneLine(text))
 	}
 }
 
 // mark begins a line about something of a severity.
 func (s Screen) mark(severity configv1.ConfigSeverity) string {
-	if severity == configv1.ConfigSeverity_CONFIG_SEVERITY_INFO {
+	if severity <= configv1.ConfigSeverity_CONFIG_SEVERITY_INFO {
 		return s.Style.Dim("info") + "     "
 	}
 	return s.Style.Warn("warning") + "  "

@@ -15,27 +15,23 @@ const labelWidth = 14
 
 // Definition says what a variable is, what its readers have in common once.
 func (s Screen) Definition(env string, readers []Reader) {
-	var order [][2]string
-	services := map[[2]string][]string{}
+	var lines grouped[[2]string]
 	var all []string
 	for _, reader := range readers {
 		all = append(all, reader.Service)
 		for _, line := range definitionLines(reader) {
-			if services[line] == nil {
-				order = append(order, line)
-			}
-			services[line] = append(services[line], reader.Service)
+			lines.add(line, reader.Service)
 		}
 	}
 	// What is said under one label stands together, in the order of the first.
-	slices.SortStableFunc(order, func(a, b [2]string) int { return slices.Index(labels, a[0]) - slices.Index(labels, b[0]) })
+	slices.SortStableFunc(lines.said, func(a, b [2]string) int { return slices.Index(labels, a[0]) - slices.Index(labels, b[0]) })
 	fmt.Fprintln(s.Out, s.Style.Bold(env))
 	s.labelled("read by", strings.Join(all, ", "))
 	label := ""
-	for _, line := range order {
+	for _, line := range lines.said {
 		text := line[1]
-		if len(services[line]) < len(readers) {
-			text += " (" + strings.Join(services[line], ", ") + ")"
+		if services := lines.services[line]; len(services) < len(readers) {
+			text = saidBy(text, services)
 		}
 		if line[0] == label {
 			s.labelled("", text)

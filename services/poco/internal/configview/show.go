@@ -2,6 +2,7 @@ package configview
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
@@ -88,7 +89,7 @@ func (s Screen) table(columns []Column, filter Filter) *terminal.Table {
 	for _, env := range config.VariablesOf(reports...) {
 		chosen := false
 		row := []terminal.Cell{{Text: env}}
-		var notes []note
+		var notes grouped[string]
 		for _, column := range columns {
 			field := config.FieldOf(column.Report, env)
 			if field == nil {
@@ -101,7 +102,9 @@ func (s Screen) table(columns []Column, filter Filter) *terminal.Table {
 				value.Look = s.Style.Dim
 			}
 			row = append(row, value, terminal.Cell{Text: sourceWords(field.GetSource()), Look: s.Style.Dim})
-			notes = append(notes, notesOf(column.Title, field)...)
+			for _, text := range notesOn(field) {
+				notes.add(text, column.Title)
+			}
 		}
 		if chosen {
 			table.Add(append(row, terminal.Cell{Text: noteWords(notes, len(columns)), Look: s.Style.Warn})...)
@@ -133,14 +136,12 @@ func (s Screen) PendingTable(columns []Column) (int, error) {
 	return table.Rows(), s.write(table)
 }
 
-// note is something remarkable about a field.
-type note struct{ service, text string }
-
-func notesOf(service string, field *configv1.ConfigField) []note {
-	var notes []note
+// notesOn are what is remarkable about a field.
+func notesOn(field *configv1.ConfigField) []string {
+	var notes []string
 	add := func(is bool, text string) {
 		if is {
-			notes = append(notes, note{service, text})
+			notes = append(notes, text)
 		}
 	}
 	add(field.GetInsecureDefault(), "insecure")
@@ -150,19 +151,12 @@ func notesOf(service string, field *configv1.ConfigField) []note {
 }
 
 // noteWords joins notes; the services are named where there are several.
-func noteWords(notes []note, columns int) string {
-	services := map[string][]string{}
-	var order []string
-	for _, n := range notes {
-		if services[n.text] == nil {
-			order = append(order, n.text)
-		}
-		services[n.text] = append(services[n.text], n.service)
-	}
-	for i, text := range order {
-		if columns > 1 {
-			order[i] = text + " (" + strings.Join(services[text], ", ") + ")"
+func noteWords(notes grouped[string], columns int) string {
+	words := slices.Clone(notes.said)
+	if columns > 1 {
+		for i, text := range words {
+			words[i] = saidBy(text, notes.services[text])
 		}
 	}
-	return strings.Join(order, ", ")
+	return strings.Join(words, ", ")
 }
