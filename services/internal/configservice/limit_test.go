@@ -24,6 +24,17 @@ func TestOneCaller(t *testing.T) {
 	require.NoError(t, l.trusted(now))
 }
 
+// Who shows the token is limited, too: it may have been stolen.
+func TestTrustedCallers(t *testing.T) {
+	l, now := newLimit(), time.Now()
+	for range trustedBurst {
+		require.NoError(t, l.trusted(now))
+	}
+	require.Error(t, l.trusted(now))
+	require.NoError(t, l.trusted(now.Add(trustedEvery)))
+	require.NoError(t, l.stranger("10.0.0.1:1", now), "what they are refused holds nobody else up")
+}
+
 // Many addresses are limited together, and do not fill the memory.
 func TestManyCallers(t *testing.T) {
 	l, start := newLimit(), time.Now()

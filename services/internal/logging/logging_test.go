@@ -88,7 +88,8 @@ func TestRotationAtUTCMidnight(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a[b].log")
 	now := time.Date(2026, 3, 1, 23, 59, 59, 0, time.UTC)
-	d := &dailyFile{path: path, keep: 2, now: func() time.Time { return now }}
+	elsewhere := time.FixedZone("UTC+8", 8*60*60)
+	d := &dailyFile{path: path, keep: 2, now: func() time.Time { return now.In(elsewhere) }}
 	require.NoError(t, d.open())
 	for day := range 5 {
 		for line := range 2 {
