@@ -41,6 +41,8 @@ type PocoConfig struct {
 	EmbeddedS3Port int32 `protobuf:"varint,6,opt,name=embedded_s3_port,json=embeddedS3Port,proto3" json:"embedded_s3_port,omitempty"`
 	// Loopback port of the embedded Postgres; 0 takes a free one.
 	EmbeddedPostgresPort int32 `protobuf:"varint,7,opt,name=embedded_postgres_port,json=embeddedPostgresPort,proto3" json:"embedded_postgres_port,omitempty"`
+	// The Claude Code CLI that "poco fetch" reports instead of its own copy.
+	ClaudeCliPath string `protobuf:"bytes,8,opt,name=claude_cli_path,json=claudeCliPath,proto3" json:"claude_cli_path,omitempty"`
 	// URL of the executor manager, for "poco config".
 	ManagerUrl string `protobuf:"bytes,9,opt,name=manager_url,json=managerUrl,proto3" json:"manager_url,omitempty"`
 	// URL of the frontend, for "poco config".
@@ -48,10 +50,8 @@ type PocoConfig struct {
 	// Token of calls between the services, which opens their settings to "poco
 	// config".
 	InternalApiToken *SecretValue `protobuf:"bytes,11,opt,name=internal_api_token,json=internalApiToken,proto3" json:"internal_api_token,omitempty"`
-	// The Claude Code CLI that "poco fetch" reports instead of its own copy.
-	ClaudeCliPath string `protobuf:"bytes,8,opt,name=claude_cli_path,json=claudeCliPath,proto3" json:"claude_cli_path,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *PocoConfig) Reset() {
@@ -133,6 +133,13 @@ func (x *PocoConfig) GetEmbeddedPostgresPort() int32 {
 	return 0
 }
 
+func (x *PocoConfig) GetClaudeCliPath() string {
+	if x != nil {
+		return x.ClaudeCliPath
+	}
+	return ""
+}
+
 func (x *PocoConfig) GetManagerUrl() string {
 	if x != nil {
 		return x.ManagerUrl
@@ -152,13 +159,6 @@ func (x *PocoConfig) GetInternalApiToken() *SecretValue {
 		return x.InternalApiToken
 	}
 	return nil
-}
-
-func (x *PocoConfig) GetClaudeCliPath() string {
-	if x != nil {
-		return x.ClaudeCliPath
-	}
-	return ""
 }
 
 var File_poco_config_v1_poco_config_proto protoreflect.FileDescriptor
@@ -184,7 +184,9 @@ const file_poco_config_v1_poco_config_proto_rawDesc = "" +
 	"\x10embedded_s3_port\x18\x06 \x01(\x05Bd\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18U\n" +
 	"\fPOCO_S3_PORT\x1a\x049000R?内嵌 S3 服务的端口；0 表示任选一个空闲端口。R\x0eembeddedS3Port\x12\xa3\x01\n" +
 	"\x16embedded_postgres_port\x18\a \x01(\x05Bm\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18^\n" +
-	"\x12POCO_POSTGRES_PORT\x1a\x010RE内嵌 Postgres 的环回端口；0 表示任选一个空闲端口。R\x14embeddedPostgresPort\x12\x88\x01\n" +
+	"\x12POCO_POSTGRES_PORT\x1a\x010RE内嵌 Postgres 的环回端口；0 表示任选一个空闲端口。R\x14embeddedPostgresPort\x12\x87\x01\n" +
+	"\x0fclaude_cli_path\x18\b \x01(\tB_\xea\xb8\x18[\n" +
+	"\x0fCLAUDE_CLI_PATHRHpoco fetch 报告的 Claude Code CLI，代替它自己下载的副本。R\rclaudeCliPath\x12\x88\x01\n" +
 	"\vmanager_url\x18\t \x01(\tBg\xea\xb8\x18c\n" +
 	"\x10POCO_MANAGER_URL\x1a\x15http://localhost:8001R6Executor Manager 的地址，供 poco config 使用。h\x01R\n" +
 	"managerUrl\x12\x83\x01\n" +
@@ -192,9 +194,7 @@ const file_poco_config_v1_poco_config_proto_rawDesc = "" +
 	" \x01(\tB`\xea\xb8\x18\\\n" +
 	"\x11POCO_FRONTEND_URL\x1a\x15http://localhost:3000R.Frontend 的地址，供 poco config 使用。h\x01R\vfrontendUrl\x12\xb8\x01\n" +
 	"\x12internal_api_token\x18\v \x01(\v2\x1b.poco.config.v1.SecretValueBm\xea\xb8\x18i\n" +
-	"\x12INTERNAL_API_TOKEN(\x01RQ服务之间内部调用的 token，poco config 凭它查看各服务的配置。R\x10internalApiToken\x12\x87\x01\n" +
-	"\x0fclaude_cli_path\x18\b \x01(\tB_\xea\xb8\x18[\n" +
-	"\x0fCLAUDE_CLI_PATHRHpoco fetch 报告的 Claude Code CLI，代替它自己下载的副本。R\rclaudeCliPath:\x80\x01\xf2\xb8\x18|\n" +
+	"\x12INTERNAL_API_TOKEN(\x01RQ服务之间内部调用的 token，poco config 凭它查看各服务的配置。R\x10internalApiToken:\x80\x01\xf2\xb8\x18|\n" +
 	"\fpoco command\x12\vpoco 命令\x1a_poco 命令自身读取的变量，不包括命令行参数和由它启动的服务的配置。B\xb7\x01\n" +
 	"\x12com.poco.config.v1B\x0fPocoConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
