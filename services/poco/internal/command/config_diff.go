@@ -107,8 +107,7 @@ func (c *cli) diff(ctx context.Context, sides [2]side, services []string) ([]con
 	case left.file != "" && right.file != "":
 		return c.diffFiles(left.file, right.file, services)
 	case left.file != "":
-		differences, err := c.diffFileService(ctx, left.file, right.target)
-		return differences, err
+		return c.diffFileService(ctx, left.file, right.target)
 	case right.file != "":
 		differences, err := c.diffFileService(ctx, right.file, left.target)
 		for i, d := range differences {
