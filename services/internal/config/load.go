@@ -4,6 +4,7 @@
 package config
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 	"unicode"
@@ -194,9 +195,21 @@ func (r *reading[T]) refusal(v *resolved, value string) (message, fix string) {
 		if v.Kind == schema.Integer && strings.HasPrefix(value, "tcp://") {
 			return "expected " + v.Expected(), "Kubernetes sets it for a service of that name: set enableServiceLinks: false for the pod, or set it yourself"
 		}
+		if v.Kind == schema.SecretURL && isUnescaped(value) {
+			return "expected " + v.Expected(), "in user and password, write %40 for @, %2F for /, %20 for a space and %25 for %"
+		}
 		return "expected " + v.Expected(), correction(v)
 	}
 	return "", ""
+}
+
+// isUnescaped tells whether user and password of a URL have characters that
+// have to be escaped there.
+func isUnescaped(value string) bool {
+	_, rest, _ := strings.Cut(value, "://")
+	userinfo := rest[:max(0, strings.LastIndex(rest, "@"))]
+	_, err := url.PathUnescape(userinfo)
+	return err != nil || strings.ContainsAny(userinfo, "@/ ")
 }
 
 // missing complains about what is required and not set, or set under a name that

@@ -90,9 +90,14 @@ func TestPartsOfOneThing(t *testing.T) {
 	require.ErrorContains(t, c.Err(), "S3_ENDPOINT (manager)\n     is required and not set, unlike S3_ACCESS_KEY and S3_BUCKET, which cannot be used without it\n")
 }
 
-func TestDatabaseURLNamesUserAndDatabase(t *testing.T) {
+func TestDatabaseURL(t *testing.T) {
 	for url, ok := range map[string]bool{
-		"postgres://u:p@h/d": true, "postgres://u:a@b/c?d@h/d?sslmode=disable": true, "postgres://h/d?user=u": true,
+		"postgres://u:p@h/d": true, "postgres://u:a?b#c@h/d?sslmode=disable": true, "postgres://h/d?user=u": true,
+		"postgres://u:p@h:1,i:2/d": true, "postgres://u:a%40b%2Fc@h/d": true,
+		// The driver takes a piece of the password for the host or the database.
+		"postgres://u:a@b@h/d": false, "postgres://u:1/b@h/d": false, "postgres://u:a@b/c?d@h/d": false, "postgres://u:a@b/c@h/d": false,
+		// It takes none of these.
+		"postgres://u:a b@h/d": false, "postgres://u:a%b@h/d": false,
 		"postgres://u@h?dbname=d": true, "host=h user=u dbname=d": true, "service=poco": true,
 		"postgres://h/d": false, "postgres://u:p@h": false, "postgres://u:p@h/": false, "postgres://:p@h/d": false,
 		"host=h dbname=d": false, "host=h user=u": false, "mysql://u@h/d": false,
@@ -102,4 +107,8 @@ func TestDatabaseURLNamesUserAndDatabase(t *testing.T) {
 		_, err := config.Load(&configv1.BackendConfig{}, "backend", config.Sources{Environ: environ})
 		require.Equal(t, ok, err == nil, url)
 	}
+	environ := backendEnv()
+	environ[0] = "DATABASE_URL=postgres://u:a@b@h/d"
+	require.Equal(t, []string{"DATABASE_URL, in the environment: expected a URL such as postgres://user:password@host:5432/database: " +
+		"in user and password, write %40 for @, %2F for /, %20 for a space and %25 for %"}, problems(t, config.Sources{Environ: environ}))
 }

@@ -10,10 +10,10 @@ import (
 // as it stands there and decoded. What cannot be read for certain is secret as a
 // whole.
 func Passwords(raw string) []string {
-	if URL(raw) == Mark {
-		return []string{raw}
-	}
 	var out []string
+	if URL(raw) == Mark {
+		out = append(out, raw) // and what can be found in it
+	}
 	add := func(encoded, decoded string, err error) {
 		out = append(out, encoded)
 		if err == nil {
@@ -29,9 +29,15 @@ func Passwords(raw string) []string {
 	_, rest, _ := strings.Cut(raw, "://")
 	authority, _, _ := strings.Cut(rest, "/")
 	if userinfo, _, ok := strings.Cut(authority, "@"); ok {
-		if _, password, ok := strings.Cut(userinfo, ":"); ok {
+		user, password, ok := strings.Cut(userinfo, ":")
+		if ok {
 			decoded, err := url.PathUnescape(password)
 			add(password, decoded, err)
+		}
+		if decoded, err := url.PathUnescape(user); err == nil {
+			if _, password, ok := strings.Cut(decoded, ":"); ok {
+				add(password, password, nil) // its colon was escaped by mistake
+			}
 		}
 	}
 	_, query, _ := strings.Cut(rest, "?")

@@ -50,6 +50,9 @@ func URL(raw string) string {
 	}
 	userinfo := ""
 	if u.User != nil {
+		if strings.Contains(u.User.Username(), ":") {
+			return Mark // a password behind a colon that was escaped by mistake
+		}
 		userinfo = url.User(u.User.Username()).String()
 		if _, has := u.User.Password(); has {
 			userinfo += ":" + passwordMark

@@ -20,6 +20,7 @@ func TestURL(t *testing.T) {
 		"postgres://u:12/3@h/d":                    "[redacted]",
 		"postgres://u:12#3@h/d":                    "[redacted]",
 		"postgres://u:p[@h/d":                      "[redacted]",
+		"postgres://u%3Ap@h/d":                     "[redacted]",
 		"host=h user=u password=p dbname=d":        "host=h user=u password=*** dbname=d",
 		`host=h password = 'p \' q' sslpassword=x`: "host=h password=*** sslpassword=***",
 		`host=h password='unclosed secret`:         "[redacted]",

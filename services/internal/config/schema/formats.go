@@ -96,13 +96,29 @@ func isPostgresURL(text string) bool {
 	if scheme != "postgres" && scheme != "postgresql" {
 		return false
 	}
-	// A password may have any of these characters in it; the last @ ends it.
-	userinfo, rest := rest[:max(0, strings.LastIndex(rest, "@"))], rest[strings.LastIndex(rest, "@")+1:]
+	// For the driver, as for libpq, the first @ or / ends the password. One that
+	// has either in it would become a part of the host's name, which errors show.
+	if strings.Count(rest, "@") > 1 {
+		return false
+	}
+	userinfo := ""
+	if before, after, ok := strings.Cut(rest, "@"); ok {
+		userinfo, rest = before, after
+	}
+	if strings.ContainsAny(userinfo, "/ ") || !isEscaped(userinfo) {
+		return false
+	}
 	rest, query, _ := strings.Cut(rest, "?")
 	_, database, _ := strings.Cut(rest, "/")
 	query = "&" + query
 	return (userinfo != "" && !strings.HasPrefix(userinfo, ":") || strings.Contains(query, "&user=")) &&
 		(database != "" || strings.Contains(query, "&dbname="))
+}
+
+// isEscaped tells whether each % begins the number of a byte.
+func isEscaped(text string) bool {
+	_, err := url.PathUnescape(text)
+	return err == nil
 }
 
 func isImage(text string) bool { return imageReference.MatchString(text) }
