@@ -61,7 +61,7 @@ func readDotEnv(path string, required bool) (d *dotEnv, complaint Problem) {
 	default:
 		d.unread = true
 		message, _ := fileComplaint(err)
-		complaint = Problem{Message: "the file " + printable(path) + " " + message, Fix: "correct that, or remove the file"}
+		complaint = Problem{Where: "the file " + printable(path), Message: message, Fix: "correct that, or remove the file"}
 	}
 	return d, complaint
 }

@@ -58,7 +58,7 @@ func TestFilesThatAreNoFiles(t *testing.T) {
 		got := problems(t, config.Sources{Environ: withFile(path)})
 		require.Equal(t, []string{"SECRET_KEY: the file that SECRET_KEY_FILE names is not a regular file: name a file that holds the secret alone"}, got, path)
 		got = problems(t, config.Sources{Environ: backendEnv(), DotEnvPath: path})
-		require.Equal(t, []string{"the file " + path + " is not a regular file: correct that, or remove the file"}, got, path)
+		require.Equal(t, []string{"the file " + path + ": is not a regular file: correct that, or remove the file"}, got, path)
 	}
 	loadBackend(t, config.Sources{Environ: backendEnv(), DotEnvPath: os.DevNull})
 }
