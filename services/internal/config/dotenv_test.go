@@ -96,6 +96,6 @@ func TestDotEnvThatMayNotBeRead(t *testing.T) {
 // TestDotEnvThatIsNoFile: what is not set elsewhere may be set there.
 func TestDotEnvThatIsNoFile(t *testing.T) {
 	path := t.TempDir()
-	require.Equal(t, []string{"the file " + path + " is not a regular file: correct that, or remove the file"},
+	require.Equal(t, []string{"the file " + path + ": is not a regular file: correct that, or remove the file"},
 		problems(t, config.Sources{DotEnvPath: path}))
 }
