@@ -45,18 +45,36 @@ func (s *secrets) set(values []string) {
 // forms are a text and its encodings: those of the handlers, of URLs, and of
 // credentials.
 func forms(value string) []string {
-	return []string{
+	texts := []string{
 		value,
 		strings.Trim(strconv.Quote(value), `"`),
 		inJSON(value, true),
 		inJSON(value, false),
 		url.QueryEscape(value),
 		url.PathEscape(value),
+		url.UserPassword("", value).String()[len(":"):],
 		// Without padding, which depends on what follows.
 		base64.RawStdEncoding.EncodeToString([]byte(value)),
 		base64.RawURLEncoding.EncodeToString([]byte(value)),
 		hex.EncodeToString([]byte(value)),
 	}
+	return append(texts, withinBase64(value)...)
+}
+
+// withinBase64 are the texts of which base64 of a longer text has one where a
+// value is in it, such as that of user:password: what of the value fills whole
+// groups of three bytes, which begin at any of the first three.
+func withinBase64(value string) []string {
+	const group = 3
+	var texts []string
+	for start := range group {
+		whole := value[start:]
+		whole = whole[:len(whole)/group*group]
+		if len(whole) >= minSecretLength {
+			texts = append(texts, base64.StdEncoding.EncodeToString([]byte(whole)), base64.URLEncoding.EncodeToString([]byte(whole)))
+		}
+	}
+	return texts
 }
 
 func inJSON(value string, escapeHTML bool) string {

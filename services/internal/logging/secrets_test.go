@@ -48,6 +48,9 @@ func TestOwnSecretsAreHidden(t *testing.T) {
 				"bytes", []byte(awkward), "raw", json.RawMessage(fmt.Sprintf("%q", awkward)),
 				"header", http.Header{"X": {awkward}}, "path", url.PathEscape(awkward),
 				"base64", base64.StdEncoding.EncodeToString([]byte(awkward)), "stack", awkward+"\n"+awkward,
+				"userinfo", url.UserPassword("u", awkward).String(),
+				"basic 0", base64.StdEncoding.EncodeToString([]byte("usr"+awkward+"+")), "basic 1", base64.StdEncoding.EncodeToString([]byte("user"+awkward+"+")),
+				"basic 2", base64.URLEncoding.EncodeToString([]byte("user:"+awkward+"+")),
 				"quoted", fmt.Sprintf("%q", awkward), awkward, "as a key",
 				"message", &backendv1.Run{StatusMessage: awkward},
 				"long", strings.Repeat("x", maxValueLength-5)+awkward)

@@ -112,12 +112,13 @@ func Plain(value string) string {
 	return value
 }
 
-// HoldsPassword tells whether a value is a URL with a password.
+// HoldsPassword tells whether a value is a URL with a password, or one of HTTP
+// with a user alone, which is a token there.
 func HoldsPassword(value string) bool {
 	u, err := url.Parse(strings.TrimSpace(value))
 	if err != nil || u.User == nil {
 		return false
 	}
 	_, has := u.User.Password()
-	return has
+	return has || u.Scheme == "http" || u.Scheme == "https"
 }

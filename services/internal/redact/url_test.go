@@ -10,6 +10,14 @@ import (
 	"github.com/poco-ai/poco/services/internal/redact"
 )
 
+func TestHoldsPassword(t *testing.T) {
+	for value, want := range map[string]bool{
+		"http://u:p@h": true, "https://token@h": true, "tcp://u:p@h": true, "ssh://u@h": false, "http://h": false, "u:p@h": false, "x": false,
+	} {
+		require.Equal(t, want, redact.HoldsPassword(value), value)
+	}
+}
+
 func TestURL(t *testing.T) {
 	for raw, want := range map[string]string{
 		"postgres://u:p@h:5432/d":                  "postgres://u:***@h:5432/d",
