@@ -100,6 +100,7 @@ func TestDatabaseURL(t *testing.T) {
 		"postgres://u:a b@h/d": false, "postgres://u:a%b@h/d": false,
 		"postgres://u@h?dbname=d": true, "host=h user=u dbname=d": true, "service=poco": true,
 		"postgres://h/d": false, "postgres://u:p@h": false, "postgres://u:p@h/": false, "postgres://:p@h/d": false,
+		"host = h user='u' password='p \\' q' dbname=d": true, "host=h user=u password=p q dbname=d": false, "host=h user=u dbname=d password='p": false,
 		"host=h dbname=d": false, "host=h user=u": false, "mysql://u@h/d": false,
 	} {
 		environ := backendEnv()

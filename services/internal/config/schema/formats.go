@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/internal/redact"
 )
 
 // format is what a text has to look like.
@@ -90,7 +91,7 @@ func isHost(text string) bool {
 // inside may be secret, and the driver reads it anyway.
 func isPostgresURL(text string) bool {
 	if keywords.MatchString(text) {
-		return userKeyword.MatchString(text) && databaseKeyword.MatchString(text)
+		return redact.URL(text) != redact.Mark && userKeyword.MatchString(text) && databaseKeyword.MatchString(text)
 	}
 	scheme, rest, _ := strings.Cut(text, "://")
 	if scheme != "postgres" && scheme != "postgresql" {
