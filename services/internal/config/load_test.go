@@ -223,6 +223,17 @@ func TestNoValueLeaks(t *testing.T) {
 	require.True(t, field(t, report, "SECRET_KEY").GetIsSet())
 }
 
+// TestPasswordsOfRefusedAddressesAreNotShown: poco config check shows what was
+// written where it is refused.
+func TestPasswordsOfRefusedAddressesAreNotShown(t *testing.T) {
+	const mark = "s3cr3t-mark"
+	for _, value := range []string{"u:" + mark + "@h:9000", "http://" + mark + "@h", "http://u:" + mark + "@h", "http:/" + mark + "@"} {
+		check := config.CheckEnvironment(config.Sources{Environ: backendEnv("EXECUTOR_MANAGER_URL="+value, "CORS_ORIGINS="+value)}, "backend")
+		require.Error(t, check.Err())
+		requireNoMark(t, mark, check.Err().Error(), check.Services[0].Report)
+	}
+}
+
 func TestPasswordsInPlainURLs(t *testing.T) {
 	require.Equal(t, []string{
 		"EXECUTOR_MANAGER_URL, in the environment: holds a password, and this setting is no secret: write the URL without user name and password",

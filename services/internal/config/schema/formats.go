@@ -51,6 +51,16 @@ func (s *Setting) fits(text string) bool {
 	return !ok || f.ok(strings.TrimSpace(text))
 }
 
+// isAddress tells whether the setting is the address of a service.
+func (s *Setting) isAddress() bool {
+	switch s.GetFormat() {
+	case configv1.Format_FORMAT_HTTP_URL, configv1.Format_FORMAT_ORIGIN, configv1.Format_FORMAT_HOST:
+		return true
+	default:
+		return false
+	}
+}
+
 func isHTTPURL(text string) bool {
 	u, err := url.Parse(text)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Opaque == "" && isHost(u.Hostname()) && isPort(u) &&

@@ -240,6 +240,9 @@ func (s *Setting) Show(value string) string {
 	case SecretURL:
 		return redact.URL(value)
 	default:
+		if s.isAddress() && strings.Contains(value, "@") {
+			return redact.Mark // what is before the @ may be secret, scheme or not
+		}
 		return redact.Plain(value)
 	}
 }

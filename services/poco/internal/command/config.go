@@ -97,8 +97,8 @@ func urlTarget(text string) (fleet.Target, error) {
 		full = "http://" + text
 	}
 	u, err := url.Parse(full)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
-		return fleet.Target{}, usageError("a URL such as http://host:8001 is expected, without user and password")
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return fleet.Target{}, usageError("a URL such as http://host:8001 is expected, without user, password and query")
 	}
 	return fleet.Target{Setting: "the URL", URL: full}, nil
 }
