@@ -54,6 +54,14 @@ func pocoConfig(t *testing.T, sources config.Sources, args ...string) (code int,
 	return code, out.String()
 }
 
+func TestURLsToAskAt(t *testing.T) {
+	for _, url := range []string{"", "http://", "ftp://h", "http://token@h", "http://h?token=x", "http://h/#x"} {
+		code, out := pocoConfig(t, config.Sources{}, "show", "--url", url)
+		require.Equal(t, 2, code, url)
+		require.Contains(t, out, "a URL such as http://host:8001 is expected")
+	}
+}
+
 func TestConfigCheck(t *testing.T) {
 	file := envFile(t, "good.env")
 	typo := envFile(t, "typo.env", "LOG_LEVL=DEBUG")
@@ -293,6 +301,19 @@ func TestConfigInit(t *testing.T) {
 	require.NotEqual(t, values["INTERNAL_API_TOKEN"], others["INTERNAL_API_TOKEN"])
 	code, out = pocoConfig(t, config.Sources{}, "check", "--env-file", filepath.Join(dir, "manager.env"), "--service", "manager")
 	require.Equal(t, 0, code, out)
+}
+
+// TestOutputThatCannotBeWritten is no wrong use.
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("there is no full disk here: ", err)
+	}
+	t.Cleanup(func() { require.NoError(t, full.Close()) })
+	args := []string{"config", "diff", envFile(t, "a.env"), envFile(t, "b.env", "PORT=1"), "--json"}
+	var said bytes.Buffer
+	require.Equal(t, 1, command.Main(config.Sources{}, args, strings.NewReader(""), full, &said))
+	require.Contains(t, said.String(), "no space left")
 }
 
 // startFrontend runs a real frontend until the end of the test.

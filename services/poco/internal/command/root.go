@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -83,11 +84,14 @@ func (c *cli) exitCode(err error) int {
 	}
 	code := exitUsage // cobra's own errors: unknown flags and commands
 	var exit *exitError
+	var file *fs.PathError
 	switch {
 	case errors.As(err, &exit):
 		code = exit.code
 	case errors.Is(err, client.ErrConnectionLost):
 		code = exitLost
+	case errors.As(err, &file): // what there is to say cannot be written
+		code = exitFailed
 	}
 	if text := err.Error(); text != "" {
 		fmt.Fprintln(c.err, "poco: "+terminal.Clean(text))
