@@ -92,6 +92,7 @@ type Client struct {
 // New returns a client; nothing is sent yet.
 func New(token config.Secret) *Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil // which would see the token; the one of the environment is for the internet
 	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	// The token is for the service at this URL, and for no other.
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
