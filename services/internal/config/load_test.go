@@ -133,6 +133,19 @@ func TestSourcesInOrder(t *testing.T) {
 	require.NotContains(t, r.String(), "from-")
 }
 
+// TestOverrides: a value above everything else is no conflict with a file.
+func TestOverrides(t *testing.T) {
+	file := write(t, "secret", "from-file")
+	for _, src := range []config.Sources{
+		{Environ: append(without(backendEnv(), "SECRET_KEY"), "SECRET_KEY_FILE="+file)},
+		{Environ: without(backendEnv(), "SECRET_KEY"), DotEnvPath: write(t, ".env", "SECRET_KEY_FILE="+file+"\n")},
+		{Environ: backendEnv()},
+	} {
+		l := loadBackend(t, src.With(map[string]string{"SECRET_KEY": "from-above"}))
+		require.Equal(t, "from-above", l.Secret("SECRET_KEY").Reveal())
+	}
+}
+
 // TestOriginsAreWhole: who reads a report is in another folder than the service.
 func TestOriginsAreWhole(t *testing.T) {
 	t.Chdir(t.TempDir())

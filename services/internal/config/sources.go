@@ -59,13 +59,15 @@ func OSSources() Sources {
 	return src
 }
 
-// With returns the sources with values above everything else, by variable name.
-// An empty value takes the variable out of the environment.
+// With returns the sources with values above everything else, by variable name,
+// in place of files that the environment names for them. An empty value takes the
+// variable out of the environment.
 func (s Sources) With(overrides map[string]string) Sources {
 	environ := slices.DeleteFunc(slices.Clone(s.Environ), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
 		_, replaced := overrides[name]
-		return replaced
+		_, replacedFile := overrides[strings.TrimSuffix(name, schema.FileSuffix)]
+		return replaced || replacedFile
 	})
 	for _, name := range slices.Sorted(maps.Keys(overrides)) {
 		environ = append(environ, name+"="+overrides[name])
