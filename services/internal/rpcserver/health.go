@@ -70,13 +70,15 @@ func (h *healthService) watch(ctx context.Context, _ connect.Spec, stream connec
 	defer ticker.Stop()
 	last := healthv1.HealthCheckResponse_UNKNOWN
 	for {
+		// Looked at first, so that the last status is sent after the end.
+		ended := ctx.Err() != nil
 		if status := h.status(ctx, req.GetService()); status != last {
 			last = status
 			if err := stream.Send(&healthv1.HealthCheckResponse{Status: status}); err != nil {
 				return err
 			}
 		}
-		if ctx.Err() != nil {
+		if ended {
 			return context.Cause(ctx)
 		}
 		select {
