@@ -89,7 +89,7 @@ func TestDotEnvThatMayNotBeRead(t *testing.T) {
 	}
 	path := write(t, ".env", "")
 	require.NoError(t, os.Chmod(path, 0))
-	require.Equal(t, []string{"the file " + path + " may not be read by this user: correct that, or remove the file"},
+	require.Equal(t, []string{"the file " + path + ": may not be read by this user: correct that, or remove the file"},
 		problems(t, config.Sources{Environ: backendEnv(), DotEnvPath: path}))
 }
 
