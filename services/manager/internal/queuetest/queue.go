@@ -55,6 +55,7 @@ type Queue struct {
 	reports  []*queuev1.ReportExportRequest
 	pending  []*queuev1.PendingExport
 	fail     map[string]error
+	refused  map[string]int
 	hints    int
 	// owners and snapshots are of sessions.
 	owners    map[string]string
@@ -66,7 +67,7 @@ var _ queuev1.RunQueueServiceClient = (*Queue)(nil)
 // New returns an empty queue.
 func New() *Queue {
 	return &Queue{
-		changed: make(chan struct{}), fail: make(map[string]error),
+		changed: make(chan struct{}), fail: make(map[string]error), refused: make(map[string]int),
 		owners: make(map[string]string), snapshots: make(map[string]string),
 	}
 }
@@ -141,6 +142,9 @@ type View struct {
 // Run returns a copy of a run.
 func (v View) Run(id string) Run { return *v.q.find(id) }
 
+// Refused counts the calls of a method that Fail has made fail.
+func (v View) Refused(method string) int { return v.q.refused[method] }
+
 // Claimed counts the runs that are claimed, running or canceling.
 func (v View) Claimed() int {
 	n := 0
@@ -214,6 +218,7 @@ func call[T any](q *Queue, ctx context.Context, method string, f func() (*T, err
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := q.fail[method]; err != nil {
+		q.refused[method]++
 		q.notify()
 		return nil, err
 	}
