@@ -1,7 +1,6 @@
 package config_test
 
 import (
-	"os"
 	"strings"
 	"testing"
 
@@ -81,16 +80,6 @@ func TestDotEnvFindings(t *testing.T) {
 		"PORT is set several times in " + path + ", and the last one, in line 3 of " + path + ", is used: remove the others",
 		lost("INTERNAL_API_TOKEN", "10"), lost("OPENAI_BASE_URL", "8"), lost("OPENAI_DEFAULT_MODEL", "6"),
 	}, got)
-}
-
-func TestDotEnvThatMayNotBeRead(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root may read everything")
-	}
-	path := write(t, ".env", "")
-	require.NoError(t, os.Chmod(path, 0))
-	require.Equal(t, []string{"the file " + path + ": may not be read by this user: correct that, or remove the file"},
-		problems(t, config.Sources{Environ: backendEnv(), DotEnvPath: path}))
 }
 
 // TestDotEnvThatIsNoFile: what is not set elsewhere may be set there.
