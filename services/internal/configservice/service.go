@@ -45,7 +45,6 @@ type Options struct {
 
 // service is the handler of ConfigService.
 type service struct {
-	configv1connect.UnimplementedConfigServiceHandler
 	Options
 
 	development bool

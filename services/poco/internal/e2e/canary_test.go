@@ -197,6 +197,12 @@ func (a *aviary) askEverything() {
 		ask.everyRPC(p)
 		ask.everyPage(p)
 	}
+	a.checkEvents()
+}
+
+// checkEvents looks at all that a watcher has got.
+func (a *aviary) checkEvents() {
+	a.t.Helper()
 	for _, e := range a.follower.all() {
 		text, err := protojson.Marshal(e)
 		require.NoError(a.t, err)
@@ -326,11 +332,7 @@ func (a *aviary) failAtRun() {
 	_, run := a.stack.enqueue("Say hello.", a.session)
 	require.Equal(a.t, backendv1.RunStatus_RUN_STATUS_FAILED, a.follower.awaitEnd(run).GetStatus())
 	require.Equal(a.t, backendv1.ExportStatus_EXPORT_STATUS_FAILED, a.follower.awaitExport(seq).GetStatus())
-	for _, e := range a.follower.all() {
-		text, err := protojson.Marshal(e)
-		require.NoError(a.t, err)
-		a.check("event", e.GetRunId(), string(text))
-	}
+	a.checkEvents()
 }
 
 // dumpStacks ends the programs as a panic does: with the stacks of all
