@@ -38,8 +38,8 @@ CI runner do not count; --with-environment lets them count. It is about backend,
 manager and frontend, and any other service that the settings are meant for.
 
 Exit codes: 0 every service would start, 1 one would not (or, with --strict, there
-are warnings; with --peers, what has to agree does not), 2 wrong use, 4 with
---peers: a service cannot be reached.`,
+are warnings; with --peers, what has to agree does not, or could not be
+compared), 2 wrong use, 4 with --peers: a service cannot be reached.`,
 		Example: `  poco config check
   poco config check --env-file prod.env --production --strict
   poco config check --service manager --json`,

@@ -25,8 +25,8 @@ tells only whether they are equal. It needs no token, for it is what to use when
 tokens differ.
 ` + addressHelp + `
 
-Exit codes: 0 all that has to agree does, 1 something does not or a peer cannot
-be asked, 2 wrong use, 4 a service cannot be reached.`,
+Exit codes: 0 all that has to agree does, 1 something does not or could not be
+compared, 2 wrong use, 4 a service cannot be reached.`,
 		Example: `  poco config peers
   poco config peers manager
   poco config peers --url http://10.0.0.5:8001`,
@@ -55,7 +55,8 @@ be asked, 2 wrong use, 4 a service cannot be reached.`,
 // checkPeers asks the targets and shows what they say.
 func (c *cli) checkPeers(ctx context.Context, targets []fleet.Target, asJSON bool) (agree, unanswered bool, err error) {
 	answers := c.fleet().CheckPeers(ctx, targets)
-	agree = !slices.ContainsFunc(answers, func(a fleet.PeerAnswer) bool { return !configview.Agree(a.Report) })
+	broken := slices.ContainsFunc(answers, func(a fleet.PeerAnswer) bool { return configview.Broken(a.Report) })
+	agree = !broken && !slices.ContainsFunc(answers, func(a fleet.PeerAnswer) bool { return configview.Uncompared(a.Report) })
 	unanswered = fleet.AnyFailed(answers)
 	if asJSON {
 		return agree, unanswered, configview.RepliesJSON(c.out, answers)
@@ -77,8 +78,10 @@ func (c *cli) checkPeers(ctx context.Context, targets []fleet.Target, asJSON boo
 		view.Peers(title, answer.Report)
 	}
 	switch {
-	case !agree:
+	case broken:
 		fmt.Fprintln(c.out, "\n"+view.Style.Bad("Something that has to agree does not."))
+	case !agree:
+		fmt.Fprintln(c.out, "\n"+view.Style.Bad("Not everything that has to agree could be compared."))
 	case !unanswered:
 		fmt.Fprintln(c.out, "\n"+view.Style.Good("All that has to agree does."))
 	}

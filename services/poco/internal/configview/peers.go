@@ -9,14 +9,28 @@ import (
 	"github.com/poco-ai/poco/services/poco/internal/terminal"
 )
 
-// Agree tells whether all that has to agree does, and all peers could be asked.
-func Agree(response *configv1.CheckPeersResponse) bool {
-	for _, peer := range response.GetPeers() {
-		if peer.GetError() != "" || slices.ContainsFunc(peer.GetChecks(), isBroken) {
-			return false
-		}
+// Broken tells whether something that has to agree does not.
+func Broken(response *configv1.CheckPeersResponse) bool {
+	return slices.ContainsFunc(response.GetPeers(), func(peer *configv1.PeerReport) bool {
+		return slices.ContainsFunc(peer.GetChecks(), isBroken)
+	})
+}
+
+// Uncompared tells whether a peer could not be asked, or something that has to
+// agree could not be compared.
+func Uncompared(response *configv1.CheckPeersResponse) bool {
+	return slices.ContainsFunc(response.GetPeers(), func(peer *configv1.PeerReport) bool {
+		return peer.GetError() != "" || slices.ContainsFunc(peer.GetChecks(), isUncompared)
+	})
+}
+
+func isUncompared(check *configv1.PeerCheck) bool {
+	switch check.GetResult() {
+	case configv1.PeerResult_PEER_RESULT_TOO_SHORT, configv1.PeerResult_PEER_RESULT_UNKNOWN:
+		return check.GetAgreement() == configv1.Agreement_AGREEMENT_MUST
+	default:
+		return false
 	}
-	return true
 }
 
 // isBroken tells whether something that has to agree does not.
