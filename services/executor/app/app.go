@@ -86,6 +86,7 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	closers.Add("server", server.Shutdown)
 	runs := run.New(run.Settings{
 		WorkspacePath: msg.GetWorkspacePath(),
+		StatePath:     msg.GetStatePath(),
 		GitIgnore:     msg.GetWorkspaceGitIgnore(),
 		CLI:           func() (string, error) { return claudecode.Find(msg.GetClaudeCliPath(), "") },
 		ModelBaseURL:  msg.GetAnthropicBaseUrl(),

@@ -316,12 +316,12 @@ func TestBigToolResultIsCutAndKept(t *testing.T) {
 				found = true
 				require.True(t, r.GetTruncated())
 				require.EqualValues(t, 20000, r.GetFullSize())
-				require.Contains(t, r.GetContent(), "of 20000 bytes; the whole text is in .claude_data/poco/tool_results/")
+				require.Contains(t, r.GetContent(), "of 20000 bytes; the whole text is in tool_results/")
 			}
 		}
 	}
 	require.True(t, found)
-	kept, err := filepath.Glob(filepath.Join(dir, ".claude_data", "poco", "tool_results", req.GetRunId(), "*.txt"))
+	kept, err := filepath.Glob(filepath.Join(filepath.Dir(dir), "state", "tool_results", req.GetRunId(), "*.txt"))
 	require.NoError(t, err)
 	require.Len(t, kept, 1)
 	content, err := os.ReadFile(kept[0])

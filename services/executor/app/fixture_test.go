@@ -253,6 +253,7 @@ func start(t *testing.T, workspace string, env ...string) (client executorv1.Exe
 	require.NoError(t, err)
 	cfg, err := LoadConfig(config.Sources{Environ: append([]string{
 		"EXECUTOR_TOKEN=" + executorToken, "DEFAULT_MODEL=claude-sonnet-4-20250514", "WORKSPACE_PATH=" + workspace,
+		"EXECUTOR_STATE_PATH=" + filepath.Join(filepath.Dir(workspace), "state"),
 		"CLAUDE_CLI_PATH=" + os.Getenv(claudecode.PathSetting),
 	}, env...)})
 	require.NoError(t, err)

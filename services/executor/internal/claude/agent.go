@@ -31,6 +31,9 @@ type Options struct {
 	Path, Dir string
 	// ConfigDir keeps the CLI's transcripts, skills and settings.
 	ConfigDir string
+	// HomeDir is the agent's own home. The executor's is not for it: the CLI's
+	// shells would run a person's login scripts, and find a person's keys.
+	HomeDir string
 	// BaseURL and Token of the model API.
 	BaseURL, Token string
 	Model          string
@@ -158,7 +161,7 @@ func (a *Agent) Run(ctx context.Context) Outcome {
 		return Failed(ReasonWorkspaceError, "The MCP configuration could not be written: %v", err)
 	}
 	defer cleanup()
-	if err := os.MkdirAll(homeDir(&a.opts), 0o755); err != nil {
+	if err := os.MkdirAll(a.opts.HomeDir, 0o755); err != nil {
 		return Failed(ReasonWorkspaceError, "The agent's home folder cannot be created: %v", err)
 	}
 	a.process, err = startProcess(a.opts.Path, arguments(&a.opts, mcpPath), a.opts.Dir, environment(&a.opts))

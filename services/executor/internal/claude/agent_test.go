@@ -97,7 +97,7 @@ func fake(t *testing.T, mode string) Options {
 	path := filepath.Join(t.TempDir(), "claude")
 	script := fmt.Sprintf("#!/bin/sh\n%s=%s exec %q \"$@\"\n", fakeModeEnv, mode, self)
 	require.NoError(t, os.WriteFile(path, []byte(script), 0o755))
-	return Options{Path: path, Dir: t.TempDir(), ConfigDir: t.TempDir(), Prompt: "p"}
+	return Options{Path: path, Dir: t.TempDir(), ConfigDir: t.TempDir(), HomeDir: t.TempDir(), Prompt: "p"}
 }
 
 func runFake(t *testing.T, opts Options) (Outcome, *recorder) {

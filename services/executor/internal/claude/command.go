@@ -63,10 +63,6 @@ var passedThrough = []string{
 	"EXECUTOR_ID",
 }
 
-// homeDir is the agent's own home folder. The executor's is not for it: the
-// CLI's shells would run a person's login scripts, and find a person's keys.
-func homeDir(o *Options) string { return filepath.Join(o.ConfigDir, "home") }
-
 // environment builds the CLI's environment from nothing.
 func environment(o *Options) []string {
 	env := []string{
@@ -77,7 +73,7 @@ func environment(o *Options) []string {
 		"DISABLE_TELEMETRY=1",
 		"DISABLE_ERROR_REPORTING=1",
 	}
-	env = append(env, "HOME="+homeDir(o))
+	env = append(env, "HOME="+o.HomeDir)
 	for _, name := range passedThrough {
 		if value, ok := os.LookupEnv(name); ok { //nolint:forbidigo // Passed on, not read: these are the machine's, not settings.
 			env = append(env, name+"="+value)

@@ -39,11 +39,20 @@ func real(t *testing.T, prompt string) (Options, *scriptedmodel.Server) {
 	model, err := scriptedmodel.Start(context.Background(), "127.0.0.1:0", scriptedmodel.Options{Token: runToken})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, model.Close()) })
-	dir := t.TempDir()
-	return Options{
-		Path: path, Dir: dir, ConfigDir: filepath.Join(dir, ".claude_data"), BaseURL: model.URL, Token: runToken,
+	session := t.TempDir()
+	opts := Options{
+		Path: path, BaseURL: model.URL, Token: runToken,
 		Model: "claude-sonnet-4-20250514", Prompt: prompt, IdleTimeout: time.Minute,
-	}, model
+	}
+	inSession(&opts, session)
+	require.NoError(t, os.MkdirAll(opts.Dir, 0o755))
+	return opts, model
+}
+
+// inSession sets the folders of a session.
+func inSession(opts *Options, dir string) {
+	opts.Dir = filepath.Join(dir, "workspace")
+	opts.ConfigDir, opts.HomeDir = filepath.Join(dir, "state", "claude"), filepath.Join(dir, "state", "home")
 }
 
 func requireStatus(t *testing.T, status backendv1.RunStatus, reason string, outcome Outcome) {
@@ -155,8 +164,9 @@ func TestRealResumeInAMovedWorkspace(t *testing.T) {
 	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
 	opts.ResumeID = r.payloads[0].GetAgentStarted().GetAgentSessionId()
 	moved := filepath.Join(t.TempDir(), "moved")
-	require.NoError(t, os.Rename(opts.Dir, moved))
-	opts.Dir, opts.ConfigDir, opts.Prompt = moved, filepath.Join(moved, ".claude_data"), "[[memory]]"
+	require.NoError(t, os.Rename(filepath.Dir(opts.Dir), moved))
+	inSession(&opts, moved)
+	opts.Prompt = "[[memory]]"
 	r = &recorder{}
 	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
 	require.Contains(t, r.log(), `The first thing you said was: "Remember the pears.". This is prompt number 2.`)

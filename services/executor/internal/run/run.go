@@ -130,7 +130,7 @@ func (r *activeRun) work() claude.Outcome {
 	}
 	config := r.request.GetConfig()
 	w, err := workspace.Prepare(r.ctx, workspace.Options{
-		Root: r.settings.WorkspacePath, RepoURL: config.GetRepoUrl(), Branch: config.GetGitBranch(),
+		Root: r.settings.WorkspacePath, State: r.settings.StatePath, RepoURL: config.GetRepoUrl(), Branch: config.GetGitBranch(),
 		Excludes: r.settings.GitIgnore, RunID: r.id,
 	})
 	if err != nil {
@@ -210,7 +210,7 @@ func (r *activeRun) agentOptions(w *workspace.Workspace) (claude.Options, error)
 		return claude.Options{}, err
 	}
 	options := claude.Options{
-		Path: cli, Dir: w.Dir, ConfigDir: w.ConfigDir,
+		Path: cli, Dir: w.Dir, ConfigDir: w.ConfigDir, HomeDir: w.HomeDir,
 		BaseURL: request.GetModelBaseUrl(), Token: request.GetModelToken(),
 		Model: config.GetModel(), PermissionMode: config.GetPermissionMode(), ResumeID: request.GetAgentSessionId(),
 		Prompt: prompt(request), MCPConfigJSON: request.GetMcpConfigJson(), MaxTurns: config.GetMaxTurns(),

@@ -52,7 +52,9 @@ type Conn interface {
 // Settings are what all runs of an executor have in common.
 type Settings struct {
 	WorkspacePath string
-	GitIgnore     []string
+	// StatePath is the folder beside the workspace for what must survive.
+	StatePath string
+	GitIgnore []string
 	// CLI finds the Claude Code CLI.
 	CLI func() (string, error)
 	// ModelBaseURL, ModelToken and DefaultModel are used by runs that bring

@@ -49,12 +49,12 @@ func TestSpoiledRepositories(t *testing.T) {
 		"a link as index":        {spoil: replace(".git/index", linkTo("/etc/passwd"))},
 		"a link as excludes":     {spoil: replace(".git/info/exclude", linkTo("/etc/passwd"))},
 		"a FIFO as excludes":     {spoil: replace(".git/info/exclude", fifo)},
-		"broken record":          {spoil: write(ConfigDirName+"/poco/recorder/index", "nonsense")},
-		"record's config broken": {spoil: write(ConfigDirName+"/poco/recorder/config", "[[[")},
+		"broken record":          {spoil: write("../workspace.state/recorder/index", "nonsense")},
+		"record's config broken": {spoil: write("../workspace.state/recorder/config", "[[[")},
 		"inputs is a dead link":  {spoil: replace(InputsDirName, linkTo("/nonexistent"))},
-		"CLI folder is a file":   {spoil: replace(ConfigDirName, func(path string) error { return os.WriteFile(path, nil, 0o644) })},
+		"CLI folder is a file":   {spoil: replace("../workspace.state/claude", func(path string) error { return os.WriteFile(path, nil, 0o644) })},
 		"CLI folder is locked": {spoil: func(t *testing.T, root string) {
-			require.NoError(t, os.Chmod(filepath.Join(root, ConfigDirName), 0))
+			require.NoError(t, os.Chmod(filepath.Join(stateOf(root), configDirName), 0))
 		}},
 		"an impossible encoding": {spoil: write(".gitattributes", "* working-tree-encoding=UTF-16\n")},
 		"programs": {spoil: func(t *testing.T, root string) {

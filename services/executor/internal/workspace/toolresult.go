@@ -14,20 +14,24 @@ import (
 
 var plainID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,100}$`)
 
+// toolResultsDirName is where SaveToolResult puts its files, by run. The manager
+// exports them from there.
+const toolResultsDirName = "tool_results"
+
 // SaveToolResult keeps the full text of a tool's answer that is too long for
-// an event and returns where, relative to the workspace's root. No symbolic
-// link of the agent's leads the write out of the workspace.
+// an event and returns where, relative to the state folder. No symbolic link of
+// the agent's leads the write out of it.
 func (w *Workspace) SaveToolResult(toolUseID, text string) (string, error) {
 	if !plainID.MatchString(toolUseID) {
 		sum := sha256.Sum256([]byte(toolUseID))
 		toolUseID = hex.EncodeToString(sum[:16])
 	}
-	root, err := os.OpenRoot(w.opts.Root)
+	root, err := os.OpenRoot(w.opts.State)
 	if err != nil {
 		return "", fmt.Errorf("keeping a tool's answer: %w", err)
 	}
 	defer root.Close()
-	dir := path.Join(ConfigDirName, "poco", "tool_results", w.opts.RunID)
+	dir := path.Join(toolResultsDirName, w.opts.RunID)
 	if err := root.MkdirAll(filepath.FromSlash(dir), 0o755); err != nil {
 		return "", fmt.Errorf("keeping a tool's answer: %w", err)
 	}

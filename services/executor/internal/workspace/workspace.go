@@ -17,15 +17,18 @@ import (
 )
 
 const (
-	// ConfigDirName is the CLI's config directory in the workspace. It survives
-	// the executor, and is neither in git nor in the export.
-	ConfigDirName = ".claude_data"
 	// InputsDirName is where input files are put.
 	InputsDirName = "inputs"
 
 	// cloneTimeout bounds a clone, gitTimeout everything else git does.
 	cloneTimeout = 10 * time.Minute
 	gitTimeout   = 2 * time.Minute
+
+	// The folders of the state: the CLI's config directory, the agent's home, and
+	// what we record of its work.
+	configDirName   = "claude"
+	homeDirName     = "home"
+	recorderDirName = "recorder"
 
 	// ownerAccess is what is needed in a folder to work in it.
 	ownerAccess = 0o700
@@ -39,13 +42,16 @@ const (
 // builtinExcludes is what never counts as the agent's work.
 var builtinExcludes = []string{
 	".git", ".hg", ".svn", ".DS_Store", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", "node_modules",
-	".venv", "venv", ".next", "dist", "build", ".claude", ConfigDirName, "/" + InputsDirName,
+	".venv", "venv", ".next", "dist", "build", ".claude", "/" + InputsDirName,
 }
 
 // Options say what workspace is wanted.
 type Options struct {
 	// Root is the workspace's folder.
 	Root string
+	// State is a folder outside of it, for what the agent must not lose. It
+	// survives the executor, and is neither in Git nor in the export.
+	State string
 	// RepoURL is cloned into a folder of Root; empty for none. Branch is the
 	// branch to check out; a branch that does not exist is replaced by the
 	// repository's default one.
@@ -63,8 +69,8 @@ type Options struct {
 type Workspace struct {
 	// Dir is the working directory: the root, or the cloned repository.
 	Dir string
-	// ConfigDir is the CLI's config directory.
-	ConfigDir string
+	// ConfigDir is the CLI's config directory, HomeDir the agent's home.
+	ConfigDir, HomeDir string
 	// Notices are things the user should know.
 	Notices []string
 
@@ -82,7 +88,9 @@ func Prepare(ctx context.Context, opts Options) (*Workspace, error) {
 	if opts.protocols == "" {
 		opts.protocols = allProtocols
 	}
-	w := &Workspace{opts: opts, ConfigDir: filepath.Join(opts.Root, ConfigDirName)}
+	w := &Workspace{
+		opts: opts, ConfigDir: filepath.Join(opts.State, configDirName), HomeDir: filepath.Join(opts.State, homeDirName),
+	}
 	if err := w.prepareFolders(); err != nil {
 		return nil, err
 	}
@@ -117,15 +125,14 @@ func (w *Workspace) track(ctx context.Context) error {
 // repository what it likes, and the session has to go on. It returns the cause
 // when that does not help.
 func (w *Workspace) beginAgain(ctx context.Context, cause error) error {
-	err := errors.Join(os.RemoveAll(w.recorderDir()), os.MkdirAll(filepath.Dir(w.recorderDir()), 0o755))
-	if err != nil {
+	if err := os.RemoveAll(w.recorderDir()); err != nil {
 		return errors.Join(cause, err)
 	}
 	if w.track(ctx) == nil {
 		return nil // It was the record.
 	}
 	repository := filepath.Join(w.Dir, ".git")
-	aside, err := os.MkdirTemp(filepath.Dir(w.recorderDir()), "broken-repository-")
+	aside, err := os.MkdirTemp(w.opts.Root, "broken-repository-")
 	if err != nil {
 		return errors.Join(cause, err)
 	}
@@ -145,10 +152,18 @@ func (w *Workspace) beginAgain(ctx context.Context, cause error) error {
 }
 
 // recorderDir is where the workspace's changes are recorded.
-func (w *Workspace) recorderDir() string { return filepath.Join(w.ConfigDir, "poco", "recorder") }
+func (w *Workspace) recorderDir() string { return filepath.Join(w.opts.State, recorderDirName) }
 
 func (w *Workspace) prepareFolders() error {
-	for _, dir := range []string{w.opts.Root, w.ConfigDir, filepath.Join(w.opts.Root, InputsDirName)} {
+	for _, dir := range []string{w.ConfigDir, w.HomeDir} {
+		if err := w.clearTheWay(dir); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("the folder %s (EXECUTOR_STATE_PATH) is not writable for user %d: %w", w.opts.State, os.Getuid(), err)
+		}
+	}
+	for _, dir := range []string{w.opts.Root, filepath.Join(w.opts.Root, InputsDirName)} {
 		if err := w.clearTheWay(dir); err != nil {
 			return err
 		}
@@ -179,9 +194,9 @@ func (w *Workspace) clearTheWay(dir string) error {
 	if _, err := os.Lstat(dir); err != nil {
 		return nil //nolint:nilerr // Nothing is there, or making it tells more.
 	}
-	aside := filepath.Join(w.opts.Root, strings.TrimPrefix(filepath.Base(dir), ".")+"-moved-"+w.opts.RunID)
+	aside := dir + "-moved-" + w.opts.RunID
 	if err := os.Rename(dir, aside); err != nil {
-		return fmt.Errorf("the workspace's folder %s cannot be made: %w", filepath.Base(dir), err)
+		return fmt.Errorf("the folder %s cannot be made: %w", dir, err)
 	}
 	w.Notices = append(w.Notices, fmt.Sprintf("%s was no folder and has been moved to %s.", filepath.Base(dir), filepath.Base(aside)))
 	return nil
@@ -262,7 +277,8 @@ func (w *Workspace) clone(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, cloneTimeout, fmt.Errorf("not done within %s", cloneTimeout))
 	defer cancel()
-	staging, err := os.MkdirTemp(w.ConfigDir, "clone-")
+	// On the workspace's own file system, so that it can be moved into place.
+	staging, err := os.MkdirTemp(w.opts.Root, ".poco-clone-")
 	if err != nil {
 		return fmt.Errorf("the repository cannot be cloned: %w", err)
 	}

@@ -31,12 +31,16 @@ func gitIn(t *testing.T, dir string, args ...string) string {
 	return out
 }
 
+// prepare prepares a workspace with its state beside it.
 func prepare(t *testing.T, opts Options) *Workspace {
 	t.Helper()
+	opts.State = stateOf(opts.Root)
 	w, err := Prepare(t.Context(), opts)
 	require.NoError(t, err)
 	return w
 }
+
+func stateOf(root string) string { return root + ".state" }
 
 func changes(t *testing.T, w *Workspace) map[string]*backendv1.FileChange {
 	t.Helper()
@@ -73,7 +77,6 @@ func TestChangesOfEveryKind(t *testing.T) {
 	write(t, root, "data.bin", "\x00\x01\x02")
 	write(t, root, "node_modules/x.js", "ignored")
 	write(t, root, "inputs/x.txt", "ignored")
-	write(t, root, ".claude_data/x", "ignored")
 	require.NoError(t, os.Remove(filepath.Join(root, "kind")))
 	require.NoError(t, os.Symlink("edit.txt", filepath.Join(root, "kind")))
 
@@ -196,10 +199,10 @@ func TestClone(t *testing.T) {
 	opts.RunID = "r2"
 	require.FileExists(t, filepath.Join(prepare(t, opts).Dir, "readme.txt"), "an existing clone is kept")
 
-	_, err = Prepare(t.Context(), Options{Root: t.TempDir(), RunID: "r", RepoURL: "https://user:secret@127.0.0.1:1/nosuch.git"})
+	_, err = Prepare(t.Context(), Options{Root: t.TempDir(), State: t.TempDir(), RunID: "r", RepoURL: "https://user:secret@127.0.0.1:1/nosuch.git"})
 	require.ErrorContains(t, err, "cannot be cloned")
 	require.NotContains(t, err.Error(), "secret")
-	_, err = Prepare(t.Context(), Options{Root: t.TempDir(), RunID: "r", RepoURL: "file://" + origin})
+	_, err = Prepare(t.Context(), Options{Root: t.TempDir(), State: t.TempDir(), RunID: "r", RepoURL: "file://" + origin})
 	require.ErrorContains(t, err, "not allowed")
 }
 
@@ -220,7 +223,7 @@ func TestRepositoryName(t *testing.T) {
 func TestNotWritable(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o644))
-	_, err := Prepare(t.Context(), Options{Root: file, RunID: "r"})
+	_, err := Prepare(t.Context(), Options{Root: file, State: t.TempDir(), RunID: "r"})
 	require.ErrorContains(t, err, "is not writable for user")
 }
 
@@ -245,11 +248,12 @@ func TestBigChangesAreCut(t *testing.T) {
 
 func TestSaveToolResultStaysInside(t *testing.T) {
 	root, outside := t.TempDir(), t.TempDir()
+	state := stateOf(root)
 	w := prepare(t, Options{Root: root, RunID: "r1"})
 	name, err := w.SaveToolResult("toolu_1", "all of it")
 	require.NoError(t, err)
-	require.Equal(t, ".claude_data/poco/tool_results/r1/toolu_1.txt", name)
-	content, err := os.ReadFile(filepath.Join(root, name))
+	require.Equal(t, "tool_results/r1/toolu_1.txt", name)
+	content, err := os.ReadFile(filepath.Join(state, name))
 	require.NoError(t, err)
 	require.Equal(t, "all of it", string(content))
 
@@ -257,15 +261,15 @@ func TestSaveToolResultStaysInside(t *testing.T) {
 	require.NoError(t, err)
 	require.NotContains(t, name, "..")
 
-	require.NoError(t, syscall.Mkfifo(filepath.Join(root, ".claude_data/poco/tool_results/r1/toolu_2.txt"), 0o644))
+	require.NoError(t, syscall.Mkfifo(filepath.Join(state, "tool_results/r1/toolu_2.txt"), 0o644))
 	name, err = w.SaveToolResult("toolu_2", "not stuck in a FIFO")
 	require.NoError(t, err)
-	content, err = os.ReadFile(filepath.Join(root, name))
+	content, err = os.ReadFile(filepath.Join(state, name))
 	require.NoError(t, err)
 	require.Equal(t, "not stuck in a FIFO", string(content))
 
-	require.NoError(t, os.RemoveAll(filepath.Join(root, ".claude_data", "poco")))
-	require.NoError(t, os.Symlink(outside, filepath.Join(root, ".claude_data", "poco")))
+	require.NoError(t, os.RemoveAll(filepath.Join(state, "tool_results")))
+	require.NoError(t, os.Symlink(outside, filepath.Join(state, "tool_results")))
 	_, err = w.SaveToolResult("toolu_1", "x")
 	require.Error(t, err)
 	entries, err := os.ReadDir(outside)
@@ -275,6 +279,6 @@ func TestSaveToolResultStaysInside(t *testing.T) {
 
 func TestGitIsNeeded(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	_, err := Prepare(t.Context(), Options{Root: t.TempDir(), RunID: "r"})
+	_, err := Prepare(t.Context(), Options{Root: t.TempDir(), State: t.TempDir(), RunID: "r"})
 	require.ErrorIs(t, err, exec.ErrNotFound)
 }

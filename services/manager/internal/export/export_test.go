@@ -32,12 +32,13 @@ import (
 
 // fixture is one session's workspace and an exporter on a real S3 server.
 type fixture struct {
-	t        *testing.T
-	dir      string
-	session  string
-	objects  *counting
-	queue    *queuetest.Queue
-	exporter *export.Exporter
+	t *testing.T
+	// dir is the workspace, state what is kept beside it.
+	dir, state string
+	session    string
+	objects    *counting
+	queue      *queuetest.Queue
+	exporter   *export.Exporter
 }
 
 // counting counts what is stored, except for snapshots.
@@ -87,8 +88,9 @@ func newFixture(t *testing.T, objects export.Objects, endpoint string) *fixture 
 	f := &fixture{t: t, session: uuid.NewString(), objects: &counting{Objects: objects}, queue: queuetest.New()}
 	store, err := workspace.Open(t.TempDir(), -1, -1, nil)
 	require.NoError(t, err)
-	f.dir, err = store.Prepare("default", f.session, uuid.NewString())
+	folders, err := store.Prepare("default", f.session, uuid.NewString())
 	require.NoError(t, err)
+	f.dir, f.state = folders.Workspace, folders.State
 	f.exporter = export.New(export.Options{
 		WorkerID: "w", Objects: f.objects, Endpoint: endpoint, Queue: f.queue, Workspaces: store,
 		IgnoreDotFiles: true, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
@@ -153,7 +155,7 @@ func TestExport(t *testing.T) {
 	f.write("main.go", "package main")
 	f.write("docs/read me.txt", "hello")
 	f.write("empty.bin", "")
-	for _, ignored := range []string{".git/config", ".env", ".claude_data/history", "node_modules/x/y.js", "a/dist/z", "deep/__pycache__/p"} {
+	for _, ignored := range []string{".git/config", ".env", "node_modules/x/y.js", "a/dist/z", "deep/__pycache__/p"} {
 		f.write(ignored, "no")
 	}
 	require.NoError(t, os.Symlink(outside, filepath.Join(f.dir, "link")))
@@ -236,8 +238,8 @@ func TestFilesThatChangeWhileTheyAreRead(t *testing.T) {
 func TestToolResultsGoAlong(t *testing.T) {
 	f := newFixture(t, testkit.ObjectStore(t), "")
 	run := uuid.NewString()
-	f.write(".claude_data/poco/tool_results/"+run+"/toolu_1.txt", "the full text")
-	f.write(".claude_data/poco/tool_results/"+uuid.NewString()+"/old.txt", "of another run")
+	f.write("../state/tool_results/"+run+"/toolu_1.txt", "the full text")
+	f.write("../state/tool_results/"+uuid.NewString()+"/old.txt", "of another run")
 	report := f.exportOf(run)
 	require.Zero(t, report.GetFileCount())
 	require.Equal(t, "the full text", f.get("workspaces/default/"+f.session+"/tool_results/"+run+"/toolu_1.txt"))
@@ -304,7 +306,7 @@ func TestSupersede(t *testing.T) {
 // knows the run's id.
 func TestToolResultsThatAreNoFolder(t *testing.T) {
 	f := newFixture(t, testkit.ObjectStore(t), "")
-	dir := filepath.Join(f.dir, ".claude_data", "poco", "tool_results")
+	dir := filepath.Join(f.state, "tool_results")
 	outside := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o644))
 	for name, spoil := range map[string]func(path string) error{

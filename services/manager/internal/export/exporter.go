@@ -56,6 +56,8 @@ type Queue interface {
 // Workspaces opens what is exported, and remembers what it is kept as.
 type Workspaces interface {
 	OpenWorkspace(userID, sessionID string) (*os.Root, error)
+	OpenState(userID, sessionID string) (*os.Root, error)
+	OpenSession(userID, sessionID string) (*os.Root, error)
 	Snapshotted(userID, sessionID, key string) error
 }
 

@@ -18,20 +18,20 @@ import (
 // deleteTimeout bounds removing a snapshot.
 const deleteTimeout = 10 * time.Second
 
-// snapshot stores all of a workspace under a key that nobody used before, so
+// snapshot stores a session's workspace and state under a key that nobody used before, so
 // that a manager that is late cannot replace what a later one stored. The
 // backend decides which snapshot counts. It returns "" when there is none: then
 // the one before stays, and the export is as good as without.
 func (e *Exporter) snapshot(ctx context.Context, job Job, logger *slog.Logger) string {
 	key := objectstore.SnapshotPrefix(job.UserID, job.SessionID) + job.RunID + "-" + uuid.NewString() + ".tar.zst"
 	_, err := attempt(ctx, func(ctx context.Context) (struct{}, error) {
-		root, err := e.opts.Workspaces.OpenWorkspace(job.UserID, job.SessionID)
+		root, err := e.opts.Workspaces.OpenSession(job.UserID, job.SessionID)
 		if err != nil {
 			return struct{}{}, err
 		}
 		defer root.Close()
 		return struct{}{}, e.stream(ctx, key, "application/zstd", func(ctx context.Context, w io.Writer) error {
-			return tree.Pack(ctx, w, root, workspace.SnapshotLimits)
+			return tree.Pack(ctx, w, root, workspace.SnapshotLimits, workspace.Kept)
 		})
 	})
 	if ctx.Err() != nil {

@@ -24,7 +24,7 @@ func TestASnapshotHasWhatTheExportLeavesOut(t *testing.T) {
 	f := newFixture(t, store, "")
 	f.write("main.go", "package main")
 	f.write(".git/HEAD", "ref")
-	f.write(".claude_data/projects/p/c.jsonl", "conversation")
+	f.write("../state/claude/projects/p/c.jsonl", "conversation")
 	f.write("node_modules/x/y.js", "y")
 	f.write("large.bin", strings.Repeat("0123456789abcdef", 1<<20)) // several parts
 	first := f.ready()
@@ -33,7 +33,7 @@ func TestASnapshotHasWhatTheExportLeavesOut(t *testing.T) {
 	elsewhere, err := workspace.Open(t.TempDir(), -1, -1, store)
 	require.NoError(t, err)
 	require.NoError(t, elsewhere.Restore(t.Context(), "default", f.session, first.GetSnapshotKey()))
-	for _, name := range []string{"main.go", ".git/HEAD", ".claude_data/projects/p/c.jsonl", "node_modules/x/y.js", "large.bin"} {
+	for _, name := range []string{"main.go", ".git/HEAD", "../state/claude/projects/p/c.jsonl", "node_modules/x/y.js", "large.bin"} {
 		want, err := os.ReadFile(filepath.Join(f.dir, name))
 		require.NoError(t, err)
 		got, err := os.ReadFile(filepath.Join(elsewhere.Dir("default", f.session), name))

@@ -30,8 +30,8 @@ const (
 	archiveTop         = "workspace"
 	defaultContentType = "application/octet-stream"
 	// toolResultsDir is where the executor leaves tool results that were too
-	// large for an event, by run.
-	toolResultsDir = ".claude_data/poco/tool_results"
+	// large for an event, by run, beside the workspace.
+	toolResultsDir = "tool_results"
 	// maxToolResultBytes bounds what one run's tool results take.
 	maxToolResultBytes = 1 << 30
 )
@@ -84,7 +84,7 @@ func (e *Exporter) exportOnce(ctx context.Context, job Job) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := e.uploadToolResults(ctx, root, keys, job.RunID); err != nil {
+	if err := e.uploadToolResults(ctx, job, keys); err != nil {
 		return Result{}, err
 	}
 	if err := e.uploadArchive(ctx, root, keys.Archive, listed); err != nil {
@@ -234,8 +234,13 @@ func zipFile(z *zip.Writer, root *os.Root, f manifestFile) error {
 // uploadToolResults uploads what the run's executor cut out of its events. The
 // folder is in reach of the agent: whatever else it has made of it is left
 // alone, and is no reason to fail the export of the workspace.
-func (e *Exporter) uploadToolResults(ctx context.Context, root *os.Root, keys Keys, runID string) error {
-	dir := toolResultsDir + "/" + runID
+func (e *Exporter) uploadToolResults(ctx context.Context, job Job, keys Keys) error {
+	root, err := e.opts.Workspaces.OpenState(job.UserID, job.SessionID)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	dir := toolResultsDir + "/" + job.RunID
 	entries, err := tree.List(root, dir, maxFiles)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -256,7 +261,7 @@ func (e *Exporter) uploadToolResults(ctx context.Context, root *os.Root, keys Ke
 			break
 		}
 		g.Go(func() error {
-			_, err := e.uploadFile(ctx, root, keys.ToolResults+runID+"/"+entry.Name(), dir+"/"+entry.Name())
+			_, err := e.uploadFile(ctx, root, keys.ToolResults+job.RunID+"/"+entry.Name(), dir+"/"+entry.Name())
 			return err
 		})
 	}

@@ -19,8 +19,6 @@ var ignoredNames = map[string]bool{
 	".git": true, ".hg": true, ".svn": true, ".DS_Store": true, "__pycache__": true,
 	".pytest_cache": true, ".mypy_cache": true, ".ruff_cache": true, "node_modules": true,
 	".venv": true, "venv": true, ".next": true, "dist": true, "build": true,
-	// The CLI's folder: its conversation and settings are private.
-	".claude_data": true,
 }
 
 // maxFiles of one export.

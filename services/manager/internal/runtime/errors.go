@@ -50,6 +50,8 @@ func (s Spec) Validate() error {
 		return errors.New("run id and session id are needed")
 	case !strings.HasPrefix(s.WorkspaceDir, "/"):
 		return fmt.Errorf("workspace %q is not an absolute path", s.WorkspaceDir)
+	case !strings.HasPrefix(s.StateDir, "/"):
+		return fmt.Errorf("state folder %q is not an absolute path", s.StateDir)
 	case s.Token == "":
 		return errors.New("an executor token is needed")
 	}

@@ -102,6 +102,9 @@ type Spec struct {
 	UserID    string
 	// WorkspaceDir is an existing folder, absolute, as the host sees it.
 	WorkspaceDir string
+	// StateDir is the same for what the session's executors keep, out of the
+	// workspace.
+	StateDir string
 	// Mode defaults to ModeEphemeral.
 	Mode Mode
 	// Token is what callers of the executor must show (EXECUTOR_TOKEN). It is
@@ -109,7 +112,7 @@ type Spec struct {
 	Token string `json:"-"`
 	// Env holds further settings of the executor by variable name, such as
 	// DEFAULT_MODEL. None of them may be a secret: engines show them. The
-	// runtime's own settings (port, token, workspace) win over them.
+	// runtime's own settings (port, token, folders) win over them.
 	Env map[string]string
 	// Labels are added to the runtime's own where the engine has labels.
 	Labels map[string]string

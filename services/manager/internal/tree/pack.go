@@ -19,17 +19,16 @@ import (
 // less.
 const maxWindow = 64 << 20
 
-// Pack writes all of a folder as one archive, tar in zstd: files, folders and
-// the links that stay inside. Owners are not kept. Links that lead out, and
-// devices, pipes and sockets, are left out.
-func Pack(ctx context.Context, w io.Writer, root *os.Root, limits Limits) error {
+// Pack writes what is wanted of a folder as one archive, tar in zstd: files,
+// folders and the links that stay inside. Owners are not kept. Links that lead
+// out, and devices, pipes and sockets, are left out.
+func Pack(ctx context.Context, w io.Writer, root *os.Root, limits Limits, wanted func(name string, mode fs.FileMode) bool) error {
 	z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return err
 	}
 	t := tar.NewWriter(z)
-	all := func(string, fs.FileMode) bool { return true }
-	err = Walk(ctx, root, limits, all, func(name string, info fs.FileInfo) error {
+	err = Walk(ctx, root, limits, wanted, func(name string, info fs.FileInfo) error {
 		return pack(t, root, name, info)
 	})
 	if err != nil {

@@ -19,6 +19,8 @@ import (
 
 var limits = tree.Limits{Entries: 100, Seen: 100, Bytes: 1 << 20, Depth: 8}
 
+func all(string, fs.FileMode) bool { return true }
+
 func asIs(mode fs.FileMode) fs.FileMode { return mode }
 
 // folder is an open folder with some content.
@@ -53,7 +55,7 @@ func TestPackAndUnpack(t *testing.T) {
 	require.NoError(t, syscall.Mkfifo(filepath.Join(from, "pipe"), 0o600))
 
 	var archive bytes.Buffer
-	require.NoError(t, tree.Pack(t.Context(), &archive, root, limits))
+	require.NoError(t, tree.Pack(t.Context(), &archive, root, limits, all))
 	require.NotContains(t, archive.String(), "secret")
 	to, target := folder(t, nil)
 	t.Cleanup(func() { // so that the folders can be removed
@@ -93,9 +95,9 @@ func TestLimits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var archive bytes.Buffer
-			require.ErrorIs(t, tree.Pack(t.Context(), &archive, root, tight), tree.ErrTooLarge)
+			require.ErrorIs(t, tree.Pack(t.Context(), &archive, root, tight, all), tree.ErrTooLarge)
 			archive.Reset()
-			require.NoError(t, tree.Pack(t.Context(), &archive, root, limits))
+			require.NoError(t, tree.Pack(t.Context(), &archive, root, limits, all))
 			if name == "seen" {
 				return // an archive has only what was wanted
 			}

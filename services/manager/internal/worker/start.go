@@ -20,6 +20,7 @@ import (
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
+	"github.com/poco-ai/poco/services/manager/internal/workspace"
 )
 
 const (
@@ -108,7 +109,7 @@ func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end ending, ok
 	if end, ok := r.restore(ctx); !ok {
 		return "", end, false
 	}
-	dir, err := r.w.opts.Workspaces.Prepare(r.userID, r.sessionID, r.id)
+	folders, err := r.w.opts.Workspaces.Prepare(r.userID, r.sessionID, r.id)
 	if err != nil {
 		return "", failed(reasonWorkspaceError, "The workspace could not be prepared: %v", err), false
 	}
@@ -121,7 +122,7 @@ func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end ending, ok
 	var resolving sync.WaitGroup
 	var resolveErr error
 	resolving.Go(func() { mcpConfig, resolveErr = r.resolveConfig(ctx) })
-	executor, err := r.launch(ctx, dir, func() {
+	executor, err := r.launch(ctx, folders, func() {
 		resolving.Wait()
 		if resolveErr == nil {
 			end, ok = r.declareStarted(ctx)
@@ -152,7 +153,7 @@ func (r *heldRun) resolveConfig(ctx context.Context) (string, error) {
 
 // launch reuses the session's persistent executor, or starts a new one. It
 // calls launched once there is an executor, ready or not.
-func (r *heldRun) launch(ctx context.Context, dir string, launched func()) (runtime.Executor, error) {
+func (r *heldRun) launch(ctx context.Context, folders workspace.Folders, launched func()) (runtime.Executor, error) {
 	if e, ok := r.w.unpark(r.sessionID); ok {
 		if r.mode() == runtime.ModePersistent {
 			launched()
@@ -163,7 +164,7 @@ func (r *heldRun) launch(ctx context.Context, dir string, launched func()) (runt
 	id := uuid.NewString()
 	return r.w.opts.Runtime.Launch(ctx, runtime.Spec{
 		ExecutorID: id, RunID: r.id, SessionID: r.sessionID, UserID: r.userID,
-		WorkspaceDir: dir, Mode: r.mode(), Token: r.w.opts.Identity.ExecutorToken(id),
+		WorkspaceDir: folders.Workspace, StateDir: folders.State, Mode: r.mode(), Token: r.w.opts.Identity.ExecutorToken(id),
 		Env: r.w.opts.ExecutorEnv(), Launched: launched,
 	})
 }

@@ -27,14 +27,22 @@ const (
 	replacedDir  = "replaced"
 )
 
+// Kept tells what of a session's folder belongs into its snapshot: the
+// workspace, and what executors keep beside it.
+func Kept(name string, _ fs.FileMode) bool {
+	top, _, _ := strings.Cut(name, "/")
+	return top == workspaceDir || top == stateDir
+}
+
 // Has tells whether a session has a workspace on this disk.
 func (s *Store) Has(userID, sessionID string) bool {
 	info, err := os.Stat(s.Dir(userID, sessionID))
 	return err == nil && info.IsDir()
 }
 
-// Restore puts the workspace of a snapshot in place of what is there, in one
-// step: a broken download leaves everything as it was. Prepare comes after it.
+// Restore puts the folders of a snapshot in place of what is there: a broken
+// download leaves everything as it was. The workspace goes first and comes last,
+// so that a session that has one has all of it. Prepare comes after it.
 func (s *Store) Restore(ctx context.Context, userID, sessionID, key string) error {
 	if _, err := uuid.Parse(sessionID); err != nil {
 		return fmt.Errorf("session id %q is not a UUID", sessionID)
@@ -67,16 +75,22 @@ func (s *Store) Restore(ctx context.Context, userID, sessionID, key string) erro
 	if err := tree.Unpack(ctx, body, root, SnapshotLimits, s.permissions); err != nil {
 		return errors.Join(err, removeAll(restoring))
 	}
-	if err := os.Rename(s.Dir(userID, sessionID), replaced); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.MkdirAll(replaced, 0o755); err != nil {
 		return err
 	}
-	if err := os.Rename(restoring, s.Dir(userID, sessionID)); err != nil {
-		return err
+	for _, move := range []struct{ name, from, to string }{
+		{workspaceDir, session, replaced}, {stateDir, session, replaced},
+		{stateDir, restoring, session}, {workspaceDir, restoring, session},
+	} {
+		err := os.Rename(filepath.Join(move.from, move.name), filepath.Join(move.to, move.name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	// The snapshot is in use again: it does not expire as an archive.
 	archived := filepath.Join(s.root, archivedDir, objectstore.UserPart(userID), sessionID)
 	err = s.change(userID, sessionID, func(m *Meta) { m.SnapshotKey, m.SnapshotCurrent = key, true })
-	return errors.Join(err, removeAll(archived), removeAll(replaced))
+	return errors.Join(err, removeAll(archived), removeAll(replaced), removeAll(restoring))
 }
 
 // permissions opens what is restored to the executor's user where files cannot

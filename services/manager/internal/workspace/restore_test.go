@@ -17,13 +17,15 @@ import (
 // packed is a snapshot of a folder with one file, for a session.
 func packed(t *testing.T, session string) (key string, objects uploads) {
 	dir := t.TempDir()
-	require.NoError(t, os.MkdirAll(filepath.Join(dir, "sub"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "sub", "new"), []byte("new"), 0o600))
+	for _, name := range []string{"workspace/sub/new", "state/claude/conversation", "meta.json"} {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("new"), 0o600))
+	}
 	root, err := os.OpenRoot(dir)
 	require.NoError(t, err)
 	defer root.Close()
 	var archive bytes.Buffer
-	require.NoError(t, tree.Pack(t.Context(), &archive, root, workspace.SnapshotLimits))
+	require.NoError(t, tree.Pack(t.Context(), &archive, root, workspace.SnapshotLimits, workspace.Kept))
 	key = "private/snapshots/default/" + session + "/run.tar.zst"
 	return key, uploads{key: archive.String()}
 }
@@ -32,9 +34,13 @@ func TestRestoreReplacesAllOrNothing(t *testing.T) {
 	session := uuid.NewString()
 	key, objects := packed(t, session)
 	s := open(t, objects)
-	dir, err := s.Prepare("default", session, uuid.NewString())
+	folders, err := s.Prepare("default", session, uuid.NewString())
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "old"), nil, 0o644))
+	dir := folders.Workspace
+	old := []string{filepath.Join(dir, "old"), filepath.Join(folders.State, "old")}
+	for _, name := range old {
+		require.NoError(t, os.WriteFile(name, nil, 0o644))
+	}
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "locked", "deep"), 0o755))
 	require.NoError(t, os.Chmod(filepath.Join(dir, "locked"), 0o555))
 
@@ -44,14 +50,19 @@ func TestRestoreReplacesAllOrNothing(t *testing.T) {
 	for _, foreign := range []string{"private/snapshots/other/" + session + "/x", "workspaces/default/" + session + "/archive.zip"} {
 		require.ErrorContains(t, s.Restore(t.Context(), "default", session, foreign), "no snapshot of this session")
 	}
-	require.FileExists(t, filepath.Join(dir, "old"))
+	for _, name := range old {
+		require.FileExists(t, name)
+	}
 
 	require.NoError(t, s.Restore(t.Context(), "default", session, key))
-	require.NoFileExists(t, filepath.Join(dir, "old"))
+	for _, name := range old {
+		require.NoFileExists(t, name)
+	}
 	require.FileExists(t, filepath.Join(dir, "sub", "new"))
+	require.FileExists(t, filepath.Join(folders.State, "claude", "conversation"))
 	entries, err := os.ReadDir(s.SessionDir("default", session))
 	require.NoError(t, err)
-	require.Len(t, entries, 2, "the workspace and meta.json")
+	require.Len(t, entries, 3, "the workspace, the state and meta.json")
 }
 
 func TestARestoredWorkspaceBelongsToTheExecutorsUser(t *testing.T) {
@@ -63,9 +74,10 @@ func TestARestoredWorkspaceBelongsToTheExecutorsUser(t *testing.T) {
 	s, err := workspace.Open(t.TempDir(), 1000, 1000, objects)
 	require.NoError(t, err)
 	require.NoError(t, s.Restore(t.Context(), "default", session, key))
-	dir, err := s.Prepare("default", session, uuid.NewString())
+	folders, err := s.Prepare("default", session, uuid.NewString())
 	require.NoError(t, err)
-	for _, name := range []string{"", "sub", "sub/new"} {
+	dir := folders.Workspace
+	for _, name := range []string{"", "sub", "sub/new", "../state", "../state/claude/conversation"} {
 		require.Equal(t, 1000, ownerOf(t, filepath.Join(dir, name)), name)
 	}
 }
@@ -74,8 +86,9 @@ func TestRetire(t *testing.T) {
 	session := uuid.NewString()
 	objects := uploads{"k": "snapshot"}
 	s := open(t, objects)
-	dir, err := s.Prepare("default", session, uuid.NewString())
+	folders, err := s.Prepare("default", session, uuid.NewString())
 	require.NoError(t, err)
+	dir := folders.Workspace
 	begun := time.Now()
 	require.ErrorIs(t, s.Retire("default", session, begun.Add(-time.Hour), true), workspace.ErrInUse)
 	require.ErrorIs(t, s.Retire("default", session, time.Now(), true), workspace.ErrNotKept)

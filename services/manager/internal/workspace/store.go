@@ -1,6 +1,7 @@
 // Package workspace keeps the sessions' workspaces on the manager's disk.
 //
-//	<root>/active/<user part>/<session id>/workspace   mounted at /workspace
+//	<root>/active/<user part>/<session id>/workspace   the agent's, mounted at /workspace
+//	<root>/active/<user part>/<session id>/state       the executor's, mounted outside of it
 //	<root>/active/<user part>/<session id>/meta.json
 //	<root>/archived/<user part>/<session id>/meta.json   removed, kept as a snapshot
 package workspace
@@ -23,6 +24,7 @@ const (
 	activeDir    = "active"
 	archivedDir  = "archived"
 	workspaceDir = "workspace"
+	stateDir     = "state"
 	metaName     = "meta.json"
 	// inputsDir is where input files are put, inside a workspace.
 	inputsDir = "inputs"
@@ -64,52 +66,74 @@ func (s *Store) Dir(userID, sessionID string) string {
 	return filepath.Join(s.SessionDir(userID, sessionID), workspaceDir)
 }
 
-// Prepare makes a session's workspace ready for a run and returns its folder.
-// What is in it from earlier runs stays.
-func (s *Store) Prepare(userID, sessionID, runID string) (string, error) {
+// StateDir is where a session's executors keep what the agent must not lose:
+// its conversation, and what was recorded of its work.
+func (s *Store) StateDir(userID, sessionID string) string {
+	return filepath.Join(s.SessionDir(userID, sessionID), stateDir)
+}
+
+// Folders are what an executor gets of a session.
+type Folders struct {
+	// Workspace is the agent's, State the executor's own.
+	Workspace, State string
+}
+
+// Prepare makes a session's folders ready for a run. What is in them from
+// earlier runs stays.
+func (s *Store) Prepare(userID, sessionID, runID string) (Folders, error) {
 	// The id becomes a path: nothing but a UUID may.
 	if _, err := uuid.Parse(sessionID); err != nil {
-		return "", fmt.Errorf("session id %q is not a UUID", sessionID)
+		return Folders{}, fmt.Errorf("session id %q is not a UUID", sessionID)
 	}
-	dir := s.Dir(userID, sessionID)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("workspace cannot be created: %w", err)
+	folders := Folders{Workspace: s.Dir(userID, sessionID), State: s.StateDir(userID, sessionID)}
+	for _, dir := range []string{folders.Workspace, folders.State} {
+		if err := s.prepare(dir); err != nil {
+			return Folders{}, err
+		}
 	}
-	if err := s.own(dir); err != nil {
-		return "", err
-	}
-	if err := unlock(dir); err != nil {
-		return "", fmt.Errorf("workspace cannot be opened to its owner: %w", err)
-	}
-	if err := writable(dir); err != nil {
-		return "", fmt.Errorf("workspace is not writable: %w", err)
-	}
-	return dir, s.change(userID, sessionID, func(m *Meta) {
+	return folders, s.change(userID, sessionID, func(m *Meta) {
 		m.RunID, m.LastUsedAt, m.SnapshotCurrent = runID, time.Now().UTC(), false
 	})
 }
 
-// own makes the workspace writable for the executor's user. What is inside was
-// made by that user, unless the workspace comes from another runtime.
+func (s *Store) prepare(dir string) error {
+	name := filepath.Base(dir)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("%s cannot be created: %w", name, err)
+	}
+	if err := s.own(dir); err != nil {
+		return err
+	}
+	if err := unlock(dir); err != nil {
+		return fmt.Errorf("%s cannot be opened to its owner: %w", name, err)
+	}
+	if err := writable(dir); err != nil {
+		return fmt.Errorf("%s is not writable: %w", name, err)
+	}
+	return nil
+}
+
+// own makes a folder writable for the executor's user. What is inside was
+// made by that user, unless it comes from another runtime.
 func (s *Store) own(dir string) error {
 	if s.uid < 0 || s.uid == os.Geteuid() {
 		return nil
 	}
 	if os.Geteuid() == 0 {
 		if err := s.giveAway(dir); err != nil {
-			return fmt.Errorf("workspace cannot be given to the executor's user %d: %w", s.uid, err)
+			return fmt.Errorf("%s cannot be given to the executor's user %d: %w", filepath.Base(dir), s.uid, err)
 		}
 		return nil
 	}
 	// An ordinary user cannot give files away: everybody may write, inside a
 	// folder that only this machine's users reach.
 	if err := os.Chmod(dir, 0o777); err != nil {
-		return fmt.Errorf("workspace cannot be opened to the executor's user %d: %w", s.uid, err)
+		return fmt.Errorf("%s cannot be opened to the executor's user %d: %w", filepath.Base(dir), s.uid, err)
 	}
 	return nil
 }
 
-// giveAway makes a workspace and all in it belong to the executor's user, if
+// giveAway makes a folder and all in it belong to the executor's user, if
 // it does not yet. Links are given away themselves, never what they point to.
 func (s *Store) giveAway(dir string) error {
 	info, err := os.Lstat(dir)
@@ -164,10 +188,25 @@ func writable(dir string) error {
 // OpenWorkspace opens a session's workspace for reading; no path leads out of
 // it, whatever links the agent has made.
 func (s *Store) OpenWorkspace(userID, sessionID string) (*os.Root, error) {
+	return open(sessionID, s.Dir(userID, sessionID))
+}
+
+// OpenState is OpenWorkspace for what executors keep beside it.
+func (s *Store) OpenState(userID, sessionID string) (*os.Root, error) {
+	return open(sessionID, s.StateDir(userID, sessionID))
+}
+
+// OpenSession opens a session's folder with both in it. Kept says what belongs
+// into a snapshot.
+func (s *Store) OpenSession(userID, sessionID string) (*os.Root, error) {
+	return open(sessionID, s.SessionDir(userID, sessionID))
+}
+
+func open(sessionID, dir string) (*os.Root, error) {
 	if _, err := uuid.Parse(sessionID); err != nil {
 		return nil, fmt.Errorf("session id %q is not a UUID", sessionID)
 	}
-	root, err := os.OpenRoot(s.Dir(userID, sessionID))
+	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrMissing
 	}

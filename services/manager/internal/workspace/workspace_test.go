@@ -45,13 +45,16 @@ func open(t *testing.T, objects uploads) *workspace.Store {
 func TestPrepareKeepsWhatIsThere(t *testing.T) {
 	s := open(t, nil)
 	session := uuid.NewString()
-	dir, err := s.Prepare("default", session, uuid.NewString())
+	folders, err := s.Prepare("default", session, uuid.NewString())
 	require.NoError(t, err)
+	dir := folders.Workspace
 	require.Equal(t, filepath.Join(s.Root(), "active", "default", session, "workspace"), dir)
+	require.Equal(t, filepath.Join(filepath.Dir(dir), "state"), folders.State)
+	require.DirExists(t, folders.State)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "kept"), []byte("x"), 0o644))
 	again, err := s.Prepare("default", session, uuid.NewString())
 	require.NoError(t, err)
-	require.Equal(t, dir, again)
+	require.Equal(t, folders, again)
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, entries, 1, "and leaves nothing of its own")
@@ -60,8 +63,9 @@ func TestPrepareKeepsWhatIsThere(t *testing.T) {
 func TestPrepareUnlocksTheWorkspace(t *testing.T) {
 	s := open(t, nil)
 	session := uuid.NewString()
-	dir, err := s.Prepare("default", session, uuid.NewString())
+	folders, err := s.Prepare("default", session, uuid.NewString())
 	require.NoError(t, err)
+	dir := folders.Workspace
 	require.NoError(t, os.Chmod(dir, 0))
 	_, err = s.Prepare("default", session, uuid.NewString())
 	require.NoError(t, err)
@@ -73,8 +77,9 @@ func TestPrepareUnlocksTheWorkspace(t *testing.T) {
 func TestUsersStayApart(t *testing.T) {
 	s := open(t, nil)
 	session := uuid.NewString()
-	dir, err := s.Prepare("../../etc", session, uuid.NewString())
+	folders, err := s.Prepare("../../etc", session, uuid.NewString())
 	require.NoError(t, err)
+	dir := folders.Workspace
 	rel, err := filepath.Rel(s.Root(), dir)
 	require.NoError(t, err)
 	require.True(t, filepath.IsLocal(rel))
@@ -107,8 +112,9 @@ func TestWorkspacesBelongToTheExecutorsUser(t *testing.T) {
 	s, err := workspace.Open(t.TempDir(), 1000, 1000, uploads{"attachments/default/f": "x"})
 	require.NoError(t, err)
 	session := uuid.NewString()
-	dir, err := s.Prepare("default", session, uuid.NewString())
+	folders, err := s.Prepare("default", session, uuid.NewString())
 	require.NoError(t, err)
+	dir := folders.Workspace
 	require.NoError(t, s.StageInputs(t.Context(), "default", session, []*backendv1.InputFile{file("a/b/f", "attachments/default/f")}))
 	for _, path := range []string{"", "inputs", "inputs/a", "inputs/a/b/f"} {
 		require.Equal(t, 1000, ownerOf(t, filepath.Join(dir, path)), path)
@@ -136,8 +142,9 @@ func TestStageInputs(t *testing.T) {
 		"attachments/default/1/data.csv": "a,b", "attachments/other/1/secret": "secret", "workspaces/default/x": "no upload",
 	})
 	session := uuid.NewString()
-	dir, err := s.Prepare("default", session, uuid.NewString())
+	folders, err := s.Prepare("default", session, uuid.NewString())
 	require.NoError(t, err)
+	dir := folders.Workspace
 	stage := func(f *backendv1.InputFile) error {
 		return s.StageInputs(t.Context(), "default", session, []*backendv1.InputFile{f})
 	}
@@ -174,8 +181,9 @@ func TestStageInputs(t *testing.T) {
 func TestStageInputsOverSpecialFiles(t *testing.T) {
 	s := open(t, uploads{"attachments/default/f": "new"})
 	session := uuid.NewString()
-	dir, err := s.Prepare("default", session, uuid.NewString())
+	folders, err := s.Prepare("default", session, uuid.NewString())
 	require.NoError(t, err)
+	dir := folders.Workspace
 	inputs, outside := filepath.Join(dir, "inputs"), t.TempDir()
 	stage := func() {
 		require.NoError(t, s.StageInputs(t.Context(), "default", session, []*backendv1.InputFile{file("f", "attachments/default/f")}))

@@ -142,7 +142,7 @@ func (f *follower) lastOf(runID string) int64 {
 // agent: the CLI and its commands.
 func (s *stack) agentProcesses(sessionID string) []int {
 	s.t.Helper()
-	return processesWith(s.t, "CLAUDE_CONFIG_DIR="+filepath.Join(s.workspace(s.manager, sessionID), ".claude_data"))
+	return processesWith(s.t, "CLAUDE_CONFIG_DIR="+filepath.Join(filepath.Dir(s.workspace(s.manager, sessionID)), "state", "claude"))
 }
 
 // An executor that is gone ends its run within seconds, with a reason.

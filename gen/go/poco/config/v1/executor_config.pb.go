@@ -45,6 +45,10 @@ type ExecutorConfig struct {
 	DefaultModel string `protobuf:"bytes,8,opt,name=default_model,json=defaultModel,proto3" json:"default_model,omitempty"`
 	// Where the workspace is mounted.
 	WorkspacePath string `protobuf:"bytes,9,opt,name=workspace_path,json=workspacePath,proto3" json:"workspace_path,omitempty"`
+	// Where the executor keeps what the agent must not lose: its conversation,
+	// its home folder and what was recorded of its work. Like the workspace, it
+	// stays for the session's next run, and must be outside of it.
+	StatePath string `protobuf:"bytes,14,opt,name=state_path,json=statePath,proto3" json:"state_path,omitempty"`
 	// Ignore rules written to .git/info/exclude besides the built-in ones.
 	WorkspaceGitIgnore []string `protobuf:"bytes,10,rep,name=workspace_git_ignore,json=workspaceGitIgnore,proto3" json:"workspace_git_ignore,omitempty"`
 	// Path of the Claude Code CLI.
@@ -153,6 +157,13 @@ func (x *ExecutorConfig) GetWorkspacePath() string {
 	return ""
 }
 
+func (x *ExecutorConfig) GetStatePath() string {
+	if x != nil {
+		return x.StatePath
+	}
+	return ""
+}
+
 func (x *ExecutorConfig) GetWorkspaceGitIgnore() []string {
 	if x != nil {
 		return x.WorkspaceGitIgnore
@@ -185,7 +196,7 @@ var File_poco_config_v1_executor_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_executor_config_proto_rawDesc = "" +
 	"\n" +
-	"$poco/config/v1/executor_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xda\x10\n" +
+	"$poco/config/v1/executor_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xed\x12\n" +
 	"\x0eExecutorConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -206,7 +217,10 @@ const file_poco_config_v1_executor_config_proto_rawDesc = "" +
 	"\rDEFAULT_MODEL8\x01R%run 没有指定时使用的模型。\xaa\x01\x18claude-sonnet-4-20250514R\fdefaultModel\x12c\n" +
 	"\x0eworkspace_path\x18\t \x01(\tB<\xea\xb8\x188\n" +
 	"\x0eWORKSPACE_PATH\x1a\n" +
-	"/workspaceR\x18工作区的挂载点。h\x05R\rworkspacePath\x12\xa6\x01\n" +
+	"/workspaceR\x18工作区的挂载点。h\x05R\rworkspacePath\x12\x90\x02\n" +
+	"\n" +
+	"state_path\x18\x0e \x01(\tB\xf0\x01\xea\xb8\x18\xeb\x01\n" +
+	"\x13EXECUTOR_STATE_PATH\x1a\r/var/lib/pocoR\xc2\x01Executor 保存 Agent 不能丢失的内容的目录：会话记录、主目录以及对其工作的记录。与工作区一样保留到会话的下一次 run，且必须位于工作区之外。h\x05R\tstatePath\x12\xa6\x01\n" +
 	"\x14workspace_git_ignore\x18\n" +
 	" \x03(\tBt\xea\xb8\x18p\n" +
 	"\x14WORKSPACE_GIT_IGNORE \tRI在内置规则之外，额外写入 .git/info/exclude 的忽略规则。\xaa\x01\n" +

@@ -23,6 +23,8 @@ const (
 	containerPort = 8000
 	// workspaceTarget is where its workspace is.
 	workspaceTarget = "/workspace"
+	// stateTarget is where it keeps what the agent must not lose.
+	stateTarget = "/var/lib/poco"
 	// homeDir is writable, in memory, and ends with the container.
 	homeDir = "/home/poco"
 
@@ -72,7 +74,10 @@ func (r *Runtime) containerOptions(spec runtime.Spec) (client.ContainerCreateOpt
 			StopSignal: "SIGTERM",
 		},
 		HostConfig: &container.HostConfig{
-			Mounts: []mount.Mount{{Type: mount.TypeBind, Source: spec.WorkspaceDir, Target: workspaceTarget}},
+			Mounts: []mount.Mount{
+				{Type: mount.TypeBind, Source: spec.WorkspaceDir, Target: workspaceTarget},
+				{Type: mount.TypeBind, Source: spec.StateDir, Target: stateTarget},
+			},
 			PortBindings: network.PortMap{
 				executorPort: {{HostIP: publish, HostPort: "0"}}, // 0: the engine takes a free one
 			},
@@ -106,13 +111,14 @@ func environment(spec runtime.Spec) []string {
 		values = map[string]string{}
 	}
 	maps.Copy(values, map[string]string{
-		"EXECUTOR_ID":    spec.ExecutorID,
-		"EXECUTOR_TOKEN": spec.Token,
-		"EXECUTOR_HOST":  "0.0.0.0",
-		"EXECUTOR_PORT":  strconv.Itoa(containerPort),
-		"WORKSPACE_PATH": workspaceTarget,
-		"HOME":           homeDir,
-		"POCO_ENV_FILE":  "/dev/null",
+		"EXECUTOR_ID":         spec.ExecutorID,
+		"EXECUTOR_TOKEN":      spec.Token,
+		"EXECUTOR_HOST":       "0.0.0.0",
+		"EXECUTOR_PORT":       strconv.Itoa(containerPort),
+		"WORKSPACE_PATH":      workspaceTarget,
+		"EXECUTOR_STATE_PATH": stateTarget,
+		"HOME":                homeDir,
+		"POCO_ENV_FILE":       "/dev/null",
 	})
 	env := make([]string, 0, len(values))
 	for _, name := range slices.Sorted(maps.Keys(values)) {

@@ -165,9 +165,12 @@ func TestHardening(t *testing.T) {
 	require.Empty(t, host.PidMode)
 	require.Equal(t, []string{"host.docker.internal:host-gateway"}, host.ExtraHosts)
 
-	require.Len(t, c.Mounts, 1, "nothing but the workspace, no engine socket above all")
-	require.Equal(t, spec.WorkspaceDir, c.Mounts[0].Source)
-	require.Equal(t, "/workspace", c.Mounts[0].Destination)
+	mounted := map[string]string{}
+	for _, m := range c.Mounts {
+		mounted[m.Destination] = m.Source
+	}
+	require.Equal(t, map[string]string{"/workspace": spec.WorkspaceDir, "/var/lib/poco": spec.StateDir}, mounted,
+		"nothing else, no engine socket above all")
 	for _, bindings := range host.PortBindings {
 		for _, binding := range bindings {
 			require.Equal(t, "127.0.0.1", binding.HostIP.String())
@@ -193,10 +196,11 @@ func TestInside(t *testing.T) {
 	user := runtimetest.Ask[[]int](t, http.MethodGet, e.Addr+"/user")
 	require.NotEqual(t, 0, user[0])
 	require.NotEqual(t, 0, user[1])
-	for _, path := range []string{"/workspace/f", "/tmp/f", "/home/poco/f", "/run/f", "/var/tmp/f"} {
+	for _, path := range []string{"/workspace/f", "/var/lib/poco/f", "/tmp/f", "/home/poco/f", "/run/f", "/var/tmp/f"} {
 		runtimetest.Ask[string](t, http.MethodPost, e.Addr+"/write?path="+path)
 	}
 	require.FileExists(t, filepath.Join(spec.WorkspaceDir, "f"))
+	require.FileExists(t, filepath.Join(spec.StateDir, "f"))
 	for _, path := range []string{"/f", "/etc/f"} {
 		said := runtimetest.AskForError(t, http.MethodPost, e.Addr+"/write?path="+path)
 		require.Regexp(t, "read-only file system|permission denied|no such file", said, path)
@@ -277,7 +281,7 @@ func TestEngineNotRunning(t *testing.T) {
 	require.ErrorContains(t, err, socket)
 	require.ErrorContains(t, err, "DOCKER_HOST")
 	_, err = rt.Launch(t.Context(), runtime.Spec{
-		ExecutorID: uuid.NewString(), RunID: "r", SessionID: "s", WorkspaceDir: t.TempDir(), Token: "t",
+		ExecutorID: uuid.NewString(), RunID: "r", SessionID: "s", WorkspaceDir: t.TempDir(), StateDir: t.TempDir(), Token: "t",
 	})
 	require.ErrorIs(t, err, runtime.ErrEngineUnavailable)
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -40,8 +41,10 @@ func (r *Runtime) Launch(ctx context.Context, spec runtime.Spec) (runtime.Execut
 	if r.ctx.Err() != nil {
 		return runtime.Executor{}, runtime.ErrClosed
 	}
-	if err := giveTo(spec.WorkspaceDir, r.WorkspaceOwner); err != nil {
-		return runtime.Executor{}, fmt.Errorf("docker runtime: workspace: %w", err)
+	for _, dir := range []string{spec.WorkspaceDir, spec.StateDir} {
+		if err := giveTo(dir, r.WorkspaceOwner); err != nil {
+			return runtime.Executor{}, fmt.Errorf("docker runtime: %s: %w", filepath.Base(dir), err)
+		}
 	}
 	c, err := r.start(ctx, spec)
 	if err != nil {

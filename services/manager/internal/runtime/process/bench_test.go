@@ -25,7 +25,7 @@ func BenchmarkLaunch(b *testing.B) {
 	workspace := b.TempDir()
 	for b.Loop() {
 		e, err := rt.Launch(b.Context(), runtime.Spec{
-			ExecutorID: uuid.NewString(), RunID: "r", SessionID: "s", WorkspaceDir: workspace, Token: "t",
+			ExecutorID: uuid.NewString(), RunID: "r", SessionID: "s", WorkspaceDir: workspace, StateDir: workspace, Token: "t",
 		})
 		require.NoError(b, err)
 		b.StopTimer()

@@ -81,10 +81,12 @@ func (r *Runtime) Launch(ctx context.Context, spec runtime.Spec) (runtime.Execut
 	if err != nil {
 		return runtime.Executor{}, err
 	}
-	if info, err := os.Stat(spec.WorkspaceDir); err != nil {
-		return runtime.Executor{}, fmt.Errorf("process runtime: workspace: %w", err)
-	} else if !info.IsDir() {
-		return runtime.Executor{}, fmt.Errorf("process runtime: workspace %s is not a folder", spec.WorkspaceDir)
+	for _, dir := range []string{spec.WorkspaceDir, spec.StateDir} {
+		if info, err := os.Stat(dir); err != nil {
+			return runtime.Executor{}, fmt.Errorf("process runtime: %w", err)
+		} else if !info.IsDir() {
+			return runtime.Executor{}, fmt.Errorf("process runtime: %s is not a folder", dir)
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return runtime.Executor{}, err
@@ -210,6 +212,7 @@ func environment(spec runtime.Spec, port int, cliPath string) []string {
 	values["EXECUTOR_PORT"] = strconv.Itoa(port)
 	values["EXECUTOR_LISTEN_FD"] = strconv.Itoa(inheritedFD)
 	values["WORKSPACE_PATH"] = spec.WorkspaceDir
+	values["EXECUTOR_STATE_PATH"] = spec.StateDir
 	values["POCO_ENV_FILE"] = os.DevNull
 	values["GOGC"] = strconv.Itoa(executorGC)
 	env := make([]string, 0, len(values))

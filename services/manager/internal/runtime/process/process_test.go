@@ -153,7 +153,7 @@ func TestEnvironmentHoldsNoSecretOfTheManager(t *testing.T) {
 	require.NotContains(t, strings.Join(env, "\n"), "the-internal-token")
 	for _, want := range []string{
 		"EXECUTOR_TOKEN=" + spec.Token, "EXECUTOR_ID=" + spec.ExecutorID, "EXECUTOR_LISTEN_FD=3",
-		"WORKSPACE_PATH=" + spec.WorkspaceDir, "DEFAULT_MODEL=test-model", "POCO_ENV_FILE=/dev/null",
+		"WORKSPACE_PATH=" + spec.WorkspaceDir, "EXECUTOR_STATE_PATH=" + spec.StateDir, "DEFAULT_MODEL=test-model", "POCO_ENV_FILE=/dev/null",
 	} {
 		require.Contains(t, env, want)
 	}

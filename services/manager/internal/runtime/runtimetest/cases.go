@@ -284,6 +284,8 @@ func refusesBadSpec(t *testing.T, h Harness) {
 		"no token":           func(s *runtime.Spec) { s.Token = "" },
 		"relative workspace": func(s *runtime.Spec) { s.WorkspaceDir = "workspace" },
 		"missing workspace":  func(s *runtime.Spec) { s.WorkspaceDir += "/missing" },
+		"no state folder":    func(s *runtime.Spec) { s.StateDir = "" },
+		"missing state":      func(s *runtime.Spec) { s.StateDir += "/missing" },
 	} {
 		spec := h.NewSpec(t)
 		spoil(&spec)

@@ -68,7 +68,7 @@ func (h Harness) NewSpec(t *testing.T) runtime.Spec {
 	t.Helper()
 	return runtime.Spec{
 		ExecutorID: uuid.NewString(), RunID: uuid.NewString(), SessionID: uuid.NewString(), UserID: "default",
-		WorkspaceDir: h.Workspace(t), Mode: runtime.ModeEphemeral, Token: "executor-token-" + uuid.NewString(),
+		WorkspaceDir: h.Workspace(t), StateDir: h.Workspace(t), Mode: runtime.ModeEphemeral, Token: "executor-token-" + uuid.NewString(),
 		Env: map[string]string{"DEFAULT_MODEL": "test-model"},
 	}
 }

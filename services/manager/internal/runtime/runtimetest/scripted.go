@@ -162,8 +162,10 @@ func (r *scriptedRuntime) Launch(ctx context.Context, spec runtime.Spec) (runtim
 	if err := spec.Validate(); err != nil {
 		return runtime.Executor{}, err
 	}
-	if _, err := os.Stat(spec.WorkspaceDir); err != nil {
-		return runtime.Executor{}, err
+	for _, dir := range []string{spec.WorkspaceDir, spec.StateDir} {
+		if _, err := os.Stat(dir); err != nil {
+			return runtime.Executor{}, err
+		}
 	}
 	if r.isClosed() {
 		return runtime.Executor{}, runtime.ErrClosed

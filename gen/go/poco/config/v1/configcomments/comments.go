@@ -30,6 +30,7 @@ var Fields = map[string]string{
 	"poco.config.v1.ExecutorConfig.id":                        "Name of this executor in logs. It is passed on to all that the executor starts, which is how the process runtime finds what is left of it.",
 	"poco.config.v1.ExecutorConfig.listen_fd":                 "Number of an inherited listening socket to serve on instead of host and port; 0 means none. The process runtime hands one over, so that a caller can connect before the executor is ready.",
 	"poco.config.v1.ExecutorConfig.port":                      "Listen port; 0 takes a free one.",
+	"poco.config.v1.ExecutorConfig.state_path":                "Where the executor keeps what the agent must not lose: its conversation, its home folder and what was recorded of its work. Like the workspace, it stays for the session's next run, and must be outside of it.",
 	"poco.config.v1.ExecutorConfig.token":                     "Token that callers of this executor must show.",
 	"poco.config.v1.ExecutorConfig.workspace_git_ignore":      "Ignore rules written to .git/info/exclude besides the built-in ones.",
 	"poco.config.v1.ExecutorConfig.workspace_path":            "Where the workspace is mounted.",
