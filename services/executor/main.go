@@ -5,12 +5,18 @@ package main
 import (
 	"context"
 	"log/slog"
+	"os"
 
 	"github.com/poco-ai/poco/services/executor/app"
+	"github.com/poco-ai/poco/services/internal/probe"
 	"github.com/poco-ai/poco/services/internal/program"
 )
 
 func main() {
+	// The manager asks from inside a container whether it is reached.
+	if code, asked := probe.Main(os.Args[1:], os.Stdout); asked {
+		os.Exit(code)
+	}
 	program.Main("executor", app.LoadConfig, func(ctx context.Context, cfg *app.Config, logger *slog.Logger) error {
 		return app.Run(ctx, cfg, app.Options{Logger: logger})
 	})

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -74,26 +75,60 @@ func Explain(err error) error {
 	return fmt.Errorf("%w: %w: %s, or set DOCKER_HOST, or use EXECUTOR_RUNTIME=process", ErrUnavailable, err, hint)
 }
 
+// bridgeName is the option of a bridge network that holds the name of its
+// interface.
+const bridgeName = "com.docker.network.bridge.name"
+
 // BridgeAddress returns the address of this machine on which a service must
 // listen so that containers reach it as GatewayHost. It is not valid when
-// loopback is enough: the engine is in a virtual machine (Docker Desktop) that
-// forwards to it.
+// no address of this machine is one of the engine's network: the engine is in a
+// virtual machine (Docker Desktop) that forwards to loopback, or elsewhere.
 func BridgeAddress(ctx context.Context, engine *client.Client) (netip.Addr, error) {
 	found, err := engine.NetworkInspect(ctx, bridgeNetwork, client.NetworkInspectOptions{})
+	if cerrdefs.IsNotFound(err) {
+		return netip.Addr{}, fmt.Errorf("the engine at %s has no network %q, in which executors run: let it have its default bridge, or use EXECUTOR_RUNTIME=process",
+			engine.DaemonHost(), bridgeNetwork)
+	}
 	if err != nil {
 		return netip.Addr{}, Explain(err)
 	}
-	local, err := net.InterfaceAddrs()
+	local, err := addresses(net.InterfaceAddrs())
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("addresses of this machine: %w", err)
 	}
-	for _, pool := range found.Network.IPAM.Config {
-		for _, addr := range local {
-			prefix, err := netip.ParsePrefix(addr.String())
-			if err == nil && pool.Gateway.IsValid() && prefix.Addr() == pool.Gateway {
-				return pool.Gateway, nil
+	pools := found.Network.IPAM.Config
+	for _, pool := range pools {
+		if pool.Gateway.IsValid() && slices.Contains(local, pool.Gateway) {
+			return pool.Gateway, nil
+		}
+	}
+	// Docker 20.10 tells the gateway only once it has been restarted. The
+	// interface has it as its address.
+	own := local
+	if bridge, err := net.InterfaceByName(found.Network.Options[bridgeName]); err == nil {
+		if own, err = addresses(bridge.Addrs()); err != nil {
+			return netip.Addr{}, fmt.Errorf("addresses of %s: %w", bridge.Name, err)
+		}
+	}
+	for _, pool := range pools {
+		for _, addr := range own {
+			if !pool.Gateway.IsValid() && pool.Subnet.IsValid() && pool.Subnet.Contains(addr) {
+				return addr, nil
 			}
 		}
 	}
 	return netip.Addr{}, nil
+}
+
+func addresses(found []net.Addr, err error) ([]netip.Addr, error) {
+	if err != nil {
+		return nil, err
+	}
+	var addrs []netip.Addr
+	for _, addr := range found {
+		if prefix, err := netip.ParsePrefix(addr.String()); err == nil {
+			addrs = append(addrs, prefix.Addr())
+		}
+	}
+	return addrs, nil
 }

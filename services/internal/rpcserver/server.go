@@ -137,7 +137,7 @@ func (s *Server) build() error {
 	s.health.register(s.connect)
 	if s.opts.Config != nil {
 		configservice.Register(s.connect, configservice.Options{
-			Config: s.opts.Config, Token: s.opts.InternalToken, Instance: s.instance, Listening: s.addrs,
+			Config: s.opts.Config, Token: s.opts.InternalToken, Instance: s.instance, Listening: s.Addrs,
 		})
 	}
 	s.registerEndpoints()
@@ -259,8 +259,11 @@ func (s *Server) Addr() net.Addr {
 	return s.listeners[0].Addr()
 }
 
-// addrs are the bound addresses; none before Start.
-func (s *Server) addrs() []net.Addr {
+// Instance is the random name of this process in the answer of /healthz.
+func (s *Server) Instance() string { return s.instance }
+
+// Addrs are the bound addresses; none before Start.
+func (s *Server) Addrs() []net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := make([]net.Addr, len(s.listeners))

@@ -67,7 +67,9 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	}
 	url := "http://" + m.server.Addr().String()
 	opts.Logger.InfoContext(ctx, "manager serves", "url", url, logging.KeyWorkerID, m.identity.WorkerID, "runtime", m.runtime.Name())
-	m.warnIfUnusable(ctx, opts.Logger)
+	if err := m.checkExecutors(ctx, opts.Logger); err != nil {
+		return err
+	}
 
 	working := make(chan error, 1)
 	go func() { working <- m.worker.Run(ctx) }()

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -261,6 +262,28 @@ func TestARunOnRealParts(t *testing.T) {
 		err = app.Run(t.Context(), cfg, app.Options{Logger: s.logger(), Listener: testkit.Listener(t)})
 		require.ErrorContains(t, err, "another manager already uses this WORKSPACE_ROOT")
 	})
+}
+
+// What would cost every run its start timeout refuses the manager's start.
+func TestAManagerThatExecutorsDoNotReachDoesNotStart(t *testing.T) {
+	s := newStack(t)
+	backend := s.env["BACKEND_URL"]
+	for name, c := range map[string]struct{ callback, says string }{
+		"nobody there":    {"http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(testkit.FreePort(t))), "connection refused"},
+		"somebody else":   {backend, "another backend of Poco"},
+		"not even Poco":   {s.env["ANTHROPIC_BASE_URL"], "not Poco"},
+		"a path too many": {backend + "/api", "not Poco"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.env["CALLBACK_BASE_URL"] = c.callback
+			cfg, err := app.LoadConfig(s.sources())
+			require.NoError(t, err)
+			err = app.Run(t.Context(), cfg, app.Options{Logger: s.logger(), Listener: testkit.Listener(t)})
+			require.ErrorContains(t, err, c.says)
+			require.ErrorContains(t, err, c.callback)
+			require.ErrorContains(t, err, "CALLBACK_BASE_URL")
+		})
+	}
 }
 
 func TestTheManagerIsRestartedMidRun(t *testing.T) {

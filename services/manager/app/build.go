@@ -26,6 +26,7 @@ import (
 	"github.com/poco-ai/poco/services/manager/internal/gateway"
 	"github.com/poco-ai/poco/services/manager/internal/identity"
 	"github.com/poco-ai/poco/services/manager/internal/inspection"
+	"github.com/poco-ai/poco/services/manager/internal/reach"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 	"github.com/poco-ai/poco/services/manager/internal/runtime/selection"
 	"github.com/poco-ai/poco/services/manager/internal/worker"
@@ -46,6 +47,7 @@ type manager struct {
 	runtime  runtime.Runtime
 	worker   *worker.Worker
 	server   *rpcserver.Server
+	reach    *reach.Check
 }
 
 // build connects the parts and registers them to be closed in reverse order:
@@ -93,11 +95,12 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 
 	hub := channel.NewHub(id.VerifyRunToken)
 	callback := strings.TrimSuffix(msg.GetServer().GetCallbackBaseUrl(), "/")
+	reached := &reach.Check{Runtime: rt, URL: callback}
 	w := worker.New(worker.Options{
 		Identity: id, Queue: queue, Runtime: rt, Hub: hub, Workspaces: workspaces, Exporter: exporter, Dial: dialExecutor,
 		QueueConfig: msg.GetQueue(), RunConfig: msg.GetRun(), StopGrace: msg.GetRuntime().GetStopGrace().AsDuration(),
 		Cleanup:     msg.GetWorkspace(),
-		CallbackURL: callback, ModelURL: callback + gateway.Prefix, DefaultModel: msg.GetModel().GetDefaultModel(),
+		CallbackURL: callback, Reached: reached.Reached, ModelURL: callback + gateway.Prefix, DefaultModel: msg.GetModel().GetDefaultModel(),
 		ExecutorEnv:   func() map[string]string { return executorEnv(cfg.Current()) },
 		StopExecutors: opts.StopExecutors, Logger: opts.Logger.With(logging.KeyWorkerID, id.WorkerID),
 	})
@@ -106,6 +109,7 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 		return nil, err
 	}
 	closers.Add("server", server.Shutdown)
+	reached.Instance, reached.Listening = server.Instance(), server.Addrs
 	managerv1connect.RegisterRunChannelServiceHandler(server.Connect(), hub)
 	managerv1connect.RegisterExecutorPoolServiceHandler(server.Connect(), &inspection.Pool{WorkerID: id.WorkerID, Runtime: rt, Load: w.Load})
 	managerv1connect.RegisterWorkspaceServiceHandler(server.Connect(), &inspection.Workspaces{Store: workspaces})
@@ -119,7 +123,7 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 	}
 	server.Handle(gateway.Prefix+"/", model)
 	err = errors.Join(server.Registry().Register(w.Metrics()), server.Registry().Register(exporter.Metrics()))
-	return &manager{identity: id, runtime: rt, worker: w, server: server}, err
+	return &manager{identity: id, runtime: rt, worker: w, server: server, reach: reached}, err
 }
 
 func newServer(cfg *Config, opts Options, hub *channel.Hub, w *worker.Worker) (*rpcserver.Server, error) {
@@ -160,11 +164,20 @@ func dialExecutor(addr, token string) (worker.ExecutorClient, func() error, erro
 	return executorv1.NewExecutorServiceClient(conn), conn.Close, nil
 }
 
-// warnIfUnusable tells at start what would fail every run.
-func (m *manager) warnIfUnusable(ctx context.Context, logger *slog.Logger) {
-	if err := m.runtime.Check(ctx); err != nil {
+// checkExecutors tells at start what would fail every run. An engine that is
+// away may come; executors that do not reach this manager are a mistake in the
+// settings or the network, which is refused.
+func (m *manager) checkExecutors(ctx context.Context, logger *slog.Logger) error {
+	err := m.runtime.Check(ctx)
+	if err == nil {
+		if err = m.reach.Reached(ctx); errors.Is(err, runtime.ErrUnreachable) {
+			return err
+		}
+	}
+	if err != nil {
 		logger.WarnContext(ctx, "executors cannot be launched now; runs will fail until this is mended", logging.KeyError, err)
 	}
+	return nil
 }
 
 func plain(f func() error) func(context.Context) error {

@@ -17,6 +17,8 @@ var (
 	ErrCLIMissing = errors.New("Claude Code CLI missing") //nolint:staticcheck // a product's name keeps its capital
 	// ErrExecutorMissing means that the process runtime finds no executor program.
 	ErrExecutorMissing = errors.New("executor program missing")
+	// ErrUnreachable means that executors do not reach a URL.
+	ErrUnreachable = errors.New("not reachable for executors")
 	// ErrNotFound means that the runtime has no such executor (any more).
 	ErrNotFound = errors.New("no such executor")
 	// ErrExists means that an executor with that id exists.

@@ -17,7 +17,7 @@ import (
 
 // Runtime launches executors, tells when they end, and stops them.
 //
-// Order: Check may be called at any time. Launch comes first for an executor,
+// Order: Check and Fetch may be called at any time. Launch comes first for an executor,
 // or List finds it after a restart; from then on Watch and Stop may be called
 // with its id until Stop has returned nil. Every executor that Launch or List
 // returned must be stopped in the end, also one that has already exited: Stop
@@ -39,6 +39,12 @@ type Runtime interface {
 	// ErrEngineUnavailable, ErrImageMissing, ErrCLIMissing or
 	// ErrExecutorMissing where that is the cause; the text names the fix.
 	Check(ctx context.Context) error
+
+	// Fetch returns what a URL answers to an executor: it is asked from where
+	// one would run. The error wraps ErrUnreachable when nobody answers there;
+	// any other means that it could not be asked, which says nothing about the
+	// URL.
+	Fetch(ctx context.Context, url string) (string, error)
 
 	// Launch starts an executor and returns when it answers GET /healthz. When
 	// it does not (it exits, the start timeout passes, ctx is done) nothing is

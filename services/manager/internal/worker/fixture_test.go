@@ -262,6 +262,7 @@ func (c *clock) advance(d time.Duration) {
 
 // options change what a manager is started with.
 type options struct {
+	reached       func(context.Context) error
 	slots         int32
 	lease         time.Duration
 	pull          time.Duration
@@ -308,7 +309,7 @@ func (h *host) manage(o options) *manager {
 			PullEnabled: true, MaxConcurrentTasks: o.slots, PullInterval: durationpb.New(o.pull), ClaimLease: durationpb.New(o.lease),
 		},
 		RunConfig: &configv1.RunConfig{}, CallbackURL: "http://manager", ModelURL: "http://manager/model",
-		Cleanup: o.cleanup, StopExecutors: o.stopExecutors, Now: m.clock.Now, Logger: logger,
+		Reached: o.reached, Cleanup: o.cleanup, StopExecutors: o.stopExecutors, Now: m.clock.Now, Logger: logger,
 	})
 	server := connect.NewServer(rpcerror.Interceptor(logger), hub.Interceptor())
 	managerv1connect.RegisterRunChannelServiceHandler(server, hub)

@@ -161,12 +161,24 @@ func (r *heldRun) launch(ctx context.Context, folders workspace.Folders, launche
 		}
 		r.w.stopExecutor(ctx, e.ID, r.logger)
 	}
+	// What cannot be found out now is no reason to refuse the run: launching
+	// tells what is wrong with the engine.
+	if err := r.reached(ctx); errors.Is(err, runtime.ErrUnreachable) {
+		return runtime.Executor{}, err
+	}
 	id := uuid.NewString()
 	return r.w.opts.Runtime.Launch(ctx, runtime.Spec{
 		ExecutorID: id, RunID: r.id, SessionID: r.sessionID, UserID: r.userID,
 		WorkspaceDir: folders.Workspace, StateDir: folders.State, Mode: r.mode(), Token: r.w.opts.Identity.ExecutorToken(id),
 		Env: r.w.opts.ExecutorEnv(), Launched: launched,
 	})
+}
+
+func (r *heldRun) reached(ctx context.Context) error {
+	if r.w.opts.Reached == nil {
+		return nil
+	}
+	return r.w.opts.Reached(ctx)
 }
 
 func (r *heldRun) mode() runtime.Mode {

@@ -48,6 +48,8 @@ type Options struct {
 	Cleanup *configv1.WorkspaceConfig
 	// CallbackURL is this manager as executors reach it.
 	CallbackURL string
+	// Reached tells whether executors reach CallbackURL; nil asks nobody.
+	Reached func(context.Context) error
 	// ModelURL is the model gateway as executors reach it.
 	ModelURL     string
 	DefaultModel string

@@ -2,9 +2,11 @@ package worker_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -203,6 +205,27 @@ func TestFailuresBeforeTheStart(t *testing.T) {
 			require.Empty(t, h.machine.Executors(), "nothing is left behind")
 		})
 	}
+}
+
+// Whether executors reach the manager is asked until they do: an engine may come
+// after the manager has started.
+func TestARunOfAManagerThatExecutorsDoNotReach(t *testing.T) {
+	h := newHost(t, completes)
+	var engineBusy atomic.Bool
+	m := h.manage(options{reached: func(context.Context) error {
+		if engineBusy.Load() {
+			return errors.New("the engine is busy")
+		}
+		return fmt.Errorf("%w: set CALLBACK_BASE_URL", runtime.ErrUnreachable)
+	}})
+	run := h.queue.AwaitStatus(t, h.queue.Enqueue(session(), "x", nil), failed)
+	require.Equal(t, "executor_start_failed", run.Reason)
+	require.Contains(t, run.Message, "CALLBACK_BASE_URL")
+	require.Empty(t, h.machine.Executors(), "no executor is launched to wait for")
+
+	engineBusy.Store(true)
+	h.queue.AwaitStatus(t, h.queue.Enqueue(session(), "x", nil), completed)
+	m.stop()
 }
 
 // blockWorkspaces puts a file where the user's folder would be.

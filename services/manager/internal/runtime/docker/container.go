@@ -81,7 +81,7 @@ func (r *Runtime) containerOptions(spec runtime.Spec) (client.ContainerCreateOpt
 			PortBindings: network.PortMap{
 				executorPort: {{HostIP: publish, HostPort: "0"}}, // 0: the engine takes a free one
 			},
-			ExtraHosts:     []string{dockerengine.GatewayHost + ":host-gateway"},
+			ExtraHosts:     extraHosts(),
 			CapDrop:        []string{"ALL"},
 			SecurityOpt:    []string{"no-new-privileges"},
 			ReadonlyRootfs: true,
@@ -95,12 +95,17 @@ func (r *Runtime) containerOptions(spec runtime.Spec) (client.ContainerCreateOpt
 			Init:          &yes,
 			IpcMode:       container.IPCModePrivate,
 			RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled},
-			LogConfig: container.LogConfig{
-				Type: "json-file", Config: map[string]string{"max-size": logFileSize, "max-file": logFiles},
-			},
-			Resources: resources,
+			LogConfig:     logConfig(),
+			Resources:     resources,
 		},
 	}, nil
+}
+
+// extraHosts name the machine, on which the manager is.
+func extraHosts() []string { return []string{dockerengine.GatewayHost + ":host-gateway"} }
+
+func logConfig() container.LogConfig {
+	return container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": logFileSize, "max-file": logFiles}}
 }
 
 // environment is what the executor is told. Engines show it to everybody who

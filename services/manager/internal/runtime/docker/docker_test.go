@@ -27,6 +27,7 @@ import (
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 	"github.com/poco-ai/poco/services/manager/internal/runtime/docker"
 	"github.com/poco-ai/poco/services/manager/internal/runtime/runtimetest"
+	"github.com/poco-ai/poco/services/manager/internal/runtime/runtimetest/behaviour"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -48,7 +49,8 @@ func newMachine(t *testing.T) machine {
 		testkit.Missing(t, "no container engine: %v", err)
 	}
 	m := machine{engine: engine, image: "poco-test-executor:" + uuid.NewString()}
-	m.importImage(t)
+	m.Host, m.Listen = "host.docker.internal", "0.0.0.0"
+	m.build(t, m.image, `ENTRYPOINT ["/testexecutor"]`)
 	m.Open = func(t *testing.T, worker string, startTimeout time.Duration) runtime.Runtime {
 		t.Helper()
 		return m.open(t, docker.Config{WorkerID: worker, StartTimeout: startTimeout})
@@ -87,8 +89,8 @@ func (m machine) open(t *testing.T, cfg docker.Config) *docker.Runtime {
 	return rt
 }
 
-// importImage makes an image that holds the test executor and nothing else.
-func (m machine) importImage(t *testing.T) {
+// build makes an image that holds the test executor and nothing else.
+func (m machine) build(t *testing.T, image string, changes ...string) {
 	t.Helper()
 	program, err := os.ReadFile(runtimetest.BuildExecutor(t))
 	require.NoError(t, err)
@@ -99,14 +101,14 @@ func (m machine) importImage(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
 	result, err := m.engine.ImageImport(t.Context(), client.ImageImportSource{Source: &layer, SourceName: "-"},
-		m.image, client.ImageImportOptions{Changes: []string{`ENTRYPOINT ["/testexecutor"]`}})
+		image, client.ImageImportOptions{Changes: changes})
 	require.NoError(t, err)
 	said, err := io.ReadAll(result)
 	require.NoError(t, err)
 	require.NotContains(t, string(said), `"error"`)
 	require.NoError(t, result.Close())
 	t.Cleanup(func() {
-		_, err := m.engine.ImageRemove(cleanupContext(t), m.image, client.ImageRemoveOptions{Force: true})
+		_, err := m.engine.ImageRemove(cleanupContext(t), image, client.ImageRemoveOptions{Force: true})
 		require.NoError(t, err)
 	})
 }
@@ -235,6 +237,44 @@ func TestReachesTheHost(t *testing.T) {
 	require.NoError(t, err)
 	target := url.QueryEscape("http://host.docker.internal:" + port + "/")
 	require.Equal(t, "hello from the host", runtimetest.Ask[string](t, http.MethodPost, e.Addr+"/fetch?url="+target))
+}
+
+// A manager that was killed while it probed leaves a container behind, which
+// goes with the next probe.
+func TestProbesLeaveNothing(t *testing.T) {
+	m := newMachine(t)
+	worker := "test-" + uuid.NewString()
+	rt := m.open(t, docker.Config{WorkerID: worker})
+	t.Cleanup(func() { require.NoError(t, rt.Close()) })
+	_, err := m.engine.ContainerCreate(t.Context(), client.ContainerCreateOptions{
+		Config: &container.Config{Image: m.image, Labels: map[string]string{docker.LabelProbe: worker}},
+	})
+	require.NoError(t, err)
+	_, err = rt.Fetch(t.Context(), "http://127.0.0.1:1/healthz")
+	require.ErrorIs(t, err, runtime.ErrUnreachable)
+	require.ErrorContains(t, err, m.image)
+	left, err := m.engine.ContainerList(t.Context(), client.ContainerListOptions{
+		All: true, Filters: make(client.Filters).Add("label", docker.LabelProbe+"="+worker),
+	})
+	require.NoError(t, err)
+	require.Empty(t, left.Items)
+	executors, err := rt.List(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, executors)
+}
+
+// An image whose program knows no probe says nothing about the URL.
+func TestAnImageThatCannotProbe(t *testing.T) {
+	m := newMachine(t)
+	other := m.image + "-other"
+	m.build(t, other, `ENTRYPOINT ["/testexecutor", "other"]`, "ENV "+behaviour.Var+"="+behaviour.ExitsAtStart)
+	rt := m.open(t, docker.Config{Image: other})
+	t.Cleanup(func() { require.NoError(t, rt.Close()) })
+	_, err := rt.Fetch(t.Context(), "http://127.0.0.1:1/healthz")
+	require.Error(t, err)
+	require.NotErrorIs(t, err, runtime.ErrUnreachable)
+	require.ErrorContains(t, err, other)
+	require.ErrorContains(t, err, behaviour.LastWords)
 }
 
 // Files that were put into the workspace by root become the executor's.

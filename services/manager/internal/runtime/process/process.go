@@ -23,6 +23,7 @@ import (
 	"github.com/poco-ai/poco/services/internal/logging"
 
 	"github.com/poco-ai/poco/services/internal/claudecode"
+	"github.com/poco-ai/poco/services/internal/probe"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
@@ -109,6 +110,16 @@ func (r *Runtime) Check(context.Context) error {
 		return fmt.Errorf("%w: %w", runtime.ErrCLIMissing, err)
 	}
 	return nil
+}
+
+// Fetch implements runtime.Runtime: executors see this machine as this process
+// does.
+func (r *Runtime) Fetch(ctx context.Context, url string) (string, error) {
+	answer, err := probe.Get(ctx, url)
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w: %w", runtime.ErrUnreachable, err)
+	}
+	return answer, err
 }
 
 func (r *Runtime) command() ([]string, error) {

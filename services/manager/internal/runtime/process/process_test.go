@@ -32,6 +32,7 @@ func harness(t *testing.T) (runtimetest.Harness, string) {
 	executor := runtimetest.BuildExecutor(t)
 	stateDir := t.TempDir()
 	return runtimetest.Harness{
+		Host: "127.0.0.1", Listen: "127.0.0.1",
 		Open: func(t *testing.T, worker string, startTimeout time.Duration) runtime.Runtime {
 			t.Helper()
 			rt, err := process.New(process.Config{

@@ -2,6 +2,8 @@ package runtimetest
 
 import (
 	"context"
+	"net"
+	"net/http"
 	"sync"
 	"syscall"
 	"testing"
@@ -293,6 +295,32 @@ func refusesBadSpec(t *testing.T, h Harness) {
 		require.Error(t, err, name)
 		require.Empty(t, list(t, rt), name)
 	}
+}
+
+func fetches(t *testing.T, h Harness) {
+	rt, _ := h.open(t)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(h.Listen, "0"))
+	require.NoError(t, err)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte("this is " + r.URL.Path))
+	})}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	require.NoError(t, err)
+	url := "http://" + net.JoinHostPort(h.Host, port) + "/healthz"
+
+	answer, err := rt.Fetch(timeout(t), url)
+	require.NoError(t, err)
+	require.Equal(t, "this is /healthz", answer, "whatever the status")
+
+	require.NoError(t, server.Close())
+	require.ErrorIs(t, <-served, http.ErrServerClosed)
+	_, err = rt.Fetch(timeout(t), url)
+	require.ErrorIs(t, err, runtime.ErrUnreachable)
+	require.ErrorContains(t, err, url)
+	require.Empty(t, list(t, rt), "asking launches no executor")
 }
 
 func watchEndsWithContext(t *testing.T, h Harness) {

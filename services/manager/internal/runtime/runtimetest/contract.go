@@ -26,6 +26,9 @@ type Harness struct {
 	Workspace func(t *testing.T) string
 	// Kill ends an executor as SIGKILL from outside would.
 	Kill func(t *testing.T, e runtime.Executor)
+	// Host is under which name executors find this machine, and Listen the
+	// address on which a server must listen for them.
+	Host, Listen string
 	// Leftovers lists what is still there of an executor: containers,
 	// processes, files.
 	Leftovers func(t *testing.T, executorID string) []string
@@ -53,6 +56,7 @@ func Contract(t *testing.T, h Harness) {
 		"launches at the same time":                launchesConcurrently,
 		"an id is used once":                       refusesSameID,
 		"a bad spec is refused":                    refusesBadSpec,
+		"a URL is asked for from where they run":   fetches,
 		"waiting ends with its context":            watchEndsWithContext,
 		"close ends waiting and leaves executors":  closes,
 	} {

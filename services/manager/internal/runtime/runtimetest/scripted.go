@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/probe"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 	"github.com/poco-ai/poco/services/manager/internal/runtime/runtimetest/behaviour"
 )
@@ -147,6 +148,14 @@ func (r *scriptedRuntime) Check(context.Context) error {
 		return r.machine.Unusable()
 	}
 	return nil
+}
+
+func (r *scriptedRuntime) Fetch(ctx context.Context, url string) (string, error) {
+	answer, err := probe.Get(ctx, url)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", runtime.ErrUnreachable, err)
+	}
+	return answer, err
 }
 
 func (r *scriptedRuntime) isClosed() bool {

@@ -15,6 +15,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestScriptedContract(t *testing.T) {
 	machine := runtimetest.NewMachine(nil)
 	runtimetest.Contract(t, runtimetest.Harness{
+		Host: "127.0.0.1", Listen: "127.0.0.1",
 		Open: func(_ *testing.T, worker string, startTimeout time.Duration) runtime.Runtime {
 			return machine.Runtime(worker, startTimeout)
 		},

@@ -20,10 +20,14 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/poco-ai/poco/services/internal/probe"
 	"github.com/poco-ai/poco/services/manager/internal/runtime/runtimetest/behaviour"
 )
 
 func main() {
+	if code, asked := probe.Main(os.Args[1:], os.Stdout); asked {
+		os.Exit(code)
+	}
 	if len(os.Args) > 1 && os.Args[1] == "linger" {
 		linger()
 		return
