@@ -18,7 +18,7 @@ import (
 func TestBufCurl(t *testing.T) {
 	buf, err := exec.LookPath("buf")
 	if err != nil {
-		testkit.Missing(t, "needs buf on PATH: PATH=\"$(.ci/tool-dir):$PATH\"")
+		testkit.Missing(t, "needs buf on PATH, where .ci/test puts it: PATH=\"$(.ci/tool-dir buf):$PATH\"")
 	}
 	cli, _ := newFakeCLI(t, cliCompletes)
 	s := newStack(t, stackOptions{cli: cli}).start()
@@ -51,7 +51,7 @@ func TestBufCurl(t *testing.T) {
 func TestEveryServiceAnswers(t *testing.T) {
 	buf, err := exec.LookPath("buf")
 	if err != nil {
-		testkit.Missing(t, "needs buf on PATH: PATH=\"$(.ci/tool-dir):$PATH\"")
+		testkit.Missing(t, "needs buf on PATH, where .ci/test puts it: PATH=\"$(.ci/tool-dir buf):$PATH\"")
 	}
 	s := newStack(t, stackOptions{}).start()
 	frontend := newProgram(t, "frontend", map[string]string{"FRONTEND_HOST": "127.0.0.1", "BACKEND_URL": s.backend.url()})

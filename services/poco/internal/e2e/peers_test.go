@@ -38,7 +38,7 @@ func checkPeers(p *program) (answer *configv1.CheckPeersResponse, results map[st
 func TestServicesThatAgree(t *testing.T) {
 	buf, err := exec.LookPath("buf")
 	if err != nil {
-		testkit.Missing(t, "needs buf on PATH: PATH=\"$(.ci/tool-dir):$PATH\"")
+		testkit.Missing(t, "needs buf on PATH, where .ci/test puts it: PATH=\"$(.ci/tool-dir buf):$PATH\"")
 	}
 	cli, _ := newFakeCLI(t, cliCompletes)
 	s := newStack(t, stackOptions{cli: cli})
