@@ -31,6 +31,18 @@ func Builtin() []Scenario {
 			turn(text("Running a command."), bash("{arg|echo hi > out.txt && cat out.txt}", "run the command")),
 			turn(text("The command printed: {output}")),
 		}},
+		{Name: "background", Turns: []Turn{
+			turn(text("Starting a command."), background("{arg|sleep 2; echo built > built.txt}")),
+			turn(text("The command runs in the background.")),
+			turn(text("The command in the background has ended.")),
+		}},
+		{Name: "subagent", Turns: []Turn{
+			turn(tool("Task", map[string]any{
+				"description": "run a command", "prompt": "[[bash:{arg|echo sub}]]", "subagent_type": "general-purpose", "run_in_background": true,
+			})),
+			turn(text("A sub-agent works in the background.")),
+			turn(text("The sub-agent has ended.")),
+		}},
 		{Name: "fail", Turns: []Turn{
 			turn(bash("echo broken >&2; exit 3", "fail")),
 			turn(text("The command failed: {output}")),

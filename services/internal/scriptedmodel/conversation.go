@@ -100,8 +100,10 @@ func (r *messagesRequest) validate() error {
 }
 
 var (
-	markerPattern      = regexp.MustCompile(`\[\[([a-z0-9_]+)(?::([^\]]*))?\]\]`)
-	reminderPattern    = regexp.MustCompile(`(?s)<system-reminder>.*?</system-reminder>`)
+	markerPattern = regexp.MustCompile(`\[\[([a-z0-9_]+)(?::([^\]]*))?\]\]`)
+	// What the CLI tells the model is no prompt: reminders, and that something in
+	// the background has ended.
+	reminderPattern    = regexp.MustCompile(`(?s)<system-reminder>.*?</system-reminder>|<task-notification>.*?</task-notification>`)
 	cwdPattern         = regexp.MustCompile(`(?m)working directory: *(\S.*)$`)
 	taskPattern        = regexp.MustCompile(`Task #(\S+) created`)
 	answerPattern      = regexp.MustCompile(`"="((?:[^"\\]|\\.)*)"`)

@@ -85,6 +85,11 @@ func bash(command, description string) Block {
 	return tool("Bash", map[string]any{"command": command, "description": description})
 }
 
+// background is a command that goes on while the model does.
+func background(command string) Block {
+	return tool("Bash", map[string]any{"command": command, "description": "work in the background", "run_in_background": true})
+}
+
 func turn(blocks ...Block) Turn { return Turn{Blocks: blocks} }
 
 // question is the AskUserQuestion call that several scenarios use.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"sync"
 	"time"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
@@ -48,9 +49,13 @@ type Options struct {
 	// MaxCostUSD and MaxTokens bound the run; zero means no limit.
 	MaxCostUSD float64
 	MaxTokens  int64
-	// IdleTimeout is the longest silence of the CLI; zero means no limit.
-	// Waiting for a person does not count.
+	// IdleTimeout is the longest silence of the CLI while nothing of it is known
+	// to be under way; zero means no limit. A tool at work, a task in the
+	// background and waiting for a person do not count.
 	IdleTimeout time.Duration
+	// BackgroundTimeout is how long what was started in the background may go on
+	// after the last turn, without a sign of life; zero means no limit.
+	BackgroundTimeout time.Duration
 	// UserInputTimeout is how long a question waits; zero means
 	// DefaultUserInputTimeout.
 	UserInputTimeout time.Duration
@@ -86,8 +91,17 @@ type Agent struct {
 	questions  map[string]*question
 	// ending is why the run is being ended, nil while it goes on.
 	ending *Outcome
-	// result is the CLI's own verdict.
-	result    *Outcome
+	// result is the CLI's own verdict on its latest turn. It is the run's once
+	// the agent has finished: a turn may be followed by another.
+	result   *Outcome
+	finished bool
+	work     work
+	// resting: the turn is over, and something in the background is not.
+	resting  bool
+	waitsFor []string
+	// watched: a watcher waits for a process that was left behind.
+	watched   bool
+	watchers  sync.WaitGroup
 	usage     *backendv1.Usage
 	submitted bool
 	started   bool
@@ -110,6 +124,7 @@ func New(opts Options, sink Sink) *Agent {
 	return &Agent{
 		opts: opts, sink: sink, calls: make(chan func()), done: make(chan struct{}),
 		translator: newTranslator(opts.ResumeID != ""), questions: map[string]*question{},
+		work: work{tasks: map[string]*task{}},
 	}
 }
 
@@ -155,6 +170,7 @@ func (a *Agent) call(f func()) {
 // CLI is killed at once and the outcome is the context's cause, if that is an
 // Outcome (see Stop).
 func (a *Agent) Run(ctx context.Context) Outcome {
+	defer a.watchers.Wait()
 	defer close(a.done)
 	mcpPath, cleanup, err := writeMCPConfig(a.opts.MCPConfigJSON)
 	if err != nil {
@@ -237,22 +253,43 @@ func (a *Agent) exited(lines <-chan line) <-chan struct{} {
 	return a.process.exited
 }
 
-// armDeadline sets the timer to the next moment at which silence or a
-// question runs out.
+// armDeadline sets the timer to the next moment at which a question or the
+// CLI's silence runs out.
 func (a *Agent) armDeadline() {
-	var next time.Time
+	next, _ := a.patience()
 	for _, q := range a.questions {
 		if next.IsZero() || q.expires.Before(next) {
 			next = q.expires
 		}
 	}
-	if len(a.questions) == 0 && a.opts.IdleTimeout > 0 && a.ending == nil && a.result == nil {
-		next = a.idleAt()
-	}
 	a.deadline.Stop()
 	if !next.IsZero() {
 		a.deadline.Reset(time.Until(next))
 	}
+}
+
+// patience tells when the CLI will have been silent for too long, and what is
+// done then; the zero time when it may be silent.
+func (a *Agent) patience() (until time.Time, over func()) {
+	switch {
+	case a.ending != nil || a.finished || len(a.questions) > 0 || a.sink.Room() != nil:
+		return time.Time{}, nil
+	case a.resting && len(a.work.running()) == 0 && len(a.work.tasks) > 0:
+		return a.lastLine.Add(wakeTimeout), a.backgroundExpired
+	case a.resting && a.opts.BackgroundTimeout > 0:
+		return a.lastLine.Add(a.opts.BackgroundTimeout), a.backgroundExpired
+	case a.resting || a.opts.IdleTimeout <= 0 || a.busy():
+		return time.Time{}, nil
+	default:
+		return a.idleAt(), a.idle
+	}
+}
+
+// busy says whether something is known to be under way about which the CLI
+// does not say a word until it is done. How long that may take is for the
+// CLI's own limits, and the run's.
+func (a *Agent) busy() bool {
+	return len(a.translator.tools) > 0 || len(a.work.tasks) > 0 || a.work.compacting
 }
 
 func (a *Agent) idleAt() time.Time {
@@ -262,24 +299,27 @@ func (a *Agent) idleAt() time.Time {
 	return a.lastLine.Add(a.opts.IdleTimeout)
 }
 
+func (a *Agent) idle() {
+	a.end(Failed(ReasonIdleTimeout, "The Claude Code CLI was silent for %s with nothing under way, the limit that RUN_IDLE_TIMEOUT_SECONDS sets.",
+		a.opts.IdleTimeout), false)
+}
+
 // expire ends what has run out: questions, or else the CLI's silence.
 func (a *Agent) expire(now time.Time) {
-	waiting := len(a.questions) > 0
 	for _, q := range a.questions {
 		if !q.expires.After(now) {
 			a.resolve(q, deny(questionTimedOut))
 		}
 	}
-	if waiting || a.sink.Room() != nil || a.opts.IdleTimeout <= 0 || now.Before(a.idleAt()) {
-		return
+	if until, over := a.patience(); over != nil && !now.Before(until) {
+		over()
 	}
-	a.end(Failed(ReasonIdleTimeout, "The Claude Code CLI was silent for %s, the limit that RUN_IDLE_TIMEOUT_SECONDS sets.", a.opts.IdleTimeout), false)
 }
 
 // end begins to stop the CLI. A polite end interrupts it first, which lets it
 // report its usage.
 func (a *Agent) end(outcome Outcome, polite bool) {
-	if a.ending != nil || a.result != nil {
+	if a.ending != nil || a.finished {
 		return
 	}
 	a.ending = &outcome
@@ -290,7 +330,7 @@ func (a *Agent) end(outcome Outcome, polite bool) {
 		a.process.terminate()
 		a.escalateAfter(terminateTimeout, a.process.close)
 	}
-	if !polite || !a.submitted {
+	if !polite || !a.submitted || a.resting { // Between turns there is nothing to interrupt.
 		terminate()
 		return
 	}
@@ -317,10 +357,7 @@ func (a *Agent) outcome(ctx context.Context) Outcome {
 		a.process.close()
 	}
 	outcome := a.verdict(ctx)
-	outcome.Usage = a.usage
-	if outcome.Usage == nil {
-		outcome.Usage = a.translator.streamed(time.Since(a.startedAt))
-	}
+	outcome.Usage = a.translator.usageSoFar(a.usage, time.Since(a.startedAt))
 	return outcome
 }
 
@@ -329,7 +366,7 @@ func (a *Agent) verdict(ctx context.Context) Outcome {
 	switch {
 	case a.ending != nil:
 		return *a.ending
-	case a.result != nil:
+	case a.finished, a.result != nil && ctx.Err() == nil && len(a.work.tasks) == 0:
 		return *a.result
 	case errors.As(context.Cause(ctx), &stopped):
 		return stopped.Outcome
@@ -338,7 +375,11 @@ func (a *Agent) verdict(ctx context.Context) Outcome {
 	case a.opts.ResumeID != "" && !a.started && isUnknownConversation(a.process.exit.stderr):
 		return resumeFailed(a.process.exit.stderr)
 	default:
-		return Failed(ReasonCLICrashed, "The Claude Code CLI ended without a result, %s", a.process.exit)
+		missing := "a result"
+		if a.result != nil {
+			missing = "waiting for what ran in the background"
+		}
+		return Failed(ReasonCLICrashed, "The Claude Code CLI ended without %s, %s", missing, a.process.exit)
 	}
 }
 

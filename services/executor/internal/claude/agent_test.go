@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -73,6 +74,13 @@ func fakeCLI(mode string) {
 		say(`{"type":"system","subtype":"init","session_id":"s"}`)
 		ignoreSignals()
 		wait()
+	case "late":
+		say(`{"type":"system","subtype":"init","session_id":"s"}`)
+		terminated := make(chan os.Signal, 1)
+		signal.Notify(terminated, syscall.SIGTERM)
+		go in.Scan() // An interrupt is not obeyed.
+		<-terminated
+		say(result)
 	case "lingers":
 		say(result)
 		ignoreSignals()

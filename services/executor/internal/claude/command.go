@@ -16,6 +16,8 @@ func arguments(o *Options, mcpPath string) []string {
 		"--output-format", "stream-json", "--input-format", "stream-json", "--verbose",
 		"--include-partial-messages", "--permission-prompt-tool", "stdio",
 		"--setting-sources", "user,project",
+		// The run ends, and what was planned for later would not happen.
+		"--disallowedTools", "CronCreate,CronDelete,CronList,ScheduleWakeup",
 	}
 	option := func(name, value string) {
 		if value != "" {
@@ -68,6 +70,9 @@ func environment(o *Options) []string {
 	env := []string{
 		"CLAUDE_CONFIG_DIR=" + o.ConfigDir,
 		"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
+		// By it the end of a turn is told from the end of the work, see work.
+		"CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS=1",
+		"CLAUDE_CODE_DISABLE_CRON=1",
 		"CLAUDE_CODE_ENTRYPOINT=poco",
 		"DISABLE_AUTOUPDATER=1",
 		"DISABLE_TELEMETRY=1",

@@ -2,9 +2,12 @@ package claude
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
 	"os"
+	"slices"
 	"strconv"
-
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -31,7 +34,11 @@ func AdoptOrphans() error {
 	return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 }
 
-type processInfo struct{ pid, parent, session int }
+type processInfo struct {
+	pid, parent, session int
+	// ended: it waits to be reaped.
+	ended bool
+}
 
 // processes reads the process table.
 func processes() []processInfo {
@@ -56,7 +63,7 @@ func processes() []processInfo {
 		}
 		parent, _ := strconv.Atoi(string(fields[1]))
 		session, _ := strconv.Atoi(string(fields[3]))
-		all = append(all, processInfo{pid: pid, parent: parent, session: session})
+		all = append(all, processInfo{pid: pid, parent: parent, session: session, ended: string(fields[0]) == "Z"})
 	}
 	return all
 }
@@ -86,29 +93,64 @@ func killAll(pids []int) {
 	}
 }
 
-// killOrphans ends and reaps this process's children that live in another
-// session: what the CLI left behind. It does nothing unless AdoptOrphans was
-// called.
-func killOrphans() {
-	live.mu.Lock()
-	defer live.mu.Unlock()
+// orphans are this process's children that live in another session and are no
+// CLI: what a CLI left behind. There are none unless AdoptOrphans was called.
+// The caller holds live.mu.
+func orphans() []processInfo {
 	self := os.Getpid()
 	session, err := unix.Getsid(0)
 	if err != nil {
-		return
+		return nil
 	}
+	return slices.DeleteFunc(processes(), func(p processInfo) bool {
+		return p.parent != self || p.session == session || live.pids[p.pid]
+	})
+}
+
+// killOrphans ends and reaps what the CLI left behind.
+func killOrphans() {
+	live.mu.Lock()
+	defer live.mu.Unlock()
 	for range killRounds {
-		found := false
-		for _, p := range processes() {
-			if p.parent != self || p.session == session || live.pids[p.pid] {
-				continue
-			}
-			found = true
-			_ = syscall.Kill(p.pid, syscall.SIGKILL)
-			_, _ = syscall.Wait4(p.pid, nil, 0, nil)
-		}
-		if !found {
+		found := orphans()
+		if len(found) == 0 {
 			return
+		}
+		for _, p := range found {
+			_ = syscall.Kill(p.pid, syscall.SIGKILL)
+			awaitExit(p.pid)
+		}
+	}
+}
+
+// leftBehind lists the commands that outlived the shell that started them and
+// still run, and reaps those that do not.
+func leftBehind() []leftover {
+	live.mu.Lock()
+	defer live.mu.Unlock()
+	var left []leftover
+	for _, p := range orphans() {
+		if p.ended {
+			awaitExit(p.pid)
+			continue
+		}
+		left = append(left, leftover{pid: p.pid, command: commandOf(p.pid)})
+	}
+	return left
+}
+
+func commandOf(pid int) string {
+	// Not there any more, or a process without arguments: its number has to do.
+	line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	line = bytes.TrimSpace(bytes.ReplaceAll(line, []byte{0}, []byte{' '}))
+	return cmp.Or(string(line), fmt.Sprintf("process %d", pid))
+}
+
+// awaitExit waits until a child has ended, and reaps it.
+func awaitExit(pid int) {
+	for {
+		if _, err := syscall.Wait4(pid, nil, 0, nil); !errors.Is(err, syscall.EINTR) {
+			return // It is reaped, by this or by another who waited.
 		}
 	}
 }

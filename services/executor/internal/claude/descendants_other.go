@@ -9,6 +9,8 @@ func sysProcAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: tr
 // AdoptOrphans does nothing here: only Linux hands orphans to an ancestor.
 func AdoptOrphans() error { return nil }
 
-func descendants(int) []int { return nil }
-func killAll([]int)         {}
-func killOrphans()          {}
+func descendants(int) []int  { return nil }
+func killAll([]int)          {}
+func killOrphans()           {}
+func leftBehind() []leftover { return nil }
+func awaitExit(int)          {}

@@ -27,3 +27,9 @@ func forgetLive(pid int) {
 	defer live.mu.Unlock()
 	delete(live.pids, pid)
 }
+
+// leftover is a process that a CLI left behind.
+type leftover struct {
+	pid     int
+	command string
+}

@@ -18,6 +18,7 @@ const (
 	ReasonCLIProtocolError     = "cli_protocol_error"
 	ReasonIdleTimeout          = "idle_timeout"
 	ReasonRunTimeout           = "run_timeout"
+	ReasonBackgroundTimeout    = "background_timeout"
 	ReasonCostLimit            = "cost_limit"
 	ReasonTokenLimit           = "token_limit"
 	ReasonMaxTurns             = "max_turns"
@@ -26,6 +27,9 @@ const (
 	ReasonResumeFailed         = "resume_failed"
 	ReasonWorkspaceError       = "workspace_error"
 )
+
+// completedStatus is the status of a turn that did what it was to.
+const completedStatus = backendv1.RunStatus_RUN_STATUS_COMPLETED
 
 // Outcome is how the agent's work ended.
 type Outcome struct {
@@ -70,7 +74,7 @@ func ofResult(subtype string, r *wireResult, resuming bool) Outcome {
 	}
 	switch {
 	case !r.IsError:
-		return Outcome{Status: backendv1.RunStatus_RUN_STATUS_COMPLETED}
+		return Outcome{Status: completedStatus}
 	case isAuthenticationStatus(r.APIErrorStatus):
 		return authenticationFailed(r.APIErrorStatus, text)
 	case subtype == "error_max_turns":

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 )
 
@@ -31,8 +29,8 @@ func (a *Agent) read(l line) {
 		a.readGarbage()
 		return
 	}
-	if a.result != nil {
-		return // What comes after the result is no part of the run.
+	if a.finished {
+		return // What comes after the end is no part of the run.
 	}
 	switch m.Type {
 	case "control_response":
@@ -43,9 +41,13 @@ func (a *Agent) read(l line) {
 		a.withdraw(m.RequestID)
 	case "result":
 		a.readResult(&m)
+	case "system":
+		a.observeWork(m.Subtype, data)
+		a.report(data, &m)
 	default:
 		a.report(data, &m)
 	}
+	a.rest()
 }
 
 // readGarbage tells the user once; the count goes into the outcome's notice.
@@ -57,9 +59,12 @@ func (a *Agent) readGarbage() {
 	a.notice(noticeGarbage, "The Claude Code CLI printed something that is not a message; it is ignored.")
 }
 
-func (a *Agent) notice(code, text string) {
+func (a *Agent) notice(code, text string) { a.tell(backendv1.Notice_LEVEL_WARNING, code, text) }
+func (a *Agent) inform(code, text string) { a.tell(backendv1.Notice_LEVEL_INFO, code, text) }
+
+func (a *Agent) tell(level backendv1.Notice_Level, code, text string) {
 	a.sink.Emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{
-		Level: backendv1.Notice_LEVEL_WARNING, Code: code, Text: text,
+		Level: level, Code: code, Text: text,
 	}}})
 }
 
@@ -148,31 +153,15 @@ func (a *Agent) report(data []byte, m *wireMessage) {
 	}
 }
 
+// readResult takes the end of a turn. A limit that was reached or a cancel
+// before it stands, whatever the CLI made of its work meanwhile.
 func (a *Agent) readResult(m *wireMessage) {
-	a.usage = usageOf(&m.wireResult)
+	a.usage = a.translator.sumUp(a.usage, usageOf(&m.wireResult))
 	outcome := ofResult(m.Subtype, &m.wireResult, a.opts.ResumeID != "" && !a.started)
 	a.result = &outcome
-	if a.ending != nil && outcome.Status == backendv1.RunStatus_RUN_STATUS_COMPLETED &&
-		a.ending.Status == backendv1.RunStatus_RUN_STATUS_FAILED {
-		// It finished its work before the limit could stop it.
-		a.ending = nil
-	}
 	if a.ending != nil {
 		// After an interrupt the CLI may go on with a turn of its own.
 		a.process.terminate()
 		a.escalateAfter(terminateTimeout, a.process.close)
-		return
-	}
-	a.process.closeInput()
-	a.escalateAfter(exitTimeout, a.process.close)
-}
-
-// streamed is the usage known without a result.
-func (t *translator) streamed(duration time.Duration) *backendv1.Usage {
-	sum := t.usage.sum()
-	return &backendv1.Usage{
-		InputTokens: sum.InputTokens, OutputTokens: sum.OutputTokens,
-		CacheReadInputTokens: sum.CacheReadTokens, CacheCreationInputTokens: sum.CacheCreationTokens,
-		Duration: durationpb.New(duration),
 	}
 }

@@ -107,3 +107,15 @@ func requireLines(t *testing.T, want, got string) {
 	t.Helper()
 	require.Equal(t, strings.TrimSpace(want), strings.TrimSpace(got))
 }
+
+// notice returns the text of the first notice with this code.
+func (r *recorder) notice(code string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.payloads {
+		if p.GetNotice().GetCode() == code {
+			return p.GetNotice().GetText()
+		}
+	}
+	return ""
+}

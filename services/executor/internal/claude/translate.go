@@ -1,7 +1,10 @@
 package claude
 
 import (
+	"cmp"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,15 +27,9 @@ type translator struct {
 }
 
 type toolCall struct {
-	name  string
-	input json.RawMessage
-}
-
-// streamedUsage adds up the usage of the model's streams: all that is known
-// until the result comes, and all there is when it never does.
-type streamedUsage struct {
-	total   wireUsage
-	current map[string]wireUsage
+	name   string
+	input  json.RawMessage
+	parent string
 }
 
 func newTranslator(resumed bool) *translator {
@@ -126,7 +123,7 @@ func (t *translator) chat(raw []byte, m *wireMessage) translation {
 	for _, b := range m.Message.Content {
 		switch b.Type {
 		case blockToolUse:
-			t.tools[b.ID] = toolCall{name: b.Name, input: b.Input}
+			t.tools[b.ID] = toolCall{name: b.Name, input: b.Input, parent: m.ParentToolUseID}
 		case blockToolResult:
 			call := t.tools[b.ToolUseID]
 			delete(t.tools, b.ToolUseID)
@@ -141,6 +138,35 @@ func (t *translator) chat(raw []byte, m *wireMessage) translation {
 		out.payloads = append(out.payloads, t.todos.payload())
 	}
 	return out
+}
+
+// forget drops the calls that get no answer any more: the model's own, or a
+// sub-agent's by the call that started it.
+func (t *translator) forget(parent string) {
+	maps.DeleteFunc(t.tools, func(_ string, call toolCall) bool { return call.parent == parent })
+}
+
+// calling says whether one of these tools is being called.
+func (t *translator) calling(names ...string) bool {
+	for _, call := range t.tools {
+		if slices.Contains(names, call.name) {
+			return true
+		}
+	}
+	return false
+}
+
+// describeCall tells a person what a call does, by its command or in the
+// model's words; empty for a call that is not known.
+func (t *translator) describeCall(id string) string {
+	var in struct {
+		Command     string `json:"command"`
+		Description string `json:"description"`
+	}
+	if json.Unmarshal(t.tools[id].input, &in) != nil {
+		return ""
+	}
+	return cmp.Or(in.Command, in.Description)
 }
 
 func messageID(id string) string {
@@ -218,73 +244,6 @@ func (t *translator) stream(m *wireMessage) *backendv1.PartialContent {
 		}
 	}
 	return nil
-}
-
-func (u *streamedUsage) start(parent string, usage wireUsage) {
-	u.finish(parent)
-	u.current[parent] = usage
-}
-
-// update takes the numbers of a message_delta, which are the message's own
-// totals; servers that leave the input counts out send zero.
-func (u *streamedUsage) update(parent string, usage wireUsage) {
-	current := u.current[parent]
-	current.InputTokens = max(current.InputTokens, usage.InputTokens)
-	current.OutputTokens = max(current.OutputTokens, usage.OutputTokens)
-	current.CacheReadTokens = max(current.CacheReadTokens, usage.CacheReadTokens)
-	current.CacheCreationTokens = max(current.CacheCreationTokens, usage.CacheCreationTokens)
-	u.current[parent] = current
-}
-
-func (u *streamedUsage) finish(parent string) {
-	u.total = add(u.total, u.current[parent])
-	delete(u.current, parent)
-}
-
-// sum is everything streamed so far.
-func (u *streamedUsage) sum() wireUsage {
-	sum := u.total
-	for _, current := range u.current {
-		sum = add(sum, current)
-	}
-	return sum
-}
-
-func add(a, b wireUsage) wireUsage {
-	return wireUsage{
-		InputTokens:         a.InputTokens + b.InputTokens,
-		OutputTokens:        a.OutputTokens + b.OutputTokens,
-		CacheReadTokens:     a.CacheReadTokens + b.CacheReadTokens,
-		CacheCreationTokens: a.CacheCreationTokens + b.CacheCreationTokens,
-	}
-}
-
-// usageOf reads a result's numbers. The usage by model covers side requests
-// as well, so it comes first.
-func usageOf(r *wireResult) *backendv1.Usage {
-	usage := &backendv1.Usage{
-		TotalCostUsd: r.TotalCostUSD, NumTurns: r.NumTurns,
-		Duration:    durationpb.New(time.Duration(r.DurationMS * float64(time.Millisecond))),
-		ApiDuration: durationpb.New(time.Duration(r.DurationAPIMS * float64(time.Millisecond))),
-		InputTokens: r.Usage.InputTokens, OutputTokens: r.Usage.OutputTokens,
-		CacheReadInputTokens: r.Usage.CacheReadTokens, CacheCreationInputTokens: r.Usage.CacheCreationTokens,
-	}
-	if len(r.ModelUsage) == 0 {
-		return usage
-	}
-	usage.InputTokens, usage.OutputTokens, usage.CacheReadInputTokens, usage.CacheCreationInputTokens = 0, 0, 0, 0
-	usage.Models = make(map[string]*backendv1.ModelUsage, len(r.ModelUsage))
-	for model, m := range r.ModelUsage {
-		usage.Models[model] = &backendv1.ModelUsage{
-			CostUsd: m.CostUSD, InputTokens: m.InputTokens, OutputTokens: m.OutputTokens,
-			CacheReadInputTokens: m.CacheReadTokens, CacheCreationInputTokens: m.CacheCreationTokens,
-		}
-		usage.InputTokens += m.InputTokens
-		usage.OutputTokens += m.OutputTokens
-		usage.CacheReadInputTokens += m.CacheReadTokens
-		usage.CacheCreationInputTokens += m.CacheCreationTokens
-	}
-	return usage
 }
 
 // jsonText returns a JSON string's text, or other JSON as it is.

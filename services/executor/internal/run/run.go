@@ -215,8 +215,9 @@ func (r *activeRun) agentOptions(w *workspace.Workspace) (claude.Options, error)
 		Model: config.GetModel(), PermissionMode: config.GetPermissionMode(), ResumeID: request.GetAgentSessionId(),
 		Prompt: prompt(request), MCPConfigJSON: request.GetMcpConfigJson(), MaxTurns: config.GetMaxTurns(),
 		MaxCostUSD: request.GetLimits().GetMaxCostUsd(), MaxTokens: request.GetLimits().GetMaxTokens(),
-		IdleTimeout:      request.GetLimits().GetIdleTimeout().AsDuration(),
-		UserInputTimeout: request.GetLimits().GetUserInputTimeout().AsDuration(),
+		IdleTimeout:       request.GetLimits().GetIdleTimeout().AsDuration(),
+		BackgroundTimeout: request.GetLimits().GetBackgroundTimeout().AsDuration(),
+		UserInputTimeout:  request.GetLimits().GetUserInputTimeout().AsDuration(),
 	}
 	if options.BaseURL == "" {
 		options.BaseURL = r.settings.ModelBaseURL

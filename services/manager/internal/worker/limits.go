@@ -14,11 +14,12 @@ import (
 // 0 means none.
 func limits(cfg *configv1.RunConfig, task *backendv1.TaskConfig) *executorv1.RunLimits {
 	l := &executorv1.RunLimits{
-		IdleTimeout:      cfg.GetIdleTimeout(),
-		UserInputTimeout: cfg.GetUserInputTimeout(),
-		MaxCostUsd:       tighter(cfg.GetMaxCostUsd(), task.GetMaxCostUsd()),
-		MaxTokens:        tighter(cfg.GetMaxTokens(), task.GetMaxTokens()),
-		MaxEventBytes:    cfg.GetMaxEventSize(),
+		IdleTimeout:       cfg.GetIdleTimeout(),
+		BackgroundTimeout: cfg.GetBackgroundTimeout(),
+		UserInputTimeout:  cfg.GetUserInputTimeout(),
+		MaxCostUsd:        tighter(cfg.GetMaxCostUsd(), task.GetMaxCostUsd()),
+		MaxTokens:         tighter(cfg.GetMaxTokens(), task.GetMaxTokens()),
+		MaxEventBytes:     cfg.GetMaxEventSize(),
 	}
 	if timeout := tighter(cfg.GetTimeout().AsDuration(), task.GetTimeout().AsDuration()); timeout > 0 {
 		l.Timeout = durationpb.New(timeout)

@@ -172,3 +172,51 @@ func TestEngineNotRunning(t *testing.T) {
 	again := f.awaitEnd(next)
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, again.GetStatus(), again.GetMessage())
 }
+
+// A run is over when nothing of it works any more: the CLI's first result may
+// only be the end of its first turn.
+func TestRunWaitsForWhatItStarted(t *testing.T) {
+	for name, c := range map[string]struct{ prompt, says string }{
+		"command":     {"[[background:sleep 3; echo built > built.txt]]", "The command in the background has ended."},
+		"sub-agent":   {"[[subagent:sleep 3; echo built > built.txt]]", "The sub-agent has ended."},
+		"left behind": {"[[bash:(sleep 3; echo built > built.txt) >/dev/null 2>&1 & echo started]]", "The command printed: started"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStack(t, stackOptions{}).start()
+			session, run := s.enqueue(c.prompt, "")
+			f := s.follow(session)
+			end := f.awaitEnd(run)
+			require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, end.GetStatus(), end.GetMessage())
+			f.awaitText(c.says)
+			var changed []string
+			for _, e := range f.all() {
+				for _, file := range e.GetPayload().GetFilesChanged().GetFiles() {
+					changed = append(changed, file.GetPath())
+				}
+			}
+			require.Contains(t, changed, "built.txt")
+		})
+	}
+}
+
+// What does not end is stopped after a while, and named.
+func TestRunStopsWhatDoesNotEnd(t *testing.T) {
+	s := newStack(t, stackOptions{env: map[string]string{"RUN_BACKGROUND_TIMEOUT_SECONDS": "1"}}).start()
+	session, run := s.enqueue("[[background:exec sleep 1000]]", "")
+	f := s.follow(session)
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, f.awaitEnd(run).GetStatus())
+	notice := f.await("a notice", func(e *backendv1.SessionEvent) bool {
+		return e.GetPayload().GetNotice().GetCode() == "background_stopped"
+	})
+	require.Contains(t, notice.GetPayload().GetNotice().GetText(), "sleep 1000")
+}
+
+// A command that takes longer than the agent may be silent is no silence.
+func TestAToolAtWorkIsNotIdle(t *testing.T) {
+	s := newStack(t, stackOptions{env: map[string]string{"RUN_IDLE_TIMEOUT_SECONDS": "3"}}).start()
+	session, run := s.enqueue("[[bash:sleep 5; echo awake]]", "")
+	f := s.follow(session)
+	end := f.awaitEnd(run)
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, end.GetStatus(), end.GetMessage())
+	f.awaitText("The command printed: awake")
+}

@@ -459,8 +459,10 @@ type RunConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The longest a run may take; 0 means no limit.
 	Timeout *durationpb.Duration `protobuf:"bytes,1,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	// The longest silence of the agent before its run is ended; 0 means no limit.
-	// Waiting for a person's answer does not count.
+	// The longest silence of the agent while nothing of it is known to be under
+	// way, before its run is ended; 0 means no limit. A tool or a sub-agent at
+	// work, a command in the background, a retry that was announced and waiting for
+	// a person's answer are not silence: RUN_TIMEOUT_SECONDS bounds them.
 	IdleTimeout *durationpb.Duration `protobuf:"bytes,2,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
 	// How long a question waits for its answer.
 	UserInputTimeout *durationpb.Duration `protobuf:"bytes,3,opt,name=user_input_timeout,json=userInputTimeout,proto3" json:"user_input_timeout,omitempty"`
@@ -469,9 +471,15 @@ type RunConfig struct {
 	// The most tokens a run may use; 0 means no limit.
 	MaxTokens int64 `protobuf:"varint,5,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
 	// Largest event. A longer tool result is cut with a marker.
-	MaxEventSize  int64 `protobuf:"varint,6,opt,name=max_event_size,json=maxEventSize,proto3" json:"max_event_size,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MaxEventSize int64 `protobuf:"varint,6,opt,name=max_event_size,json=maxEventSize,proto3" json:"max_event_size,omitempty"`
+	// How long a run goes on after its agent's last turn for what the agent left
+	// running: commands and sub-agents in the background, and processes it
+	// detached. It counts from the last sign of life. What still runs then, a
+	// server for example, is stopped, and named in a notice; with an unfinished
+	// sub-agent the run fails. 0 means until RUN_TIMEOUT_SECONDS.
+	BackgroundTimeout *durationpb.Duration `protobuf:"bytes,7,opt,name=background_timeout,json=backgroundTimeout,proto3" json:"background_timeout,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *RunConfig) Reset() {
@@ -544,6 +552,13 @@ func (x *RunConfig) GetMaxEventSize() int64 {
 		return x.MaxEventSize
 	}
 	return 0
+}
+
+func (x *RunConfig) GetBackgroundTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.BackgroundTimeout
+	}
+	return nil
 }
 
 // Which model API runs use. The manager passes the calls of agents on and puts
@@ -802,12 +817,12 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x0fCLAUDE_CLI_PATHRMprocess 运行方式使用的 Claude Code CLI 的路径。镜像自带 CLI。Z$\n" +
 	"\x0eclaude on PATH\x12\x12PATH 中的 claudeR\rclaudeCliPath:\x96\x02\xbaH\xad\x01\x1a\xaa\x01\n" +
 	"\x1aruntime.docker_needs_image\x12UEXECUTOR_IMAGE is required with EXECUTOR_RUNTIME=docker: set it to the executor image\x1a5this.runtime != 'docker' || this.executor_image != ''\xf2\xb8\x18a\n" +
-	"\x10Executor runtime\x12\x15Executor 运行环境\x1a6Executor 在哪里运行，可以使用多少资源。\"\xd3\f\n" +
+	"\x10Executor runtime\x12\x15Executor 运行环境\x1a6Executor 在哪里运行，可以使用多少资源。\"\xbe\x11\n" +
 	"\tRunConfig\x12\x87\x01\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationBR\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18F\n" +
-	"\x13RUN_TIMEOUT_SECONDS\x1a\x043600 \x02R'run 的最长时间；0 表示不限。R\atimeout\x12\xd8\x01\n" +
-	"\fidle_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x99\x01\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18\x8c\x01\n" +
-	"\x18RUN_IDLE_TIMEOUT_SECONDS\x1a\x03600 \x02RiAgent 持续多久没有输出就结束 run；0 表示不限。等待用户回答的时间不计在内。R\vidleTimeout\x12\xa2\x01\n" +
+	"\x13RUN_TIMEOUT_SECONDS\x1a\x043600 \x02R'run 的最长时间；0 表示不限。R\atimeout\x12\xea\x02\n" +
+	"\fidle_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\xab\x02\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18\x9e\x02\n" +
+	"\x18RUN_IDLE_TIMEOUT_SECONDS\x1a\x03600 \x02R\xfa\x01Agent 在没有任何已知工作进行时，持续多久没有输出就结束 run；0 表示不限。工具或子 Agent 正在工作、后台命令、已宣布的重试以及等待用户回答都不算静默，它们由 RUN_TIMEOUT_SECONDS 限制。R\vidleTimeout\x12\xa2\x01\n" +
 	"\x12user_input_timeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationBY\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18M\n" +
 	"\x1aUSER_INPUT_TIMEOUT_SECONDS\x1a\x041800 \x02R$问题等待用户回答的时长。\x98\x01\x02R\x10userInputTimeout\x12\x81\x01\n" +
 	"\fmax_cost_usd\x18\x04 \x01(\x01B_\xbaH\v\x12\t)\x00\x00\x00\x00\x00\x00\x00\x00\xea\xb8\x18M\n" +
@@ -817,7 +832,9 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"max_tokens\x18\x05 \x01(\x03BN\xbaH\x04\"\x02(\x00\xea\xb8\x18C\n" +
 	"\x0eRUN_MAX_TOKENS\x1a\x010R.run 的 token 用量上限；0 表示不限。R\tmaxTokens\x12\xa8\x01\n" +
 	"\x0emax_event_size\x18\x06 \x01(\x03B\x81\x01\xbaH\v\"\t\x18\x80\x80\x80\x01(\x80\x80\x01\xea\xb8\x18o\n" +
-	"\x10RUN_MAX_EVENT_KB\x1a\x03256 \aRT单个事件的大小上限。更长的工具输出会被截断，并留下标记。R\fmaxEventSize:\x9d\x05\xbaH\x8d\x04\x1a\xfb\x01\n" +
+	"\x10RUN_MAX_EVENT_KB\x1a\x03256 \aRT单个事件的大小上限。更长的工具输出会被截断，并留下标记。R\fmaxEventSize\x12\xd6\x03\n" +
+	"\x12background_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationB\x8b\x03\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18\xfe\x02\n" +
+	"\x1eRUN_BACKGROUND_TIMEOUT_SECONDS\x1a\x03600 \x02R\xd4\x02Agent 的最后一轮结束后，run 为其仍在运行的部分（后台命令、后台子 Agent、脱离的进程）继续等待多久，从最后一次活动迹象算起。到时仍在运行的（例如服务器）会被停止，并在通知中列出；若是未完成的子 Agent，则 run 失败。0 表示直到 RUN_TIMEOUT_SECONDS。R\x11backgroundTimeout:\x9d\x05\xbaH\x8d\x04\x1a\xfb\x01\n" +
 	"\x19advice.timeout_order.idle\x12sRUN_IDLE_TIMEOUT_SECONDS is not shorter than the longest time of a run, and so has no effect: set it lower, or to 0\x1aithis.timeout == duration('0s') || this.idle_timeout == duration('0s') || this.idle_timeout < this.timeout\x1a\x8c\x02\n" +
 	"\x1dadvice.timeout_order.question\x12\xa0\x01USER_INPUT_TIMEOUT_SECONDS is not shorter than RUN_TIMEOUT_SECONDS, which ends a run while its question still waits: set it lower, or RUN_TIMEOUT_SECONDS higher\x1aHthis.timeout == duration('0s') || this.user_input_timeout < this.timeout\xf2\xb8\x18\x87\x01\n" +
 	"\x0fLimits of a run\x12\rrun 的限制\x1ae达到限制的 run 会结束，并说明原因。任务自身的配置只能更严，不能放宽。\"\xda\x04\n" +
@@ -894,15 +911,16 @@ var file_poco_config_v1_manager_config_proto_depIdxs = []int32{
 	11, // 14: poco.config.v1.RunConfig.timeout:type_name -> google.protobuf.Duration
 	11, // 15: poco.config.v1.RunConfig.idle_timeout:type_name -> google.protobuf.Duration
 	11, // 16: poco.config.v1.RunConfig.user_input_timeout:type_name -> google.protobuf.Duration
-	10, // 17: poco.config.v1.ModelConfig.anthropic_auth_token:type_name -> poco.config.v1.SecretValue
-	11, // 18: poco.config.v1.WorkspaceConfig.cleanup_interval:type_name -> google.protobuf.Duration
-	11, // 19: poco.config.v1.WorkspaceConfig.max_age:type_name -> google.protobuf.Duration
-	11, // 20: poco.config.v1.WorkspaceConfig.archive_keep:type_name -> google.protobuf.Duration
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	11, // 17: poco.config.v1.RunConfig.background_timeout:type_name -> google.protobuf.Duration
+	10, // 18: poco.config.v1.ModelConfig.anthropic_auth_token:type_name -> poco.config.v1.SecretValue
+	11, // 19: poco.config.v1.WorkspaceConfig.cleanup_interval:type_name -> google.protobuf.Duration
+	11, // 20: poco.config.v1.WorkspaceConfig.max_age:type_name -> google.protobuf.Duration
+	11, // 21: poco.config.v1.WorkspaceConfig.archive_keep:type_name -> google.protobuf.Duration
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_poco_config_v1_manager_config_proto_init() }

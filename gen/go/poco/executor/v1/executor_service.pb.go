@@ -195,7 +195,8 @@ func (x *StartRunRequest) GetDefaultModel() string {
 type RunLimits struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Timeout *durationpb.Duration   `protobuf:"bytes,1,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	// The longest silence of the CLI. Waiting for an answer does not count.
+	// The longest silence of the CLI while nothing of it is known to be under way.
+	// A tool or task at work and waiting for an answer do not count.
 	IdleTimeout *durationpb.Duration `protobuf:"bytes,2,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
 	// How long a question waits for its answer.
 	UserInputTimeout *durationpb.Duration `protobuf:"bytes,3,opt,name=user_input_timeout,json=userInputTimeout,proto3" json:"user_input_timeout,omitempty"`
@@ -203,8 +204,11 @@ type RunLimits struct {
 	MaxTokens        int64                `protobuf:"varint,5,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
 	// Largest event in bytes; longer tool results are cut with a marker.
 	MaxEventBytes int64 `protobuf:"varint,6,opt,name=max_event_bytes,json=maxEventBytes,proto3" json:"max_event_bytes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// How long what was started in the background may go on after the agent's
+	// last turn, without a sign of life.
+	BackgroundTimeout *durationpb.Duration `protobuf:"bytes,7,opt,name=background_timeout,json=backgroundTimeout,proto3" json:"background_timeout,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *RunLimits) Reset() {
@@ -277,6 +281,13 @@ func (x *RunLimits) GetMaxEventBytes() int64 {
 		return x.MaxEventBytes
 	}
 	return 0
+}
+
+func (x *RunLimits) GetBackgroundTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.BackgroundTimeout
+	}
+	return nil
 }
 
 type StartRunResponse struct {
@@ -542,7 +553,7 @@ const file_poco_executor_v1_executor_service_proto_rawDesc = "" +
 	"\x0emodel_base_url\x18\r \x01(\tR\fmodelBaseUrl\x12\x1f\n" +
 	"\vmodel_token\x18\x0e \x01(\tR\n" +
 	"modelToken\x12#\n" +
-	"\rdefault_model\x18\x0f \x01(\tR\fdefaultModel\"\xb0\x02\n" +
+	"\rdefault_model\x18\x0f \x01(\tR\fdefaultModel\"\xfa\x02\n" +
 	"\tRunLimits\x123\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12<\n" +
 	"\fidle_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\vidleTimeout\x12G\n" +
@@ -551,7 +562,8 @@ const file_poco_executor_v1_executor_service_proto_rawDesc = "" +
 	"maxCostUsd\x12\x1d\n" +
 	"\n" +
 	"max_tokens\x18\x05 \x01(\x03R\tmaxTokens\x12&\n" +
-	"\x0fmax_event_bytes\x18\x06 \x01(\x03R\rmaxEventBytes\"\x12\n" +
+	"\x0fmax_event_bytes\x18\x06 \x01(\x03R\rmaxEventBytes\x12H\n" +
+	"\x12background_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\x11backgroundTimeout\"\x12\n" +
 	"\x10StartRunResponse\"K\n" +
 	"\x10CancelRunRequest\x12\x1f\n" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12\x16\n" +
@@ -596,23 +608,24 @@ var file_poco_executor_v1_executor_service_proto_goTypes = []any{
 	(*durationpb.Duration)(nil), // 8: google.protobuf.Duration
 }
 var file_poco_executor_v1_executor_service_proto_depIdxs = []int32{
-	7, // 0: poco.executor.v1.StartRunRequest.config:type_name -> poco.backend.v1.TaskConfig
-	8, // 1: poco.executor.v1.StartRunRequest.lease_ttl:type_name -> google.protobuf.Duration
-	1, // 2: poco.executor.v1.StartRunRequest.limits:type_name -> poco.executor.v1.RunLimits
-	8, // 3: poco.executor.v1.RunLimits.timeout:type_name -> google.protobuf.Duration
-	8, // 4: poco.executor.v1.RunLimits.idle_timeout:type_name -> google.protobuf.Duration
-	8, // 5: poco.executor.v1.RunLimits.user_input_timeout:type_name -> google.protobuf.Duration
-	0, // 6: poco.executor.v1.ExecutorService.StartRun:input_type -> poco.executor.v1.StartRunRequest
-	3, // 7: poco.executor.v1.ExecutorService.CancelRun:input_type -> poco.executor.v1.CancelRunRequest
-	5, // 8: poco.executor.v1.ExecutorService.GetStatus:input_type -> poco.executor.v1.GetStatusRequest
-	2, // 9: poco.executor.v1.ExecutorService.StartRun:output_type -> poco.executor.v1.StartRunResponse
-	4, // 10: poco.executor.v1.ExecutorService.CancelRun:output_type -> poco.executor.v1.CancelRunResponse
-	6, // 11: poco.executor.v1.ExecutorService.GetStatus:output_type -> poco.executor.v1.GetStatusResponse
-	9, // [9:12] is the sub-list for method output_type
-	6, // [6:9] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	7,  // 0: poco.executor.v1.StartRunRequest.config:type_name -> poco.backend.v1.TaskConfig
+	8,  // 1: poco.executor.v1.StartRunRequest.lease_ttl:type_name -> google.protobuf.Duration
+	1,  // 2: poco.executor.v1.StartRunRequest.limits:type_name -> poco.executor.v1.RunLimits
+	8,  // 3: poco.executor.v1.RunLimits.timeout:type_name -> google.protobuf.Duration
+	8,  // 4: poco.executor.v1.RunLimits.idle_timeout:type_name -> google.protobuf.Duration
+	8,  // 5: poco.executor.v1.RunLimits.user_input_timeout:type_name -> google.protobuf.Duration
+	8,  // 6: poco.executor.v1.RunLimits.background_timeout:type_name -> google.protobuf.Duration
+	0,  // 7: poco.executor.v1.ExecutorService.StartRun:input_type -> poco.executor.v1.StartRunRequest
+	3,  // 8: poco.executor.v1.ExecutorService.CancelRun:input_type -> poco.executor.v1.CancelRunRequest
+	5,  // 9: poco.executor.v1.ExecutorService.GetStatus:input_type -> poco.executor.v1.GetStatusRequest
+	2,  // 10: poco.executor.v1.ExecutorService.StartRun:output_type -> poco.executor.v1.StartRunResponse
+	4,  // 11: poco.executor.v1.ExecutorService.CancelRun:output_type -> poco.executor.v1.CancelRunResponse
+	6,  // 12: poco.executor.v1.ExecutorService.GetStatus:output_type -> poco.executor.v1.GetStatusResponse
+	10, // [10:13] is the sub-list for method output_type
+	7,  // [7:10] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_poco_executor_v1_executor_service_proto_init() }

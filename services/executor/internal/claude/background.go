@@ -1,0 +1,136 @@
+package claude
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/poco-ai/poco/services/internal/text"
+)
+
+const (
+	// wakeTimeout is how long the CLI may take to begin the turn that the end
+	// of something in the background is told in. Measured: 50 ms.
+	wakeTimeout = 10 * time.Second
+	// maxNamed is how many bytes of a command name it to a person.
+	maxNamed = 200
+
+	noticeWaiting = "background_waiting"
+	noticeStopped = "background_stopped"
+)
+
+// rest is called when the CLI may have nothing left to do. The run is over
+// when its turn is and nothing that it started works any more; until then the
+// CLI is left alone, because the end of a task wakes it for another turn.
+func (a *Agent) rest() {
+	if a.result == nil || a.finished || a.ending != nil {
+		return
+	}
+	if !a.work.turnOver() {
+		a.resting = false
+		return
+	}
+	a.translator.forget("") // A call without an answer now never gets one.
+	left := a.left()
+	if failed := a.result.Status != completedStatus; failed && len(left) > 0 {
+		a.notice(noticeStopped, "Stopped with the run, which had failed: "+strings.Join(left, ", "))
+	} else if !failed && (len(left) > 0 || len(a.work.tasks) > 0) {
+		a.wait(left)
+		return
+	}
+	a.finish()
+}
+
+// wait lets what was started go on, and says so.
+func (a *Agent) wait(left []string) {
+	a.resting = true
+	if len(left) == 0 || slices.Equal(left, a.waitsFor) {
+		return
+	}
+	a.waitsFor = left
+	a.inform(noticeWaiting, "The agent's turn is over. The run goes on while this still works: "+strings.Join(left, ", "))
+}
+
+// finish ends the CLI after its last result, which is the run's.
+func (a *Agent) finish() {
+	a.finished, a.resting = true, false
+	a.process.closeInput()
+	a.escalateAfter(exitTimeout, a.process.close)
+}
+
+// left names what still works: the CLI's own tasks, and commands that outlived
+// the shell that started them, of which the CLI knows nothing.
+func (a *Agent) left() []string {
+	var left []string
+	for _, t := range a.work.running() {
+		left = append(left, quote(t.what))
+	}
+	if len(a.work.tasks) > 0 {
+		return left // The others are looked at when these have ended.
+	}
+	for _, p := range leftBehind() {
+		left = append(left, quote(p.command))
+		a.watchExit(p.pid)
+	}
+	return left
+}
+
+// watchExit calls rest when a process that was left behind has ended. One at a
+// time is enough: rest looks for the next one.
+func (a *Agent) watchExit(pid int) {
+	if a.watched {
+		return
+	}
+	a.watched = true
+	a.watchers.Go(func() {
+		awaitExit(pid)
+		a.call(func() {
+			a.watched = false
+			a.lastLine = time.Now()
+			a.rest()
+		})
+	})
+}
+
+// backgroundExpired ends the run although something still works.
+func (a *Agent) backgroundExpired() {
+	left := a.left()
+	if len(left) == 0 { // The CLI did not begin the turn that it should have.
+		a.finish()
+		return
+	}
+	message := fmt.Sprintf("Stopped with the run, %s after the last sign of life (RUN_BACKGROUND_TIMEOUT_SECONDS): %s",
+		a.opts.BackgroundTimeout, strings.Join(left, ", "))
+	a.notice(noticeStopped, message)
+	// A command may be a server that was meant to stay. An agent has work that
+	// is not done.
+	if slices.ContainsFunc(a.work.running(), func(t *task) bool { return t.kind != kindCommand }) {
+		failed := Failed(ReasonBackgroundTimeout, "%s", message)
+		a.result = &failed
+	}
+	a.finished, a.resting = true, false
+	a.process.terminate()
+	a.escalateAfter(terminateTimeout, a.process.close)
+}
+
+// observeWork keeps up with what the CLI has under way, and tells what it
+// stopped without being asked: a sub-agent's commands end with it.
+func (a *Agent) observeWork(subtype string, data []byte) {
+	stopped := a.work.observe(subtype, data, a.translator.describeCall)
+	if stopped == nil {
+		return
+	}
+	a.translator.forget(stopped.call)
+	if !a.translator.calling("TaskStop", "KillShell") {
+		a.notice(noticeStopped, "Claude Code stopped what ran in the background: "+quote(stopped.what))
+	}
+}
+
+func quote(command string) string {
+	line := strings.Join(strings.Fields(command), " ")
+	if short := text.Head(line, maxNamed); short != line {
+		line = short + "…"
+	}
+	return "`" + line + "`"
+}
