@@ -34,9 +34,6 @@ const (
 	ReasonNotStarted = "RUN_NOT_STARTED"
 )
 
-// defaultModes are claimed by a worker that names none.
-var defaultModes = []string{"immediate", "scheduled"}
-
 // Partials are live text on its way to watchers.
 type Partials interface {
 	PublishPartials(sessionID string, partials []*backendv1.PartialContent)
@@ -73,7 +70,7 @@ func New(st *store.Store, partials Partials, logger *slog.Logger, timing Timing)
 // is another worker's.
 func (q *Queue) Claim(ctx context.Context, worker string, limit int32, modes []string, lease time.Duration) ([]*queuev1.ClaimedRun, error) {
 	if len(modes) == 0 {
-		modes = defaultModes
+		modes = run.Modes
 	}
 	if err := q.store.Read().WorkerTouch(ctx, worker); err != nil {
 		return nil, fmt.Errorf("touch worker: %w", err)

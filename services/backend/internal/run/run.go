@@ -15,6 +15,16 @@ import (
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
+// Schedule modes.
+const (
+	ModeImmediate = "immediate"
+	ModeScheduled = "scheduled"
+)
+
+// Modes are what workers claim that name none, and all that is served: a run of
+// another mode would wait for ever.
+var Modes = []string{ModeImmediate, ModeScheduled}
+
 // Runs is what users do with runs.
 type Runs struct {
 	store  *store.Store

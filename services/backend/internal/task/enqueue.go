@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -136,7 +137,7 @@ type timing struct {
 func schedule(req *backendv1.EnqueueTaskRequest) (timing, error) {
 	when := timing{mode: req.GetScheduleMode()}
 	if when.mode == "" {
-		when.mode = "immediate"
+		when.mode = run.ModeImmediate
 	}
 	if at := req.GetScheduledAt(); at != nil {
 		if !at.IsValid() {
@@ -146,12 +147,13 @@ func schedule(req *backendv1.EnqueueTaskRequest) (timing, error) {
 		when.at = &t
 	}
 	switch {
-	case when.mode == "scheduled" && when.at == nil:
+	case !slices.Contains(run.Modes, when.mode):
+		return when, rpcerror.InvalidArgument("schedule_mode",
+			fmt.Sprintf("%q is served by nobody, so the run would wait for ever; use one of: %s", when.mode, strings.Join(run.Modes, ", ")))
+	case when.mode == run.ModeScheduled && when.at == nil:
 		return when, rpcerror.InvalidArgument("scheduled_at", `is required with schedule_mode "scheduled"`)
-	case when.mode == "nightly" && when.at != nil:
-		return when, rpcerror.InvalidArgument("scheduled_at", `must not be set with schedule_mode "nightly"`)
-	case when.mode == "immediate" && when.at != nil:
-		when.mode = "scheduled"
+	case when.mode == run.ModeImmediate && when.at != nil:
+		when.mode = run.ModeScheduled
 	}
 	return when, nil
 }

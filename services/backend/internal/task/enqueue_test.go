@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect/v2"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -89,8 +90,7 @@ func TestTitleAndSchedule(t *testing.T) {
 		"first line":         {&backendv1.EnqueueTaskRequest{Prompt: "  Write a haiku \nabout Go"}, "Write a haiku", "immediate"},
 		"cut between runes":  {&backendv1.EnqueueTaskRequest{Prompt: strings.Repeat("ä", 100)}, strings.Repeat("ä", 80), "immediate"},
 		"a time schedules":   {&backendv1.EnqueueTaskRequest{Prompt: "x", ScheduledAt: later, ScheduleMode: "immediate"}, "x", "scheduled"},
-		"nightly":            {&backendv1.EnqueueTaskRequest{Prompt: "x", ScheduleMode: "nightly"}, "x", "nightly"},
-		"the operator's own": {&backendv1.EnqueueTaskRequest{Prompt: "x", ScheduleMode: "weekend", ScheduledAt: later}, "x", "weekend"},
+		"scheduled":          {&backendv1.EnqueueTaskRequest{Prompt: "x", ScheduledAt: later, ScheduleMode: "scheduled"}, "x", "scheduled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e, err := b.Tasks.Enqueue(t.Context(), backendtest.User, c.req)
@@ -103,6 +103,22 @@ func TestTitleAndSchedule(t *testing.T) {
 			require.Equal(t, c.mode, r.GetScheduleMode())
 		})
 	}
+}
+
+// A mode that no worker claims would leave its run waiting for ever.
+func TestModesThatNobodyServesAreRefused(t *testing.T) {
+	b := backendtest.New(t)
+	for _, mode := range []string{"nightly", "weekend", "immediate.2"} {
+		for _, at := range []*timestamppb.Timestamp{nil, timestamppb.New(time.Now().Add(time.Hour))} {
+			_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", ScheduleMode: mode, ScheduledAt: at})
+			require.ErrorContains(t, err, "schedule_mode: \""+mode+"\" is served by nobody")
+			require.ErrorContains(t, err, "immediate, scheduled")
+			require.Equal(t, connect.CodeInvalidArgument, rpcerror.CodeOf(err))
+		}
+	}
+	sessions, err := b.Sessions.List(t.Context(), backendtest.User, &backendv1.ListSessionsRequest{})
+	require.NoError(t, err)
+	require.Empty(t, sessions.GetSessions(), "nothing is left of what was refused")
 }
 
 // What a session keeps is sent along with each of its runs, and listed.
