@@ -55,6 +55,7 @@ type Run struct {
 	CancelMessage   string
 	ClientRequestID *string
 	RequestHash     []byte
+	LeaseDuration   time.Duration
 }
 
 type RunCommand struct {

@@ -13,15 +13,15 @@ import (
 const runAdopt = `-- name: RunAdopt :many
 UPDATE runs SET
     fencing_token = fencing_token + 1,
-    lease_expires_at = clock_timestamp() + $1::interval
+    lease_expires_at = clock_timestamp() + $1::interval,
+    lease_duration = $1::interval
 WHERE id IN (
     SELECT r.id FROM runs r
     WHERE r.session_id = ANY($2::uuid[])
       AND r.worker_id = $3::text
       AND r.status IN ('claimed', 'running', 'canceling')
-      AND r.lease_expires_at > clock_timestamp()
     ORDER BY r.id FOR NO KEY UPDATE)
-RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash
+RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, lease_duration
 `
 
 func (q *Queries) RunAdopt(ctx context.Context, leaseDuration time.Duration, sessionIds []string, workerID string) ([]Run, error) {
@@ -59,6 +59,7 @@ func (q *Queries) RunAdopt(ctx context.Context, leaseDuration time.Duration, ses
 			&i.CancelMessage,
 			&i.ClientRequestID,
 			&i.RequestHash,
+			&i.LeaseDuration,
 		); err != nil {
 			return nil, err
 		}
@@ -89,6 +90,7 @@ UPDATE runs SET
     status = 'claimed',
     worker_id = $1::text,
     lease_expires_at = clock_timestamp() + $2::interval,
+    lease_duration = $2::interval,
     fencing_token = fencing_token + 1,
     attempt = attempt + 1,
     updated_at = clock_timestamp()
@@ -104,7 +106,7 @@ WHERE id = ANY(ARRAY(
         ORDER BY q.scheduled_at, q.created_at, q.id
         LIMIT 1
     ) oldest))
-RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash
+RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, lease_duration
 `
 
 type RunClaimParams struct {
@@ -157,6 +159,7 @@ func (q *Queries) RunClaim(ctx context.Context, arg RunClaimParams) ([]Run, erro
 			&i.CancelMessage,
 			&i.ClientRequestID,
 			&i.RequestHash,
+			&i.LeaseDuration,
 		); err != nil {
 			return nil, err
 		}
@@ -169,7 +172,7 @@ func (q *Queries) RunClaim(ctx context.Context, arg RunClaimParams) ([]Run, erro
 }
 
 const runGet = `-- name: RunGet :one
-SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash FROM runs WHERE id = $1
+SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, lease_duration FROM runs WHERE id = $1
 `
 
 func (q *Queries) RunGet(ctx context.Context, id string) (Run, error) {
@@ -201,6 +204,7 @@ func (q *Queries) RunGet(ctx context.Context, id string) (Run, error) {
 		&i.CancelMessage,
 		&i.ClientRequestID,
 		&i.RequestHash,
+		&i.LeaseDuration,
 	)
 	return i, err
 }
@@ -223,7 +227,7 @@ func (q *Queries) RunGetByClientRequest(ctx context.Context, userID string, clie
 }
 
 const runGetOwned = `-- name: RunGetOwned :one
-SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.prompt, r.config, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash FROM runs r JOIN sessions s ON s.id = r.session_id
+SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.prompt, r.config, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.lease_duration FROM runs r JOIN sessions s ON s.id = r.session_id
 WHERE r.id = $1 AND r.user_id = $2 AND s.deleted_at IS NULL
 `
 
@@ -256,6 +260,7 @@ func (q *Queries) RunGetOwned(ctx context.Context, iD string, userID string) (Ru
 		&i.CancelMessage,
 		&i.ClientRequestID,
 		&i.RequestHash,
+		&i.LeaseDuration,
 	)
 	return i, err
 }
@@ -265,7 +270,7 @@ INSERT INTO runs (id, session_id, user_id, schedule_mode, scheduled_at, created_
 SELECT $1, $2, $3, $4, coalesce($5::timestamptz, t.now), t.now, $6, $7,
        $8, $9
 FROM (SELECT clock_timestamp() AS now) t
-RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash
+RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, lease_duration
 `
 
 type RunInsertParams struct {
@@ -321,12 +326,13 @@ func (q *Queries) RunInsert(ctx context.Context, arg RunInsertParams) (Run, erro
 		&i.CancelMessage,
 		&i.ClientRequestID,
 		&i.RequestHash,
+		&i.LeaseDuration,
 	)
 	return i, err
 }
 
 const runList = `-- name: RunList :many
-SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.prompt, r.config, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash FROM runs r JOIN sessions s ON s.id = r.session_id
+SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.prompt, r.config, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.lease_duration FROM runs r JOIN sessions s ON s.id = r.session_id
 WHERE r.user_id = $1 AND s.deleted_at IS NULL
   AND (cardinality($2::text[]) = 0 OR r.status = ANY($2::text[]))
   AND (r.created_at, r.id) < ($3::timestamptz, $4::uuid)
@@ -383,6 +389,7 @@ func (q *Queries) RunList(ctx context.Context, arg RunListParams) ([]Run, error)
 			&i.CancelMessage,
 			&i.ClientRequestID,
 			&i.RequestHash,
+			&i.LeaseDuration,
 		); err != nil {
 			return nil, err
 		}
@@ -396,9 +403,9 @@ func (q *Queries) RunList(ctx context.Context, arg RunListParams) ([]Run, error)
 
 const runListExpired = `-- name: RunListExpired :many
 SELECT id, session_id FROM runs
-WHERE lease_expires_at <= statement_timestamp()
+WHERE lease_expires_at <= statement_timestamp() AND lease_duration <= $1::interval
 ORDER BY lease_expires_at
-LIMIT $1
+LIMIT $2
 `
 
 type RunListExpiredRow struct {
@@ -406,8 +413,10 @@ type RunListExpiredRow struct {
 	SessionID string
 }
 
-func (q *Queries) RunListExpired(ctx context.Context, maxRuns int32) ([]RunListExpiredRow, error) {
-	rows, err := q.db.Query(ctx, runListExpired, maxRuns)
+// RunListExpired lists the leases that have run out although their holders had
+// the whole time of a lease to renew them with a backend that was there.
+func (q *Queries) RunListExpired(ctx context.Context, present time.Duration, maxRuns int32) ([]RunListExpiredRow, error) {
+	rows, err := q.db.Query(ctx, runListExpired, present, maxRuns)
 	if err != nil {
 		return nil, err
 	}
@@ -429,7 +438,6 @@ func (q *Queries) RunListExpired(ctx context.Context, maxRuns int32) ([]RunListE
 const runListHeld = `-- name: RunListHeld :many
 SELECT id, session_id FROM runs
 WHERE worker_id = $1::text AND status IN ('claimed', 'running', 'canceling')
-  AND lease_expires_at > clock_timestamp()
 `
 
 type RunListHeldRow struct {
@@ -458,7 +466,7 @@ func (q *Queries) RunListHeld(ctx context.Context, workerID string) ([]RunListHe
 }
 
 const runListOfSession = `-- name: RunListOfSession :many
-SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash FROM runs
+SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, lease_duration FROM runs
 WHERE session_id = $1
   AND (cardinality($2::text[]) = 0 OR status = ANY($2::text[]))
   AND (created_at, id) < ($3::timestamptz, $4::uuid)
@@ -515,6 +523,7 @@ func (q *Queries) RunListOfSession(ctx context.Context, arg RunListOfSessionPara
 			&i.CancelMessage,
 			&i.ClientRequestID,
 			&i.RequestHash,
+			&i.LeaseDuration,
 		); err != nil {
 			return nil, err
 		}
@@ -527,7 +536,7 @@ func (q *Queries) RunListOfSession(ctx context.Context, arg RunListOfSessionPara
 }
 
 const runLock = `-- name: RunLock :one
-SELECT runs.id, runs.session_id, runs.user_id, runs.status, runs.status_reason, runs.status_message, runs.attempt, runs.progress, runs.schedule_mode, runs.scheduled_at, runs.created_at, runs.updated_at, runs.started_at, runs.finished_at, runs.prompt, runs.config, runs.worker_id, runs.lease_expires_at, runs.fencing_token, runs.last_run_seq, runs.prompt_submitted, runs.resumes, runs.cancel_message, runs.client_request_id, runs.request_hash, coalesce(lease_expires_at > clock_timestamp(), false)::boolean AS lease_valid
+SELECT runs.id, runs.session_id, runs.user_id, runs.status, runs.status_reason, runs.status_message, runs.attempt, runs.progress, runs.schedule_mode, runs.scheduled_at, runs.created_at, runs.updated_at, runs.started_at, runs.finished_at, runs.prompt, runs.config, runs.worker_id, runs.lease_expires_at, runs.fencing_token, runs.last_run_seq, runs.prompt_submitted, runs.resumes, runs.cancel_message, runs.client_request_id, runs.request_hash, runs.lease_duration, coalesce(lease_expires_at > clock_timestamp(), false)::boolean AS lease_valid
 FROM runs WHERE id = $1 FOR UPDATE
 `
 
@@ -566,13 +575,14 @@ func (q *Queries) RunLock(ctx context.Context, id string) (RunLockRow, error) {
 		&i.Run.CancelMessage,
 		&i.Run.ClientRequestID,
 		&i.Run.RequestHash,
+		&i.Run.LeaseDuration,
 		&i.LeaseValid,
 	)
 	return i, err
 }
 
 const runLockQueued = `-- name: RunLockQueued :many
-SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash FROM runs WHERE session_id = $1 AND status = 'queued'
+SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, lease_duration FROM runs WHERE session_id = $1 AND status = 'queued'
 ORDER BY scheduled_at, created_at, id FOR UPDATE
 `
 
@@ -611,6 +621,7 @@ func (q *Queries) RunLockQueued(ctx context.Context, sessionID string) ([]Run, e
 			&i.CancelMessage,
 			&i.ClientRequestID,
 			&i.RequestHash,
+			&i.LeaseDuration,
 		); err != nil {
 			return nil, err
 		}
@@ -624,7 +635,9 @@ func (q *Queries) RunLockQueued(ctx context.Context, sessionID string) ([]Run, e
 
 const runNextDeadline = `-- name: RunNextDeadline :one
 SELECT statement_timestamp()::timestamptz AS now, least(
-    (SELECT min(r.lease_expires_at) FROM runs r WHERE r.lease_expires_at IS NOT NULL),
+    (SELECT min(r.lease_expires_at) FROM runs r WHERE r.lease_expires_at > statement_timestamp()),
+    (SELECT min(statement_timestamp() + greatest(r.lease_duration, $1::interval) - $2::interval)
+     FROM runs r WHERE r.lease_expires_at <= statement_timestamp()),
     (SELECT min(u.expires_at) FROM user_input_requests u WHERE u.status = 'pending'),
     (SELECT min(q.scheduled_at) FROM runs q WHERE q.status = 'queued' AND q.scheduled_at > statement_timestamp()),
     statement_timestamp() + interval '1 hour'
@@ -637,9 +650,10 @@ type RunNextDeadlineRow struct {
 }
 
 // RunNextDeadline is when the next lease or question expires, or the next run
-// may start.
-func (q *Queries) RunNextDeadline(ctx context.Context) (RunNextDeadlineRow, error) {
-	row := q.db.QueryRow(ctx, runNextDeadline)
+// may start. A lease that has run out waits until the backend has been there for
+// its whole time, and for the grace.
+func (q *Queries) RunNextDeadline(ctx context.Context, grace time.Duration, present time.Duration) (RunNextDeadlineRow, error) {
+	row := q.db.QueryRow(ctx, runNextDeadline, grace, present)
 	var i RunNextDeadlineRow
 	err := row.Scan(&i.Now, &i.Deadline)
 	return i, err
@@ -653,11 +667,10 @@ WITH held AS (
       ON r.id = l.run_id AND r.fencing_token = l.fencing_token
     WHERE r.worker_id = $4::text
       AND r.status IN ('claimed', 'running', 'canceling')
-      AND r.lease_expires_at > clock_timestamp()
     ORDER BY r.id
     FOR NO KEY UPDATE OF r
 )
-UPDATE runs SET lease_expires_at = clock_timestamp() + $1::interval
+UPDATE runs SET lease_expires_at = clock_timestamp() + $1::interval, lease_duration = $1::interval
 FROM held WHERE runs.id = held.id
 RETURNING runs.id, runs.fencing_token
 `
@@ -674,9 +687,10 @@ type RunRenewLeasesRow struct {
 	FencingToken int64
 }
 
-// RunRenewLeases extends every lease that is still held. A lease that has run
-// out stays so: its executor has stopped. The rows are locked in the order of
-// their ids, so that two calls cannot block each other.
+// RunRenewLeases extends every lease that is still held, also one whose time is
+// over as long as nobody has acted on it: whoever does takes the token away. The
+// rows are locked in the order of their ids, so that two calls cannot block each
+// other.
 func (q *Queries) RunRenewLeases(ctx context.Context, arg RunRenewLeasesParams) ([]RunRenewLeasesRow, error) {
 	rows, err := q.db.Query(ctx, runRenewLeases,
 		arg.LeaseDuration,

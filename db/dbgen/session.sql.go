@@ -418,16 +418,17 @@ WHERE r.status = 'queued'
   AND r.schedule_mode = ANY($1::text[])
   AND s.deleted_at IS NULL
   AND s.active_run_id IS NULL
-  AND (s.worker_id IS NULL OR s.worker_id = $2::text OR NOT EXISTS (
-      SELECT 1 FROM workers w WHERE w.id = s.worker_id AND w.last_seen > clock_timestamp() - $3::interval))
+  AND (s.worker_id IS NULL OR s.worker_id = $2::text OR $3::boolean AND NOT EXISTS (
+      SELECT 1 FROM workers w WHERE w.id = s.worker_id AND w.last_seen > clock_timestamp() - $4::interval))
 ORDER BY r.scheduled_at, r.created_at, r.id
-LIMIT $4
+LIMIT $5
 FOR UPDATE OF s SKIP LOCKED
 `
 
 type SessionLockClaimableParams struct {
 	ScheduleModes []string
 	WorkerID      string
+	TakeOver      bool
 	GoneAfter     time.Duration
 	MaxRuns       int32
 }
@@ -446,6 +447,7 @@ func (q *Queries) SessionLockClaimable(ctx context.Context, arg SessionLockClaim
 	rows, err := q.db.Query(ctx, sessionLockClaimable,
 		arg.ScheduleModes,
 		arg.WorkerID,
+		arg.TakeOver,
 		arg.GoneAfter,
 		arg.MaxRuns,
 	)

@@ -7,16 +7,18 @@ package dbgen
 
 import (
 	"context"
+
+	"time"
 )
 
 const workerTouch = `-- name: WorkerTouch :exec
 INSERT INTO workers (id) VALUES ($1)
 ON CONFLICT (id) DO UPDATE SET last_seen = clock_timestamp()
-WHERE workers.last_seen < clock_timestamp() - interval '15 seconds'
+WHERE workers.last_seen < clock_timestamp() - $2::interval
 `
 
 // WorkerTouch writes rarely: most calls find a row that is fresh enough.
-func (q *Queries) WorkerTouch(ctx context.Context, id string) error {
-	_, err := q.db.Exec(ctx, workerTouch, id)
+func (q *Queries) WorkerTouch(ctx context.Context, iD string, fresh time.Duration) error {
+	_, err := q.db.Exec(ctx, workerTouch, iD, fresh)
 	return err
 }

@@ -34,6 +34,7 @@ UPDATE runs SET
     status = 'claimed',
     worker_id = @worker_id::text,
     lease_expires_at = clock_timestamp() + @lease_duration::interval,
+    lease_duration = @lease_duration::interval,
     fencing_token = fencing_token + 1,
     attempt = attempt + 1,
     updated_at = clock_timestamp()
@@ -69,9 +70,10 @@ UPDATE runs SET
     updated_at = clock_timestamp()
 WHERE id = @id;
 
--- RunRenewLeases extends every lease that is still held. A lease that has run
--- out stays so: its executor has stopped. The rows are locked in the order of
--- their ids, so that two calls cannot block each other.
+-- RunRenewLeases extends every lease that is still held, also one whose time is
+-- over as long as nobody has acted on it: whoever does takes the token away. The
+-- rows are locked in the order of their ids, so that two calls cannot block each
+-- other.
 -- name: RunRenewLeases :many
 WITH held AS (
     SELECT r.id
@@ -80,11 +82,10 @@ WITH held AS (
       ON r.id = l.run_id AND r.fencing_token = l.fencing_token
     WHERE r.worker_id = @worker_id::text
       AND r.status IN ('claimed', 'running', 'canceling')
-      AND r.lease_expires_at > clock_timestamp()
     ORDER BY r.id
     FOR NO KEY UPDATE OF r
 )
-UPDATE runs SET lease_expires_at = clock_timestamp() + @lease_duration::interval
+UPDATE runs SET lease_expires_at = clock_timestamp() + @lease_duration::interval, lease_duration = @lease_duration::interval
 FROM held WHERE runs.id = held.id
 RETURNING runs.id, runs.fencing_token;
 
@@ -93,33 +94,37 @@ SELECT id, status FROM runs WHERE id = ANY(@ids::uuid[]);
 
 -- name: RunListHeld :many
 SELECT id, session_id FROM runs
-WHERE worker_id = @worker_id::text AND status IN ('claimed', 'running', 'canceling')
-  AND lease_expires_at > clock_timestamp();
+WHERE worker_id = @worker_id::text AND status IN ('claimed', 'running', 'canceling');
 
 -- name: RunAdopt :many
 UPDATE runs SET
     fencing_token = fencing_token + 1,
-    lease_expires_at = clock_timestamp() + @lease_duration::interval
+    lease_expires_at = clock_timestamp() + @lease_duration::interval,
+    lease_duration = @lease_duration::interval
 WHERE id IN (
     SELECT r.id FROM runs r
     WHERE r.session_id = ANY(@session_ids::uuid[])
       AND r.worker_id = @worker_id::text
       AND r.status IN ('claimed', 'running', 'canceling')
-      AND r.lease_expires_at > clock_timestamp()
     ORDER BY r.id FOR NO KEY UPDATE)
 RETURNING *;
 
+-- RunListExpired lists the leases that have run out although their holders had
+-- the whole time of a lease to renew them with a backend that was there.
 -- name: RunListExpired :many
 SELECT id, session_id FROM runs
-WHERE lease_expires_at <= statement_timestamp()
+WHERE lease_expires_at <= statement_timestamp() AND lease_duration <= @present::interval
 ORDER BY lease_expires_at
 LIMIT @max_runs;
 
 -- RunNextDeadline is when the next lease or question expires, or the next run
--- may start.
+-- may start. A lease that has run out waits until the backend has been there for
+-- its whole time, and for the grace.
 -- name: RunNextDeadline :one
 SELECT statement_timestamp()::timestamptz AS now, least(
-    (SELECT min(r.lease_expires_at) FROM runs r WHERE r.lease_expires_at IS NOT NULL),
+    (SELECT min(r.lease_expires_at) FROM runs r WHERE r.lease_expires_at > statement_timestamp()),
+    (SELECT min(statement_timestamp() + greatest(r.lease_duration, @grace::interval) - @present::interval)
+     FROM runs r WHERE r.lease_expires_at <= statement_timestamp()),
     (SELECT min(u.expires_at) FROM user_input_requests u WHERE u.status = 'pending'),
     (SELECT min(q.scheduled_at) FROM runs q WHERE q.status = 'queued' AND q.scheduled_at > statement_timestamp()),
     statement_timestamp() + interval '1 hour'

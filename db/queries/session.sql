@@ -39,7 +39,7 @@ WHERE r.status = 'queued'
   AND r.schedule_mode = ANY(@schedule_modes::text[])
   AND s.deleted_at IS NULL
   AND s.active_run_id IS NULL
-  AND (s.worker_id IS NULL OR s.worker_id = @worker_id::text OR NOT EXISTS (
+  AND (s.worker_id IS NULL OR s.worker_id = @worker_id::text OR @take_over::boolean AND NOT EXISTS (
       SELECT 1 FROM workers w WHERE w.id = s.worker_id AND w.last_seen > clock_timestamp() - @gone_after::interval))
 ORDER BY r.scheduled_at, r.created_at, r.id
 LIMIT @max_runs

@@ -2,4 +2,4 @@
 -- name: WorkerTouch :exec
 INSERT INTO workers (id) VALUES (@id)
 ON CONFLICT (id) DO UPDATE SET last_seen = clock_timestamp()
-WHERE workers.last_seen < clock_timestamp() - interval '15 seconds';
+WHERE workers.last_seen < clock_timestamp() - @fresh::interval;

@@ -18,6 +18,7 @@ import (
 
 	"github.com/poco-ai/poco/services/backend/internal/hint"
 	"github.com/poco-ai/poco/services/backend/internal/page"
+	"github.com/poco-ai/poco/services/backend/internal/presence"
 	"github.com/poco-ai/poco/services/backend/internal/queue"
 	"github.com/poco-ai/poco/services/backend/internal/rpc"
 	"github.com/poco-ai/poco/services/backend/internal/run"
@@ -77,9 +78,10 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	bus := hint.NewBus(pool, hub, logger)
 	st := store.New(pool, bus)
 	hub.Attach(workCtx, st)
+	here := new(presence.Presence)
 	runs := queue.New(st, bus, logger, queue.Timing{
 		UserInput: cfg.Msg.GetUserInput().GetTimeout().AsDuration(), WorkerGone: cfg.Msg.GetDispatch().GetWorkerGoneAfter().AsDuration(),
-	})
+	}, here)
 	work, workCtx := errgroup.WithContext(workCtx)
 	work.Go(func() error { return hub.Run(workCtx) })
 	work.Go(func() error { return bus.Run(workCtx) })
@@ -95,6 +97,7 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 		return fmt.Errorf("listen: %w", err)
 	}
 	closers.Add("server", server.Shutdown)
+	work.Go(func() error { here.Keep(workCtx, st.Ping); return nil })
 	if opts.Ready != nil {
 		opts.Ready("http://" + server.Addr().String())
 	}

@@ -4,6 +4,7 @@ package backendtest
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,7 +47,22 @@ type Backend struct {
 	Runs      *run.Runs
 	Sessions  *session.Sessions
 	Questions *userinput.Requests
+	// Here is how long the backend says that it has been there: for ever, unless
+	// a test says otherwise.
+	Here *Presence
 }
+
+// Presence is what a test makes of a backend's presence.
+type Presence struct{ since atomic.Int64 }
+
+// Set says how long the backend has been there.
+func (p *Presence) Set(d time.Duration) { p.since.Store(int64(d)) }
+
+// For implements queue.Presence.
+func (p *Presence) For() time.Duration { return time.Duration(p.since.Load()) }
+
+// Lost implements queue.Presence.
+func (p *Presence) Lost() { p.Set(0) }
 
 // New runs a backend on a new database until the end of the test.
 func New(t testing.TB) *Backend { return On(t, dbtest.URL(t, testkit.Postgres(t))) }
@@ -61,7 +77,9 @@ func On(t testing.TB, databaseURL string) *Backend {
 	bus := hint.NewBus(pool, hub, logger)
 	st := store.New(pool, bus)
 	hub.Attach(ctx, st)
-	q := queue.New(st, bus, logger, queue.Timing{UserInput: time.Hour, WorkerGone: 10 * time.Minute})
+	here := new(Presence)
+	here.Set(1000 * time.Hour)
+	q := queue.New(st, bus, logger, queue.Timing{UserInput: time.Hour, WorkerGone: 10 * time.Minute}, here)
 	var work errgroup.Group
 	work.Go(func() error { return hub.Run(ctx) })
 	work.Go(func() error { return bus.Run(ctx) })
@@ -73,7 +91,7 @@ func On(t testing.TB, databaseURL string) *Backend {
 	tokens := page.NewTokens(config.NewSecret("test"))
 	return &Backend{
 		Pool: pool, Bus: bus, Hub: hub, Store: st, Queue: q, Tasks: task.New(st, q.SweepBy), Runs: run.New(st, tokens),
-		Sessions: session.New(st, tokens), Questions: userinput.New(st, tokens),
+		Sessions: session.New(st, tokens), Questions: userinput.New(st, tokens), Here: here,
 	}
 }
 

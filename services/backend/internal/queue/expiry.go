@@ -24,6 +24,13 @@ const (
 	maxSweepPause = 15 * time.Second
 	// minSweepPause keeps a deadline in the past from spinning.
 	minSweepPause = 20 * time.Millisecond
+	// returnGrace is what managers need to find a backend that was away: their
+	// longest pause before they connect again, and a call. Shorter leases are not
+	// acted on before it either.
+	returnGrace = 5 * time.Second
+	// greetGrace is the same for managers that hold nothing, and so have less to
+	// call for.
+	greetGrace = 15 * time.Second
 	// maxResumes is how often a run goes on after its executor was lost.
 	maxResumes = 1
 )
@@ -57,10 +64,26 @@ func judge(r *dbgen.Run, policy backendv1.LostExecutorPolicy, agentSessionID str
 	}
 }
 
-// ExpireLeases acts on every lease that has run out. One that cannot be acted on
-// holds up no other.
+// mayExpire tells whether the holder of a lease of this length had the time to
+// renew it with this backend. Another backend that was there all along does not
+// wait for this one.
+func (q *Queue) mayExpire(lease time.Duration) bool {
+	return q.here.For() >= max(lease, returnGrace)
+}
+
+// mayJudgeWorkers tells whether a worker that was not heard of for
+// Timing.WorkerGone is gone, and not only has not found this backend yet.
+func (q *Queue) mayJudgeWorkers() bool {
+	return q.here.For() >= min(q.timing.WorkerGone, greetGrace)
+}
+
+// ExpireLeases acts on every lease that has run out although it could have been
+// renewed. One that cannot be acted on holds up no other.
 func (q *Queue) ExpireLeases(ctx context.Context) error {
-	expired, err := q.store.Read().RunListExpired(ctx, expiryBatch)
+	if !q.mayExpire(0) {
+		return nil
+	}
+	expired, err := q.store.Read().RunListExpired(ctx, q.here.For(), expiryBatch)
 	if err != nil {
 		return fmt.Errorf("list expired leases: %w", err)
 	}
@@ -83,8 +106,9 @@ func (q *Queue) expire(ctx context.Context, sessionID, runID string) error {
 		if err != nil {
 			return err
 		}
-		if leaseValid || !run.IsActive(r.Status) {
-			return nil // renewed or ended in between
+		// Renewed or ended in between; or the database was away in between.
+		if leaseValid || !run.IsActive(r.Status) || !q.mayExpire(r.LeaseDuration) {
+			return nil
 		}
 		var cfg backendv1.TaskConfig
 		if err := proto.Unmarshal(r.Config, &cfg); err != nil {
@@ -105,7 +129,7 @@ func (q *Queue) expire(ctx context.Context, sessionID, runID string) error {
 			r.FencingToken++
 			return run.Finish(ctx, s, r, run.Outcome{
 				Status: store.RunFailed, Reason: run.ReasonExecutorLost, NoExport: true,
-				Message: "The executor manager stopped renewing its lease, so the run was given up. Send the prompt again to go on.",
+				Message: fmt.Sprintf("The executor manager that had the run was not heard of for %s, so the run was given up. Send the prompt again to go on.", r.LeaseDuration),
 			})
 		}
 	})
@@ -161,7 +185,7 @@ func (q *Queue) sweepOnce(ctx context.Context, after time.Time) (now, deadline t
 	if due {
 		q.store.NotifyQueue()
 	}
-	row, err := read.RunNextDeadline(ctx)
+	row, err := read.RunNextDeadline(ctx, returnGrace, q.here.For())
 	if err != nil {
 		return now, deadline, fmt.Errorf("look for the next deadline: %w", err)
 	}

@@ -39,12 +39,25 @@ type Partials interface {
 	PublishPartials(sessionID string, partials []*backendv1.PartialContent)
 }
 
+// Presence tells how long this backend has been there for the holders of leases.
+type Presence interface {
+	// For is how long it has been there without a gap.
+	For() time.Duration
+	// Lost says that a holder asked in vain.
+	Lost()
+}
+
+// workerFresh is how old the note that a worker was heard of may become before
+// it is written again.
+const workerFresh = 15 * time.Second
+
 // Queue is the queue of runs.
 type Queue struct {
 	store    *store.Store
 	partials Partials
 	logger   *slog.Logger
 	timing   Timing
+	here     Presence
 
 	sweep   chan struct{}
 	sweepMu sync.Mutex
@@ -61,8 +74,8 @@ type Timing struct {
 }
 
 // New returns the queue.
-func New(st *store.Store, partials Partials, logger *slog.Logger, timing Timing) *Queue {
-	return &Queue{store: st, partials: partials, logger: logger, timing: timing, sweep: make(chan struct{}, 1)}
+func New(st *store.Store, partials Partials, logger *slog.Logger, timing Timing, here Presence) *Queue {
+	return &Queue{store: st, partials: partials, logger: logger, timing: timing, here: here, sweep: make(chan struct{}, 1)}
 }
 
 // Claim takes up to max runs for a worker: the oldest that may start now, one
@@ -72,8 +85,8 @@ func (q *Queue) Claim(ctx context.Context, worker string, limit int32, modes []s
 	if len(modes) == 0 {
 		modes = run.Modes
 	}
-	if err := q.store.Read().WorkerTouch(ctx, worker); err != nil {
-		return nil, fmt.Errorf("touch worker: %w", err)
+	if err := q.touch(ctx, worker); err != nil {
+		return nil, err
 	}
 	if err := q.ExpireLeases(ctx); err != nil {
 		q.logger.WarnContext(ctx, "expire leases before a claim", logging.KeyError, err)
@@ -101,7 +114,7 @@ func (q *Queue) claimBatch(ctx context.Context, worker string, limit int32, mode
 	err = q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
 		claimed, more = nil, false
 		rows, err := tx.Q.SessionLockClaimable(ctx, dbgen.SessionLockClaimableParams{
-			ScheduleModes: modes, WorkerID: worker, GoneAfter: q.timing.WorkerGone, MaxRuns: limit,
+			ScheduleModes: modes, WorkerID: worker, TakeOver: q.mayJudgeWorkers(), GoneAfter: q.timing.WorkerGone, MaxRuns: limit,
 		})
 		if err != nil || len(rows) == 0 {
 			return err
@@ -181,11 +194,19 @@ func claimedRun(s *store.Session, r *dbgen.Run, lease time.Duration) (*queuev1.C
 	}, nil
 }
 
+// touch notes that a worker was heard of.
+func (q *Queue) touch(ctx context.Context, worker string) error {
+	if err := q.store.Read().WorkerTouch(ctx, worker, min(workerFresh, q.timing.WorkerGone/3)); err != nil {
+		return fmt.Errorf("touch worker: %w", err)
+	}
+	return nil
+}
+
 // Renew extends a worker's leases. It says of each whether it is still held.
 func (q *Queue) Renew(ctx context.Context, worker string, leases []*queuev1.Lease, duration time.Duration) ([]*queuev1.LeaseRenewal, error) {
 	read := q.store.Read()
-	if err := read.WorkerTouch(ctx, worker); err != nil {
-		return nil, fmt.Errorf("touch worker: %w", err)
+	if err := q.touch(ctx, worker); err != nil {
+		return nil, err
 	}
 	if len(leases) == 0 {
 		return nil, nil
@@ -202,6 +223,9 @@ func (q *Queue) Renew(ctx context.Context, worker string, leases []*queuev1.Leas
 		return err
 	})
 	if err != nil {
+		if ctx.Err() == nil { // the caller is still there: it was not its fault
+			q.here.Lost()
+		}
 		return nil, fmt.Errorf("renew leases: %w", err)
 	}
 	statuses, err := read.RunStatuses(ctx, p.RunIds)
@@ -230,8 +254,8 @@ func (q *Queue) Renew(ctx context.Context, worker string, leases []*queuev1.Leas
 
 // Adopt hands a worker that restarted its runs again, each under a new token.
 func (q *Queue) Adopt(ctx context.Context, worker string, lease time.Duration) ([]*queuev1.ClaimedRun, error) {
-	if err := q.store.Read().WorkerTouch(ctx, worker); err != nil {
-		return nil, fmt.Errorf("touch worker: %w", err)
+	if err := q.touch(ctx, worker); err != nil {
+		return nil, err
 	}
 	var adopted []*queuev1.ClaimedRun
 	err := q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
@@ -283,11 +307,13 @@ func (q *Queue) change(ctx context.Context, runID string, token int64, fn func(c
 			return err
 		}
 		logging.About(ctx, runID, s.ID)
-		r, leaseValid, err := tx.LockRun(ctx, runID)
+		r, _, err := tx.LockRun(ctx, runID)
 		if err != nil {
 			return err
 		}
-		if r.FencingToken != token || (!run.IsFinal(r.Status) && !leaseValid) {
+		// A lease whose time is over holds as long as nobody has acted on it:
+		// whoever does takes the token away.
+		if r.FencingToken != token {
 			return rpcerror.FailedPrecondition(ReasonStale, "the run is no longer held under this fencing token; stop its executor",
 				map[string]string{"run_id": runID})
 		}

@@ -85,6 +85,7 @@ type Agent struct {
 	// calls are executed by Run's goroutine, which owns all state below.
 	calls chan func()
 	done  chan struct{}
+	hold  holder
 
 	process    *process
 	translator *translator
@@ -122,7 +123,7 @@ func New(opts Options, sink Sink) *Agent {
 		opts.UserInputTimeout = DefaultUserInputTimeout
 	}
 	return &Agent{
-		opts: opts, sink: sink, calls: make(chan func()), done: make(chan struct{}),
+		opts: opts, sink: sink, calls: make(chan func()), done: make(chan struct{}), hold: holder{released: make(chan struct{}, 1)},
 		translator: newTranslator(opts.ResumeID != ""), questions: map[string]*question{},
 		work: work{tasks: map[string]*task{}},
 	}
@@ -185,6 +186,7 @@ func (a *Agent) Run(ctx context.Context) Outcome {
 		return startFailure(err)
 	}
 	defer a.process.close()
+	a.hold.started(a.process)
 	a.startedAt = time.Now()
 	a.lastLine = a.startedAt
 	a.kill = newStoppedTimer()
@@ -235,7 +237,13 @@ func (a *Agent) loop(ctx context.Context) {
 			a.lastLine = time.Now() // It was not the CLI that was silent.
 		case f := <-a.calls:
 			f()
+		case <-a.hold.released:
+			a.lastLine = time.Now()
 		case <-a.kill.C:
+			if a.hold.held.Load() && a.ending == nil {
+				a.kill.Reset(initializeTimeout) // It was not the CLI that took its time.
+				break
+			}
 			a.killStep()
 		case <-a.deadline.C:
 			a.expire(time.Now())
@@ -306,6 +314,9 @@ func (a *Agent) idle() {
 
 // expire ends what has run out: questions, or else the CLI's silence.
 func (a *Agent) expire(now time.Time) {
+	if a.hold.held.Load() {
+		a.lastLine = now
+	}
 	for _, q := range a.questions {
 		if !q.expires.After(now) {
 			a.resolve(q, deny(questionTimedOut))

@@ -36,8 +36,8 @@ func AdoptOrphans() error {
 
 type processInfo struct {
 	pid, parent, session int
-	// ended: it waits to be reaped.
-	ended bool
+	// state is a letter, see proc(5).
+	state byte
 }
 
 // processes reads the process table.
@@ -63,7 +63,7 @@ func processes() []processInfo {
 		}
 		parent, _ := strconv.Atoi(string(fields[1]))
 		session, _ := strconv.Atoi(string(fields[3]))
-		all = append(all, processInfo{pid: pid, parent: parent, session: session, ended: string(fields[0]) == "Z"})
+		all = append(all, processInfo{pid: pid, parent: parent, session: session, state: fields[0][0]})
 	}
 	return all
 }
@@ -130,7 +130,7 @@ func leftBehind() []leftover {
 	defer live.mu.Unlock()
 	var left []leftover
 	for _, p := range orphans() {
-		if p.ended {
+		if p.state == 'Z' { // It waits to be reaped.
 			awaitExit(p.pid)
 			continue
 		}

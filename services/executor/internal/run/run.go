@@ -51,6 +51,8 @@ type activeRun struct {
 	asked *claude.Outcome
 	// abandoned is set when the workspace may be somebody else's by now.
 	abandoned bool
+	// held is set while the agent may do nothing; see lease.
+	held bool
 }
 
 func newRun(request *executorv1.StartRunRequest, settings *Settings) *activeRun {
@@ -61,7 +63,7 @@ func newRun(request *executorv1.StartRunRequest, settings *Settings) *activeRun 
 		worked: make(chan struct{}), delivered: make(chan struct{}),
 	}
 	r.ctx, r.cancel = context.WithCancelCause(logging.WithRun(context.Background(), request.GetRunId(), request.GetSessionId()))
-	r.lease = newLease(request.GetLeaseTtl().AsDuration(), r.leaseLost)
+	r.lease = newLease(request.GetLeaseTtl().AsDuration(), r.hold, r.release, r.leaseLost)
 	return r
 }
 
@@ -95,8 +97,30 @@ func (r *activeRun) isAbandoned() bool {
 	return r.abandoned
 }
 
+// hold keeps the agent from working, also one that is only about to start.
+func (r *activeRun) hold() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.logger.Warn("the lease ran out, holding the agent")
+	r.held = true
+	if r.agent != nil {
+		r.agent.Hold()
+	}
+}
+
+// release lets the agent go on.
+func (r *activeRun) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.logger.Info("the lease was renewed, the agent goes on")
+	r.held = false
+	if r.agent != nil {
+		r.agent.Release()
+	}
+}
+
 func (r *activeRun) leaseLost() {
-	r.logger.Warn("the lease ran out, stopping the agent")
+	r.logger.Warn("no sign of the manager, stopping the agent")
 	r.abandon(claude.Failed(claude.ReasonLeaseLost, "The manager was not heard of in time, so the agent was stopped."))
 }
 
@@ -188,6 +212,9 @@ func (r *activeRun) runAgent(options claude.Options, s claude.Sink) claude.Outco
 		return *r.asked
 	}
 	r.agent = agent
+	if r.held {
+		agent.Hold()
+	}
 	r.mu.Unlock()
 	return agent.Run(r.ctx)
 }
@@ -282,7 +309,7 @@ func (r *activeRun) Renew(ttl time.Duration) {
 }
 
 // MayReport implements channel.Run.
-func (r *activeRun) MayReport() bool { return r.lease.held() }
+func (r *activeRun) MayReport() bool { return r.lease.mayReport() }
 
 // Revoked implements channel.Run.
 func (r *activeRun) Revoked(reason string) {

@@ -82,28 +82,62 @@ func TestCutTextAtRuneBorders(t *testing.T) {
 	}
 }
 
-func TestLease(t *testing.T) {
-	expired := make(chan struct{})
-	l := newLease(time.Hour, func() { close(expired) })
-	require.True(t, l.held())
+// leaseLog is what became of an agent under a lease, in order.
+type leaseLog chan string
+
+func (log leaseLog) lease(ttl time.Duration) *lease {
+	note := func(what string) func() { return func() { log <- what } }
+	return newLease(ttl, note("held"), note("released"), note("expired"))
+}
+
+// An agent whose lease ran out does nothing, and goes on when the manager has
+// renewed it: the backend was away for longer than the lease.
+func TestLeaseThatIsRenewedLateGoesOn(t *testing.T) {
+	log := make(leaseLog, 10)
+	l := log.lease(time.Hour)
+	defer l.stop()
+	require.True(t, l.mayReport())
 	l.check()
-	l.renew(time.Millisecond)
-	<-expired
-	require.False(t, l.held(), "nothing may be reported after the lease ran out")
+	l.renew(0)
+	require.Equal(t, "held", <-log)
+	require.False(t, l.mayReport(), "nothing may be reported while it is not known whose the run is")
+	l.renew(0)
+	l.renew(-time.Second)
+	l.check()
+	require.Empty(t, log, "the manager waits, and so does the agent")
 	l.renew(time.Hour)
-	require.True(t, l.held(), "until the manager is heard of again")
+	require.Equal(t, "released", <-log)
+	require.True(t, l.mayReport())
+	l.renew(time.Hour)
+	require.Empty(t, log)
+}
+
+// Without any sign of a manager an agent is held, and then stopped for good.
+func TestLeaseEndsWithoutASignOfTheManager(t *testing.T) {
+	log := make(leaseLog, 10)
+	l := log.lease(time.Millisecond)
+	require.Equal(t, "held", <-log)
+	require.Equal(t, "expired", <-log)
+	require.False(t, l.mayReport(), "nothing may be reported after the lease ran out")
+	l.renew(time.Hour)
+	require.True(t, l.mayReport(), "until the manager is heard of again")
+	l.check()
+	require.Empty(t, log, "the agent stays stopped")
 	l.stop()
 }
 
 // TestLeaseFoundExpiredOnWaking is what happens after the process was frozen:
 // the deadline is over before the timer had a chance.
 func TestLeaseFoundExpiredOnWaking(t *testing.T) {
-	l := newLease(time.Hour, func() {})
+	log := make(leaseLog, 10)
+	l := log.lease(time.Hour)
 	defer l.stop()
 	l.mu.Lock()
-	l.deadline = time.Now().Add(-time.Second)
+	l.deadline, l.next = time.Now().Add(-time.Second), time.Now().Add(-time.Second)
 	l.mu.Unlock()
-	require.False(t, l.held())
+	require.False(t, l.mayReport())
+	l.check()
+	require.Equal(t, "held", <-log)
 }
 
 func TestPrompt(t *testing.T) {

@@ -265,14 +265,39 @@ func TestStaleTokenRevokes(t *testing.T) {
 	require.Equal(t, channel.EndRevoked, f.link.End().Kind)
 }
 
-func TestAFrozenManagerForwardsNothing(t *testing.T) {
-	f := newFixture(t)
-	p, _ := f.connect()
-	f.clock.advance(lease) // stopped, and woken too late
-	p.send(notice(1))
-	require.NotEmpty(t, p.receive().GetRevoked().GetReason())
-	require.Equal(t, channel.EndRevoked, f.link.End().Kind)
-	f.queue.Await(t, "nothing", func(v queuetest.View) bool { return len(v.Run(f.runID).Events) == 0 })
+// A manager that was frozen past its lease, or whose backend is away for as
+// long, says nothing about the run and has its agent held: only the backend
+// knows whose the run is.
+func TestNothingIsForwardedWithoutALease(t *testing.T) {
+	outOfTime := func(t *testing.T) (*fixture, *peer) {
+		f := newFixture(t)
+		p, _ := f.connect()
+		f.clock.advance(lease)
+		p.send(notice(1))
+		f.link.Suspend()
+		require.Zero(t, p.receive().GetLeaseRenewed().GetLeaseTtl().AsDuration(), "the agent is held")
+		f.link.Suspend()
+		require.Zero(t, p.receive().GetLeaseRenewed().GetLeaseTtl().AsDuration(), "and its executor knows that the manager lives")
+		require.NoError(t, p.stream.Close())
+		p, welcome := f.connect()
+		require.Zero(t, welcome.GetLeaseTtl().AsDuration(), "also after it connected again")
+		return f, p
+	}
+	t.Run("renewed", func(t *testing.T) {
+		f, p := outOfTime(t)
+		f.queue.Await(t, "nothing", func(v queuetest.View) bool { return v.Run(f.runID).Appends == 0 })
+		f.link.Renew(f.clock.Now().Add(lease))
+		require.Positive(t, p.receive().GetLeaseRenewed().GetLeaseTtl().AsDuration())
+		p.send(notice(1))
+		p.awaitAck(1)
+	})
+	t.Run("lost", func(t *testing.T) {
+		f, p := outOfTime(t)
+		f.link.Revoke("the lease was not renewed")
+		require.Equal(t, "the lease was not renewed", p.receive().GetRevoked().GetReason())
+		require.Equal(t, channel.EndRevoked, f.link.End().Kind)
+		f.queue.Await(t, "nothing", func(v queuetest.View) bool { return len(v.Run(f.runID).Events) == 0 })
+	})
 }
 
 func TestRefusedEventsEndTheRun(t *testing.T) {

@@ -31,7 +31,6 @@ const (
 	reasonGap         = "RUN_SEQ_GAP"
 	reasonFinished    = "RUN_FINISHED"
 	metadataExpected  = "expected_run_seq"
-	revokedLeaseLost  = "the lease ran out"
 	revokedOtherOwner = "the run is no longer held by this manager"
 )
 
@@ -73,9 +72,8 @@ func (l *Link) forward() {
 	}
 }
 
-// nextBatch waits for something to forward. False when the link has ended,
-// also because the lease is found to have run out: a manager that was frozen
-// past its lease finds out here, before it says anything.
+// nextBatch waits for something to forward, and for the lease to be held. False
+// when the link has ended.
 func (l *Link) nextBatch() (batch, bool) {
 	for {
 		l.mu.Lock()
@@ -83,12 +81,7 @@ func (l *Link) nextBatch() (batch, bool) {
 			l.mu.Unlock()
 			return batch{}, false
 		}
-		if len(l.events) > 0 || len(l.partials.list) > 0 {
-			if !l.held() {
-				l.finishLocked(End{Kind: EndRevoked, Reason: revokedLeaseLost})
-				l.mu.Unlock()
-				return batch{}, false
-			}
+		if l.held() && (len(l.events) > 0 || len(l.partials.list) > 0) {
 			b := batch{events: l.firstEvents()}
 			if len(b.events) == len(l.events) {
 				b.partials = l.partials.take()

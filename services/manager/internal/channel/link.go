@@ -214,6 +214,24 @@ func (l *Link) Renew(deadline time.Time) {
 	l.notify()
 }
 
+// Suspend tells the executor, when the lease has run out, that the manager
+// waits for the backend's word: the agent is held, neither at work nor lost.
+// Call it as long as that is so, because an executor that hears nothing gives
+// its agent up. Only the backend knows whose the run is, so only its answer
+// ends the link.
+func (l *Link) Suspend() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.held() {
+		l.leaseVersion++
+		l.notify()
+	}
+}
+
+// AwaitHeld waits until the lease is held, or the link has ended. False when
+// ctx ended first.
+func (l *Link) AwaitHeld(ctx context.Context) bool { return l.await(ctx, l.held) }
+
 // LeaseDeadline is until when the run is held.
 func (l *Link) LeaseDeadline() time.Time {
 	l.mu.Lock()
@@ -221,7 +239,9 @@ func (l *Link) LeaseDeadline() time.Time {
 	return l.leaseDeadline
 }
 
-// held tells whether the lease is believed held. The lock is held.
+// held tells whether the lease is known to be held. While it is not, nothing is
+// forwarded: a manager that was frozen past its lease finds out here, before it
+// says anything. The lock is held.
 func (l *Link) held() bool {
 	return l.opts.Now().Before(l.leaseDeadline)
 }

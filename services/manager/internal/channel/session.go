@@ -136,13 +136,10 @@ func (l *Link) outgoing(s *session) (out []*managerv1.ConnectResponse, last bool
 	if l.current != s {
 		return nil, false, changed
 	}
-	if l.end == nil && !l.held() {
-		l.finishLocked(End{Kind: EndRevoked, Reason: revokedLeaseLost})
-	}
 	if l.end != nil && (l.end.Kind == EndRevoked || l.end.Kind == EndRefused) {
 		return []*managerv1.ConnectResponse{{Kind: &managerv1.ConnectResponse_Revoked{Revoked: &managerv1.Revoked{Reason: l.end.Reason}}}}, true, changed
 	}
-	ttl := durationpb.New(l.leaseDeadline.Sub(l.opts.Now()))
+	ttl := durationpb.New(max(0, l.leaseDeadline.Sub(l.opts.Now())))
 	if !s.welcomed {
 		s.welcomed, s.sentAck, s.sentLease = true, l.acked, l.leaseVersion
 		out = append(out, &managerv1.ConnectResponse{Kind: &managerv1.ConnectResponse_Welcome{Welcome: &managerv1.Welcome{AckedRunSeq: l.acked, LeaseTtl: ttl}}})

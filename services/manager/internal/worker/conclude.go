@@ -28,8 +28,10 @@ func (r *heldRun) conclude(end ending) {
 	case howFailed:
 		r.logger.Warn("run failed", "status", end.status.String(), "reason", end.reason, "message", end.message)
 		// Nothing of the executor's may come after this.
+		r.finishing.Store(true)
 		r.link.Revoke(end.reason)
 		r.finish(ctx, end)
+		r.finishing.Store(false)
 	case howLost:
 		r.logger.Warn("run lost, its executor is stopped", "cause", end.message)
 		r.link.Revoke(end.message)
@@ -64,12 +66,10 @@ func (r *heldRun) noteEnd() {
 	}
 }
 
-// finish tells the backend how the run ended, for as long as it is held.
+// finish tells the backend how the run ended, until it has heard it or says
+// that the run is not ours.
 func (r *heldRun) finish(ctx context.Context, end ending) {
 	_, err := retry(ctx, func(ctx context.Context) (*queuev1.FinishRunResponse, error) {
-		if !r.w.now().Before(r.link.LeaseDeadline()) {
-			return nil, errReleased
-		}
 		return r.w.opts.Queue.FinishRun(ctx, &queuev1.FinishRunRequest{
 			RunId: r.id, FencingToken: r.claim.GetFencingToken(), Status: end.status, Reason: end.reason, Message: clip(end.message),
 		})

@@ -16,8 +16,9 @@ const (
 	renewRetry = time.Second
 )
 
-// keepLeases renews all leases in one call, again and again, and gives up
-// those that ran out.
+// keepLeases renews all leases in one call, again and again. Only the backend's
+// answer says whether a lease is lost: one that ran out while the backend was
+// away is renewed when it is back.
 func (w *Worker) keepLeases(ctx context.Context) {
 	interval := w.lease() / renewShare
 	timer := time.NewTimer(interval)
@@ -28,24 +29,14 @@ func (w *Worker) keepLeases(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		// A process that was stopped and woken finds out here, if not earlier in
-		// its links: the clock has gone on.
-		w.expireLeases()
+		for _, r := range w.heldRuns() {
+			r.link.Suspend()
+		}
 		next := interval
 		if !w.renewLeases(ctx, interval) {
 			next = min(interval, renewRetry)
 		}
 		timer.Reset(next)
-	}
-}
-
-// expireLeases revokes the runs whose lease ran out unrenewed.
-func (w *Worker) expireLeases() {
-	now := w.now()
-	for _, r := range w.heldRuns() {
-		if !now.Before(r.link.LeaseDeadline()) {
-			r.link.Revoke("the lease ran out without being renewed")
-		}
 	}
 }
 
@@ -65,10 +56,13 @@ func (w *Worker) renewLeases(ctx context.Context, timeout time.Duration) bool {
 	req := &queuev1.RenewLeasesRequest{WorkerId: w.opts.Identity.WorkerID, LeaseDuration: w.leaseProto()}
 	for _, r := range w.heldRuns() {
 		select {
-		case <-r.link.Done(): // nothing to hold any more
+		case <-r.link.Done():
+			if !r.finishing.Load() {
+				continue // nothing to hold any more
+			}
 		default:
-			req.Leases = append(req.Leases, &queuev1.Lease{RunId: r.id, FencingToken: r.claim.GetFencingToken()})
 		}
+		req.Leases = append(req.Leases, &queuev1.Lease{RunId: r.id, FencingToken: r.claim.GetFencingToken()})
 	}
 	if len(req.GetLeases()) == 0 {
 		return true

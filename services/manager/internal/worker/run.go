@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/poco-ai/poco/services/internal/pace"
@@ -56,6 +57,9 @@ type heldRun struct {
 	handedOver bool
 	// exports says that the workspace is to be exported.
 	exports bool
+	// finishing says that the backend is still to be told the end, for which the
+	// lease is kept although the link is closed.
+	finishing atomic.Bool
 
 	mu sync.Mutex
 	// interrupt ends the preparation; nil before and after it.

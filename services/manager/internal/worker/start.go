@@ -222,9 +222,11 @@ func (r *heldRun) handOver(ctx context.Context, mcpConfig string, promptSubmitte
 	}
 	wait := newBackOff()
 	for try := 1; ; try++ {
+		// It may have run out while the backend was away; that one is back.
+		r.link.AwaitHeld(ctx)
 		ttl := r.link.LeaseDeadline().Sub(r.w.now())
 		if ttl <= 0 {
-			return errors.New("the lease ran out")
+			return errors.New("the lease ran out and was not renewed")
 		}
 		req.LeaseTtl = durationpb.New(ttl)
 		_, err := client.StartRun(ctx, req)

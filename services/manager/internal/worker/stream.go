@@ -69,9 +69,6 @@ func retry[T any](ctx context.Context, call func(ctx context.Context) (T, error)
 // transient tells whether an error of the backend may go away by itself. A
 // wrong token is one: an operator mends it, and no run is to be lost for it.
 func transient(err error) bool {
-	if errors.Is(err, errReleased) {
-		return false
-	}
 	switch status.Code(err) {
 	case codes.InvalidArgument, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, codes.OutOfRange, codes.Unimplemented:
 		return false

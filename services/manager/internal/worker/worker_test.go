@@ -277,6 +277,7 @@ func TestALeaseThatIsLostStopsTheExecutor(t *testing.T) {
 		m := h.manage(options{lease: 3 * time.Second})
 		id := h.queue.Enqueue(session(), "x", nil)
 		h.awaitEvents(id, 1)
+		h.queue.Steal(id) // the backend acted on its end
 		m.clock.advance(time.Hour)
 		require.NotEmpty(t, <-revoked)
 		require.Equal(t, running, h.queue.AwaitStatus(t, id, running).Status, "nothing is said about a run that is not held")
@@ -308,6 +309,53 @@ func TestALeaseThatIsLostStopsTheExecutor(t *testing.T) {
 		id := h.queue.Enqueue(session(), "x", nil)
 		h.queue.Await(t, "three renewals", func(v queuetest.View) bool { return v.Run(id).Renewals >= 3 })
 	})
+}
+
+// The backend is away for longer than a lease: the agent is held, and goes on
+// when the backend is back. An executor that dies meanwhile is told then.
+func TestALeaseThatOutlivesABackendThatIsAway(t *testing.T) {
+	for name, c := range map[string]struct {
+		dies bool
+		want backendv1.RunStatus
+	}{"the executor lives": {false, completed}, "the executor dies": {true, failed}} {
+		t.Run(name, func(t *testing.T) {
+			held := make(chan struct{})
+			h := newHost(t, func(ctx context.Context, r *scriptedRun) {
+				c := r.open(ctx)
+				if c == nil {
+					return
+				}
+				defer c.Close()
+				r.notice(c)
+				c.until(func(m *managerv1.ConnectResponse) bool {
+					return m.GetLeaseRenewed() != nil && m.GetLeaseRenewed().GetLeaseTtl().AsDuration() == 0
+				})
+				close(held)
+				if !c.until(func(m *managerv1.ConnectResponse) bool { return m.GetLeaseRenewed().GetLeaseTtl().AsDuration() > 0 }) {
+					return
+				}
+				r.finish(c, completed)
+				c.until(func(m *managerv1.ConnectResponse) bool { return m.GetAck().GetRunSeq() == r.next-1 })
+			})
+			m := h.manage(options{lease: 3 * time.Second})
+			id := h.queue.Enqueue(session(), "x", nil)
+			h.awaitEvents(id, 1)
+			away := []string{"RenewLeases", "AppendRunEvents", "FinishRun", "ClaimRuns"}
+			for _, method := range away {
+				h.queue.Fail(method, queuetest.Unavailable())
+			}
+			m.clock.advance(time.Hour)
+			<-held
+			if c.dies {
+				h.kill(runtime.Exit{Code: 137})
+				h.queue.Await(t, "the end cannot be reported", func(v queuetest.View) bool { return v.Refused("FinishRun") > 0 })
+			}
+			for _, method := range away {
+				h.queue.Fail(method, nil)
+			}
+			h.queue.AwaitStatus(t, id, c.want)
+		})
+	}
 }
 
 // note notes an attempt and returns all of them.

@@ -4,7 +4,10 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -65,6 +68,69 @@ func TestBackendKilledMidRun(t *testing.T) {
 	s.letGo(session)
 	s.backend.start()
 	s.requireGoneOn(f, run)
+}
+
+// awaitHeld waits until the processes are stopped where they are.
+func awaitHeld(t *testing.T, pids []int) {
+	t.Helper()
+	require.NotEmpty(t, pids)
+	for _, pid := range pids {
+		require.Eventually(t, func() bool {
+			status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+			require.NoError(t, err, "it has ended")
+			return strings.Contains(string(status), "State:\tT")
+		}, awaitTimeout, 20*time.Millisecond, "process %d goes on without a lease", pid)
+	}
+}
+
+// The backend, or its database, is away for longer than the lease: the agents
+// are held, so that no run is executed twice, and go on when it is back.
+func TestBackendAwayForLongerThanTheLease(t *testing.T) {
+	const runs = 4
+	for name, take := range map[string]func(t *testing.T, s *stack) (bringBack func()){
+		"killed": func(_ *testing.T, s *stack) func() { s.backend.kill(); return s.backend.start },
+		"frozen": func(_ *testing.T, s *stack) func() { s.backend.freeze(); return s.backend.wake },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStack(t, stackOptions{env: map[string]string{"TASK_CLAIM_LEASE_SECONDS": "6"}}).start()
+			type work struct {
+				f            *follower
+				session, run string
+			}
+			var all []work
+			var agents []int
+			for range runs {
+				f, session, run := s.midRun()
+				all = append(all, work{f, session, run})
+				agents = append(agents, s.agentProcesses(session)...)
+			}
+			bringBack := take(t, s)
+			awaitHeld(t, agents)
+			for _, w := range all {
+				s.letGo(w.session)
+			}
+			bringBack()
+			for _, w := range all {
+				s.requireGoneOn(w.f, w.run)
+			}
+		})
+	}
+}
+
+func TestPostgresAwayForLongerThanTheLease(t *testing.T) {
+	server, opts := testkit.OwnPostgres(t)
+	s := newStack(t, stackOptions{databaseURL: dbtest.Empty(t, server.URL()), env: map[string]string{"TASK_CLAIM_LEASE_SECONDS": "6"}}).start()
+	f, session, run := s.midRun()
+	agents := s.agentProcesses(session)
+	require.NoError(t, server.Crash())
+	awaitHeld(t, agents)
+	s.letGo(session)
+	again, err := embedded.StartPostgres(t.Context(), opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, again.Stop(context.Background())) })
+	s.requireGoneOn(f, run)
+	s.backend.stop()
+	s.manager.stop()
 }
 
 func TestEverythingKilledMidRun(t *testing.T) {

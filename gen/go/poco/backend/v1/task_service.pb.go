@@ -32,8 +32,8 @@ type EnqueueTaskRequest struct {
 	SessionId string `protobuf:"bytes,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	// The project of a new session. For a given session it must be its own.
 	ProjectId string `protobuf:"bytes,4,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
-	// "immediate" (default), "scheduled" (needs scheduled_at), "nightly" (takes
-	// none), or a mode of the operator's own.
+	// "immediate" (default) or "scheduled" (needs scheduled_at). Any other is
+	// refused with InvalidArgument: no worker would ever claim the run.
 	ScheduleMode string `protobuf:"bytes,5,opt,name=schedule_mode,json=scheduleMode,proto3" json:"schedule_mode,omitempty"`
 	// Not before this time. With mode "immediate" it makes the run "scheduled".
 	ScheduledAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=scheduled_at,json=scheduledAt,proto3" json:"scheduled_at,omitempty"`

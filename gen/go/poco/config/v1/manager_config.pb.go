@@ -231,7 +231,8 @@ type QueueConfig struct {
 	PullInterval *durationpb.Duration `protobuf:"bytes,3,opt,name=pull_interval,json=pullInterval,proto3" json:"pull_interval,omitempty"`
 	// How long a claim holds without being renewed. It is renewed every third of
 	// this time from the claim on, so that it need not cover the start of a
-	// container. An executor cut off for so long stops its agent.
+	// container. An executor cut off for so long holds its agent, and ends it
+	// after as long again.
 	ClaimLease *durationpb.Duration `protobuf:"bytes,4,opt,name=claim_lease,json=claimLease,proto3" json:"claim_lease,omitempty"`
 	// Name of this manager in the queue; no other manager may have it.
 	WorkerId string `protobuf:"bytes,5,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
@@ -768,17 +769,17 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x11CALLBACK_BASE_URL8\x01R\x9f\x01Executor 访问本 Manager 的地址，必须能从 Executor 容器内访问。容器内的 localhost 是容器自己，宿主机请写 host.docker.internal。h\x01\x92\x01\amanager\xaa\x01 http://host.docker.internal:8001R\x0fcallbackBaseUrl\x12\xaf\x02\n" +
 	"\x12internal_api_token\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueB\xe3\x01\xea\xb8\x18\xde\x01\n" +
 	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*H\x01R~内部调用的鉴权 token：调用 Backend 时出示，也向调用 Manager 的一方要求。必须与 Backend 的一致。x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDS\xaa\x01\x11change-this-tokenR\x10internalApiToken:m\xf2\xb8\x18i\n" +
-	"\x0eManager server\x12\x0eManager 服务\x1aGManager 的监听地址，以及它与其他服务如何互相访问。\"\xa7\f\n" +
+	"\x0eManager server\x12\x0eManager 服务\x1aGManager 的监听地址，以及它与其他服务如何互相访问。\"\xd4\f\n" +
 	"\vQueueConfig\x12\xa9\x01\n" +
 	"\fpull_enabled\x18\x01 \x01(\bB\x85\x01\xea\xb8\x18\x80\x01\n" +
 	"\x11TASK_PULL_ENABLED\x1a\x04trueRe是否从 Backend 的 run 队列领取任务。关闭后不启动新任务，已在运行的继续。R\vpullEnabled\x12|\n" +
 	"\x14max_concurrent_tasks\x18\x02 \x01(\x05BJ\xbaH\a\x1a\x05\x18\xe8\a(\x01\xea\xb8\x18<\n" +
 	"\x14MAX_CONCURRENT_TASKS\x1a\x015R!同时运行的任务数上限。R\x12maxConcurrentTasks\x12\xd1\x01\n" +
 	"\rpull_interval\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x90\x01\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18\x83\x01\n" +
-	"\x1aTASK_PULL_INTERVAL_SECONDS\x1a\x012 \x02R`没有通知时查询队列的间隔。新任务会立即得到通知，此查询只为补漏。R\fpullInterval\x12\xd6\x02\n" +
-	"\vclaim_lease\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x99\x02\xbaH\r\xaa\x01\n" +
-	"\"\x04\b\x80\xa3\x052\x02\b\x01\xea\xb8\x18\x84\x02\n" +
-	"\x18TASK_CLAIM_LEASE_SECONDS\x1a\x03180 \x02R\xe0\x01领取（claim）的租约时长。自领取起，每过三分之一时长续约一次，所以不必覆盖文件准备和容器启动的耗时。Executor 失去联系达到此时长后会停止 Agent，避免重复执行。R\n" +
+	"\x1aTASK_PULL_INTERVAL_SECONDS\x1a\x012 \x02R`没有通知时查询队列的间隔。新任务会立即得到通知，此查询只为补漏。R\fpullInterval\x12\x83\x03\n" +
+	"\vclaim_lease\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\xc6\x02\xbaH\r\xaa\x01\n" +
+	"\"\x04\b\x80\xa3\x052\x02\b\x01\xea\xb8\x18\xb1\x02\n" +
+	"\x18TASK_CLAIM_LEASE_SECONDS\x1a\x03180 \x02R\x8d\x02领取（claim）的租约时长。自领取起，每过三分之一时长续约一次，所以不必覆盖文件准备和容器启动的耗时。Executor 失去联系达到此时长后会暂停 Agent，避免重复执行；再过同样时长仍无联系则结束它。R\n" +
 	"claimLease\x12\xe9\x01\n" +
 	"\tworker_id\x18\x05 \x01(\tB\xcb\x01\xbaH\x05r\x03\x18\xc8\x01\xea\xb8\x18\xbe\x01\n" +
 	"\tWORKER_IDRE本 Manager 在队列中的名称，不能与其他 Manager 相同。Zj\n" +

@@ -489,7 +489,8 @@ func (*ConnectResponse_Ping) isConnectResponse_Kind() {}
 type Welcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The last event that is committed: resend what comes after it.
-	AckedRunSeq   int64                `protobuf:"varint,1,opt,name=acked_run_seq,json=ackedRunSeq,proto3" json:"acked_run_seq,omitempty"`
+	AckedRunSeq int64 `protobuf:"varint,1,opt,name=acked_run_seq,json=ackedRunSeq,proto3" json:"acked_run_seq,omitempty"`
+	// As in LeaseRenewed.
 	LeaseTtl      *durationpb.Duration `protobuf:"bytes,2,opt,name=lease_ttl,json=leaseTtl,proto3" json:"lease_ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -586,6 +587,10 @@ func (x *Ack) GetRunSeq() int64 {
 
 // LeaseRenewed extends the executor's time to live from the moment it is read.
 // The manager has already subtracted what passed since it asked for the lease.
+// Zero: the lease has run out while the backend does not answer, and the
+// manager waits for it. The agent is held, without being ended, until a later
+// renewal or Revoked. It comes again for as long as that is so; an executor that
+// hears nothing for the time of a lease more ends its agent.
 type LeaseRenewed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	LeaseTtl      *durationpb.Duration   `protobuf:"bytes,1,opt,name=lease_ttl,json=leaseTtl,proto3" json:"lease_ttl,omitempty"`

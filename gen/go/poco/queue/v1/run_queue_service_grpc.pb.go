@@ -50,7 +50,7 @@ type RunQueueServiceClient interface {
 	// RenewLeases extends all leases of a worker in one call.
 	RenewLeases(ctx context.Context, in *RenewLeasesRequest, opts ...grpc.CallOption) (*RenewLeasesResponse, error)
 	// AdoptRuns hands a worker that restarted its runs again, each under a new
-	// fencing token and lease. Runs whose lease has expired are not among them.
+	// fencing token and lease. Runs that were given up are not among them.
 	AdoptRuns(ctx context.Context, in *AdoptRunsRequest, opts ...grpc.CallOption) (*AdoptRunsResponse, error)
 	// StartRun marks a claimed run as running: from now on the agent may have
 	// seen the prompt. Idempotent. FailedPrecondition with reason RUN_CANCELED
@@ -246,7 +246,7 @@ type RunQueueServiceServer interface {
 	// RenewLeases extends all leases of a worker in one call.
 	RenewLeases(context.Context, *RenewLeasesRequest) (*RenewLeasesResponse, error)
 	// AdoptRuns hands a worker that restarted its runs again, each under a new
-	// fencing token and lease. Runs whose lease has expired are not among them.
+	// fencing token and lease. Runs that were given up are not among them.
 	AdoptRuns(context.Context, *AdoptRunsRequest) (*AdoptRunsResponse, error)
 	// StartRun marks a claimed run as running: from now on the agent may have
 	// seen the prompt. Idempotent. FailedPrecondition with reason RUN_CANCELED

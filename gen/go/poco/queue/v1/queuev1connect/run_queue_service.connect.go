@@ -161,7 +161,7 @@ type RunQueueServiceClient interface {
 	// RenewLeases extends all leases of a worker in one call.
 	RenewLeases(context.Context, *v1.RenewLeasesRequest) (*v1.RenewLeasesResponse, error)
 	// AdoptRuns hands a worker that restarted its runs again, each under a new
-	// fencing token and lease. Runs whose lease has expired are not among them.
+	// fencing token and lease. Runs that were given up are not among them.
 	AdoptRuns(context.Context, *v1.AdoptRunsRequest) (*v1.AdoptRunsResponse, error)
 	// StartRun marks a claimed run as running: from now on the agent may have
 	// seen the prompt. Idempotent. FailedPrecondition with reason RUN_CANCELED
@@ -250,7 +250,7 @@ type RunQueueServiceHandler interface {
 	// RenewLeases extends all leases of a worker in one call.
 	RenewLeases(context.Context, *v1.RenewLeasesRequest) (*v1.RenewLeasesResponse, error)
 	// AdoptRuns hands a worker that restarted its runs again, each under a new
-	// fencing token and lease. Runs whose lease has expired are not among them.
+	// fencing token and lease. Runs that were given up are not among them.
 	AdoptRuns(context.Context, *v1.AdoptRunsRequest) (*v1.AdoptRunsResponse, error)
 	// StartRun marks a claimed run as running: from now on the agent may have
 	// seen the prompt. Idempotent. FailedPrecondition with reason RUN_CANCELED
