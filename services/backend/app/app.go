@@ -83,9 +83,12 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 		UserInput: cfg.Msg.GetUserInput().GetTimeout().AsDuration(), WorkerGone: cfg.Msg.GetDispatch().GetWorkerGoneAfter().AsDuration(),
 	}, here)
 	work, workCtx := errgroup.WithContext(workCtx)
-	work.Go(func() error { return hub.Run(workCtx) })
-	work.Go(func() error { return bus.Run(workCtx) })
-	work.Go(func() error { return runs.Sweep(workCtx) })
+	vital := func(name string, run func(context.Context) error) {
+		work.Go(func() error { return lifecycle.Vital(workCtx, name, run) })
+	}
+	vital("the hub of watchers", hub.Run)
+	vital("the bus of hints", bus.Run)
+	vital("the sweep of what expires", runs.Sweep)
 	closers.Add("background work", func(context.Context) error { stopWork(); return work.Wait() })
 
 	server, err := newServer(cfg, opts, logger, st)
@@ -97,7 +100,7 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 		return fmt.Errorf("listen: %w", err)
 	}
 	closers.Add("server", server.Shutdown)
-	work.Go(func() error { here.Keep(workCtx, st.Ping); return nil })
+	vital("the watch over the database", func(ctx context.Context) error { here.Keep(ctx, st.Ping); return nil })
 	if opts.Ready != nil {
 		opts.Ready("http://" + server.Addr().String())
 	}
@@ -106,6 +109,8 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	select {
 	case <-ctx.Done():
 		return nil
+	case err := <-server.Failed():
+		return err
 	case <-workCtx.Done(): // only when a part gave up
 		return work.Wait()
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -33,11 +34,12 @@ const internalToken = "internal-token-of-the-test"
 
 // backend is a running backend.
 type backend struct {
-	url     string
-	cancel  context.CancelFunc
-	ready   chan string
-	done    chan error
-	stopped bool
+	listener net.Listener
+	url      string
+	cancel   context.CancelFunc
+	ready    chan string
+	done     chan error
+	stopped  bool
 }
 
 // start runs a backend until the end of the test.
@@ -61,6 +63,7 @@ func launch(t *testing.T, databaseURL string) *backend {
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &backend{cancel: cancel, ready: make(chan string, 1), done: make(chan error, 1)}
 	listener := testkit.Listener(t)
+	b.listener = listener
 	go func() {
 		b.done <- app.Run(ctx, cfg, app.Options{
 			Logger: slog.New(slog.DiscardHandler), Listener: listener, Ready: func(url string) { b.ready <- url },

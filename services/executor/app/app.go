@@ -109,6 +109,8 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	}
 	select {
 	case <-ctx.Done():
+	case err := <-server.Failed():
+		return err
 	case <-runs.Abandoned():
 		logger.WarnContext(ctx, "no manager was heard of for long, stopping")
 	}

@@ -4,6 +4,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -57,10 +58,14 @@ func Run(ctx context.Context, cfg *Config, opts Options) error {
 	if opts.Ready != nil {
 		opts.Ready(url)
 	}
-	<-ctx.Done()
+	var failure error
+	select {
+	case <-ctx.Done():
+	case failure = <-server.Failed():
+	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer cancel()
-	return server.Shutdown(stop)
+	return errors.Join(failure, server.Shutdown(stop))
 }
 
 func newServer(cfg *Config, opts Options) (*rpcserver.Server, error) {

@@ -68,6 +68,20 @@ func runCloser(ctx context.Context, c closer) error {
 	}
 }
 
+// Vital runs a part that a program cannot live without, until ctx is done. When
+// the part ends before, that is an error that names it, whatever it returned.
+func Vital(ctx context.Context, name string, run func(context.Context) error) error {
+	err := run(ctx)
+	switch {
+	case ctx.Err() != nil && (err == nil || errors.Is(err, ctx.Err())):
+		return nil
+	case err == nil:
+		return fmt.Errorf("%s ended by itself", name)
+	default:
+		return fmt.Errorf("%s failed: %w", name, err)
+	}
+}
+
 // SignalContext returns a context that ends at the first SIGINT or SIGTERM. The
 // second one ends the process, as it would have without this.
 func SignalContext(parent context.Context) (context.Context, context.CancelFunc) {

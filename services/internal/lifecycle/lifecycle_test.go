@@ -60,3 +60,13 @@ func TestSignalContext(t *testing.T) {
 	require.NoError(t, syscall.Kill(syscall.Getpid(), syscall.SIGTERM))
 	<-ctx.Done()
 }
+
+func TestVital(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	broken := errors.New("broken")
+	require.EqualError(t, lifecycle.Vital(ctx, "the clock", func(context.Context) error { return nil }), "the clock ended by itself")
+	require.ErrorIs(t, lifecycle.Vital(ctx, "the clock", func(context.Context) error { return broken }), broken)
+	cancel()
+	require.NoError(t, lifecycle.Vital(ctx, "the clock", func(ctx context.Context) error { return ctx.Err() }))
+	require.ErrorIs(t, lifecycle.Vital(ctx, "the clock", func(context.Context) error { return broken }), broken, "it could not stop")
+}

@@ -23,7 +23,6 @@ import (
 
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/configservice"
-	"github.com/poco-ai/poco/services/internal/logging"
 )
 
 const (
@@ -101,6 +100,7 @@ type Server struct {
 
 	drainCtx context.Context
 	drain    context.CancelCauseFunc
+	failed   chan error
 
 	mu        sync.Mutex
 	listeners []net.Listener
@@ -119,7 +119,7 @@ func New(opts Options) (*Server, error) {
 	if opts.BodyIdleTimeout <= 0 {
 		opts.BodyIdleTimeout = bodyIdleTimeout
 	}
-	s := &Server{opts: opts, logger: opts.Logger, mux: http.NewServeMux(), registry: prometheus.NewRegistry(), instance: uuid.NewString()}
+	s := &Server{opts: opts, logger: opts.Logger, mux: http.NewServeMux(), registry: prometheus.NewRegistry(), instance: uuid.NewString(), failed: make(chan error, 1)}
 	s.drainCtx, s.drain = context.WithCancelCause(context.Background())
 	if err := s.build(); err != nil {
 		return nil, fmt.Errorf("set up the %s server: %w", opts.Service, err)
@@ -196,12 +196,24 @@ func (s *Server) Start() error {
 	connecthttp.Mount(s.mux, s.connect, connecthttp.WithReadMaxBytes(maxRequestBytes))
 	for _, l := range listeners {
 		s.serving.Go(func() {
-			if err := s.http.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
-				s.logger.Error("stopped listening", "address", l.Addr().String(), logging.KeyError, err)
+			if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				s.fail(fmt.Errorf("the listener on %s failed: %w", l.Addr(), err))
 			}
 		})
 	}
 	return nil
+}
+
+// Failed gets the error of a listener that ended by itself. A service that is
+// deaf on one of its addresses must end: whoever looks after it starts it again,
+// and until then it takes no more work.
+func (s *Server) Failed() <-chan error { return s.failed }
+
+func (s *Server) fail(err error) {
+	select {
+	case s.failed <- err:
+	default: // one is enough
+	}
 }
 
 func (s *Server) listen() ([]net.Listener, error) {

@@ -2,7 +2,6 @@ package scriptedmodel
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -39,13 +38,14 @@ func Start(ctx context.Context, addr string, opts Options) (*Server, error) {
 	go func() {
 		defer close(s.done)
 		defer cancel()
-		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return // The listener failed; clients see refused connections.
-		}
+		_ = s.http.Serve(listener) // Done says that it ended.
 	}()
 	context.AfterFunc(ctx, func() { _ = s.http.Close() })
 	return s, nil
 }
+
+// Done is closed when the server does not listen any more, whyever.
+func (s *Server) Done() <-chan struct{} { return s.done }
 
 // Close stops the server at once, hanging requests included.
 func (s *Server) Close() error {

@@ -71,15 +71,24 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 		return err
 	}
 
-	working := make(chan error, 1)
-	go func() { working <- m.worker.Run(ctx) }()
-	select {
-	case err := <-working: // stopped, or it could not begin
-		return err
-	case <-m.worker.Adopted():
+	working, stop := context.WithCancel(ctx)
+	defer stop()
+	worked := make(chan error, 1)
+	go func() { worked <- lifecycle.Vital(working, "the worker", m.worker.Run) }()
+	adopted := m.worker.Adopted()
+	for {
+		select {
+		case err := <-worked: // stopped, or it could not begin
+			return err
+		case err := <-m.server.Failed():
+			// Executors cannot report to it any more: it hands its runs over.
+			stop()
+			return errors.Join(err, <-worked)
+		case <-adopted:
+			adopted = nil
+			if opts.Ready != nil {
+				opts.Ready(url)
+			}
+		}
 	}
-	if opts.Ready != nil {
-		opts.Ready(url)
-	}
-	return <-working
 }

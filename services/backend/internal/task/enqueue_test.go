@@ -87,10 +87,10 @@ func TestTitleAndSchedule(t *testing.T) {
 		req         *backendv1.EnqueueTaskRequest
 		title, mode string
 	}{
-		"first line":         {&backendv1.EnqueueTaskRequest{Prompt: "  Write a haiku \nabout Go"}, "Write a haiku", "immediate"},
-		"cut between runes":  {&backendv1.EnqueueTaskRequest{Prompt: strings.Repeat("ä", 100)}, strings.Repeat("ä", 80), "immediate"},
-		"a time schedules":   {&backendv1.EnqueueTaskRequest{Prompt: "x", ScheduledAt: later, ScheduleMode: "immediate"}, "x", "scheduled"},
-		"scheduled":          {&backendv1.EnqueueTaskRequest{Prompt: "x", ScheduledAt: later, ScheduleMode: "scheduled"}, "x", "scheduled"},
+		"first line":        {&backendv1.EnqueueTaskRequest{Prompt: "  Write a haiku \nabout Go"}, "Write a haiku", "immediate"},
+		"cut between runes": {&backendv1.EnqueueTaskRequest{Prompt: strings.Repeat("ä", 100)}, strings.Repeat("ä", 80), "immediate"},
+		"a time schedules":  {&backendv1.EnqueueTaskRequest{Prompt: "x", ScheduledAt: later, ScheduleMode: "immediate"}, "x", "scheduled"},
+		"scheduled":         {&backendv1.EnqueueTaskRequest{Prompt: "x", ScheduledAt: later, ScheduleMode: "scheduled"}, "x", "scheduled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e, err := b.Tasks.Enqueue(t.Context(), backendtest.User, c.req)

@@ -238,6 +238,7 @@ func (s *stack) startModel(ctx context.Context) error {
 		return err
 	}
 	s.closers.Add("scripted model", func(context.Context) error { return model.Close() })
+	s.parts.watch("the scripted model", model.Done())
 	s.overrides["ANTHROPIC_BASE_URL"] = model.URL
 	s.overrides["ANTHROPIC_AUTH_TOKEN"] = token
 	return nil
