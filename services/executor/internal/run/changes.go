@@ -93,7 +93,7 @@ func (c *changeWatch) look(ctx context.Context) {
 }
 
 func sameChanges(a, b *backendv1.FilesChanged) bool {
-	if len(a.GetFiles()) != len(b.GetFiles()) || a.GetTotalAdditions() != b.GetTotalAdditions() || a.GetTotalDeletions() != b.GetTotalDeletions() {
+	if len(a.GetFiles()) != len(b.GetFiles()) || a.GetTotalFiles() != b.GetTotalFiles() || a.GetTotalAdditions() != b.GetTotalAdditions() || a.GetTotalDeletions() != b.GetTotalDeletions() {
 		return false
 	}
 	for i := range a.GetFiles() {

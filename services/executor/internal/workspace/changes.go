@@ -52,6 +52,7 @@ func (w *Workspace) Changes(ctx context.Context) (*backendv1.FilesChanged, error
 		changed.TotalAdditions += f.GetAdditions()
 		changed.TotalDeletions += f.GetDeletions()
 	}
+	changed.TotalFiles = int64(len(files))
 	if len(files) > maxFiles {
 		files, changed.Truncated = files[:maxFiles], true
 	}

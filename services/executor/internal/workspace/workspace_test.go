@@ -239,6 +239,7 @@ func TestBigChangesAreCut(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, c.GetFiles(), maxFiles)
 	require.True(t, c.GetTruncated())
+	require.EqualValues(t, maxFiles+7, c.GetTotalFiles(), "listed or not")
 	require.EqualValues(t, maxFileDiff+1+maxFiles+5, c.GetTotalAdditions())
 	require.True(t, c.GetFiles()[0].GetDiffTruncated())
 	require.LessOrEqual(t, len(c.GetFiles()[0].GetDiff()), maxFileDiff)

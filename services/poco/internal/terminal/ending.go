@@ -72,7 +72,8 @@ func (r *Renderer) files(changed *backendv1.FilesChanged) {
 	if len(changed.GetFiles()) == 0 {
 		return
 	}
-	title := fmt.Sprintf("%s changed, +%d −%d", count(len(changed.GetFiles()), "file"),
+	total := max(int(changed.GetTotalFiles()), len(changed.GetFiles()))
+	title := fmt.Sprintf("%s changed, +%d −%d", count(total, "file"),
 		changed.GetTotalAdditions(), changed.GetTotalDeletions())
 	r.entry("\n" + r.style.text(bold, title))
 	for _, file := range changed.GetFiles() {
@@ -87,8 +88,8 @@ func (r *Renderer) files(changed *backendv1.FilesChanged) {
 		r.entry(fmt.Sprintf("  %s %s %s", changeLetter[file.GetStatus()], path, r.style.text(dim, counts)))
 		r.diff(file)
 	}
-	if changed.GetTruncated() {
-		r.entry(r.style.text(dim, "  … and more files"))
+	if hidden := total - len(changed.GetFiles()); hidden > 0 {
+		r.entry(r.style.text(dim, "  … and "+count(hidden, "more file")))
 	}
 	r.out.write("\n")
 }

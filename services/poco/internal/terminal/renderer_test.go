@@ -100,3 +100,22 @@ func TestOutputThatIsGoneIsTold(t *testing.T) {
 	renderer := terminal.NewRenderer(closedPipe{}, terminal.Options{})
 	require.Error(t, renderer.Note("x"))
 }
+
+// The counts are of all that changed, not of what the event lists.
+func TestFilesThatAreNotListedCount(t *testing.T) {
+	const run = "6f9c0000-0000-4000-8000-000000000001"
+	event := func(payload *backendv1.EventPayload) *backendv1.WatchSessionResponse {
+		return &backendv1.WatchSessionResponse{Kind: &backendv1.WatchSessionResponse_Event{Event: &backendv1.SessionEvent{RunId: run, Payload: payload}}}
+	}
+	shown := render(t, []*backendv1.WatchSessionResponse{
+		event(&backendv1.EventPayload{Kind: &backendv1.EventPayload_FilesChanged{FilesChanged: &backendv1.FilesChanged{
+			Files:      []*backendv1.FileChange{{Path: "a"}, {Path: "b"}},
+			TotalFiles: 1500, TotalAdditions: 1500, Truncated: true,
+		}}}),
+		event(&backendv1.EventPayload{Kind: &backendv1.EventPayload_RunStatusChanged{RunStatusChanged: &backendv1.RunStatusChanged{
+			Status: backendv1.RunStatus_RUN_STATUS_COMPLETED,
+		}}}),
+	}, terminal.Options{})
+	require.Contains(t, shown, "1500 files changed, +1500")
+	require.Contains(t, shown, "and 1498 more files")
+}

@@ -1024,7 +1024,9 @@ type FilesChanged struct {
 	// The repository's remote URL without credentials, when it has one.
 	RemoteUrl string `protobuf:"bytes,5,opt,name=remote_url,json=remoteUrl,proto3" json:"remote_url,omitempty"`
 	// True when there were more files than are listed.
-	Truncated     bool `protobuf:"varint,6,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	Truncated bool `protobuf:"varint,6,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	// How many files changed, those that are not listed included.
+	TotalFiles    int64 `protobuf:"varint,7,opt,name=total_files,json=totalFiles,proto3" json:"total_files,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1099,6 +1101,13 @@ func (x *FilesChanged) GetTruncated() bool {
 		return x.Truncated
 	}
 	return false
+}
+
+func (x *FilesChanged) GetTotalFiles() int64 {
+	if x != nil {
+		return x.TotalFiles
+	}
+	return 0
 }
 
 // ApiRetried says that a model call failed and is tried again.
@@ -1897,7 +1906,7 @@ const file_poco_backend_v1_event_proto_rawDesc = "" +
 	"\tdeletions\x18\x05 \x01(\x03R\tdeletions\x12\x16\n" +
 	"\x06binary\x18\x06 \x01(\bR\x06binary\x12\x12\n" +
 	"\x04diff\x18\a \x01(\tR\x04diff\x12%\n" +
-	"\x0ediff_truncated\x18\b \x01(\bR\rdiffTruncated\"\xe8\x01\n" +
+	"\x0ediff_truncated\x18\b \x01(\bR\rdiffTruncated\"\x89\x02\n" +
 	"\fFilesChanged\x121\n" +
 	"\x05files\x18\x01 \x03(\v2\x1b.poco.backend.v1.FileChangeR\x05files\x12'\n" +
 	"\x0ftotal_additions\x18\x02 \x01(\x03R\x0etotalAdditions\x12'\n" +
@@ -1905,7 +1914,9 @@ const file_poco_backend_v1_event_proto_rawDesc = "" +
 	"\x06branch\x18\x04 \x01(\tR\x06branch\x12\x1d\n" +
 	"\n" +
 	"remote_url\x18\x05 \x01(\tR\tremoteUrl\x12\x1c\n" +
-	"\ttruncated\x18\x06 \x01(\bR\ttruncated\"\xbc\x01\n" +
+	"\ttruncated\x18\x06 \x01(\bR\ttruncated\x12\x1f\n" +
+	"\vtotal_files\x18\a \x01(\x03R\n" +
+	"totalFiles\"\xbc\x01\n" +
 	"\n" +
 	"ApiRetried\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x05R\aattempt\x12\x1f\n" +

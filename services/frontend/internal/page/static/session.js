@@ -224,13 +224,16 @@ export class SessionView {
       })));
     }
     if (this.#files?.files?.length) {
-      parts.push(el("h3", {}, `Files +${this.#files.totalAdditions || 0} −${this.#files.totalDeletions || 0}`));
+      const total = Math.max(Number(this.#files.totalFiles || 0), this.#files.files.length);
+      parts.push(el("h3", {}, `${total} ${total === 1 ? "file" : "files"} +${this.#files.totalAdditions || 0} −${this.#files.totalDeletions || 0}`));
       for (const file of this.#files.files) {
         const node = el("details", { "data-path": file.path, open: open.has(file.path) },
           el("summary", {}, `${word(file.status, "FILE_CHANGE_STATUS_")} `, el("code", {}, file.path), ` +${file.additions || 0} −${file.deletions || 0}`),
           file.diff ? diff(file.diff) : el("p", {}, file.binary ? "binary file" : "no diff"));
         parts.push(node);
       }
+      const hidden = total - this.#files.files.length;
+      if (hidden > 0) parts.push(el("p", {}, `… and ${hidden} more`));
     }
     if (this.#usage.size) {
       let [cost, input, output] = [0, 0, 0];
