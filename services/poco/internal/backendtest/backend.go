@@ -143,11 +143,15 @@ func (b *Backend) WatchSession(ctx context.Context, req *backendv1.WatchSessionR
 }
 
 // CancelRun implements the service; only RunID is a run.
-func (b *Backend) CancelRun(_ context.Context, req *backendv1.CancelRunRequest) (*backendv1.CancelRunResponse, error) {
+func (b *Backend) CancelRun(ctx context.Context, req *backendv1.CancelRunRequest) (*backendv1.CancelRunResponse, error) {
 	if req.GetRunId() != RunID {
 		return nil, connect.NewError(connect.CodeNotFound, "run not found")
 	}
-	b.Canceled <- req.GetRunId()
+	select {
+	case b.Canceled <- req.GetRunId():
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	return &backendv1.CancelRunResponse{Run: &backendv1.Run{Id: RunID, Status: backendv1.RunStatus_RUN_STATUS_CANCELING}}, nil
 }
 

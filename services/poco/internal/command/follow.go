@@ -33,14 +33,14 @@ func (c *cli) follow(ctx context.Context, follower *conversation.Follower, asJSO
 	if asks {
 		follower.Lines = func() <-chan string { return lines(c.in) }
 	}
-	signals, stop := interrupts()
-	defer stop()
-	follower.Interrupts = signals
 	outcome, err := follower.Run(ctx)
-	if err != nil {
-		if errors.Is(err, client.ErrConnectionLost) {
-			return &exitError{exitLost, err}
-		}
+	comeBack := "poco attach " + follower.Watch.SessionID
+	switch {
+	case errors.Is(err, client.ErrConnectionLost):
+		return &exitError{exitLost, fmt.Errorf("%w; when it is back, go on with: %s", err, comeBack)}
+	case errors.Is(err, conversation.ErrOutput):
+		return &exitError{exitDetached, fmt.Errorf("%w; the run goes on, come back with: %s", err, comeBack)}
+	case err != nil:
 		return c.refused(follower.Backend, err)
 	}
 	switch outcome {

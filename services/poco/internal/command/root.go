@@ -178,9 +178,17 @@ func (c *cli) interactive() bool {
 	return ok && isatty.IsTerminal(file.Fd()) && c.screen().terminal
 }
 
-// interrupts returns the channel of Ctrl-C and SIGTERM.
-func interrupts() (<-chan os.Signal, func()) {
+// endings returns the channel of the signals that end this program. What it was
+// started to ignore stays ignored: SIGHUP by nohup, SIGINT by a shell that puts
+// it into the background. That output is gone shows as an error of writing.
+func endings() (<-chan os.Signal, func()) {
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	return signals, func() { signal.Stop(signals) }
+	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(sig) {
+			signal.Notify(signals, sig)
+		}
+	}
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, syscall.SIGPIPE)
+	return signals, func() { signal.Stop(signals); signal.Stop(broken) }
 }

@@ -30,6 +30,8 @@ type runFlags struct {
 	// firstOption answers questions that nobody answers, see
 	// conversation.Follower.
 	firstOption time.Duration
+	// embedded means that the backend is part of this program and ends with it.
+	embedded bool
 }
 
 func (c *cli) runCommand() *cobra.Command {
@@ -42,7 +44,9 @@ output, the to-do list, questions (answered here when this is a terminal), the
 changed files and the cost.
 
 Ctrl-C cancels the run and waits until it has ended; a second Ctrl-C leaves at
-once. With "-" the prompt is read from standard input.
+once. Any other end of this command, by SIGTERM, with its terminal or for want
+of a reader, leaves the run going on: come back with "poco attach". With "-" the
+prompt is read from standard input.
 ` + exitHelp,
 		Example: `  poco run "write a haiku about queues to haiku.txt"
   poco run --session 6f9c… "now in German"
@@ -127,9 +131,15 @@ func (c *cli) run(ctx context.Context, backend *client.Backend, prompt string, f
 		where = c.err
 	}
 	fmt.Fprintln(where, terminal.Style(c.screen().color && !flags.json).Dim("session "+task.GetSessionId()))
-	return c.follow(ctx, &conversation.Follower{
+	follower := &conversation.Follower{
 		Backend: backend, Watch: client.Watch{SessionID: task.GetSessionId(), AfterSeq: afterSeq},
 		RunID: task.GetRunId(), CancelOnInterrupt: true, WaitForExport: flags.waitExport,
 		FirstOptionAfter: flags.firstOption,
-	}, flags.json, false)
+	}
+	if !flags.embedded { // there, signals end the context
+		signals, stop := endings()
+		defer stop()
+		follower.Signals = signals
+	}
+	return c.follow(ctx, follower, flags.json, false)
 }

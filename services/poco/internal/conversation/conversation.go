@@ -26,7 +26,7 @@ const (
 	Completed
 	Failed
 	Canceled
-	// Detached: the person left; the run goes on.
+	// Detached: who followed left; the run goes on.
 	Detached
 )
 
@@ -54,11 +54,13 @@ type Follower struct {
 	// WaitForExport waits, for a minute at most, until the workspace of a
 	// completed run is exported.
 	WaitForExport bool
-	// CancelOnInterrupt makes the first interrupt cancel the run; the second
-	// one, or the first without it, leaves.
+	// CancelOnInterrupt makes the first Ctrl-C cancel the run; the second one, or
+	// the first without it, leaves.
 	CancelOnInterrupt bool
-	// Interrupts brings Ctrl-C; nil brings none.
-	Interrupts <-chan os.Signal
+	// Signals brings Ctrl-C, and signals that end this program, a terminal's end
+	// or the timeout of a CI job: those say nothing about the run and leave it.
+	// nil brings none.
+	Signals <-chan os.Signal
 	// Lines brings what is typed. Nil: questions are not asked here.
 	Lines func() <-chan string
 	// FirstOptionAfter answers a question with its first options when nobody has
@@ -73,20 +75,28 @@ type Follower struct {
 	finished  bool
 	outcome   Outcome
 	canceling bool
-	patience  *time.Timer
+	confirmed bool
+	// refused brings the answer to a cancel; confirmed that it was a yes.
+	refused  chan error
+	patience *time.Timer
 }
+
+// ErrOutput means that what happens can no longer be shown: the terminal or the
+// reader of a pipe is gone, a disk is full. The run goes on.
+var ErrOutput = errors.New("write the output")
 
 // errEnded ends the watch when all that was to be followed has happened.
 var errEnded = errors.New("followed to the end")
 
-// Run follows until the run's end, the session's idleness, an interrupt or an
-// error; the error is the backend's refusal, client.ErrConnectionLost, or the
-// output's.
+// Run follows until the run's end, the session's idleness, a signal or an
+// error; the error is the backend's refusal, client.ErrConnectionLost, or
+// ErrOutput.
 func (f *Follower) Run(ctx context.Context) (Outcome, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	messages := make(chan *backendv1.WatchSessionResponse)
 	lost := make(chan error)
 	ended := make(chan error, 1)
+	f.refused = make(chan error, 1)
 	f.Watch.Lost = func(err error) {
 		select {
 		case lost <- err:
@@ -104,6 +114,8 @@ func (f *Follower) Run(ctx context.Context) (Outcome, error) {
 			}
 		})
 	})
+	var calls sync.WaitGroup
+	defer calls.Wait()
 	defer watching.Wait()
 	defer cancel()
 	var lines <-chan string
@@ -135,8 +147,16 @@ func (f *Follower) Run(ctx context.Context) (Outcome, error) {
 			err = f.typed(ctx, line)
 		case <-f.patience.C:
 			err = f.answerFirst(ctx)
-		case <-f.Interrupts:
-			err = f.interrupt(ctx)
+		case signal := <-f.Signals:
+			err = f.signal(signal, func() {
+				calls.Go(func() { f.refused <- f.cancelRun(ctx) })
+			})
+		case refusal := <-f.refused:
+			f.confirmed = refusal == nil
+			if refusal != nil {
+				f.canceling = false
+				err = f.View.Warn("not canceled: %s", client.Message(refusal))
+			}
 		case <-tooLong:
 			err = errors.Join(f.View.Warn("the workspace is still being exported"), errEnded)
 		case err = <-ended:
@@ -161,7 +181,9 @@ func (f *Follower) message(ctx context.Context, message *backendv1.WatchSessionR
 		if f.RunID != "" && kind.Partial.GetRunId() != f.RunID {
 			return nil
 		}
-		return f.View.Partial(kind.Partial)
+		if err := f.View.Partial(kind.Partial); err != nil {
+			return fmt.Errorf("%w: %w", ErrOutput, err)
+		}
 	case *backendv1.WatchSessionResponse_CaughtUp:
 		f.live = true
 		f.ask()
@@ -174,7 +196,7 @@ func (f *Follower) event(event *backendv1.SessionEvent) error {
 		return nil
 	}
 	if err := f.View.Event(event); err != nil {
-		return fmt.Errorf("write output: %w", err)
+		return fmt.Errorf("%w: %w", ErrOutput, err)
 	}
 	f.questions.repeat(event.GetPayload())
 	switch kind := event.GetPayload().GetKind().(type) {
@@ -217,26 +239,35 @@ func (f *Follower) status(status backendv1.RunStatus) error {
 	return errEnded
 }
 
-func (f *Follower) interrupt(ctx context.Context) error {
-	if !f.CancelOnInterrupt || f.canceling || f.finished {
-		f.outcome = Detached
-		if f.RunID == "" {
-			return errEnded
-		}
-		return errors.Join(f.View.Note("left; follow it with: poco attach %s", f.Watch.SessionID), errEnded)
+// signal cancels the run at the first Ctrl-C, and leaves otherwise.
+func (f *Follower) signal(signal os.Signal, cancelRun func()) error {
+	if signal == os.Interrupt && f.CancelOnInterrupt && !f.canceling && !f.finished {
+		f.canceling = true
+		cancelRun() // while others are still listened to, a second Ctrl-C above all
+		return f.View.Warn("canceling the run; Ctrl-C again leaves at once")
 	}
-	f.canceling = true
-	if err := f.View.Warn("canceling; Ctrl-C again leaves at once"); err != nil {
-		return err
+	f.outcome = Detached
+	if f.RunID == "" {
+		return errEnded
 	}
+	what := "left, the run goes on"
+	switch {
+	case f.finished:
+		what = "left, the export goes on"
+	case f.confirmed:
+		what = "left, the run is being canceled"
+	case f.canceling:
+		what = "left before the backend confirmed the cancel"
+	}
+	// Where it cannot be said, the terminal is gone: left all the same.
+	return errors.Join(f.View.Warn("%s; come back with: poco attach %s", what, f.Watch.SessionID), errEnded)
+}
+
+func (f *Follower) cancelRun(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	_, err := f.Backend.Runs.CancelRun(ctx, &backendv1.CancelRunRequest{RunId: f.RunID, Reason: "interrupted at the terminal"})
-	if err != nil {
-		f.canceling = false
-		return f.View.Warn("not canceled: %s", client.Message(err))
-	}
-	return nil
+	return err
 }
 
 // ask starts with the oldest open question, once history is through.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -181,18 +182,58 @@ func TestFirstInterruptCancelsSecondLeaves(t *testing.T) {
 		backend.Canceled <- <-backend.Canceled
 		interrupts <- os.Interrupt
 	}()
-	outcome, shown, err := follow(t, backend, func(f *conversation.Follower) { f.Interrupts, f.CancelOnInterrupt = interrupts, true })
+	outcome, shown, err := follow(t, backend, func(f *conversation.Follower) { f.Signals, f.CancelOnInterrupt = interrupts, true })
 	require.NoError(t, err)
 	require.Equal(t, conversation.Detached, outcome)
 	require.Equal(t, test.RunID, <-backend.Canceled)
 	require.Contains(t, shown.notes.String(), "poco attach "+test.SessionID)
 }
 
+// What ends this program says nothing about the run: a CI job's timeout, a
+// closed terminal.
+func TestOtherSignalsLeaveTheRun(t *testing.T) {
+	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGHUP} {
+		backend := test.New(t, test.Connection{Messages: []*backendv1.WatchSessionResponse{test.Event(1, test.Status(running))}, Until: t.Context().Done()})
+		signals := make(chan os.Signal, 1)
+		signals <- signal
+		outcome, shown, err := follow(t, backend, func(f *conversation.Follower) { f.Signals, f.CancelOnInterrupt = signals, true })
+		require.NoError(t, err)
+		require.Equal(t, conversation.Detached, outcome)
+		require.Contains(t, shown.notes.String(), "the run goes on; come back with: poco attach "+test.SessionID)
+		require.Empty(t, backend.Canceled)
+	}
+}
+
+// A backend that takes its time over a cancel does not keep who wants to leave.
+func TestSecondInterruptDoesNotWaitForTheCancel(t *testing.T) {
+	backend := test.New(t, test.Connection{Until: t.Context().Done()})
+	backend.Canceled = make(chan string) // nobody takes it: the call hangs
+	signals := make(chan os.Signal, 2)
+	signals <- os.Interrupt
+	signals <- os.Interrupt
+	outcome, shown, err := follow(t, backend, func(f *conversation.Follower) { f.Signals, f.CancelOnInterrupt = signals, true })
+	require.NoError(t, err)
+	require.Equal(t, conversation.Detached, outcome)
+	require.Contains(t, shown.notes.String(), "left before the backend confirmed the cancel")
+}
+
+// goneView cannot show anything.
+type goneView struct{ view }
+
+func (*goneView) Event(*backendv1.SessionEvent) error { return syscall.EPIPE }
+
+func TestOutputThatIsGoneLeavesTheRun(t *testing.T) {
+	backend := test.New(t, test.Connection{Messages: []*backendv1.WatchSessionResponse{test.Event(1, test.Status(running))}, Until: t.Context().Done()})
+	_, _, err := follow(t, backend, func(f *conversation.Follower) { f.View, f.CancelOnInterrupt = &goneView{}, true })
+	require.ErrorIs(t, err, conversation.ErrOutput)
+	require.Empty(t, backend.Canceled)
+}
+
 func TestInterruptLeavesAnAttachedSessionAlone(t *testing.T) {
 	backend := test.New(t, test.Connection{Until: t.Context().Done()})
 	interrupts := make(chan os.Signal, 1)
 	interrupts <- os.Interrupt
-	outcome, _, err := follow(t, backend, func(f *conversation.Follower) { f.RunID, f.Interrupts = "", interrupts })
+	outcome, _, err := follow(t, backend, func(f *conversation.Follower) { f.RunID, f.Signals = "", interrupts })
 	require.NoError(t, err)
 	require.Equal(t, conversation.Detached, outcome)
 	require.Empty(t, backend.Canceled)
