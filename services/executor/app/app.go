@@ -66,6 +66,13 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	if id := msg.GetId(); id != "" {
 		logger = logger.With(logging.KeyExecutorID, id)
 	}
+	token, err := cfg.Secret(envToken).OrHash()
+	if err != nil {
+		return fmt.Errorf("%s: %w", envToken, err)
+	}
+	if err := hideProcess(); err != nil {
+		return fmt.Errorf("what this process holds would be open to its agent: %w", err)
+	}
 	if err := claude.AdoptOrphans(); err != nil {
 		logger.WarnContext(ctx, "commands that an agent leaves behind may go on", logging.KeyError, err)
 	}
@@ -79,7 +86,7 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	if err != nil {
 		return err
 	}
-	server, err := newServer(cfg, listener, logger)
+	server, err := newServer(cfg, token, listener, logger)
 	if err != nil {
 		return err
 	}
@@ -117,15 +124,15 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	return nil
 }
 
-func newServer(cfg *Config, listener net.Listener, logger *slog.Logger) (*rpcserver.Server, error) {
+func newServer(cfg *Config, token config.Secret, listener net.Listener, logger *slog.Logger) (*rpcserver.Server, error) {
 	options := rpcserver.Options{
 		Service: "executor", Logger: logger, Config: cfg,
 		// The executor has no internal token: its own opens its configuration.
-		InternalToken: cfg.Secret(envToken),
+		InternalToken: token,
 		AccessLog:     func() bool { return cfg.Current().GetLogging().GetAccessLog() },
 		AllowedHosts:  cfg.Msg.GetDeployment().GetAllowedHosts(),
 		Validator:     rules.Validator{},
-		Interceptors:  []connect.ServerInterceptor{rpc.Interceptor(cfg.Secret(envToken))},
+		Interceptors:  []connect.ServerInterceptor{rpc.Interceptor(token)},
 	}
 	if listener != nil {
 		options.Listeners = []net.Listener{listener}

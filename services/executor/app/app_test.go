@@ -275,7 +275,7 @@ func TestMissingCLIAndWorkspace(t *testing.T) {
 	m := newManager(t)
 	req := &executorv1.StartRunRequest{
 		RunId: uuid.NewString(), SessionId: uuid.NewString(), Prompt: "p", NextRunSeq: 1,
-		LeaseTtl: durationpb.New(time.Minute), ChannelUrl: m.url, RunToken: runToken,
+		LeaseTtl: durationpb.New(time.Minute), ChannelUrl: m.url, ChannelToken: runToken, Attempt: 1,
 	}
 	client, stop := start(t, workspaceDir(t), "CLAUDE_CLI_PATH=/nonexistent/claude")
 	_, err := client.StartRun(t.Context(), req)
@@ -339,7 +339,7 @@ func TestWrongTokens(t *testing.T) {
 
 	// A wrong run token: the executor gives the run up.
 	req, _ := request(t, m, "[[hang]]")
-	req.RunToken = "prt_wrong"
+	req.ChannelToken = "pct_wrong"
 	_, err = client.StartRun(t.Context(), req)
 	require.NoError(t, err)
 	waitIdle(t, client)

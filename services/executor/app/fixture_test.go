@@ -33,7 +33,7 @@ import (
 
 const (
 	executorToken = "pet_test.0123456789abcdef"
-	runToken      = "prt_test.0123456789abcdef"
+	runToken      = "pct_test.0123456789abcdef"
 )
 
 func TestMain(m *testing.M) {
@@ -305,7 +305,7 @@ func request(t *testing.T, m *manager, prompt string) (*executorv1.StartRunReque
 	model := newModel(t)
 	return &executorv1.StartRunRequest{
 		RunId: uuid.NewString(), SessionId: uuid.NewString(), Prompt: prompt, NextRunSeq: 1,
-		LeaseTtl: durationpb.New(time.Minute), ChannelUrl: m.url, RunToken: runToken,
+		LeaseTtl: durationpb.New(time.Minute), ChannelUrl: m.url, ChannelToken: runToken, Attempt: 1,
 		ModelBaseUrl: model.URL, ModelToken: runToken,
 		Limits: &executorv1.RunLimits{IdleTimeout: durationpb.New(time.Minute)},
 	}, model

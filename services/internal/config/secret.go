@@ -4,8 +4,10 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +28,8 @@ type Secret struct {
 type values struct {
 	current string
 	digest  digest
+	// hash, when set, is the SHA-256 of what is accepted instead of current.
+	hash []byte
 	// previous are still accepted.
 	previous []previous
 }
@@ -88,6 +92,10 @@ func (s Secret) Equal(candidate string) bool {
 	if candidate == "" {
 		return false
 	}
+	if hash := s.values().hash; hash != nil {
+		sum := sha256.Sum256([]byte(candidate))
+		return hmac.Equal(hash, sum[:])
+	}
 	d := digestOf(candidate)
 	if s.values().accept(d) {
 		return true
@@ -97,6 +105,31 @@ func (s Secret) Equal(candidate string) bool {
 	}
 	s.refresh()
 	return s.values().accept(d)
+}
+
+// hashPrefix marks a value that is the hash of a secret and not itself.
+const hashPrefix = "sha256:"
+
+// Hashed is the value that OrHash takes a secret's hash from. The secret must
+// be long and random: nothing slows guessing down.
+func Hashed(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hashPrefix + hex.EncodeToString(sum[:])
+}
+
+// OrHash lets a secret be given by its hash: one that is "sha256:HEX" equals
+// what has that hash, and not itself. Whoever only checks a secret need not
+// have it.
+func (s Secret) OrHash() (Secret, error) {
+	text, ok := strings.CutPrefix(s.Reveal(), hashPrefix)
+	if !ok {
+		return s, nil
+	}
+	hash, err := hex.DecodeString(text)
+	if err != nil || len(hash) != sha256.Size {
+		return Secret{}, fmt.Errorf("expected %d hexadecimal digits after %s", 2*sha256.Size, hashPrefix)
+	}
+	return newSecret(&values{current: s.Reveal(), hash: hash}), nil
 }
 
 func (v *values) accept(candidate digest) bool {

@@ -5,6 +5,7 @@ import (
 	"encoding/gob"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -36,4 +37,20 @@ func TestSecretEqual(t *testing.T) {
 	require.False(t, secret.Equal(""))
 	require.False(t, config.Secret{}.Equal(""))
 	require.False(t, config.NewSecret("").IsSet())
+}
+
+// Whoever has the hash of a secret can check it and cannot show it.
+func TestAHashStandsForASecret(t *testing.T) {
+	hashed, err := config.NewSecret(config.Hashed("the secret")).OrHash()
+	require.NoError(t, err)
+	require.True(t, hashed.IsSet())
+	require.True(t, hashed.Equal("the secret"))
+	for _, wrong := range []string{"", "another", hashed.Reveal(), strings.TrimPrefix(hashed.Reveal(), "sha256:")} {
+		require.False(t, hashed.Equal(wrong), wrong)
+	}
+	plain, err := config.NewSecret("the secret").OrHash()
+	require.NoError(t, err)
+	require.True(t, plain.Equal("the secret"))
+	_, err = config.NewSecret("sha256:abc").OrHash()
+	require.ErrorContains(t, err, "64 hexadecimal digits")
 }

@@ -88,7 +88,7 @@ func TestSecretFieldsAreHidden(t *testing.T) {
 	}
 	l.Info("m",
 		"request", &request{RunToken: mark, InputTokens: 12, Headers: http.Header{"Authorization": {"Basic " + mark, mark}}},
-		"proto", &executorv1.StartRunRequest{RunToken: mark + " and more", Prompt: "hello"},
+		"proto", &executorv1.StartRunRequest{ChannelToken: mark + " and more", Prompt: "hello"},
 		"body", json.RawMessage(`{"api_key":"`+mark+`","n":1}`),
 		slog.Group("credentials", "user", mark),
 		"header", "Authorization: Basic "+mark)

@@ -21,7 +21,7 @@ const id = "0190b6a4-0000-7000-8000-000000000000"
 
 func startRun(change func(*executorv1.StartRunRequest)) *executorv1.StartRunRequest {
 	r := &executorv1.StartRunRequest{
-		RunId: id, SessionId: id, Prompt: "p", NextRunSeq: 1, LeaseTtl: durationpb.New(time.Minute), ChannelUrl: "http://m", RunToken: "t",
+		RunId: id, SessionId: id, Prompt: "p", NextRunSeq: 1, LeaseTtl: durationpb.New(time.Minute), ChannelUrl: "http://m", ChannelToken: "t", Attempt: 1,
 		Config: &backendv1.TaskConfig{
 			McpConfig: map[string]bool{"a": true}, MaxTurns: proto.Int32(3), Timeout: durationpb.New(time.Hour),
 			ContainerMode: backendv1.ContainerMode_CONTAINER_MODE_PERSISTENT.Enum(),
@@ -45,7 +45,7 @@ func TestAgreement(t *testing.T) {
 		"long prompt":      func(r *executorv1.StartRunRequest) { r.Prompt = strings.Repeat("ä", 1<<19) + "x" },
 		"no number":        func(r *executorv1.StartRunRequest) { r.NextRunSeq = 0 },
 		"no lease":         func(r *executorv1.StartRunRequest) { r.LeaseTtl = nil },
-		"no token":         func(r *executorv1.StartRunRequest) { r.RunToken = "" },
+		"no token":         func(r *executorv1.StartRunRequest) { r.ChannelToken = "" },
 		"turns":            func(r *executorv1.StartRunRequest) { r.Config.MaxTurns = proto.Int32(-1) },
 		"no time":          func(r *executorv1.StartRunRequest) { r.Config.Timeout = durationpb.New(0) },
 		"long model":       func(r *executorv1.StartRunRequest) { r.Config.Model = proto.String(strings.Repeat("m", 201)) },

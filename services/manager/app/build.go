@@ -20,6 +20,7 @@ import (
 	"github.com/poco-ai/poco/services/internal/lifecycle"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
 	"github.com/poco-ai/poco/services/internal/rpcserver"
 	"github.com/poco-ai/poco/services/manager/internal/channel"
 	"github.com/poco-ai/poco/services/manager/internal/export"
@@ -93,7 +94,7 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 	})
 	closers.Add("exporter", plain(func() error { exporter.Close(); return nil }))
 
-	hub := channel.NewHub(id.VerifyRunToken)
+	hub := channel.NewHub(id.VerifyChannelToken)
 	callback := strings.TrimSuffix(msg.GetServer().GetCallbackBaseUrl(), "/")
 	reached := &reach.Check{Runtime: rt, URL: callback}
 	w := worker.New(worker.Options{
@@ -115,7 +116,7 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 	managerv1connect.RegisterWorkspaceServiceHandler(server.Connect(), &inspection.Workspaces{Store: workspaces})
 
 	model, err := gateway.New(gateway.Options{
-		BaseURL: msg.GetModel().GetAnthropicBaseUrl(), Token: cfg.Secret(envModelToken), Refresh: cfg.Refresh, Verify: hub.VerifyRun,
+		BaseURL: msg.GetModel().GetAnthropicBaseUrl(), Token: cfg.Secret(envModelToken), Refresh: cfg.Refresh, Verify: verifyModel(id, hub),
 		Stopping: server.Draining(), Logger: opts.Logger, Registerer: server.Registry(),
 	})
 	if err != nil {
@@ -154,6 +155,17 @@ func newServer(cfg *Config, opts Options, hub *channel.Hub, w *worker.Worker) (*
 		}
 	}
 	return rpcserver.New(options)
+}
+
+// verifyModel admits the model tokens of attempts that are held.
+func verifyModel(id *identity.Identity, hub *channel.Hub) gateway.VerifyToken {
+	return func(token string) (context.Context, error) {
+		attempt, err := id.VerifyModelToken(token)
+		if err != nil {
+			return nil, rpcerror.Unauthenticated("the model token is not valid").WithCause(err)
+		}
+		return hub.Held(attempt)
+	}
 }
 
 func dialExecutor(addr, token string) (worker.ExecutorClient, func() error, error) {

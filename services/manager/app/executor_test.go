@@ -88,7 +88,7 @@ func (e *scriptedExecutor) GetStatus(context.Context, *executorv1.GetStatusReque
 }
 
 func (e *scriptedExecutor) execute(req *executorv1.StartRunRequest) error {
-	conn, err := grpcclient.Dial(req.GetChannelUrl(), config.NewSecret(req.GetRunToken()))
+	conn, err := grpcclient.Dial(req.GetChannelUrl(), config.NewSecret(req.GetChannelToken()))
 	if err != nil {
 		return err
 	}

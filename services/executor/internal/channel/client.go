@@ -21,6 +21,7 @@ import (
 	managerv1 "github.com/poco-ai/poco/gen/go/poco/manager/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/executor/internal/outbox"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
 	"github.com/poco-ai/poco/services/internal/version"
 )
 
@@ -173,13 +174,19 @@ func (c *connection) farewell() {
 	}
 }
 
+// reasonSuperseded is the manager's answer when it holds another attempt.
+const reasonSuperseded = "ATTEMPT_SUPERSEDED"
+
 // judge tells what ends the channel for good from what may be tried again.
 func judge(err error) error {
+	if rpcerror.Reason(err) == reasonSuperseded {
+		return &revokedError{reason: status.Convert(err).Message()}
+	}
 	switch status.Code(err) {
 	case codes.NotFound:
 		return &revokedError{reason: "the manager does not hold the run"}
 	case codes.Unauthenticated, codes.PermissionDenied:
-		return &revokedError{reason: "the run's token is not valid: " + status.Convert(err).Message()}
+		return &revokedError{reason: "the channel token is not valid: " + status.Convert(err).Message()}
 	default:
 		return err
 	}

@@ -138,8 +138,8 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// Start begins a run in the background. For the run that it already has, it
-// only renews the lease.
+// Start begins an attempt of a run in the background. For the one that it
+// already has, it only renews the lease.
 func (s *Supervisor) Start(request *executorv1.StartRunRequest) error {
 	s.contact()
 	s.mu.Lock()
@@ -147,14 +147,14 @@ func (s *Supervisor) Start(request *executorv1.StartRunRequest) error {
 	if s.stopping {
 		return ErrStopping
 	}
-	if s.current != nil && s.current.id == request.GetRunId() {
+	if s.current != nil && s.current.id == request.GetRunId() && s.current.request.GetAttempt() == request.GetAttempt() {
 		s.current.lease.renew(request.GetLeaseTtl().AsDuration())
 		return nil
 	}
 	if s.current != nil && !isClosed(s.current.delivered) {
 		return ErrBusy
 	}
-	conn, err := s.settings.Dial(request.GetChannelUrl(), config.NewSecret(request.GetRunToken()))
+	conn, err := s.settings.Dial(request.GetChannelUrl(), config.NewSecret(request.GetChannelToken()))
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (s *Supervisor) Start(request *executorv1.StartRunRequest) error {
 			r.logger.Debug("closing the channel's connection", logging.KeyError, err)
 		}
 	})
-	r.logger.Info("run started", "resumes", request.GetAgentSessionId() != "", "next_run_seq", request.GetNextRunSeq())
+	r.logger.Info("run started", "attempt", request.GetAttempt(), "resumes", request.GetAgentSessionId() != "", "next_run_seq", request.GetNextRunSeq())
 	return nil
 }
 
@@ -200,11 +200,9 @@ func (s *Supervisor) Status() *executorv1.GetStatusResponse {
 		return &executorv1.GetStatusResponse{Idle: true}
 	}
 	last, acked := r.outbox.Position()
-	status := &executorv1.GetStatusResponse{LastRunSeq: last, AckedRunSeq: acked, Idle: isClosed(r.delivered)}
-	if !status.GetIdle() {
-		status.RunId = r.id
+	return &executorv1.GetStatusResponse{
+		RunId: r.id, Attempt: r.request.GetAttempt(), LastRunSeq: last, AckedRunSeq: acked, Idle: isClosed(r.delivered),
 	}
-	return status
 }
 
 // Close stops the agent, if one is at work, gives the end of its run a little

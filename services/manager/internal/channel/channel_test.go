@@ -22,6 +22,7 @@ import (
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 	"github.com/poco-ai/poco/services/manager/internal/channel"
+	"github.com/poco-ai/poco/services/manager/internal/identity"
 	"github.com/poco-ai/poco/services/manager/internal/queuetest"
 )
 
@@ -64,20 +65,23 @@ func newFixture(t *testing.T) *fixture {
 	f.runID = f.queue.Enqueue(uuid.NewString(), "hello", nil)
 	claimed, err := f.queue.ClaimRuns(t.Context(), &queuev1.ClaimRunsRequest{MaxRuns: 1})
 	require.NoError(t, err)
-	f.hub = channel.NewHub(func(token string) (string, error) {
+	f.hub = channel.NewHub(func(token string) (identity.Attempt, error) {
 		id, ok := strings.CutPrefix(token, "token-of-")
+		id, earlier := strings.CutSuffix(id, "-before")
 		if !ok {
-			return "", errors.New("bad token")
+			return identity.Attempt{}, errors.New("bad token")
 		}
-		return id, nil
+		if earlier {
+			return identity.Attempt{RunID: id, Number: 1}, nil
+		}
+		return identity.Attempt{RunID: id, Number: 2}, nil
 	})
 	f.hub.Open()
 	f.link = channel.NewLink(channel.LinkOptions{
-		RunID: f.runID, FencingToken: claimed.GetRuns()[0].GetFencingToken(), LeaseDeadline: f.clock.Now().Add(lease),
+		RunID: f.runID, Attempt: 2, FencingToken: claimed.GetRuns()[0].GetFencingToken(), LeaseDeadline: f.clock.Now().Add(lease),
 		Queue: f.queue, Now: f.clock.Now, Logger: slog.New(slog.DiscardHandler), CommandDone: func(id string) { f.done <- id },
 	})
 	f.hub.Add(f.link)
-	f.link.Admit()
 	t.Cleanup(f.link.Close)
 	server := connect.NewServer(rpcerror.Interceptor(slog.New(slog.DiscardHandler)), f.hub.Interceptor())
 	managerv1connect.RegisterRunChannelServiceHandler(server, f.hub)
@@ -164,13 +168,9 @@ func TestTokens(t *testing.T) {
 	p.hello(other)
 	require.Equal(t, connect.CodeNotFound, connect.CodeOf(p.end()), "a run that is not held")
 
-	earlier := channel.NewLink(channel.LinkOptions{RunID: other, LeaseDeadline: f.clock.Now().Add(lease), Queue: f.queue, Now: f.clock.Now, Logger: slog.New(slog.DiscardHandler)})
-	defer earlier.Close()
-	f.hub.Add(earlier)
-	p = f.dial("token-of-" + other)
-	p.hello(other)
-	require.Equal(t, connect.CodeNotFound, connect.CodeOf(p.end()), "an executor of an earlier claim")
-	f.hub.Remove(earlier)
+	p = f.dial("token-of-" + f.runID + "-before")
+	p.hello(f.runID)
+	require.Equal(t, "ATTEMPT_SUPERSEDED", rpcerror.Reason(p.end()), "an executor of an earlier attempt")
 
 	f.hub.Shut()
 	p = f.dial("token-of-" + other)

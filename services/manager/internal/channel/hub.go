@@ -4,6 +4,7 @@ package channel
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"connectrpc.com/connect/v2"
@@ -12,13 +13,17 @@ import (
 	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
+	"github.com/poco-ai/poco/services/manager/internal/identity"
 )
 
-// VerifyToken returns the run a token was made for.
-type VerifyToken func(token string) (runID string, err error)
+// VerifyToken returns the attempt of a run that a token was made for.
+type VerifyToken func(token string) (identity.Attempt, error)
 
 // Hub finds the link of a run for a channel that opens. It implements
 // RunChannelService.
+//
+// It lets in the attempt that is held and no other: an executor that is left
+// over from an earlier attempt can say nothing about its successor.
 type Hub struct {
 	verify VerifyToken
 
@@ -27,7 +32,8 @@ type Hub struct {
 	links map[string]*Link
 }
 
-// NewHub returns a hub that answers Unavailable until Open is called.
+// NewHub returns a hub that answers Unavailable until Open is called. verify
+// knows channel tokens.
 func NewHub(verify VerifyToken) *Hub {
 	return &Hub{verify: verify, links: make(map[string]*Link)}
 }
@@ -72,52 +78,55 @@ func (h *Hub) Lookup(runID string) (l *Link, open bool) {
 	return h.links[runID], h.open
 }
 
-// VerifyRun returns the context of a held run, which ends when the run is no
-// longer held. Its errors are rpcerror.Unauthenticated, NotFound or Unavailable.
-func (h *Hub) VerifyRun(token string) (runID string, held context.Context, err error) {
-	runID, err = h.verify(token)
+// Held returns the context of an attempt that is held, which ends when it no
+// longer is. Its errors are rpcerror.NotFound, FailedPrecondition or
+// Unavailable.
+func (h *Hub) Held(a identity.Attempt) (context.Context, error) {
+	l, err := h.find(a)
 	if err != nil {
-		return "", nil, rpcerror.Unauthenticated("the run token is not valid").WithCause(err)
+		return nil, err
 	}
-	l, err := h.find(runID)
-	if err != nil {
-		return runID, nil, err
-	}
-	return runID, l.Context(), nil
+	return l.Context(), nil
 }
 
-func (h *Hub) find(runID string) (*Link, error) {
-	l, open := h.Lookup(runID)
+// reasonSuperseded: another attempt of the run is held.
+const reasonSuperseded = "ATTEMPT_SUPERSEDED"
+
+func (h *Hub) find(a identity.Attempt) (*Link, error) {
+	l, open := h.Lookup(a.RunID)
 	switch {
-	case l != nil && l.admits():
+	case l != nil && l.opts.Attempt == a.Number:
 		return l, nil
+	case l != nil:
+		return nil, rpcerror.FailedPrecondition(reasonSuperseded,
+			fmt.Sprintf("attempt %d of the run is under way, and this is attempt %d: stop the agent", l.opts.Attempt, a.Number), nil)
 	case !open:
 		return nil, rpcerror.Unavailable("MANAGER_NOT_READY", "the manager is starting or stopping, try again")
 	default:
-		return nil, rpcerror.NotFound("run", runID)
+		return nil, rpcerror.NotFound("run", a.RunID)
 	}
 }
 
-type runKey struct{}
+type attemptKey struct{}
 
-// Interceptor verifies run tokens before anything is decoded.
+// Interceptor verifies channel tokens before anything is decoded.
 func (h *Hub) Interceptor() connect.ServerInterceptor {
 	return auth.BearerInterceptor(
 		func(spec connect.Spec) bool {
 			return spec.Procedure == managerv1connect.RunChannelServiceConnectProcedure
 		},
 		func(ctx context.Context, token string) (context.Context, error) {
-			runID, err := h.verify(token)
+			attempt, err := h.verify(token)
 			if err != nil {
-				return nil, rpcerror.Unauthenticated("the run token is not valid").WithCause(err)
+				return nil, rpcerror.Unauthenticated("the channel token is not valid").WithCause(err)
 			}
-			return context.WithValue(ctx, runKey{}, runID), nil
+			return context.WithValue(ctx, attemptKey{}, attempt), nil
 		})
 }
 
 // Connect serves one channel.
 func (h *Hub) Connect(ctx context.Context, stream managerv1connect.RunChannelServiceConnectServerStream) error {
-	runID, _ := ctx.Value(runKey{}).(string)
+	attempt, _ := ctx.Value(attemptKey{}).(identity.Attempt)
 	first, err := stream.Receive()
 	if err != nil {
 		return err
@@ -126,13 +135,13 @@ func (h *Hub) Connect(ctx context.Context, stream managerv1connect.RunChannelSer
 	if hello == nil {
 		return rpcerror.InvalidArgument("hello", "must be the first message")
 	}
-	if runID == "" || hello.GetRunId() != runID {
+	if attempt.RunID == "" || hello.GetRunId() != attempt.RunID {
 		return rpcerror.Unauthenticated("the token is another run's")
 	}
-	l, err := h.find(runID)
+	l, err := h.find(attempt)
 	if err != nil {
 		return err
 	}
-	logging.About(ctx, runID, l.opts.SessionID)
+	logging.About(ctx, attempt.RunID, l.opts.SessionID)
 	return l.serve(ctx, stream)
 }

@@ -65,8 +65,10 @@ type End struct {
 
 // LinkOptions describes a held run.
 type LinkOptions struct {
-	RunID        string
-	SessionID    string
+	RunID     string
+	SessionID string
+	// Attempt is the one that may speak.
+	Attempt      int32
 	FencingToken int64
 	// AckedSeq is the last event known to be committed.
 	AckedSeq int64
@@ -113,7 +115,6 @@ type Link struct {
 	commands []*queuev1.RunCommand
 	doneIDs  map[string]bool
 
-	admitting bool
 	current   *session
 	connected bool // a channel was open at least once
 	goneSince time.Time
@@ -188,21 +189,6 @@ func (l *Link) finishLocked(end End) {
 func (l *Link) notify() {
 	close(l.changed)
 	l.changed = make(chan struct{})
-}
-
-// Admit lets the executor in: its channel and its model calls. Before, there
-// is only an executor of an earlier claim of the same run, whose token is the
-// same and which must not be taken for this claim's.
-func (l *Link) Admit() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.admitting = true
-}
-
-func (l *Link) admits() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.admitting
 }
 
 // Renew moves the lease's deadline; the executor is told.

@@ -38,9 +38,9 @@ const (
 	apiKeyPrefix = "sk-ant-api"
 )
 
-// VerifyRun returns the context of the held run a token was made for; it ends
-// with the run.
-type VerifyRun func(token string) (runID string, held context.Context, err error)
+// VerifyToken returns the context of what a model token was made for, an
+// attempt of a run that is held; it ends with the attempt.
+type VerifyToken func(token string) (held context.Context, err error)
 
 // Options describes a gateway.
 type Options struct {
@@ -51,7 +51,7 @@ type Options struct {
 	// Refresh, when set, is called before each call: a token that was rotated a
 	// moment ago may be refused already, and the run would fail for it.
 	Refresh func()
-	Verify  VerifyRun
+	Verify  VerifyToken
 	// Stopping ends with calls in flight when the manager stops: they may last
 	// for minutes, and the CLI makes them again.
 	Stopping <-chan struct{}
@@ -106,7 +106,7 @@ func newTransport() *http.Transport {
 	}
 }
 
-// ServeHTTP checks the run token and passes the call on while its run is held.
+// ServeHTTP checks the model token and passes the call on while its run is held.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rest := strings.TrimPrefix(r.URL.Path, Prefix)
 	if r.Method == http.MethodHead && strings.Trim(rest, "/") == "" {
@@ -116,7 +116,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, "not_found_error", "the model gateway passes on messages, token counts and models only")
 		return
 	}
-	_, held, err := g.opts.Verify(tokenOf(r))
+	held, err := g.opts.Verify(tokenOf(r))
 	if err != nil {
 		g.refuse(w, err)
 		return
@@ -159,7 +159,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // passesOn tells whether a call is one that an agent makes. The credential may
 // open more: files and batches of other runs and users, work that goes on after
-// the run, the organization's settings. A run token opens none of that.
+// the run, the organization's settings. A model token opens none of that.
 func passesOn(method, path string) bool {
 	switch path {
 	case "/v1/messages", "/v1/messages/count_tokens":
@@ -194,7 +194,7 @@ func (g *Gateway) refuse(w http.ResponseWriter, err error) {
 		writeError(w, http.StatusServiceUnavailable, "overloaded_error", "the executor manager is starting")
 		return
 	}
-	writeError(w, http.StatusUnauthorized, "authentication_error", "the run token is not valid, or its run is over")
+	writeError(w, http.StatusUnauthorized, "authentication_error", "the token is not valid, or its run is over")
 }
 
 // rewrite makes the call one of the manager's own: its token, and nothing that

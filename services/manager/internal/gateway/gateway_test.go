@@ -24,7 +24,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	runToken  = "prt_run.mac"
+	runToken  = "pmt_run.1.mac"
 	realToken = "the-real-credential"
 )
 
@@ -44,16 +44,16 @@ func newFixture(t *testing.T, upstream, token string) *fixture {
 	g, err := gateway.New(gateway.Options{
 		BaseURL: upstream, Token: config.NewSecret(token), Transport: transport,
 		Logger: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Registerer: prometheus.NewRegistry(),
-		Verify: func(token string) (string, context.Context, error) {
+		Verify: func(token string) (context.Context, error) {
 			switch {
 			case f.reject != nil:
-				return "run", nil, f.reject
+				return nil, f.reject
 			case token != runToken:
-				return "", nil, rpcerror.Unauthenticated("no")
+				return nil, rpcerror.Unauthenticated("no")
 			case held.Err() != nil:
-				return "run", nil, rpcerror.NotFound("run", "run")
+				return nil, rpcerror.NotFound("run", "run")
 			}
-			return "run", held, nil
+			return held, nil
 		},
 	})
 	require.NoError(t, err)
@@ -189,8 +189,8 @@ func TestRefusals(t *testing.T) {
 		status                              int
 		kind, says                          string
 	}{
-		"no token":          {path: "/model/v1/messages", realToken: realToken, status: 401, kind: "authentication_error", says: "run token"},
-		"wrong token":       {path: "/model/v1/messages", runToken: "x", realToken: realToken, status: 401, kind: "authentication_error", says: "run token"},
+		"no token":          {path: "/model/v1/messages", realToken: realToken, status: 401, kind: "authentication_error", says: "the token is not valid"},
+		"wrong token":       {path: "/model/v1/messages", runToken: "x", realToken: realToken, status: 401, kind: "authentication_error", says: "the token is not valid"},
 		"no credential":     {path: "/model/v1/messages", runToken: runToken, status: 401, kind: "authentication_error", says: "ANTHROPIC_AUTH_TOKEN is not set"},
 		"another path":      {path: "/model/admin", runToken: runToken, realToken: realToken, status: 404, kind: "not_found_error", says: "messages"},
 		"the manager waits": {path: "/model/v1/messages", runToken: runToken, realToken: realToken, reject: rpcerror.Unavailable("X", "x"), status: 503, kind: "overloaded_error", says: "starting"},

@@ -16,16 +16,17 @@ func TestIdentitySurvivesARestart(t *testing.T) {
 	root := t.TempDir()
 	first, err := identity.Open(root, "")
 	require.NoError(t, err)
-	token := first.RunToken("r1")
+	attempt := identity.Attempt{RunID: "r1", Number: 2}
+	token := first.ChannelToken(attempt)
 	require.NoError(t, first.Close())
 
 	second, err := identity.Open(root, "")
 	require.NoError(t, err)
 	defer second.Close()
 	require.Equal(t, first.WorkerID, second.WorkerID)
-	runID, err := second.VerifyRunToken(token)
+	verified, err := second.VerifyChannelToken(token)
 	require.NoError(t, err)
-	require.Equal(t, "r1", runID)
+	require.Equal(t, attempt, verified)
 
 	info, err := os.Stat(filepath.Join(root, ".worker", "key"))
 	require.NoError(t, err)
@@ -54,20 +55,32 @@ func TestTokens(t *testing.T) {
 	require.NoError(t, err)
 	defer b.Close()
 
-	runID := uuid.NewString()
-	token := a.RunToken(runID)
-	require.True(t, strings.HasPrefix(token, "prt_"+runID+"."))
+	run := uuid.NewString()
+	attempt := identity.Attempt{RunID: run, Number: 2}
 	require.NotEqual(t, a.ExecutorToken("x"), a.ExecutorToken("y"))
+	channel, model := a.ChannelToken(attempt), a.ModelToken(attempt)
+	require.True(t, strings.HasPrefix(channel, "pct_"+run+".2."))
+	require.True(t, strings.HasPrefix(model, "pmt_"+run+".2."))
+	mac := channel[strings.LastIndex(channel, ".")+1:]
 	for name, bad := range map[string]string{
-		"empty":             "",
-		"no prefix":         token[4:],
-		"cut":               token[:len(token)-1],
-		"of another run":    "prt_" + uuid.NewString() + token[4+len(runID):],
-		"of another worker": b.RunToken(runID),
-		"executor token":    a.ExecutorToken(runID),
-		"no mac":            "prt_" + runID,
+		"empty":                  "",
+		"no prefix":              channel[4:],
+		"cut":                    channel[:len(channel)-1],
+		"of another run":         "pct_" + uuid.NewString() + ".2." + mac,
+		"of another attempt":     "pct_" + run + ".3." + mac,
+		"written in another way": "pct_" + run + ".02." + mac,
+		"of another worker":      b.ChannelToken(attempt),
+		"for the model":          model,
+		"for the model, renamed": "pct_" + model[4:],
+		"for an executor":        a.ExecutorToken(run),
+		"no mac":                 "pct_" + run + ".2",
 	} {
-		_, err := a.VerifyRunToken(bad)
+		_, err := a.VerifyChannelToken(bad)
 		require.ErrorIs(t, err, identity.ErrBadToken, name)
 	}
+	_, err = a.VerifyModelToken(channel)
+	require.ErrorIs(t, err, identity.ErrBadToken)
+	got, err := a.VerifyModelToken(model)
+	require.NoError(t, err)
+	require.Equal(t, attempt, got)
 }

@@ -5,45 +5,85 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"strconv"
 	"strings"
 )
 
 // Token prefixes make a leaked token recognisable for what it is.
 const (
-	runPrefix      = "prt_"
+	channelPrefix  = "pct_"
+	modelPrefix    = "pmt_"
 	executorPrefix = "pet_"
 )
 
-// ErrBadToken means that a token was not made by this manager.
+// ErrBadToken means that a token was not made by this manager, or for another
+// purpose.
 var ErrBadToken = errors.New("token is not valid")
 
-// RunToken is what the executor of a run shows on its channel and at the model
-// gateway: "prt_<run id>.<mac>". It verifies again after a restart.
-func (i *Identity) RunToken(runID string) string {
-	return runPrefix + runID + "." + i.mac("run:"+runID)
+// Attempt names one attempt of a run. A run that is adopted after a restart
+// goes on in the same attempt; one that is claimed anew begins another.
+type Attempt struct {
+	RunID  string
+	Number int32
 }
 
-// VerifyRunToken returns the run a token was made for. Whether the run is
-// still held is the caller's to check.
-func (i *Identity) VerifyRunToken(token string) (runID string, err error) {
-	rest, ok := strings.CutPrefix(token, runPrefix)
-	if !ok {
-		return "", ErrBadToken
-	}
-	runID, mac, ok := strings.Cut(rest, ".")
-	if !ok || !hmac.Equal([]byte(mac), []byte(i.mac("run:"+runID))) {
-		return "", ErrBadToken
-	}
-	return runID, nil
+// String names the attempt for people.
+func (a Attempt) String() string { return fmt.Sprintf("attempt %d of run %s", a.Number, a.RunID) }
+
+// ChannelToken is what the executor of an attempt shows on its channel:
+// "pct_<run id>.<attempt>.<mac>". It verifies again after a restart. The agent
+// must never have it: it speaks for the executor.
+func (i *Identity) ChannelToken(a Attempt) string { return i.attemptToken(channelPrefix, a) }
+
+// ModelToken is what the agent of an attempt shows at the model gateway:
+// "pmt_<run id>.<attempt>.<mac>". It opens nothing else.
+func (i *Identity) ModelToken(a Attempt) string { return i.attemptToken(modelPrefix, a) }
+
+// VerifyChannelToken returns the attempt a channel token was made for. Whether
+// it is the one that is under way is the caller's to check.
+func (i *Identity) VerifyChannelToken(token string) (Attempt, error) {
+	return i.verify(channelPrefix, token)
+}
+
+// VerifyModelToken is VerifyChannelToken for model tokens.
+func (i *Identity) VerifyModelToken(token string) (Attempt, error) {
+	return i.verify(modelPrefix, token)
 }
 
 // ExecutorToken is what the manager shows to an executor: "pet_<executor id>.<mac>".
+// The executor itself only knows its hash.
 func (i *Identity) ExecutorToken(executorID string) string {
-	return executorPrefix + executorID + "." + i.mac("executor:"+executorID)
+	return executorPrefix + executorID + "." + i.mac(executorPrefix+executorID)
 }
 
-func (i *Identity) mac(text string) string {
+func (i *Identity) attemptToken(prefix string, a Attempt) string {
+	subject := prefix + a.RunID + "." + strconv.FormatInt(int64(a.Number), 10)
+	return subject + "." + i.mac(subject)
+}
+
+func (i *Identity) verify(prefix, token string) (Attempt, error) {
+	rest, ok := strings.CutPrefix(token, prefix)
+	parts := strings.Split(rest, ".")
+	if !ok || len(parts) != 3 {
+		return Attempt{}, ErrBadToken
+	}
+	number, err := strconv.ParseInt(parts[1], 10, 32)
+	if err != nil {
+		return Attempt{}, ErrBadToken
+	}
+	// Compared as a whole: an attempt has one token, written in one way.
+	a := Attempt{RunID: parts[0], Number: int32(number)}
+	if !hmac.Equal([]byte(token), []byte(i.attemptToken(prefix, a))) {
+		return Attempt{}, ErrBadToken
+	}
+	return a, nil
+}
+
+// mac signs what a token is for, its prefix included: one purpose's token is
+// worth nothing for another.
+func (i *Identity) mac(subject string) string {
 	h := hmac.New(sha256.New, i.key)
-	h.Write([]byte(text))
+	h.Write([]byte(subject))
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }

@@ -27,7 +27,7 @@ type Pool struct {
 
 // ListExecutors lists living executors and the load.
 func (p *Pool) ListExecutors(ctx context.Context, _ *managerv1.ListExecutorsRequest) (*managerv1.ListExecutorsResponse, error) {
-	executors, err := p.Runtime.List(ctx)
+	executors, err := p.Runtime.List(ctx, "")
 	if err != nil {
 		return nil, rpcerror.Unavailable("RUNTIME_UNAVAILABLE", "the "+p.Runtime.Name()+" runtime does not answer").WithCause(err)
 	}

@@ -32,6 +32,7 @@ type Run struct {
 	Status                backendv1.RunStatus
 	Reason, Message       string
 	Token                 int64
+	Attempt               int32
 	Events                []*backendv1.RunEvent
 	Partials              []*backendv1.PartialContent
 	// Appends counts the calls that stored something.
@@ -251,7 +252,7 @@ func (q *Queue) owned(runID string, token int64) (*Run, error) {
 func (q *Queue) claim(r *Run) *queuev1.ClaimedRun {
 	r.Token++
 	return &queuev1.ClaimedRun{
-		Run:    &backendv1.Run{Id: r.ID, SessionId: r.SessionID, Status: r.Status, Attempt: 1},
+		Run:    &backendv1.Run{Id: r.ID, SessionId: r.SessionID, Status: r.Status, Attempt: r.Attempt},
 		UserId: "default", Prompt: r.Prompt, Config: r.Config, FencingToken: r.Token,
 		NextRunSeq: int64(len(r.Events)) + 1, PromptSubmitted: r.Started,
 		WorkspaceWorkerId: q.owners[r.SessionID], SnapshotKey: q.snapshots[r.SessionID],
@@ -273,6 +274,7 @@ func (q *Queue) ClaimRuns(ctx context.Context, req *queuev1.ClaimRunsRequest, _ 
 				busy[r.SessionID] = true
 				r.Status = backendv1.RunStatus_RUN_STATUS_CLAIMED
 				r.Worker = req.GetWorkerId()
+				r.Attempt++
 				claim := q.claim(r)
 				claim.LeaseDuration = req.GetLeaseDuration()
 				resp.Runs = append(resp.Runs, claim)

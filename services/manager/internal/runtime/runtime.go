@@ -74,8 +74,10 @@ type Runtime interface {
 
 	// List returns this worker's executors that have not been stopped, oldest
 	// first, those that ended in the meantime included (Alive is false; Watch
-	// gives their Exit at once). It is how a restarted manager adopts.
-	List(ctx context.Context) ([]Executor, error)
+	// gives their Exit at once). It is how a restarted manager adopts, and how
+	// it is known what is left of a session: a session id lists only that
+	// session's, an empty one all.
+	List(ctx context.Context, sessionID string) ([]Executor, error)
 
 	// WorkspaceOwner is the user and group that executors run as. Files that
 	// are put into a workspace must belong to it. Both are -1 when executors
@@ -103,7 +105,9 @@ type Spec struct {
 	ExecutorID string
 	// RunID is the run the executor is launched for. A persistent executor
 	// goes on to other runs of the session; ask it with GetStatus.
-	RunID     string
+	RunID string
+	// Attempt of the run.
+	Attempt   int32
 	SessionID string
 	UserID    string
 	// WorkspaceDir is an existing folder, absolute, as the host sees it.
@@ -113,8 +117,9 @@ type Spec struct {
 	StateDir string
 	// Mode defaults to ModeEphemeral.
 	Mode Mode
-	// Token is what callers of the executor must show (EXECUTOR_TOKEN). It is
-	// handed over in the environment, never on a command line, and not kept.
+	// Token is what callers of the executor must show. The executor is only told
+	// its hash (EXECUTOR_TOKEN), because its agent can read what it was started
+	// with, and so can whoever may use the engine.
 	Token string `json:"-"`
 	// Env holds further settings of the executor by variable name, such as
 	// DEFAULT_MODEL. None of them may be a secret: engines show them. The
@@ -129,7 +134,7 @@ type Spec struct {
 
 // String leaves the token out.
 func (s Spec) String() string {
-	return fmt.Sprintf("executor %s (run %s, session %s, %s)", s.ExecutorID, s.RunID, s.SessionID, s.Mode)
+	return fmt.Sprintf("executor %s (run %s, attempt %d, session %s, %s)", s.ExecutorID, s.RunID, s.Attempt, s.SessionID, s.Mode)
 }
 
 // GoString leaves the token out.
@@ -146,8 +151,10 @@ func (s Spec) LogValue() slog.Value {
 
 // Executor is one that was launched and not yet stopped.
 type Executor struct {
-	ID        string
+	ID string
+	// RunID and Attempt are what it was launched for.
 	RunID     string
+	Attempt   int32
 	SessionID string
 	UserID    string
 	Mode      Mode

@@ -3,13 +3,13 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/poco-ai/poco/services/internal/pace"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
-	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
@@ -55,14 +55,20 @@ func (w *Worker) takeOver(ctx context.Context, living []runtime.Executor, runs [
 	}
 	executors := make(map[string]runtime.Executor) // by run
 	var orphans []runtime.Executor
-	for _, e := range living {
-		runID := runOf(e, byRun)
-		claim := byRun[runID]
-		_, twice := executors[runID]
+	found := w.identify(ctx, living, runs)
+	for i, f := range found { // who is known to have a run comes before who may have it
+		if f.certain {
+			executors[f.runID] = living[i]
+		}
+	}
+	for i, f := range found {
+		e := living[i]
+		_, taken := executors[f.runID]
 		switch {
-		case claim != nil && !twice && claim.GetRun().GetStatus() != backendv1.RunStatus_RUN_STATUS_CLAIMED:
-			executors[runID] = e
-		case claim == nil && e.Alive && e.Mode == runtime.ModePersistent && w.parkedFor(e.SessionID) == nil:
+		case f.certain && executors[f.runID].ID == e.ID:
+		case f.runID != "" && !taken:
+			executors[f.runID] = e
+		case f.idle && e.Mode == runtime.ModePersistent && w.parkedFor(e.SessionID) == nil && !hasRun(runs, e.SessionID):
 			w.park(e, w.logger.With(logging.KeySessionID, e.SessionID)) // lives until the worker stops
 		default:
 			orphans = append(orphans, e)
@@ -84,18 +90,68 @@ func (w *Worker) takeOver(ctx context.Context, living []runtime.Executor, runs [
 	return orphans
 }
 
-// runOf tells which adopted run an executor works for. A persistent one may
-// have gone on to another than it was launched for.
-func runOf(e runtime.Executor, byRun map[string]*queuev1.ClaimedRun) string {
-	if byRun[e.RunID] != nil || e.Mode != runtime.ModePersistent {
-		return e.RunID
+// finding is what is known of an executor that was found.
+type finding struct {
+	// runID is the adopted run that it works for; empty for none.
+	runID string
+	// certain: it has got that attempt of the run.
+	certain bool
+	// idle: it works for no run at all.
+	idle bool
+}
+
+// identify finds out what executors work for. All persistent ones are asked at
+// once, so that one that does not answer delays the others little.
+func (w *Worker) identify(ctx context.Context, living []runtime.Executor, runs []*queuev1.ClaimedRun) []finding {
+	found := make([]finding, len(living))
+	var asking sync.WaitGroup
+	for i, e := range living {
+		asking.Go(func() { found[i] = w.find(ctx, e, runs) })
 	}
-	for id, claim := range byRun {
-		if claim.GetRun().GetSessionId() == e.SessionID && claim.GetRun().GetStatus() != backendv1.RunStatus_RUN_STATUS_CLAIMED {
-			return id
+	asking.Wait()
+	return found
+}
+
+func (w *Worker) find(ctx context.Context, e runtime.Executor, runs []*queuev1.ClaimedRun) finding {
+	if e.Mode != runtime.ModePersistent {
+		return certainly(runs, e.RunID, e.Attempt)
+	}
+	// It may have gone on to other runs than the one it was launched for.
+	ofSession := func(r *backendv1.Run) bool { return r.GetSessionId() == e.SessionID }
+	if !e.Alive {
+		return finding{runID: started(runs, ofSession)}
+	}
+	status, err := w.statusOf(ctx, e)
+	switch {
+	case err != nil:
+		// Its channel says whose it is: the hub lets no other attempt in.
+		w.logger.Warn("executor does not tell what it does", logging.KeyExecutorID, e.ID, logging.KeyError, err)
+		return finding{runID: started(runs, ofSession)}
+	case status.GetIdle():
+		return finding{runID: started(runs, ofSession), idle: true}
+	default:
+		return certainly(runs, status.GetRunId(), status.GetAttempt())
+	}
+}
+
+func certainly(runs []*queuev1.ClaimedRun, runID string, attempt int32) finding {
+	id := started(runs, func(r *backendv1.Run) bool { return r.GetId() == runID && r.GetAttempt() == attempt })
+	return finding{runID: id, certain: id != ""}
+}
+
+// started is the adopted run that ok accepts, among those that an executor may
+// have got.
+func started(runs []*queuev1.ClaimedRun, ok func(*backendv1.Run) bool) string {
+	for _, claim := range runs {
+		if claim.GetRun().GetStatus() != backendv1.RunStatus_RUN_STATUS_CLAIMED && ok(claim.GetRun()) {
+			return claim.GetRun().GetId()
 		}
 	}
-	return e.RunID
+	return ""
+}
+
+func hasRun(runs []*queuev1.ClaimedRun, sessionID string) bool {
+	return slices.ContainsFunc(runs, func(c *queuev1.ClaimedRun) bool { return c.GetRun().GetSessionId() == sessionID })
 }
 
 func (w *Worker) parkedFor(sessionID string) *parked {
@@ -111,7 +167,7 @@ func (w *Worker) removeOrphans(orphans []runtime.Executor) {
 		stopping.Go(func() {
 			logger := logging.OfRun(w.logger, e.RunID, e.SessionID)
 			logger.Info("removing an executor of no held run", logging.KeyExecutorID, e.ID)
-			w.stopExecutor(w.settling, e.ID, logger)
+			_ = w.stopExecutor(w.settling, e.ID, logger) // it has told; the session's next run tries again
 		})
 	}
 	stopping.Wait()
@@ -126,17 +182,21 @@ func (r *heldRun) resume(ctx context.Context) (ending, bool) {
 	if !r.executor.Alive {
 		return ending{}, true // watch tells how it ended
 	}
-	status, err := r.executorStatus(ctx)
+	status, err := r.w.statusOf(ctx, *r.executor)
 	if err != nil {
 		r.logger.Warn("adopted executor does not answer, watching it", logging.KeyError, err)
 		return ending{}, true
 	}
-	if status.GetRunId() == r.id || status.GetLastRunSeq() >= r.claim.GetNextRunSeq() {
+	has := status.GetRunId() == r.id && status.GetAttempt() == r.attempt().Number
+	switch {
+	case has && status.GetIdle():
+		return failed(reasonExecutorLost, "The executor had given the run up when the manager started again."), false
+	case has:
 		return ending{}, true
 	}
 	// It never got the run: nobody has given the agent the prompt yet.
 	// A later attempt may follow one that did.
-	fresh := status.GetRunId() == "" && status.GetLastRunSeq() == 0 && r.claim.GetRun().GetAttempt() <= 1
+	fresh := r.attempt().Number <= 1
 	mcpConfig, err := r.resolveConfig(ctx)
 	if err != nil {
 		return failed(reasonConfigError, "The run's configuration could not be resolved: %v", err), false
@@ -149,23 +209,12 @@ func (r *heldRun) resume(ctx context.Context) (ending, bool) {
 	return ending{}, true
 }
 
-func (r *heldRun) executorStatus(ctx context.Context) (*executorv1.GetStatusResponse, error) {
-	client, closeClient, err := r.dial()
-	if err != nil {
-		return nil, err
-	}
-	defer closeClient()
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	return client.GetStatus(ctx, &executorv1.GetStatusRequest{})
-}
-
 // listExecutors asks the runtime until it answers; an engine may start later
 // than the manager.
 func (w *Worker) listExecutors(ctx context.Context) ([]runtime.Executor, error) {
 	wait := newBackOff()
 	for {
-		v, err := w.opts.Runtime.List(ctx)
+		v, err := w.opts.Runtime.List(ctx, "")
 		if err == nil || ctx.Err() != nil {
 			return v, err
 		}

@@ -111,7 +111,7 @@ func TestARestartedManagerTellsAnExecutorThatWasNotTold(t *testing.T) {
 	require.NoError(t, err)
 	executorID := session()
 	_, err = m.runtime.Launch(t.Context(), runtime.Spec{
-		ExecutorID: executorID, RunID: id, SessionID: run.GetRun().GetSessionId(), WorkspaceDir: t.TempDir(), StateDir: t.TempDir(), Token: m.identity.ExecutorToken(executorID),
+		ExecutorID: executorID, RunID: id, Attempt: run.GetRun().GetAttempt(), SessionID: run.GetRun().GetSessionId(), WorkspaceDir: t.TempDir(), StateDir: t.TempDir(), Token: m.identity.ExecutorToken(executorID),
 	})
 	require.NoError(t, err)
 	m.close()

@@ -2,11 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
-	"log/slog"
-
-	"github.com/poco-ai/poco/services/internal/pace"
-
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
@@ -48,11 +43,11 @@ func (r *heldRun) conclude(end ending) {
 	if r.executor == nil || r.executor.ID == "" {
 		return
 	}
-	if end.how == howFinal && r.mode() == runtime.ModePersistent && ctx.Err() == nil {
+	if end.how == howFinal && r.mode() == runtime.ModePersistent && r.w.awaitIdle(ctx, *r.executor) {
 		r.w.park(*r.executor, r.logger)
 		return
 	}
-	r.w.stopExecutor(ctx, r.executor.ID, r.logger)
+	_ = r.w.stopExecutor(ctx, r.executor.ID, r.logger)
 }
 
 // noteEnd counts the workspace's age from here. A run that came to no workspace
@@ -76,24 +71,5 @@ func (r *heldRun) finish(ctx context.Context, end ending) {
 	})
 	if err != nil {
 		r.logger.Error("end of the run could not be reported", logging.KeyError, err)
-	}
-}
-
-// stopExecutor stops an executor until it is gone, or the worker is.
-func (w *Worker) stopExecutor(ctx context.Context, id string, logger *slog.Logger) {
-	wait := newBackOff()
-	for {
-		err := w.opts.Runtime.Stop(ctx, id, w.opts.StopGrace)
-		if err == nil {
-			return
-		}
-		if ctx.Err() != nil || errors.Is(err, runtime.ErrClosed) {
-			logger.Warn("executor was not seen to stop", logging.KeyExecutorID, id, logging.KeyError, err)
-			return
-		}
-		logger.Warn("executor cannot be stopped, trying again", logging.KeyExecutorID, id, logging.KeyError, err)
-		if !pace.Pause(ctx, wait.NextBackOff()) {
-			return
-		}
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -73,8 +75,9 @@ func newHost(t *testing.T, s script) *host {
 			h.machine.Kill(e.ID)
 		}
 		h.mu.Lock()
-		defer h.mu.Unlock()
-		for _, e := range h.executors {
+		all := slices.Collect(maps.Values(h.executors))
+		h.mu.Unlock()
+		for _, e := range all {
 			e.die()
 			e.work.Wait()
 		}
@@ -90,9 +93,11 @@ type executor struct {
 	die  context.CancelFunc
 	work sync.WaitGroup
 
-	mu      sync.Mutex
-	run     *executorv1.StartRunRequest
-	starts  int
+	mu     sync.Mutex
+	run    *executorv1.StartRunRequest
+	starts int
+	// idle is set when the script of its run has ended.
+	idle    bool
 	refuses error
 }
 
@@ -115,11 +120,16 @@ func (e *executor) StartRun(_ context.Context, req *executorv1.StartRunRequest, 
 		return nil, e.refuses
 	}
 	e.starts++
-	if e.run.GetRunId() == req.GetRunId() {
+	if e.run.GetRunId() == req.GetRunId() && e.run.GetAttempt() == req.GetAttempt() {
 		return &executorv1.StartRunResponse{}, nil
 	}
-	e.run = req
+	e.run, e.idle = req, false
 	e.work.Go(func() {
+		defer func() {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.idle = true
+		}()
 		e.host.script(e.ctx, &scriptedRun{host: e.host, executor: e, start: req, next: req.GetNextRunSeq()})
 	})
 	return &executorv1.StartRunResponse{}, nil
@@ -128,7 +138,7 @@ func (e *executor) StartRun(_ context.Context, req *executorv1.StartRunRequest, 
 func (e *executor) GetStatus(context.Context, *executorv1.GetStatusRequest, ...grpc.CallOption) (*executorv1.GetStatusResponse, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return &executorv1.GetStatusResponse{RunId: e.run.GetRunId(), Idle: e.run == nil}, nil
+	return &executorv1.GetStatusResponse{RunId: e.run.GetRunId(), Attempt: e.run.GetAttempt(), Idle: e.run == nil || e.idle}, nil
 }
 
 // dial finds the executor behind an address, whose token must be right.
@@ -165,7 +175,7 @@ func (r *scriptedRun) open(ctx context.Context) *scriptedChannel {
 	hub := r.host.hub
 	r.host.mu.Unlock()
 	ctx, info := connect.NewClientContext(ctx)
-	info.RequestHeader().Set("Authorization", "Bearer "+r.start.GetRunToken())
+	info.RequestHeader().Set("Authorization", "Bearer "+r.start.GetChannelToken())
 	stream, err := hub().Connect(ctx)
 	if err != nil {
 		return nil
@@ -299,7 +309,7 @@ func (h *host) manage(o options) *manager {
 	workspaces, err := workspace.Open(h.root, -1, -1, h.objects)
 	require.NoError(t, err)
 	exporter := export.New(export.Options{WorkerID: id.WorkerID, Objects: h.objects, Queue: h.queue, Workspaces: workspaces, Logger: logger})
-	hub := channel.NewHub(id.VerifyRunToken)
+	hub := channel.NewHub(id.VerifyChannelToken)
 	rt := h.machine.Runtime(id.WorkerID, 0)
 	m := &manager{host: h, clock: &clock{}, workspaces: workspaces, exporter: exporter}
 	m.worker = worker.New(worker.Options{

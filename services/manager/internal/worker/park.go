@@ -40,7 +40,7 @@ func (w *Worker) park(executor runtime.Executor, logger *slog.Logger) {
 	if oldest != nil {
 		oldest.stop()
 		<-oldest.done
-		w.stopExecutor(w.settling, oldest.executor.ID, logger)
+		_ = w.stopExecutor(w.settling, oldest.executor.ID, logger)
 	}
 }
 
@@ -57,7 +57,7 @@ func (w *Worker) watchParked(ctx context.Context, p *parked, logger *slog.Logger
 	}
 	w.mu.Unlock()
 	logger.Info("waiting executor ended", logging.KeyExecutorID, p.executor.ID, "exit", exit.String())
-	w.stopExecutor(w.settling, p.executor.ID, logger) // ctx only ends the watching
+	_ = w.stopExecutor(w.settling, p.executor.ID, logger) // ctx only ends the watching
 }
 
 // unpark takes a session's waiting executor over.
@@ -89,7 +89,7 @@ func (w *Worker) unparkAll() {
 		p.stop()
 		<-p.done
 		if w.opts.StopExecutors {
-			w.stopExecutor(w.settling, p.executor.ID, w.logger)
+			_ = w.stopExecutor(w.settling, p.executor.ID, w.logger)
 		}
 	}
 }

@@ -36,7 +36,9 @@ func (r *heldRun) restore(ctx context.Context) (ending, bool) {
 	}
 	// What waits for the session has its old workspace mounted.
 	if e, ok := r.w.unpark(r.sessionID); ok {
-		r.w.stopExecutor(ctx, e.ID, r.logger)
+		if err := r.w.stopExecutor(ctx, e.ID, r.logger); err != nil {
+			return ending{}, false // the worker stops
+		}
 	}
 	begun := r.w.now()
 	fetching, cancel := context.WithTimeout(ctx, restoreTimeout)

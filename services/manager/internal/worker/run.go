@@ -16,6 +16,7 @@ import (
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/manager/internal/channel"
 	"github.com/poco-ai/poco/services/manager/internal/export"
+	"github.com/poco-ai/poco/services/manager/internal/identity"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
@@ -80,14 +81,16 @@ func newHeldRun(w *Worker, claim *queuev1.ClaimedRun, asked time.Time, executor 
 		released: make(chan struct{}), overdue: make(chan struct{}),
 	}
 	r.link = channel.NewLink(channel.LinkOptions{
-		RunID: r.id, SessionID: r.sessionID, FencingToken: claim.GetFencingToken(), AckedSeq: claim.GetNextRunSeq() - 1,
+		RunID: r.id, SessionID: r.sessionID, Attempt: r.attempt().Number, FencingToken: claim.GetFencingToken(), AckedSeq: claim.GetNextRunSeq() - 1,
 		LeaseDeadline: asked.Add(claim.GetLeaseDuration().AsDuration()),
 		Queue:         w.opts.Queue, Now: w.now, Logger: r.logger, CommandDone: w.ack,
 	})
-	if executor != nil {
-		r.link.Admit()
-	}
 	return r
+}
+
+// attempt is what the run's tokens are made for.
+func (r *heldRun) attempt() identity.Attempt {
+	return identity.Attempt{RunID: r.id, Number: r.claim.GetRun().GetAttempt()}
 }
 
 func (r *heldRun) exportJob() export.Job {

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -102,7 +101,9 @@ func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end ending, ok
 		}
 		r.after = nil
 	}
-	r.link.Admit()
+	if err := r.w.clear(ctx, r.sessionID, r.logger); err != nil {
+		return "", launchFailed(err), false
+	}
 	if err := r.w.opts.Exporter.Supersede(ctx, r.sessionID); err != nil {
 		return "", ending{}, false
 	}
@@ -155,11 +156,13 @@ func (r *heldRun) resolveConfig(ctx context.Context) (string, error) {
 // calls launched once there is an executor, ready or not.
 func (r *heldRun) launch(ctx context.Context, folders workspace.Folders, launched func()) (runtime.Executor, error) {
 	if e, ok := r.w.unpark(r.sessionID); ok {
-		if r.mode() == runtime.ModePersistent {
+		if r.mode() == runtime.ModePersistent && r.w.isIdle(ctx, e) {
 			launched()
 			return e, nil
 		}
-		r.w.stopExecutor(ctx, e.ID, r.logger)
+		if err := r.w.stopExecutor(ctx, e.ID, r.logger); err != nil {
+			return runtime.Executor{}, err
+		}
 	}
 	// What cannot be found out now is no reason to refuse the run: launching
 	// tells what is wrong with the engine.
@@ -168,7 +171,7 @@ func (r *heldRun) launch(ctx context.Context, folders workspace.Folders, launche
 	}
 	id := uuid.NewString()
 	return r.w.opts.Runtime.Launch(ctx, runtime.Spec{
-		ExecutorID: id, RunID: r.id, SessionID: r.sessionID, UserID: r.userID,
+		ExecutorID: id, RunID: r.id, Attempt: r.attempt().Number, SessionID: r.sessionID, UserID: r.userID,
 		WorkspaceDir: folders.Workspace, StateDir: folders.State, Mode: r.mode(), Token: r.w.opts.Identity.ExecutorToken(id),
 		Env: r.w.opts.ExecutorEnv(), Launched: launched,
 	})
@@ -214,11 +217,11 @@ func (r *heldRun) handOver(ctx context.Context, mcpConfig string, promptSubmitte
 	}
 	defer closeClient()
 	req := &executorv1.StartRunRequest{
-		RunId: r.id, SessionId: r.sessionID, Prompt: r.claim.GetPrompt(), Config: r.claim.GetConfig(),
+		RunId: r.id, Attempt: r.attempt().Number, SessionId: r.sessionID, Prompt: r.claim.GetPrompt(), Config: r.claim.GetConfig(),
 		AgentSessionId: r.claim.GetAgentSessionId(), NextRunSeq: max(1, r.claim.GetNextRunSeq()),
-		ChannelUrl: r.w.opts.CallbackURL, RunToken: r.w.opts.Identity.RunToken(r.id),
+		ChannelUrl: r.w.opts.CallbackURL, ChannelToken: r.w.opts.Identity.ChannelToken(r.attempt()),
 		Limits: limits(r.w.opts.RunConfig, r.claim.GetConfig()), McpConfigJson: mcpConfig, PromptSubmitted: promptSubmitted,
-		ModelBaseUrl: r.w.opts.ModelURL, ModelToken: r.w.opts.Identity.RunToken(r.id), DefaultModel: r.w.opts.DefaultModel,
+		ModelBaseUrl: r.w.opts.ModelURL, ModelToken: r.w.opts.Identity.ModelToken(r.attempt()), DefaultModel: r.w.opts.DefaultModel,
 	}
 	wait := newBackOff()
 	for try := 1; ; try++ {
@@ -240,13 +243,5 @@ func (r *heldRun) handOver(ctx context.Context, mcpConfig string, promptSubmitte
 }
 
 func (r *heldRun) dial() (ExecutorClient, func(), error) {
-	client, closeClient, err := r.w.opts.Dial(r.executor.Addr, r.w.opts.Identity.ExecutorToken(r.executor.ID))
-	if err != nil {
-		return nil, nil, fmt.Errorf("connect to the executor: %w", err)
-	}
-	return client, func() {
-		if err := closeClient(); err != nil {
-			r.logger.Debug("connection to the executor did not close", logging.KeyError, err)
-		}
-	}, nil
+	return r.w.dial(*r.executor, r.logger)
 }

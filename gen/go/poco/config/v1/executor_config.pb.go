@@ -33,7 +33,9 @@ type ExecutorConfig struct {
 	Host string `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
 	// Listen port; 0 takes a free one.
 	Port int32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
-	// Token that callers of this executor must show.
+	// Token that callers of this executor must show, or its SHA-256 as
+	// `sha256:HEX`. Managers give the hash: what an executor is started with can
+	// be read by its agent.
 	Token *SecretValue `protobuf:"bytes,5,opt,name=token,proto3" json:"token,omitempty"`
 	// Claude API token that the agent is given. Under a manager it is the run's
 	// own token for the manager's gateway, and comes with the run.
@@ -196,7 +198,7 @@ var File_poco_config_v1_executor_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_executor_config_proto_rawDesc = "" +
 	"\n" +
-	"$poco/config/v1/executor_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xed\x12\n" +
+	"$poco/config/v1/executor_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xdd\x13\n" +
 	"\x0eExecutorConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -205,9 +207,9 @@ const file_poco_config_v1_executor_config_proto_rawDesc = "" +
 	"\x04host\x18\x03 \x01(\tB/\xea\xb8\x18+\n" +
 	"\rEXECUTOR_HOST\x1a\a0.0.0.0R\x0f监听地址。h\x03R\x04host\x12l\n" +
 	"\x04port\x18\x04 \x01(\x05BX\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18I\n" +
-	"\rEXECUTOR_PORT\x1a\x048000R2监听端口；0 表示任选一个空闲端口。R\x04port\x12\xa0\x01\n" +
-	"\x05token\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueBm\xea\xb8\x18i\n" +
-	"\x0eEXECUTOR_TOKEN(\x018\x01B\rchange-this-*R.调用此 Executor 时必须出示的 token。x \xaa\x01\x11change-this-tokenR\x05token\x12\xee\x01\n" +
+	"\rEXECUTOR_PORT\x1a\x048000R2监听端口；0 表示任选一个空闲端口。R\x04port\x12\x90\x02\n" +
+	"\x05token\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueB\xdc\x01\xea\xb8\x18\xd7\x01\n" +
+	"\x0eEXECUTOR_TOKEN(\x018\x01B\rchange-this-*R\x9b\x01调用此 Executor 时必须出示的 token，或写作 `sha256:HEX` 的 SHA-256。Manager 给出的是哈希：Agent 能读到 Executor 的启动环境。x \xaa\x01\x11change-this-tokenR\x05token\x12\xee\x01\n" +
 	"\x14anthropic_auth_token\x18\x06 \x01(\v2\x1b.poco.config.v1.SecretValueB\x9e\x01\xea\xb8\x18\x99\x01\n" +
 	"\x14ANTHROPIC_AUTH_TOKEN(\x01R\x7f交给 Agent 的 Claude API token。由 Manager 启动时，它是本次 run 访问 Manager 网关的 token，随 run 下发。R\x12anthropicAuthToken\x12\xd6\x01\n" +
 	"\x12anthropic_base_url\x18\a \x01(\tB\xa7\x01\xea\xb8\x18\xa2\x01\n" +

@@ -39,9 +39,10 @@ type StartRunRequest struct {
 	LeaseTtl *durationpb.Duration `protobuf:"bytes,7,opt,name=lease_ttl,json=leaseTtl,proto3" json:"lease_ttl,omitempty"`
 	// Base URL of the manager's RunChannelService.
 	ChannelUrl string `protobuf:"bytes,8,opt,name=channel_url,json=channelUrl,proto3" json:"channel_url,omitempty"`
-	// Bearer token for the channel, for this run only.
-	RunToken string     `protobuf:"bytes,9,opt,name=run_token,json=runToken,proto3" json:"run_token,omitempty"`
-	Limits   *RunLimits `protobuf:"bytes,10,opt,name=limits,proto3" json:"limits,omitempty"`
+	// Bearer token for the channel, for this attempt of the run only. The agent
+	// never has it.
+	ChannelToken string     `protobuf:"bytes,9,opt,name=channel_token,json=channelToken,proto3" json:"channel_token,omitempty"`
+	Limits       *RunLimits `protobuf:"bytes,10,opt,name=limits,proto3" json:"limits,omitempty"`
 	// The CLI's --mcp-config document; empty when there are no servers.
 	McpConfigJson string `protobuf:"bytes,11,opt,name=mcp_config_json,json=mcpConfigJson,proto3" json:"mcp_config_json,omitempty"`
 	// The agent already has the prompt: resume, do not submit it again.
@@ -51,7 +52,9 @@ type StartRunRequest struct {
 	ModelBaseUrl string `protobuf:"bytes,13,opt,name=model_base_url,json=modelBaseUrl,proto3" json:"model_base_url,omitempty"`
 	ModelToken   string `protobuf:"bytes,14,opt,name=model_token,json=modelToken,proto3" json:"model_token,omitempty"`
 	// Default: the executor's DEFAULT_MODEL.
-	DefaultModel  string `protobuf:"bytes,15,opt,name=default_model,json=defaultModel,proto3" json:"default_model,omitempty"`
+	DefaultModel string `protobuf:"bytes,15,opt,name=default_model,json=defaultModel,proto3" json:"default_model,omitempty"`
+	// Which attempt of the run this is.
+	Attempt       int32 `protobuf:"varint,16,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -142,9 +145,9 @@ func (x *StartRunRequest) GetChannelUrl() string {
 	return ""
 }
 
-func (x *StartRunRequest) GetRunToken() string {
+func (x *StartRunRequest) GetChannelToken() string {
 	if x != nil {
-		return x.RunToken
+		return x.ChannelToken
 	}
 	return ""
 }
@@ -189,6 +192,13 @@ func (x *StartRunRequest) GetDefaultModel() string {
 		return x.DefaultModel
 	}
 	return ""
+}
+
+func (x *StartRunRequest) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
 }
 
 // RunLimits bounds a run; zero or unset means no limit.
@@ -452,13 +462,16 @@ func (*GetStatusRequest) Descriptor() ([]byte, []int) {
 
 type GetStatusResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Empty when no run is under way.
+	// The run that is under way, or was the last one; empty when there was none.
 	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	// True when the run has ended and all its events are acknowledged.
-	Idle          bool   `protobuf:"varint,2,opt,name=idle,proto3" json:"idle,omitempty"`
-	LastRunSeq    int64  `protobuf:"varint,3,opt,name=last_run_seq,json=lastRunSeq,proto3" json:"last_run_seq,omitempty"`
-	AckedRunSeq   int64  `protobuf:"varint,4,opt,name=acked_run_seq,json=ackedRunSeq,proto3" json:"acked_run_seq,omitempty"`
-	Version       string `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
+	// True when no run is under way: the last one has ended, and its events are
+	// acknowledged or nobody's any more.
+	Idle        bool   `protobuf:"varint,2,opt,name=idle,proto3" json:"idle,omitempty"`
+	LastRunSeq  int64  `protobuf:"varint,3,opt,name=last_run_seq,json=lastRunSeq,proto3" json:"last_run_seq,omitempty"`
+	AckedRunSeq int64  `protobuf:"varint,4,opt,name=acked_run_seq,json=ackedRunSeq,proto3" json:"acked_run_seq,omitempty"`
+	Version     string `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
+	// The attempt of that run.
+	Attempt       int32 `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -528,11 +541,18 @@ func (x *GetStatusResponse) GetVersion() string {
 	return ""
 }
 
+func (x *GetStatusResponse) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
 var File_poco_executor_v1_executor_service_proto protoreflect.FileDescriptor
 
 const file_poco_executor_v1_executor_service_proto_rawDesc = "" +
 	"\n" +
-	"'poco/executor/v1/executor_service.proto\x12\x10poco.executor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!poco/backend/v1/task_config.proto\"\x8e\x05\n" +
+	"'poco/executor/v1/executor_service.proto\x12\x10poco.executor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!poco/backend/v1/task_config.proto\"\xb9\x05\n" +
 	"\x0fStartRunRequest\x12\x1f\n" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12'\n" +
 	"\n" +
@@ -544,8 +564,8 @@ const file_poco_executor_v1_executor_service_proto_rawDesc = "" +
 	"nextRunSeq\x12>\n" +
 	"\tlease_ttl\x18\a \x01(\v2\x19.google.protobuf.DurationB\x06\xbaH\x03\xc8\x01\x01R\bleaseTtl\x12(\n" +
 	"\vchannel_url\x18\b \x01(\tB\a\xbaH\x04r\x02\x10\x01R\n" +
-	"channelUrl\x12$\n" +
-	"\trun_token\x18\t \x01(\tB\a\xbaH\x04r\x02\x10\x01R\brunToken\x123\n" +
+	"channelUrl\x12,\n" +
+	"\rchannel_token\x18\t \x01(\tB\a\xbaH\x04r\x02\x10\x01R\fchannelToken\x123\n" +
 	"\x06limits\x18\n" +
 	" \x01(\v2\x1b.poco.executor.v1.RunLimitsR\x06limits\x12&\n" +
 	"\x0fmcp_config_json\x18\v \x01(\tR\rmcpConfigJson\x12)\n" +
@@ -553,7 +573,8 @@ const file_poco_executor_v1_executor_service_proto_rawDesc = "" +
 	"\x0emodel_base_url\x18\r \x01(\tR\fmodelBaseUrl\x12\x1f\n" +
 	"\vmodel_token\x18\x0e \x01(\tR\n" +
 	"modelToken\x12#\n" +
-	"\rdefault_model\x18\x0f \x01(\tR\fdefaultModel\"\xfa\x02\n" +
+	"\rdefault_model\x18\x0f \x01(\tR\fdefaultModel\x12!\n" +
+	"\aattempt\x18\x10 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aattempt\"\xfa\x02\n" +
 	"\tRunLimits\x123\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12<\n" +
 	"\fidle_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\vidleTimeout\x12G\n" +
@@ -569,14 +590,15 @@ const file_poco_executor_v1_executor_service_proto_rawDesc = "" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x13\n" +
 	"\x11CancelRunResponse\"\x12\n" +
-	"\x10GetStatusRequest\"\x9e\x01\n" +
+	"\x10GetStatusRequest\"\xb8\x01\n" +
 	"\x11GetStatusResponse\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04idle\x18\x02 \x01(\bR\x04idle\x12 \n" +
 	"\flast_run_seq\x18\x03 \x01(\x03R\n" +
 	"lastRunSeq\x12\"\n" +
 	"\racked_run_seq\x18\x04 \x01(\x03R\vackedRunSeq\x12\x18\n" +
-	"\aversion\x18\x05 \x01(\tR\aversion2\x9f\x02\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\x12\x18\n" +
+	"\aattempt\x18\x06 \x01(\x05R\aattempt2\x9f\x02\n" +
 	"\x0fExecutorService\x12V\n" +
 	"\bStartRun\x12!.poco.executor.v1.StartRunRequest\x1a\".poco.executor.v1.StartRunResponse\"\x03\x90\x02\x02\x12Y\n" +
 	"\tCancelRun\x12\".poco.executor.v1.CancelRunRequest\x1a#.poco.executor.v1.CancelRunResponse\"\x03\x90\x02\x02\x12Y\n" +

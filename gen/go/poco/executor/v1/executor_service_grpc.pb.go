@@ -32,7 +32,7 @@ const (
 // token made for this executor as a bearer token. One run at a time.
 type ExecutorServiceClient interface {
 	// StartRun accepts a run and returns; the run goes on in the background and
-	// reports over RunChannelService. Idempotent for the same run.
+	// reports over RunChannelService. Idempotent for the same attempt of a run.
 	//
 	// FailedPrecondition with reason EXECUTOR_BUSY while another run is under way.
 	StartRun(ctx context.Context, in *StartRunRequest, opts ...grpc.CallOption) (*StartRunResponse, error)
@@ -89,7 +89,7 @@ func (c *executorServiceClient) GetStatus(ctx context.Context, in *GetStatusRequ
 // token made for this executor as a bearer token. One run at a time.
 type ExecutorServiceServer interface {
 	// StartRun accepts a run and returns; the run goes on in the background and
-	// reports over RunChannelService. Idempotent for the same run.
+	// reports over RunChannelService. Idempotent for the same attempt of a run.
 	//
 	// FailedPrecondition with reason EXECUTOR_BUSY while another run is under way.
 	StartRun(context.Context, *StartRunRequest) (*StartRunResponse, error)

@@ -27,14 +27,15 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // RunChannelService is how executors report and are told things. The bearer
-// token is the run's own.
+// token is made for one attempt of a run, and for this service.
 type RunChannelServiceClient interface {
 	// Connect opens the run's channel. The executor opens it, sends Hello first,
 	// and opens it again whenever it breaks, resending what is not acknowledged.
 	// A newer channel of the same run closes the older one with Aborted.
 	//
 	// Unauthenticated: wrong token. NotFound: the manager does not hold the run
-	// (any more); the executor stops its agent.
+	// (any more). FailedPrecondition with reason ATTEMPT_SUPERSEDED: it holds
+	// another attempt of the run. The executor stops its agent at once then.
 	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConnectRequest, ConnectResponse], error)
 }
 
@@ -64,14 +65,15 @@ type RunChannelService_ConnectClient = grpc.BidiStreamingClient[ConnectRequest, 
 // for forward compatibility.
 //
 // RunChannelService is how executors report and are told things. The bearer
-// token is the run's own.
+// token is made for one attempt of a run, and for this service.
 type RunChannelServiceServer interface {
 	// Connect opens the run's channel. The executor opens it, sends Hello first,
 	// and opens it again whenever it breaks, resending what is not acknowledged.
 	// A newer channel of the same run closes the older one with Aborted.
 	//
 	// Unauthenticated: wrong token. NotFound: the manager does not hold the run
-	// (any more); the executor stops its agent.
+	// (any more). FailedPrecondition with reason ATTEMPT_SUPERSEDED: it holds
+	// another attempt of the run. The executor stops its agent at once then.
 	Connect(grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]) error
 	mustEmbedUnimplementedRunChannelServiceServer()
 }

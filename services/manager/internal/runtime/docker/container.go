@@ -14,6 +14,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 
+	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/dockerengine"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
@@ -109,7 +110,7 @@ func logConfig() container.LogConfig {
 }
 
 // environment is what the executor is told. Engines show it to everybody who
-// may use them, so it holds no credential but the token for this executor.
+// may use them, and the agent can read it, so it holds no credential.
 func environment(spec runtime.Spec) []string {
 	values := maps.Clone(spec.Env)
 	if values == nil {
@@ -117,7 +118,7 @@ func environment(spec runtime.Spec) []string {
 	}
 	maps.Copy(values, map[string]string{
 		"EXECUTOR_ID":         spec.ExecutorID,
-		"EXECUTOR_TOKEN":      spec.Token,
+		"EXECUTOR_TOKEN":      config.Hashed(spec.Token),
 		"EXECUTOR_HOST":       "0.0.0.0",
 		"EXECUTOR_PORT":       strconv.Itoa(containerPort),
 		"WORKSPACE_PATH":      workspaceTarget,
@@ -141,6 +142,7 @@ func (r *Runtime) labels(spec runtime.Spec) map[string]string {
 		LabelWorker:    r.cfg.WorkerID,
 		LabelExecutor:  spec.ExecutorID,
 		LabelRun:       spec.RunID,
+		LabelAttempt:   strconv.Itoa(int(spec.Attempt)),
 		LabelSession:   spec.SessionID,
 		LabelUser:      spec.UserID,
 		LabelMode:      string(spec.Mode),

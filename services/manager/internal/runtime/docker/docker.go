@@ -49,6 +49,7 @@ const (
 	LabelWorker    = "ai.poco.worker"
 	LabelExecutor  = "ai.poco.executor"
 	LabelRun       = "ai.poco.run"
+	LabelAttempt   = "ai.poco.attempt"
 	LabelSession   = "ai.poco.session"
 	LabelUser      = "ai.poco.user"
 	LabelMode      = "ai.poco.mode"
@@ -214,13 +215,15 @@ func (r *Runtime) waitRemoved(ctx context.Context, id string) error {
 }
 
 // List implements runtime.Runtime.
-func (r *Runtime) List(ctx context.Context) ([]runtime.Executor, error) {
+func (r *Runtime) List(ctx context.Context, sessionID string) ([]runtime.Executor, error) {
 	if r.ctx.Err() != nil {
 		return nil, runtime.ErrClosed
 	}
-	found, err := r.engine.ContainerList(ctx, client.ContainerListOptions{
-		All: true, Filters: make(client.Filters).Add("label", LabelWorker+"="+r.cfg.WorkerID),
-	})
+	filters := make(client.Filters).Add("label", LabelWorker+"="+r.cfg.WorkerID)
+	if sessionID != "" {
+		filters.Add("label", LabelSession+"="+sessionID)
+	}
+	found, err := r.engine.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filters})
 	if err != nil {
 		return nil, dockerengine.Explain(err)
 	}

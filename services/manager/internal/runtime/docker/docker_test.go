@@ -187,7 +187,7 @@ func TestHardening(t *testing.T) {
 	everything := string(result.Raw)
 	require.NotContains(t, everything, "the-real-credential")
 	require.NotContains(t, everything, "the-internal-token")
-	require.Equal(t, 1, strings.Count(everything, spec.Token), "the token is in the environment and nowhere else")
+	require.NotContains(t, everything, spec.Token)
 }
 
 func TestInside(t *testing.T) {
@@ -258,7 +258,7 @@ func TestProbesLeaveNothing(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Empty(t, left.Items)
-	executors, err := rt.List(t.Context())
+	executors, err := rt.List(t.Context(), "")
 	require.NoError(t, err)
 	require.Empty(t, executors)
 }

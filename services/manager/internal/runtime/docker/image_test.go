@@ -3,6 +3,7 @@ package docker_test
 import (
 	"bytes"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/poco-ai/poco/services/internal/claudecode"
+	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/testkit"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 	"github.com/poco-ai/poco/services/manager/internal/runtime/docker"
@@ -57,6 +59,34 @@ func TestRealExecutorImage(t *testing.T) {
 	for _, script := range []string{"echo a >/etc/f", "echo a >/usr/local/bin/f", "ls /var/run/docker.sock", "chown 0:0 /workspace"} {
 		code, output := m.exec(t, e, script)
 		require.NotZero(t, code, "%s: %s", script, output)
+	}
+}
+
+// What runs as the executor's user must find nothing that speaks for the
+// executor: not in its processes, not in a file.
+func TestAnAgentCannotLookIntoItsExecutor(t *testing.T) {
+	m, spec, e := launchReal(t)
+	_, pid := m.exec(t, e, "pgrep -x poco-executor")
+	pid = strings.TrimSpace(pid)
+	require.NotEmpty(t, pid)
+	for _, script := range []string{
+		"cat /proc/$P/environ", "cat /proc/$P/maps", "head -c1 /proc/$P/mem", "ls /proc/$P/fd/", "readlink /proc/$P/exe", "cat /proc/$P/auxv",
+		`python3 -c 'import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+sys.exit(libc.ptrace(16, int(os.environ["P"]), 0, 0) and 1)'`,
+	} {
+		code, output := m.exec(t, e, "export P="+pid+"; "+script)
+		require.NotZero(t, code, "%s: %s", script, output)
+	}
+	_, everything := m.exec(t, e, "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'; grep -rIs pet_ /tmp /run /home /workspace /var/lib/poco /etc")
+	require.Contains(t, everything, "EXECUTOR_ID="+spec.ExecutorID, "the first process can be looked into")
+	require.NotContains(t, everything, spec.Token)
+	// What it finds opens nothing, neither the runs nor the settings.
+	for _, procedure := range []string{"poco.executor.v1.ExecutorService/GetStatus", "poco.config.v1.ConfigService/GetConfig"} {
+		for _, token := range []string{config.Hashed(spec.Token), strings.TrimPrefix(config.Hashed(spec.Token), "sha256:")} {
+			_, output := m.exec(t, e, "curl -s -o /dev/null -w '%{http_code}' -H 'Content-Type: application/json' -H 'Authorization: Bearer "+token+"' -d '{}' http://127.0.0.1:8000/"+procedure)
+			require.Equal(t, "401", output, procedure)
+		}
 	}
 }
 

@@ -127,6 +127,9 @@ func (r *Runtime) executor(c container.InspectResponse) runtime.Executor {
 		Mode: runtime.Mode(labels[LabelMode]), WorkspaceDir: labels[LabelWorkspace],
 		Handle: c.ID, Alive: c.State.Running,
 	}
+	if attempt, err := strconv.ParseInt(labels[LabelAttempt], 10, 32); err == nil {
+		e.Attempt = int32(attempt)
+	}
 	for _, text := range []string{c.State.StartedAt, c.Created} {
 		// One that was never started has the zero time.
 		if at, err := time.Parse(time.RFC3339Nano, text); err == nil && at.Year() > 1 {

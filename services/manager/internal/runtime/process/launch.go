@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/logging"
 
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
@@ -57,7 +58,7 @@ func (c *child) alive() bool {
 
 func (c *child) executor() runtime.Executor {
 	e := runtime.Executor{
-		ID: c.state.ID, RunID: c.state.RunID, SessionID: c.state.SessionID, UserID: c.state.UserID,
+		ID: c.state.ID, RunID: c.state.RunID, Attempt: c.state.Attempt, SessionID: c.state.SessionID, UserID: c.state.UserID,
 		Mode: c.state.Mode, Handle: strconv.Itoa(c.state.PID), WorkspaceDir: c.state.WorkspaceDir,
 		StartedAt: c.state.StartedAt, Alive: c.alive(),
 	}
@@ -127,7 +128,7 @@ func (r *Runtime) start(ctx context.Context, command []string, spec runtime.Spec
 
 	addr := listener.Addr().(*net.TCPAddr)
 	st := state{
-		ID: spec.ExecutorID, WorkerID: r.cfg.WorkerID, RunID: spec.RunID, SessionID: spec.SessionID,
+		ID: spec.ExecutorID, WorkerID: r.cfg.WorkerID, RunID: spec.RunID, Attempt: spec.Attempt, SessionID: spec.SessionID,
 		UserID: spec.UserID, Mode: spec.Mode, WorkspaceDir: spec.WorkspaceDir,
 		Addr: "http://" + addr.String(), StartedAt: time.Now().UTC(),
 	}
@@ -207,7 +208,7 @@ func environment(spec runtime.Spec, port int, cliPath string) []string {
 		values["CLAUDE_CLI_PATH"] = cliPath
 	}
 	values[markerVar] = spec.ExecutorID
-	values["EXECUTOR_TOKEN"] = spec.Token
+	values["EXECUTOR_TOKEN"] = config.Hashed(spec.Token)
 	values["EXECUTOR_HOST"] = "127.0.0.1"
 	values["EXECUTOR_PORT"] = strconv.Itoa(port)
 	values["EXECUTOR_LISTEN_FD"] = strconv.Itoa(inheritedFD)

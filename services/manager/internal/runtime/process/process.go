@@ -233,7 +233,7 @@ func (r *Runtime) stop(ctx context.Context, c *child, grace time.Duration) error
 }
 
 // List implements runtime.Runtime.
-func (r *Runtime) List(context.Context) ([]runtime.Executor, error) {
+func (r *Runtime) List(_ context.Context, sessionID string) ([]runtime.Executor, error) {
 	entries, err := os.ReadDir(r.cfg.StateDir)
 	if err != nil {
 		return nil, fmt.Errorf("process runtime: list executors: %w", err)
@@ -251,7 +251,9 @@ func (r *Runtime) List(context.Context) ([]runtime.Executor, error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, c.executor())
+		if sessionID == "" || c.state.SessionID == sessionID {
+			list = append(list, c.executor())
+		}
 	}
 	slices.SortStableFunc(list, func(a, b runtime.Executor) int { return a.StartedAt.Compare(b.StartedAt) })
 	return list, nil

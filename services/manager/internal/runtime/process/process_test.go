@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 	"github.com/poco-ai/poco/services/manager/internal/runtime/process"
 	"github.com/poco-ai/poco/services/manager/internal/runtime/runtimetest"
@@ -152,8 +153,9 @@ func TestEnvironmentHoldsNoSecretOfTheManager(t *testing.T) {
 	env := runtimetest.Ask[[]string](t, http.MethodGet, e.Addr+"/environ")
 	require.NotContains(t, strings.Join(env, "\n"), "the-real-credential")
 	require.NotContains(t, strings.Join(env, "\n"), "the-internal-token")
+	require.NotContains(t, strings.Join(env, "\n"), spec.Token)
 	for _, want := range []string{
-		"EXECUTOR_TOKEN=" + spec.Token, "EXECUTOR_ID=" + spec.ExecutorID, "EXECUTOR_LISTEN_FD=3",
+		"EXECUTOR_TOKEN=" + config.Hashed(spec.Token), "EXECUTOR_ID=" + spec.ExecutorID, "EXECUTOR_LISTEN_FD=3",
 		"WORKSPACE_PATH=" + spec.WorkspaceDir, "EXECUTOR_STATE_PATH=" + spec.StateDir, "DEFAULT_MODEL=test-model", "POCO_ENV_FILE=/dev/null",
 	} {
 		require.Contains(t, env, want)

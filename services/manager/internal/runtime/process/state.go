@@ -25,6 +25,7 @@ type state struct {
 	ID           string       `json:"id"`
 	WorkerID     string       `json:"worker_id"`
 	RunID        string       `json:"run_id"`
+	Attempt      int32        `json:"attempt"`
 	SessionID    string       `json:"session_id"`
 	UserID       string       `json:"user_id"`
 	Mode         runtime.Mode `json:"mode"`

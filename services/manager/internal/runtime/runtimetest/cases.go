@@ -26,7 +26,7 @@ func answers(t *testing.T, h Harness) {
 	spec := h.NewSpec(t)
 	var found []runtime.Executor
 	var listErr error
-	spec.Launched = func() { found, listErr = rt.List(t.Context()) }
+	spec.Launched = func() { found, listErr = rt.List(t.Context(), "") }
 	e := h.launch(t, rt, worker, spec)
 	requireHealthy(t, e)
 	require.NoError(t, listErr)

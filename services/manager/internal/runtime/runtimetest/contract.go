@@ -71,7 +71,7 @@ func Contract(t *testing.T, h Harness) {
 func (h Harness) NewSpec(t *testing.T) runtime.Spec {
 	t.Helper()
 	return runtime.Spec{
-		ExecutorID: uuid.NewString(), RunID: uuid.NewString(), SessionID: uuid.NewString(), UserID: "default",
+		ExecutorID: uuid.NewString(), RunID: uuid.NewString(), Attempt: 2, SessionID: uuid.NewString(), UserID: "default",
 		WorkspaceDir: h.Workspace(t), StateDir: h.Workspace(t), Mode: runtime.ModeEphemeral, Token: "executor-token-" + uuid.NewString(),
 		Env: map[string]string{"DEFAULT_MODEL": "test-model"},
 	}
@@ -146,7 +146,7 @@ func requireHealthy(t *testing.T, e runtime.Executor) {
 
 func list(t *testing.T, rt runtime.Runtime) []runtime.Executor {
 	t.Helper()
-	found, err := rt.List(timeout(t))
+	found, err := rt.List(timeout(t), "")
 	require.NoError(t, err)
 	return found
 }

@@ -26,6 +26,9 @@ type Machine struct {
 	Serve func(spec runtime.Spec) http.Handler
 	// Refuse, when not nil, is asked before each launch and may fail it.
 	Refuse func(spec runtime.Spec) error
+	// Stopping, when not nil, is called by Stop before the executor ends, and may
+	// take as long as a slow engine does.
+	Stopping func(e runtime.Executor)
 	// Unusable, when not nil, is asked by Check.
 	Unusable func() error
 
@@ -218,7 +221,7 @@ func (r *scriptedRuntime) start(ctx context.Context, spec runtime.Spec) (*script
 		return nil, fmt.Errorf("%w: %s", runtime.ErrExists, spec.ExecutorID)
 	}
 	e := &scripted{worker: r.worker, spec: spec, done: make(chan struct{}), info: runtime.Executor{
-		ID: spec.ExecutorID, RunID: spec.RunID, SessionID: spec.SessionID, UserID: spec.UserID, Mode: spec.Mode,
+		ID: spec.ExecutorID, RunID: spec.RunID, Attempt: spec.Attempt, SessionID: spec.SessionID, UserID: spec.UserID, Mode: spec.Mode,
 		Handle: "scripted-" + spec.ExecutorID, WorkspaceDir: spec.WorkspaceDir, StartedAt: time.Now(), Alive: true,
 	}}
 	switch spec.Env[behaviour.Var] {
@@ -279,6 +282,9 @@ func (r *scriptedRuntime) Stop(_ context.Context, id string, grace time.Duration
 	if err != nil {
 		return nil //nolint:nilerr // an unknown executor is stopped
 	}
+	if r.machine.Stopping != nil {
+		r.machine.Stopping(e.describe())
+	}
 	exit := runtime.Exit{LogTail: behaviour.Farewell}
 	if grace <= 0 || e.spec.Env[behaviour.Var] == behaviour.Stubborn {
 		exit = runtime.Exit{Code: 137, Signal: syscall.SIGKILL}
@@ -293,11 +299,13 @@ func (r *scriptedRuntime) Stop(_ context.Context, id string, grace time.Duration
 	return nil
 }
 
-func (r *scriptedRuntime) List(context.Context) ([]runtime.Executor, error) {
+func (r *scriptedRuntime) List(_ context.Context, sessionID string) ([]runtime.Executor, error) {
 	if r.isClosed() {
 		return nil, runtime.ErrClosed
 	}
-	return r.machine.list(func(e *scripted) bool { return e.worker == r.worker }), nil
+	return r.machine.list(func(e *scripted) bool {
+		return e.worker == r.worker && (sessionID == "" || e.info.SessionID == sessionID)
+	}), nil
 }
 
 func (r *scriptedRuntime) Close() error {

@@ -62,7 +62,7 @@ var (
 // ExecutorServiceClient is a client for the poco.executor.v1.ExecutorService service.
 type ExecutorServiceClient interface {
 	// StartRun accepts a run and returns; the run goes on in the background and
-	// reports over RunChannelService. Idempotent for the same run.
+	// reports over RunChannelService. Idempotent for the same attempt of a run.
 	//
 	// FailedPrecondition with reason EXECUTOR_BUSY while another run is under way.
 	StartRun(context.Context, *v1.StartRunRequest) (*v1.StartRunResponse, error)
@@ -82,7 +82,7 @@ func NewExecutorServiceClient(client *connect.Client) ExecutorServiceClient {
 // ExecutorServiceHandler is an implementation of the poco.executor.v1.ExecutorService service.
 type ExecutorServiceHandler interface {
 	// StartRun accepts a run and returns; the run goes on in the background and
-	// reports over RunChannelService. Idempotent for the same run.
+	// reports over RunChannelService. Idempotent for the same attempt of a run.
 	//
 	// FailedPrecondition with reason EXECUTOR_BUSY while another run is under way.
 	StartRun(context.Context, *v1.StartRunRequest) (*v1.StartRunResponse, error)

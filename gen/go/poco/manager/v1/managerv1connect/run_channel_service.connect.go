@@ -45,7 +45,8 @@ type RunChannelServiceClient interface {
 	// A newer channel of the same run closes the older one with Aborted.
 	//
 	// Unauthenticated: wrong token. NotFound: the manager does not hold the run
-	// (any more); the executor stops its agent.
+	// (any more). FailedPrecondition with reason ATTEMPT_SUPERSEDED: it holds
+	// another attempt of the run. The executor stops its agent at once then.
 	Connect(context.Context) (RunChannelServiceConnectClientStream, error)
 }
 
@@ -99,7 +100,8 @@ type RunChannelServiceHandler interface {
 	// A newer channel of the same run closes the older one with Aborted.
 	//
 	// Unauthenticated: wrong token. NotFound: the manager does not hold the run
-	// (any more); the executor stops its agent.
+	// (any more). FailedPrecondition with reason ATTEMPT_SUPERSEDED: it holds
+	// another attempt of the run. The executor stops its agent at once then.
 	Connect(context.Context, RunChannelServiceConnectServerStream) error
 }
 
