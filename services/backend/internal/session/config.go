@@ -13,6 +13,7 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/internal/repourl"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -31,7 +32,34 @@ func MergeConfig(base, asked *backendv1.TaskConfig) (kept, forRun *backendv1.Tas
 	}
 	kept = proto.CloneOf(forRun)
 	kept.InputFiles = nil
+	if err := checkRepository(forRun); err != nil {
+		return nil, nil, err
+	}
 	return kept, forRun, validate(forRun)
+}
+
+// checkRepository refuses a repository that no executor could clone.
+func checkRepository(cfg *backendv1.TaskConfig) error {
+	if url := cfg.GetRepoUrl(); url != "" {
+		if _, err := repourl.Parse(url); err != nil {
+			return rpcerror.InvalidArgument("config.repo_url", err.Error())
+		}
+	}
+	if branch := cfg.GetGitBranch(); branch != "" {
+		if err := repourl.CheckBranch(branch); err != nil {
+			return rpcerror.InvalidArgument("config.git_branch", err.Error())
+		}
+	}
+	return nil
+}
+
+// shown is a config as answers show it: without the credentials of its
+// repository.
+func shown(cfg *backendv1.TaskConfig) *backendv1.TaskConfig {
+	if cfg.GetRepoUrl() != "" {
+		cfg.RepoUrl = proto.String(repourl.Redact(cfg.GetRepoUrl()))
+	}
+	return cfg
 }
 
 // validate applies the rules of the request to a merged config.

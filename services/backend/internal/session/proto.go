@@ -28,7 +28,7 @@ func Proto(row *dbgen.Session) (*backendv1.Session, error) {
 		Id: row.ID, ProjectId: value(row.ProjectID), Title: row.Title, Status: store.SessionStatus(row.Status),
 		LastSeq: row.LastSeq, ActiveRunId: value(row.ActiveRunID), LatestRunId: value(row.LatestRunID), QueuedRuns: row.QueuedRuns,
 		State: state, Export: &backendv1.SessionExport{Status: store.ExportStatus(row.ExportStatus), Reason: row.ExportReason},
-		CreatedAt: timestamppb.New(row.CreatedAt), UpdatedAt: timestamppb.New(row.UpdatedAt), Config: cfg,
+		CreatedAt: timestamppb.New(row.CreatedAt), UpdatedAt: timestamppb.New(row.UpdatedAt), Config: shown(cfg),
 	}, nil
 }
 

@@ -158,3 +158,41 @@ func TestInputFilesStayBelowInputs(t *testing.T) {
 		require.ErrorContains(t, enqueue("", path), "input_files[0].path", path)
 	}
 }
+
+// What is asked of Git is refused at once, in words: not by an executor, and not
+// with the expression that it did not match.
+func TestRepositoriesThatCannotBeClonedAreRefused(t *testing.T) {
+	b := backendtest.New(t)
+	enqueue := func(cfg *backendv1.TaskConfig) error {
+		_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", Config: cfg})
+		return err
+	}
+	for _, url := range []string{"https://h/o/.github", "https://h/o/my%20repo.git", "https://h/o/c++lib.git", ""} {
+		require.NoError(t, enqueue(&backendv1.TaskConfig{RepoUrl: &url, GitBranch: new("feature/x")}), url)
+	}
+	for url, want := range map[string]string{
+		"git@github.com:org/repo.git": "config.repo_url: is an SSH address, and sandboxes hold no SSH keys: write https://github.com/org/repo.git",
+		"file:///etc":                 "config.repo_url: is a folder",
+		"ext::sh -c id":               "config.repo_url: must be an https:// URL",
+	} {
+		err := enqueue(&backendv1.TaskConfig{RepoUrl: &url})
+		require.ErrorContains(t, err, want)
+		_, err = b.Sessions.Create(t.Context(), backendtest.User, &backendv1.CreateSessionRequest{Config: &backendv1.TaskConfig{RepoUrl: &url}})
+		require.ErrorContains(t, err, want)
+	}
+	err := enqueue(&backendv1.TaskConfig{RepoUrl: new("https://h/o/r"), GitBranch: new("a b")})
+	require.ErrorContains(t, err, "config.git_branch: must not have spaces")
+}
+
+// A repository's password is for the clone alone.
+func TestAnswersDoNotRepeatARepositorysPassword(t *testing.T) {
+	b := backendtest.New(t)
+	e, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{
+		Prompt: "x", Config: &backendv1.TaskConfig{RepoUrl: new("https://me:secret@h/o/r.git")},
+	})
+	require.NoError(t, err)
+	s, err := b.Sessions.Get(t.Context(), backendtest.User, e.SessionID)
+	require.NoError(t, err)
+	require.Equal(t, "https://h/o/r.git", s.GetConfig().GetRepoUrl())
+	require.Equal(t, "https://me:secret@h/o/r.git", b.Claim(t, "w1").GetConfig().GetRepoUrl())
+}

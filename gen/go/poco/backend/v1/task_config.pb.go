@@ -28,7 +28,9 @@ const (
 // it, maps are merged key by key. input_files belong to one run only.
 type TaskConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// An http(s) Git repository cloned into the workspace.
+	// An http(s) Git repository cloned into the workspace. A user and password in
+	// it serve for the clone alone: the workspace does not get them, and no answer
+	// repeats them.
 	RepoUrl *string `protobuf:"bytes,1,opt,name=repo_url,json=repoUrl,proto3,oneof" json:"repo_url,omitempty"`
 	// The branch to check out. Default: "main", then the repository's default.
 	GitBranch *string `protobuf:"bytes,2,opt,name=git_branch,json=gitBranch,proto3,oneof" json:"git_branch,omitempty"`
@@ -280,12 +282,12 @@ var File_poco_backend_v1_task_config_proto protoreflect.FileDescriptor
 
 const file_poco_backend_v1_task_config_proto_rawDesc = "" +
 	"\n" +
-	"!poco/backend/v1/task_config.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/enums.proto\"\xbc\t\n" +
+	"!poco/backend/v1/task_config.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/enums.proto\"\x81\t\n" +
 	"\n" +
-	"TaskConfig\x12>\n" +
-	"\brepo_url\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x18\x80\x102\x14^$|^https?://[^\\s]+$H\x00R\arepoUrl\x88\x01\x01\x12Q\n" +
+	"TaskConfig\x12(\n" +
+	"\brepo_url\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10H\x00R\arepoUrl\x88\x01\x01\x12,\n" +
 	"\n" +
-	"git_branch\x18\x02 \x01(\tB-\xbaH*r(\x18\xff\x012#^$|^[^\\s~^:?*\\[\\\\-][^\\s~^:?*\\[\\\\]*$H\x01R\tgitBranch\x88\x01\x01\x12[\n" +
+	"git_branch\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01H\x01R\tgitBranch\x88\x01\x01\x12[\n" +
 	"\n" +
 	"mcp_config\x18\x03 \x03(\v2*.poco.backend.v1.TaskConfig.McpConfigEntryB\x10\xbaH\r\x9a\x01\n" +
 	"\x10\xc8\x01\"\x05r\x03\x18\xc8\x01R\tmcpConfig\x12a\n" +
