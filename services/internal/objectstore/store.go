@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
@@ -271,6 +272,13 @@ func (s *Store) wrap(verb, key string, err error) error {
 		return fmt.Errorf("%s object %s: %w", verb, key, ErrNotFound)
 	}
 	return fmt.Errorf("%s object %s: %w", verb, key, err)
+}
+
+// Refused tells whether the service answered and did not take the request, for
+// example because of its key; not that it is away or busy.
+func Refused(err error) bool {
+	var answer *smithyhttp.ResponseError
+	return errors.As(err, &answer) && answer.HTTPStatusCode() != http.StatusServiceUnavailable && answer.HTTPStatusCode() != http.StatusTooManyRequests
 }
 
 func isNotFound(err error) bool {

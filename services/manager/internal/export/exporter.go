@@ -58,7 +58,7 @@ type Workspaces interface {
 	OpenWorkspace(userID, sessionID string) (*os.Root, error)
 	OpenState(userID, sessionID string) (*os.Root, error)
 	OpenSession(userID, sessionID string) (*os.Root, error)
-	Snapshotted(userID, sessionID, key string) error
+	Snapshotted(userID, sessionID, key string, complete bool) error
 }
 
 // Options describes an Exporter.
@@ -197,14 +197,20 @@ func (e *Exporter) run(ctx context.Context, job Job) {
 	} else {
 		report.Status = backendv1.ExportStatus_EXPORT_STATUS_READY
 		report.ManifestKey, report.ArchiveKey, report.FilesPrefix = result.Keys.Manifest, result.Keys.Archive, result.Keys.Files
-		report.FileCount, report.TotalBytes = result.Files, result.Bytes
-		logger.Info("workspace exported", "files", result.Files, "bytes", result.Bytes, "duration", time.Since(start))
+		report.FileCount, report.TotalBytes, report.MissingCount = result.Files, result.Bytes, result.Missing.count()
+		report.Reason = cut(incomplete(result.Missing))
+		logger.Info("workspace exported", "files", result.Files, "bytes", result.Bytes, "missing", report.MissingCount, "duration", time.Since(start))
 	}
 	e.metrics.exports.WithLabelValues(outcome(err)).Inc()
 	// What is too large to show may still be kept. When the object storage is
 	// away, the snapshot needs no tries of its own.
+	complete := true
 	if err == nil || errors.Is(err, tree.ErrTooLarge) {
-		report.SnapshotKey = e.snapshot(ctx, job, logger)
+		var lacks *missing
+		report.SnapshotKey, lacks = e.snapshot(ctx, job, logger)
+		if complete = !lacks.content(); !complete {
+			report.Reason = cut(strings.TrimSpace(report.Reason + " Should the session go on elsewhere, it would lack " + lacks.list() + "."))
+		}
 	}
 	resp, err := e.report(ctx, report)
 	if err != nil {
@@ -213,7 +219,7 @@ func (e *Exporter) run(ctx context.Context, job Job) {
 		}
 		return
 	}
-	e.settleSnapshot(ctx, job, report.GetSnapshotKey(), resp, logger)
+	e.settleSnapshot(ctx, job, report.GetSnapshotKey(), complete, resp, logger)
 }
 
 // attempt tries one step of an export a few times.
@@ -239,16 +245,30 @@ func (e *Exporter) report(ctx context.Context, req *queuev1.ReportExportRequest)
 	}, backoff.WithMaxElapsedTime(reportFor))
 }
 
-// reason says what a person can act on: which endpoint did not take it.
+// reason says what a person can act on: the workspace that cannot be read, or
+// which endpoint did not take it.
 func (e *Exporter) reason(err error) string {
-	var text string
-	if errors.Is(err, workspace.ErrMissing) || errors.Is(err, tree.ErrTooLarge) {
-		text = err.Error()
-	} else {
-		text = fmt.Sprintf("object storage at %s: %v", host(e.opts.Endpoint), err)
+	var unread *workspaceError
+	if errors.As(err, &unread) {
+		return cut(unread.Error())
 	}
-	return strings.ToValidUTF8(text[:min(len(text), maxReason)], "")
+	return cut(fmt.Sprintf("object storage at %s: %v", host(e.opts.Endpoint), err))
 }
+
+// incomplete says what an export lacks; empty when it lacks nothing.
+func incomplete(lacks *missing) string {
+	switch n := lacks.count(); n {
+	case 0:
+		return ""
+	case 1:
+		return "1 path could not be exported: " + lacks.list() + "."
+	default:
+		return fmt.Sprintf("%d paths could not be exported: %s.", n, lacks.list())
+	}
+}
+
+// cut bounds a reason.
+func cut(text string) string { return strings.ToValidUTF8(text[:min(len(text), maxReason)], "") }
 
 func host(endpoint string) string {
 	if u, err := url.Parse(endpoint); err == nil && u.Host != "" {

@@ -15,13 +15,19 @@ const manifestVersion = 1
 
 // manifest lists an export. It is written last: what it names is there.
 type manifest struct {
-	Version     int            `json:"version"`
-	GeneratedAt time.Time      `json:"generated_at"`
-	Files       []manifestFile `json:"files"`
+	Version     int               `json:"version"`
+	GeneratedAt time.Time         `json:"generated_at"`
+	Files       []manifestFile    `json:"files"`
+	Links       []manifestLink    `json:"links,omitempty"`
+	Missing     []manifestMissing `json:"missing,omitempty"`
+	// MissingCount is above the length of Missing when that is cut.
+	MissingCount int64 `json:"missing_count,omitempty"`
 }
 
 type manifestFile struct {
-	Path         string    `json:"path"`
+	Path string `json:"path"`
+	// PathBytes is the path where it is not UTF-8, for which Path has \xff.
+	PathBytes    []byte    `json:"path_bytes,omitempty"`
 	Key          string    `json:"key"`
 	Size         int64     `json:"size"`
 	MimeType     string    `json:"mimeType"`
@@ -30,6 +36,46 @@ type manifestFile struct {
 	// Volatile marks a file that changed while it was read: it is uploaded again
 	// next time whatever its time says.
 	Volatile bool `json:"volatile,omitempty"`
+	// ArchivePath is the file's name in the archive where that is another one.
+	ArchivePath string `json:"archive_path,omitempty"`
+}
+
+// name is the path as the file system has it.
+func (f *manifestFile) name() string {
+	if len(f.PathBytes) > 0 {
+		return string(f.PathBytes)
+	}
+	return f.Path
+}
+
+// setName sets the path from what the file system has.
+func (f *manifestFile) setName(name string) {
+	if f.Path = display(name); f.Path != name {
+		f.PathBytes = []byte(name)
+	}
+}
+
+// manifestLink is a symbolic link, which is in the archive only.
+type manifestLink struct {
+	Path   string `json:"path"`
+	Target string `json:"target"`
+}
+
+// manifestMissing is a path that is not exported.
+type manifestMissing struct {
+	Path   string `json:"path"`
+	Reason string `json:"reason"`
+}
+
+func newManifest(files []manifestFile, links []link, lacks *missing) manifest {
+	m := manifest{Version: manifestVersion, GeneratedAt: time.Now().UTC(), Files: files, MissingCount: lacks.count()}
+	for _, l := range links {
+		m.Links = append(m.Links, manifestLink{Path: display(l.path), Target: display(l.target)})
+	}
+	for _, s := range lacks.sorted() {
+		m.Missing = append(m.Missing, manifestMissing{Path: display(s.Path), Reason: why(s.Err)})
+	}
+	return m
 }
 
 // previous reads the last export's manifest by path; empty when there is none.
@@ -48,14 +94,14 @@ func (e *Exporter) previous(ctx context.Context, key string) (map[string]manifes
 	}
 	files := make(map[string]manifestFile, len(m.Files))
 	for _, f := range m.Files {
-		files[f.Path] = f
+		files[f.name()] = f
 	}
 	return files, nil
 }
 
 // unchanged tells whether a file was uploaded as it is now.
 func unchanged(f file, old manifestFile) bool {
-	return old.Path == f.path && !old.Volatile && old.Size == f.size && old.LastModified.Equal(f.modTime)
+	return !old.Volatile && old.Size == f.size && old.LastModified.Equal(f.modTime)
 }
 
 // goneFrom returns what the last export had and the workspace has no more.
@@ -88,8 +134,9 @@ func inTheWay(gone []manifestFile, files []file) []string {
 	}
 	var keys []string
 	for _, f := range gone {
-		blocked := folders[f.Path]
-		for dir := path.Dir(f.Path); dir != "." && dir != "/"; dir = path.Dir(dir) {
+		name := f.name()
+		blocked := folders[name]
+		for dir := path.Dir(name); dir != "." && dir != "/"; dir = path.Dir(dir) {
 			blocked = blocked || names[dir]
 		}
 		if blocked {

@@ -21,33 +21,42 @@ const deleteTimeout = 10 * time.Second
 // snapshot stores a session's workspace and state under a key that nobody used before, so
 // that a manager that is late cannot replace what a later one stored. The
 // backend decides which snapshot counts. It returns "" when there is none: then
-// the one before stays, and the export is as good as without.
-func (e *Exporter) snapshot(ctx context.Context, job Job, logger *slog.Logger) string {
-	key := objectstore.SnapshotPrefix(job.UserID, job.SessionID) + job.RunID + "-" + uuid.NewString() + ".tar.zst"
+// the one before stays, and the export is as good as without. lacks is what
+// could not be read.
+func (e *Exporter) snapshot(ctx context.Context, job Job, logger *slog.Logger) (key string, lacks *missing) {
+	key = objectstore.SnapshotPrefix(job.UserID, job.SessionID) + job.RunID + "-" + uuid.NewString() + ".tar.zst"
 	_, err := attempt(ctx, func(ctx context.Context) (struct{}, error) {
 		root, err := e.opts.Workspaces.OpenSession(job.UserID, job.SessionID)
 		if err != nil {
 			return struct{}{}, err
 		}
 		defer root.Close()
+		lacks = &missing{}
 		return struct{}{}, e.stream(ctx, key, "application/zstd", func(ctx context.Context, w io.Writer) error {
-			return tree.Pack(ctx, w, root, workspace.SnapshotLimits, workspace.Kept)
+			return tree.Pack(ctx, w, root, workspace.SnapshotLimits, workspace.Kept, lacks.add)
 		})
 	})
 	if ctx.Err() != nil {
-		return ""
+		if err == nil { // superseded when all was stored
+			e.discard(ctx, key, logger)
+		}
+		return "", &missing{}
 	}
 	e.metrics.snapshots.WithLabelValues(outcome(err)).Inc()
 	if err != nil {
 		logger.Error("snapshot failed, the one before stays: the session cannot go on elsewhere as it is now", logging.KeyError, err)
-		return ""
+		return "", &missing{}
 	}
-	return key
+	if lacks.content() {
+		logger.Warn("the snapshot is not complete", "missing", lacks.count())
+	}
+	return key, lacks
 }
 
 // settleSnapshot removes the snapshot that does not count, after the backend
-// has decided, and notes the one that does.
-func (e *Exporter) settleSnapshot(ctx context.Context, job Job, key string, resp *queuev1.ReportExportResponse, logger *slog.Logger) {
+// has decided, and notes the one that does. A workspace that its snapshot does
+// not show whole is never cleaned up.
+func (e *Exporter) settleSnapshot(ctx context.Context, job Job, key string, complete bool, resp *queuev1.ReportExportResponse, logger *slog.Logger) {
 	unused := resp.GetSupersededSnapshotKey()
 	switch {
 	case key == "":
@@ -55,14 +64,18 @@ func (e *Exporter) settleSnapshot(ctx context.Context, job Job, key string, resp
 	case !resp.GetAccepted():
 		unused = key
 	default:
-		if err := e.opts.Workspaces.Snapshotted(job.UserID, job.SessionID, key); err != nil {
+		if err := e.opts.Workspaces.Snapshotted(job.UserID, job.SessionID, key, complete); err != nil {
 			logger.Warn("workspace will not be cleaned up: its snapshot cannot be noted", logging.KeyError, err)
 		}
 	}
-	if unused == "" {
-		return
+	if unused != "" {
+		e.discard(ctx, unused, logger)
 	}
-	// A follow-up run that comes now waits for this: nobody else would remove it.
+}
+
+// discard removes a snapshot that nothing refers to. A follow-up run that comes
+// now waits for it: nobody else would.
+func (e *Exporter) discard(ctx context.Context, unused string, logger *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteTimeout)
 	defer cancel()
 	if err := e.opts.Objects.Delete(ctx, unused); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -90,11 +91,13 @@ func TestAFollowUpSupersedesTheSnapshot(t *testing.T) {
 	require.Empty(t, kept)
 }
 
-func TestTooLargeToExportMayStillBeKept(t *testing.T) {
+func TestTooManyFilesToExportMayStillBeKept(t *testing.T) {
 	f := newFixture(t, testkit.ObjectStore(t), "")
-	f.write(strings.Repeat("d/", 70)+"deep", "1")
+	for i := range 50_001 {
+		require.NoError(t, os.Symlink("x", filepath.Join(f.dir, strconv.Itoa(i))))
+	}
 	report := f.export()
 	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_FAILED, report.GetStatus())
-	require.Contains(t, report.GetReason(), "too large: folders nest deeper than 64")
+	require.Contains(t, report.GetReason(), "the workspace cannot be read: too large: more than 50000 files, folders and links")
 	require.NotEmpty(t, report.GetSnapshotKey())
 }

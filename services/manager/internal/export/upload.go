@@ -6,16 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"mime"
 	"os"
 	"path"
-	"strings"
-	"sync"
-	"time"
+	"sync/atomic"
 
-	"github.com/klauspost/compress/zip"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/poco-ai/poco/services/internal/logging"
@@ -25,9 +21,7 @@ import (
 
 const (
 	// parallelUploads of one export.
-	parallelUploads = 8
-	// archiveTop is the folder that everything in the archive is in.
-	archiveTop         = "workspace"
+	parallelUploads    = 8
 	defaultContentType = "application/octet-stream"
 	// toolResultsDir is where the executor leaves tool results that were too
 	// large for an event, by run, beside the workspace.
@@ -38,63 +32,73 @@ const (
 
 // Keys are the object keys of a session's export.
 type Keys struct {
-	Files, Manifest, Archive, ToolResults string
+	Files, OddNames, Manifest, Archive, ToolResults string
 }
 
 // KeysOf returns the keys of a session.
 func KeysOf(userID, sessionID string) Keys {
 	prefix := objectstore.WorkspacePrefix(userID, sessionID)
 	return Keys{
-		Files: prefix + "files/", Manifest: prefix + "manifest.json", Archive: prefix + "archive.zip",
-		ToolResults: prefix + "tool_results/",
+		Files: prefix + "files/", OddNames: prefix + oddNames, Manifest: prefix + "manifest.json",
+		Archive: prefix + "archive.zip", ToolResults: prefix + "tool_results/",
 	}
 }
 
 // Result is a finished export.
 type Result struct {
-	Keys  Keys
-	Files int64
-	Bytes int64
+	Keys    Keys
+	Files   int64
+	Bytes   int64
+	Missing *missing
 }
 
+// workspaceError is a failure that the object storage has no part in.
+type workspaceError struct{ err error }
+
+func (e *workspaceError) Error() string { return "the workspace cannot be read: " + e.err.Error() }
+
+func (e *workspaceError) Unwrap() error { return e.err }
+
 // exportOnce copies a workspace to object storage: changed files, the archive,
-// and last the manifest.
+// and last the manifest. What cannot be copied is listed in it, and costs
+// nothing else.
 func (e *Exporter) exportOnce(ctx context.Context, job Job) (Result, error) {
 	keys := KeysOf(job.UserID, job.SessionID)
 	root, err := e.opts.Workspaces.OpenWorkspace(job.UserID, job.SessionID)
 	if err != nil {
-		return Result{}, err
+		return Result{}, &workspaceError{err}
 	}
 	defer root.Close()
-	files, err := walk(ctx, root, e.opts.IgnoreDotFiles)
+	lacks := &missing{}
+	all, err := walk(ctx, root, e.opts.IgnoreDotFiles, lacks)
 	if err != nil {
-		return Result{}, wrap("list the workspace", err)
+		return Result{}, &workspaceError{err}
 	}
 	old, err := e.previous(ctx, keys.Manifest)
 	if err != nil {
 		return Result{}, err
 	}
-	gone := goneFrom(old, files)
+	gone := goneFrom(old, all.files)
 	// A file where a folder was, or the other way round: some stores keep keys
 	// as paths and cannot hold both.
-	if err := e.opts.Objects.Delete(ctx, inTheWay(gone, files)...); err != nil {
+	if err := e.opts.Objects.Delete(ctx, inTheWay(gone, all.files)...); err != nil {
 		return Result{}, fmt.Errorf("remove what is in the way: %w", err)
 	}
-	listed, err := e.uploadFiles(ctx, root, keys, files, old)
+	listed, err := e.uploadFiles(ctx, root, keys, all.files, old, lacks)
 	if err != nil {
 		return Result{}, err
 	}
 	if err := e.uploadToolResults(ctx, job, keys); err != nil {
 		return Result{}, err
 	}
-	if err := e.uploadArchive(ctx, root, keys.Archive, listed); err != nil {
+	if err := e.uploadArchive(ctx, root, keys.Archive, listed, all.links, lacks); err != nil {
 		return Result{}, err
 	}
-	result := Result{Keys: keys, Files: int64(len(listed))}
+	result := Result{Keys: keys, Files: int64(len(listed)), Missing: lacks}
 	for _, f := range listed {
 		result.Bytes += f.Size
 	}
-	body, err := json.Marshal(manifest{Version: manifestVersion, GeneratedAt: time.Now().UTC(), Files: listed})
+	body, err := json.Marshal(newManifest(listed, all.links, lacks))
 	if err != nil {
 		return Result{}, err
 	}
@@ -108,28 +112,38 @@ func (e *Exporter) exportOnce(ctx context.Context, job Job) (Result, error) {
 	return result, nil
 }
 
-func wrap(what string, err error) error {
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
-}
+// maxRefused is how many files the object storage may refuse before it is taken
+// for what is wrong, and not the files.
+const maxRefused = 100
 
 // uploadFiles uploads what changed and returns the manifest's list, in order
-// and without the files that vanished.
-func (e *Exporter) uploadFiles(ctx context.Context, root *os.Root, keys Keys, files []file, old map[string]manifestFile) ([]manifestFile, error) {
+// and without the files that vanished or are missing.
+func (e *Exporter) uploadFiles(ctx context.Context, root *os.Root, keys Keys, files []file, old map[string]manifestFile, lacks *missing) ([]manifestFile, error) {
 	out := make([]manifestFile, len(files))
+	var refused atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallelUploads)
 	for i, f := range files {
-		if prev, ok := old[f.path]; ok && unchanged(f, prev) {
+		if prev, ok := old[f.path]; ok && unchanged(f, prev) && readable(root, f.path) {
 			out[i] = prev
 			continue
 		}
 		g.Go(func() error {
-			m, err := e.uploadFile(ctx, root, keys.Files+f.path, f.path)
+			m, err := e.uploadFile(ctx, root, fileKey(keys, f.path), f.path)
 			out[i] = m
-			return err
+			var unread *unreadError
+			switch {
+			case err == nil:
+				return nil
+			case errors.As(err, &unread):
+				err = unread.err
+			case ctx.Err() == nil && objectstore.Refused(err) && refused.Add(1) <= maxRefused:
+				err = fmt.Errorf("the object storage refuses it: %w", err)
+			default:
+				return err
+			}
+			lacks.add(tree.Skipped{Path: f.path, Err: err})
+			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -144,26 +158,49 @@ func (e *Exporter) uploadFiles(ctx context.Context, root *os.Root, keys Keys, fi
 	return kept, nil
 }
 
+// readable tells whether a file can be read: one that was uploaded earlier and
+// cannot be read any more would be in the list and not in the archive.
+func readable(root *os.Root, name string) bool {
+	in, _, err := tree.OpenRegular(root, name)
+	if err != nil || in == nil {
+		return false
+	}
+	return in.Close() == nil
+}
+
+// unreadError is a file that cannot be read.
+type unreadError struct{ err error }
+
+func (e *unreadError) Error() string { return e.err.Error() }
+
 // uploadFile uploads one file as it is now. The zero manifestFile says that it
-// vanished, or is no longer a regular file.
+// vanished.
 func (e *Exporter) uploadFile(ctx context.Context, root *os.Root, key, name string) (manifestFile, error) {
 	in, before, err := tree.OpenRegular(root, name)
-	if err != nil || in == nil {
-		return manifestFile{}, err
+	if err != nil {
+		return manifestFile{}, &unreadError{err}
+	}
+	if in == nil {
+		return manifestFile{}, nil
 	}
 	defer in.Close()
 	size := before.Size()
 	// Exactly the size announced: a file that grows is cut, one that shrinks is
 	// filled up; either is marked and comes again with the next export.
-	if err := e.opts.Objects.Put(ctx, key, contentType(name), tree.Exactly(in, size), size); err != nil {
-		return manifestFile{}, fmt.Errorf("upload %s: %w", name, err)
+	content := tree.Exactly(in, size)
+	if err := e.opts.Objects.Put(ctx, key, contentType(name), content, size); err != nil {
+		return manifestFile{}, fmt.Errorf("upload %s: %w", quoted(name), err)
+	}
+	if err := content.Err(); err != nil {
+		return manifestFile{}, errors.Join(&unreadError{err}, e.opts.Objects.Delete(ctx, key))
 	}
 	after, err := in.Stat()
 	volatile := err != nil || after.Size() != size || !after.ModTime().Equal(before.ModTime())
-	return manifestFile{
-		Path: name, Key: key, Size: size, MimeType: contentType(name), Status: "uploaded",
-		LastModified: before.ModTime().UTC(), Volatile: volatile,
-	}, nil
+	m := manifestFile{
+		Key: key, Size: size, MimeType: contentType(name), Status: "uploaded", LastModified: before.ModTime().UTC(), Volatile: volatile,
+	}
+	m.setName(name)
+	return m, nil
 }
 
 func contentType(name string) string {
@@ -171,64 +208,6 @@ func contentType(name string) string {
 		return t
 	}
 	return defaultContentType
-}
-
-// uploadArchive streams a zip of the listed files into one object.
-func (e *Exporter) uploadArchive(ctx context.Context, root *os.Root, key string, files []manifestFile) error {
-	err := e.stream(ctx, key, "application/zip", func(ctx context.Context, w io.Writer) error {
-		return writeZip(ctx, w, root, files)
-	})
-	return wrap("upload the archive", err)
-}
-
-// stream uploads what write writes, as it is written. When that fails, nothing
-// is stored.
-func (e *Exporter) stream(ctx context.Context, key, contentType string, write func(context.Context, io.Writer) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	r, w := io.Pipe()
-	var writing sync.WaitGroup
-	defer writing.Wait()
-	writing.Go(func() { w.CloseWithError(write(ctx, w)) })
-	err := e.opts.Objects.Put(ctx, key, contentType, r, -1)
-	// Lets go of a writer that nobody reads any more.
-	r.CloseWithError(errors.Join(err, io.ErrClosedPipe))
-	return err
-}
-
-func writeZip(ctx context.Context, w io.Writer, root *os.Root, files []manifestFile) error {
-	z := zip.NewWriter(w)
-	for _, f := range files {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := zipFile(z, root, f); err != nil {
-			return err
-		}
-	}
-	return z.Close()
-}
-
-// entryName is a file's name in the archive. A backslash is a part of a name
-// here and a separator elsewhere, where it could lead out of the folder.
-func entryName(name string) string {
-	return archiveTop + "/" + strings.ReplaceAll(name, `\`, "_")
-}
-
-func zipFile(z *zip.Writer, root *os.Root, f manifestFile) error {
-	in, info, err := tree.OpenRegular(root, f.Path)
-	if err != nil || in == nil {
-		return err
-	}
-	defer in.Close()
-	header := &zip.FileHeader{Name: entryName(f.Path), Method: zip.Deflate, Modified: info.ModTime()}
-	header.SetMode(info.Mode().Perm())
-	out, err := z.CreateHeader(header)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, io.NewSectionReader(in, 0, info.Size()))
-	return wrap("archive "+f.Path, err)
 }
 
 // uploadToolResults uploads what the run's executor cut out of its events. The
@@ -253,7 +232,7 @@ func (e *Exporter) uploadToolResults(ctx context.Context, job Job, keys Keys) er
 	g.SetLimit(parallelUploads)
 	for _, entry := range entries {
 		info, err := entry.Info()
-		if err != nil || !info.Mode().IsRegular() || !exportable(entry.Name()) {
+		if err != nil || !info.Mode().IsRegular() || !storable(entry.Name()) {
 			continue
 		}
 		if total += info.Size(); total > maxToolResultBytes {
@@ -262,6 +241,11 @@ func (e *Exporter) uploadToolResults(ctx context.Context, job Job, keys Keys) er
 		}
 		g.Go(func() error {
 			_, err := e.uploadFile(ctx, root, keys.ToolResults+job.RunID+"/"+entry.Name(), dir+"/"+entry.Name())
+			var unread *unreadError
+			if errors.As(err, &unread) {
+				e.opts.Logger.WarnContext(ctx, "a tool result is left out", logging.KeyError, err)
+				return nil
+			}
 			return err
 		})
 	}

@@ -2,13 +2,13 @@ package export
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/poco-ai/poco/services/manager/internal/tree"
 )
@@ -34,30 +34,62 @@ type file struct {
 	modTime time.Time
 }
 
-// walk lists the regular files of a workspace.
-func walk(ctx context.Context, root *os.Root, ignoreDotFiles bool) ([]file, error) {
-	var files []file
+// found is what a workspace has to export.
+type found struct {
+	files []file
+	links []link
+}
+
+// link is a symbolic link. It is exported as what it is: what it leads to is
+// exported where it is, or is not the workspace's.
+type link struct {
+	path, target string
+	modTime      time.Time
+}
+
+// errLeadsOut: in an archive, a link that leads out could be followed by
+// whoever unpacks it.
+var errLeadsOut = errors.New("is a link out of the workspace")
+
+// walk lists what a workspace has, and what of it cannot be exported.
+func walk(ctx context.Context, root *os.Root, ignoreDotFiles bool, missing *missing) (found, error) {
+	var all found
 	wanted := func(name string, mode fs.FileMode) bool {
-		return mode&fs.ModeSymlink == 0 && !ignored(path.Base(name), ignoreDotFiles) && exportable(name)
+		return !ignored(path.Base(name), ignoreDotFiles) || mode.IsDir() && isRepository(root, name)
 	}
-	err := tree.Walk(ctx, root, limits, wanted, func(name string, info fs.FileInfo) error {
-		if info.Mode().IsRegular() {
-			files = append(files, file{path: name, size: info.Size(), modTime: info.ModTime()})
+	visit := func(name string, info fs.FileInfo) error {
+		switch info.Mode().Type() {
+		case fs.ModeDir:
+		case fs.ModeSymlink:
+			target, err := root.Readlink(name)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+			case err != nil:
+				missing.add(tree.Skipped{Path: name, Err: err})
+			case !tree.StaysInside(name, target):
+				missing.add(tree.Skipped{Path: name, Err: fmt.Errorf("%w, to %s", errLeadsOut, display(target))})
+			default:
+				all.links = append(all.links, link{path: name, target: target, modTime: info.ModTime()})
+			}
+		default:
+			all.files = append(all.files, file{path: name, size: info.Size(), modTime: info.ModTime()})
 		}
 		return nil
-	})
-	return files, err
+	}
+	err := tree.Walk(ctx, root, limits, wanted, visit, missing.add)
+	return all, err
 }
 
 func ignored(name string, dotFiles bool) bool {
 	return ignoredNames[name] || dotFiles && strings.HasPrefix(name, ".")
 }
 
-// maxPath leaves room for the rest of an object key, which has 1024 bytes.
-const maxPath = 800
-
-// exportable tells whether a path can be part of an object key; the few that
-// cannot are left out, so that they do not cost a user everything else.
-func exportable(name string) bool {
-	return len(name) <= maxPath && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl)
+// isRepository tells whether a folder is the repository that the session works
+// on, which may be called ".github" or "dist": its name says nothing then.
+func isRepository(root *os.Root, name string) bool {
+	if strings.Contains(name, "/") || name == ".git" {
+		return false
+	}
+	_, err := root.Lstat(name + "/.git")
+	return err == nil
 }

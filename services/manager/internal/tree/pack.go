@@ -20,39 +20,47 @@ import (
 const maxWindow = 64 << 20
 
 // Pack writes what is wanted of a folder as one archive, tar in zstd: files,
-// folders and the links that stay inside. Owners are not kept. Links that lead
-// out, and devices, pipes and sockets, are left out.
-func Pack(ctx context.Context, w io.Writer, root *os.Root, limits Limits, wanted func(name string, mode fs.FileMode) bool) error {
+// folders, and links as they are. Owners are not kept. What cannot be read, and
+// devices, pipes and sockets, go to skip.
+func Pack(ctx context.Context, w io.Writer, root *os.Root, limits Limits, wanted func(name string, mode fs.FileMode) bool, skip Skip) error {
 	z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return err
 	}
 	t := tar.NewWriter(z)
 	err = Walk(ctx, root, limits, wanted, func(name string, info fs.FileInfo) error {
-		return pack(t, root, name, info)
-	})
+		return pack(t, root, name, info, skip)
+	}, skip)
 	if err != nil {
 		return err // without the end of the archive
 	}
 	return errors.Join(t.Close(), z.Close())
 }
 
-func pack(t *tar.Writer, root *os.Root, name string, info fs.FileInfo) error {
+func pack(t *tar.Writer, root *os.Root, name string, info fs.FileInfo, skip Skip) error {
 	switch info.Mode().Type() {
 	case fs.ModeDir:
 		return t.WriteHeader(header(tar.TypeDir, name+"/", info))
 	case fs.ModeSymlink:
 		target, err := root.Readlink(name)
-		if err != nil || !staysInside(name, target) {
-			return nil // vanished, or leads out
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			skip(Skipped{Path: name, Err: err})
+			return nil
 		}
 		h := header(tar.TypeSymlink, name, info)
 		h.Linkname = target
 		return t.WriteHeader(h)
 	default:
 		in, info, err := OpenRegular(root, name)
-		if err != nil || in == nil {
-			return err
+		if err != nil {
+			skip(Skipped{Path: name, Err: err})
+			return nil
+		}
+		if in == nil {
+			return nil
 		}
 		defer in.Close()
 		h := header(tar.TypeReg, name, info)
@@ -60,8 +68,12 @@ func pack(t *tar.Writer, root *os.Root, name string, info fs.FileInfo) error {
 		if err := t.WriteHeader(h); err != nil {
 			return fmt.Errorf("pack %s: %w", name, err)
 		}
-		if _, err := io.Copy(t, Exactly(in, info.Size())); err != nil {
+		content := Exactly(in, info.Size())
+		if _, err := io.Copy(t, content); err != nil {
 			return fmt.Errorf("pack %s: %w", name, err)
+		}
+		if err := content.Err(); err != nil {
+			skip(Skipped{Path: name, Err: err})
 		}
 		return nil
 	}
@@ -74,16 +86,18 @@ func header(kind byte, name string, info fs.FileInfo) *tar.Header {
 	return &tar.Header{Typeflag: kind, Name: name, Mode: int64(info.Mode().Perm()), ModTime: info.ModTime(), Format: tar.FormatPAX}
 }
 
-// staysInside tells whether a link leads to where the folder is, too, wherever
+// StaysInside tells whether a link leads into the folder that it is in, wherever
 // that is put.
-func staysInside(name, target string) bool {
+func StaysInside(name, target string) bool {
 	return target != "" && !path.IsAbs(target) && filepath.IsLocal(path.Join(path.Dir(name), target))
 }
 
 // Unpack writes an archive of Pack into an empty folder that nobody else uses.
-// It refuses whatever Pack does not write: paths and links that lead out,
-// entries that come twice or below something that is no folder, other kinds of
-// files, and more than limits allows. perm decides about permissions.
+// It refuses whatever Pack does not write: paths that lead out, entries that
+// come twice or below something that is no folder, other kinds of files, and
+// more than limits allows. Links may lead anywhere: nothing is written through
+// them, and who reads the folder follows none. Only one at the top, which may
+// be what others open, has to stay inside. perm decides about permissions.
 func Unpack(ctx context.Context, r io.Reader, root *os.Root, limits Limits, perm func(fs.FileMode) fs.FileMode) error {
 	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
@@ -141,7 +155,7 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 		u.folders = append(u.folders, h)
 		return nil
 	case tar.TypeSymlink:
-		if !staysInside(name, h.Linkname) {
+		if h.Linkname == "" || path.Dir(name) == "." && !StaysInside(name, h.Linkname) {
 			return fmt.Errorf("the archive has a link that leads out: %q to %q", h.Name, h.Linkname)
 		}
 		return u.root.Symlink(h.Linkname, name)

@@ -21,6 +21,11 @@ var limits = tree.Limits{Entries: 100, Seen: 100, Bytes: 1 << 20, Depth: 8}
 
 func all(string, fs.FileMode) bool { return true }
 
+// skips collects what is left out.
+type skips map[string]error
+
+func (s skips) add(p tree.Skipped) { s[p.Path] = p.Err }
+
 func asIs(mode fs.FileMode) fs.FileMode { return mode }
 
 // folder is an open folder with some content.
@@ -47,15 +52,18 @@ func TestPackAndUnpack(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(outside, []byte("secret"), 0o600))
 	for name, target := range map[string]string{
-		"inside": "bin/run", ".git/up": "../a.txt", "dangling": "nothing",
-		"absolute": outside, "root": "/", "out": "../x", ".git/far": "../../x",
+		"inside": "bin/run", ".git/up": "../a.txt", "dangling": "nothing", "loop": "loop",
+		".git/absolute": outside, ".git/root": "/", ".git/far": "../../x",
 	} {
 		require.NoError(t, os.Symlink(target, filepath.Join(from, name)))
 	}
 	require.NoError(t, syscall.Mkfifo(filepath.Join(from, "pipe"), 0o600))
 
 	var archive bytes.Buffer
-	require.NoError(t, tree.Pack(t.Context(), &archive, root, limits, all))
+	skipped := skips{}
+	require.NoError(t, tree.Pack(t.Context(), &archive, root, limits, all, skipped.add))
+	require.Len(t, skipped, 1)
+	require.ErrorIs(t, skipped["pipe"], tree.ErrSpecial)
 	require.NotContains(t, archive.String(), "secret")
 	to, target := folder(t, nil)
 	t.Cleanup(func() { // so that the folders can be removed
@@ -70,8 +78,8 @@ func TestPackAndUnpack(t *testing.T) {
 		return err
 	}))
 	require.Equal(t, []string{
-		".", ".git", ".git/config", ".git/refs", ".git/refs/empty", ".git/up", "a.txt",
-		"bin", "bin/run", "dangling", "inside", "name\xff", "ünï", "ünï/x",
+		".", ".git", ".git/absolute", ".git/config", ".git/far", ".git/refs", ".git/refs/empty", ".git/root", ".git/up", "a.txt",
+		"bin", "bin/run", "dangling", "inside", "loop", "name\xff", "ünï", "ünï/x",
 	}, names)
 	info, err := os.Stat(filepath.Join(to, "inside"))
 	require.NoError(t, err)
@@ -87,22 +95,37 @@ func TestPackAndUnpack(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	_, root := folder(t, map[string]string{"a/b/c": "123", "d": "4"})
-	for name, tight := range map[string]tree.Limits{
-		"entries": {Entries: 3, Seen: 100, Bytes: 100, Depth: 8},
-		"seen":    {Entries: 100, Seen: 3, Bytes: 100, Depth: 8},
-		"bytes":   {Entries: 100, Seen: 100, Bytes: 3, Depth: 8},
-		"depth":   {Entries: 100, Seen: 100, Bytes: 100, Depth: 1},
+	for name, c := range map[string]struct {
+		tight tree.Limits
+		// skipped is what is left out; empty when the whole is too large.
+		skipped string
+	}{
+		"entries": {tree.Limits{Entries: 3, Seen: 100, Bytes: 100, Depth: 8}, ""},
+		"seen":    {tree.Limits{Entries: 100, Seen: 3, Bytes: 100, Depth: 8}, ""},
+		"bytes":   {tree.Limits{Entries: 100, Seen: 100, Bytes: 2, Depth: 8}, "a/b/c"},
+		"depth":   {tree.Limits{Entries: 100, Seen: 100, Bytes: 100, Depth: 1}, "a/b"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var archive bytes.Buffer
-			require.ErrorIs(t, tree.Pack(t.Context(), &archive, root, tight, all), tree.ErrTooLarge)
+			skipped := skips{}
+			err := tree.Pack(t.Context(), &archive, root, c.tight, all, skipped.add)
+			if c.skipped == "" {
+				require.ErrorIs(t, err, tree.ErrTooLarge)
+			} else {
+				require.NoError(t, err)
+				require.Contains(t, skipped, c.skipped)
+				_, target := folder(t, nil)
+				require.NoError(t, tree.Unpack(t.Context(), bytes.NewReader(archive.Bytes()), target, limits, asIs))
+				_, err := target.Lstat("d")
+				require.NoError(t, err, "one path does not cost the others")
+			}
 			archive.Reset()
-			require.NoError(t, tree.Pack(t.Context(), &archive, root, limits, all))
+			require.NoError(t, tree.Pack(t.Context(), &archive, root, limits, all, skipped.add))
 			if name == "seen" {
 				return // an archive has only what was wanted
 			}
 			_, target := folder(t, nil)
-			require.ErrorIs(t, tree.Unpack(t.Context(), &archive, target, tight, asIs), tree.ErrTooLarge)
+			require.ErrorIs(t, tree.Unpack(t.Context(), &archive, target, c.tight, asIs), tree.ErrTooLarge)
 		})
 	}
 }
@@ -119,6 +142,7 @@ func TestUnpackRefusesWhatPackDoesNotWrite(t *testing.T) {
 		"itself":              {{Typeflag: tar.TypeDir, Name: "./"}},
 		"absolute link":       {link("l", "/etc")},
 		"link out":            {link("l", "../..")},
+		"through a link out":  {{Typeflag: tar.TypeDir, Name: "d/"}, link("d/l", "/tmp"), file("d/l/x")},
 		"through a link":      {{Typeflag: tar.TypeDir, Name: "d/"}, link("l", "d"), file("l/x")},
 		"below a file":        {file("a"), file("a/b")},
 		"without its folder":  {file("a/b")},

@@ -31,6 +31,28 @@ type Limits struct {
 // ErrTooLarge means that a folder is over its limits.
 var ErrTooLarge = errors.New("too large")
 
+// Why something is left out, besides what the file system says.
+var (
+	// ErrSpecial: a device, pipe or socket has no content to be kept.
+	ErrSpecial = errors.New("is a device, pipe or socket")
+	// ErrTooDeep: it is in more folders than Limits.Depth.
+	ErrTooDeep = errors.New("is in too many folders")
+	// ErrNoRoom: with it there would be more than Limits.Bytes. It is an
+	// ErrTooLarge that only one file has to pay for.
+	ErrNoRoom = fmt.Errorf("is %w", ErrTooLarge)
+)
+
+// Skipped is a path that is left out, with all that may be below it.
+type Skipped struct {
+	// Path is the file's, as the file system has it.
+	Path string
+	// Err says why.
+	Err error
+}
+
+// Skip is told what is left out, so that one path does not cost the others.
+type Skip func(Skipped)
+
 // budget is what is left of limits.
 type budget struct {
 	limits  Limits
@@ -39,13 +61,16 @@ type budget struct {
 }
 
 func (b *budget) take(info fs.FileInfo) error {
-	b.entries++
+	if b.entries >= b.limits.Entries {
+		return fmt.Errorf("%w: more than %d files, folders and links", ErrTooLarge, b.limits.Entries)
+	}
 	if info.Mode().IsRegular() {
+		if size := info.Size(); size < 0 || size > b.limits.Bytes-b.bytes {
+			return fmt.Errorf("%w: it has %d bytes, and all together may have %d", ErrNoRoom, size, b.limits.Bytes)
+		}
 		b.bytes += info.Size()
 	}
-	if b.entries > b.limits.Entries || b.bytes > b.limits.Bytes || b.bytes < 0 {
-		return fmt.Errorf("%w: more than %d entries or %d bytes", ErrTooLarge, b.limits.Entries, b.limits.Bytes)
-	}
+	b.entries++
 	return nil
 }
 
@@ -78,12 +103,18 @@ func List(root *os.Root, dir string, limit int) ([]fs.DirEntry, error) {
 }
 
 // Walk calls visit for every folder, regular file and symbolic link below root,
-// in order, a folder before what is in it. What wanted refuses is left out,
-// with all below it; so is what vanishes meanwhile. Only what is visited counts
-// for the limits.
-func Walk(ctx context.Context, root *os.Root, limits Limits, wanted func(name string, mode fs.FileMode) bool, visit func(name string, info fs.FileInfo) error) error {
-	w := walker{ctx: ctx, root: root, budget: budget{limits: limits}, wanted: wanted, visit: visit}
-	return w.folder(".", 0)
+// in order, a folder before what is in it. What wanted refuses is left out, with
+// all below it; so is what vanishes meanwhile. What cannot be visited goes to
+// skip, and the rest is visited all the same: an error is one of visit's, of the
+// context, of root itself, or ErrTooLarge. Only what is visited counts for the
+// limits.
+func Walk(ctx context.Context, root *os.Root, limits Limits, wanted func(name string, mode fs.FileMode) bool, visit func(name string, info fs.FileInfo) error, skip Skip) error {
+	w := walker{ctx: ctx, root: root, budget: budget{limits: limits}, wanted: wanted, visit: visit, skip: skip}
+	entries, err := List(root, ".", limits.Seen)
+	if err != nil {
+		return fmt.Errorf("read the folder: %w", err)
+	}
+	return w.entries(".", entries, 0)
 }
 
 type walker struct {
@@ -93,19 +124,28 @@ type walker struct {
 	seen   int
 	wanted func(string, fs.FileMode) bool
 	visit  func(string, fs.FileInfo) error
+	skip   Skip
 }
 
 func (w *walker) folder(dir string, depth int) error {
 	if depth > w.budget.limits.Depth {
-		return fmt.Errorf("%w: folders nest deeper than %d at %s", ErrTooLarge, w.budget.limits.Depth, dir)
+		w.skip(Skipped{Path: dir, Err: fmt.Errorf("%w: more than %d", ErrTooDeep, w.budget.limits.Depth)})
+		return nil
 	}
 	entries, err := List(w.root, dir, w.budget.limits.Seen-w.seen)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
 		return nil // vanished, or no folder any more
+	case errors.Is(err, ErrTooLarge):
+		return err
+	case err != nil:
+		w.skip(Skipped{Path: dir, Err: err})
+		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("read folder %s: %w", dir, err)
-	}
+	return w.entries(dir, entries, depth)
+}
+
+func (w *walker) entries(dir string, entries []fs.DirEntry, depth int) error {
 	w.seen += len(entries)
 	for _, e := range entries {
 		if err := w.ctx.Err(); err != nil {
@@ -119,15 +159,30 @@ func (w *walker) folder(dir string, depth int) error {
 }
 
 func (w *walker) entry(name string, e fs.DirEntry, depth int) error {
-	mode := e.Type()
-	if !mode.IsDir() && !mode.IsRegular() && mode&fs.ModeSymlink == 0 || !w.wanted(name, mode) {
+	if !w.wanted(name, e.Type()) {
 		return nil
 	}
 	info, err := w.root.Lstat(name)
-	if err != nil || info.Mode().Type() != mode {
-		return nil //nolint:nilerr // vanished, or became something else
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		w.skip(Skipped{Path: name, Err: err})
+		return nil
+	}
+	mode := info.Mode()
+	switch {
+	case mode.Type() != e.Type():
+		return nil // became something else, about which wanted was not asked
+	case !mode.IsDir() && !mode.IsRegular() && mode&fs.ModeSymlink == 0:
+		w.skip(Skipped{Path: name, Err: ErrSpecial})
+		return nil
 	}
 	if err := w.budget.take(info); err != nil {
+		if errors.Is(err, ErrNoRoom) {
+			w.skip(Skipped{Path: name, Err: err})
+			return nil
+		}
 		return err
 	}
 	if err := w.visit(name, info); err != nil || !mode.IsDir() {

@@ -31,9 +31,10 @@ func (s *Store) Ended(userID, sessionID string) error {
 	return s.change(userID, sessionID, func(m *Meta) { m.LastUsedAt = time.Now().UTC() })
 }
 
-// Snapshotted notes that a snapshot shows the workspace as it is.
-func (s *Store) Snapshotted(userID, sessionID, key string) error {
-	return s.change(userID, sessionID, func(m *Meta) { m.SnapshotKey, m.SnapshotCurrent = key, true })
+// Snapshotted notes a snapshot of the workspace; complete says that it shows all
+// of it, so that the workspace may be removed.
+func (s *Store) Snapshotted(userID, sessionID, key string, complete bool) error {
+	return s.change(userID, sessionID, func(m *Meta) { m.SnapshotKey, m.SnapshotCurrent = key, complete })
 }
 
 // change updates a workspace's meta.json. The caller is the only one to work on

@@ -25,7 +25,7 @@ func packed(t *testing.T, session string) (key string, objects uploads) {
 	require.NoError(t, err)
 	defer root.Close()
 	var archive bytes.Buffer
-	require.NoError(t, tree.Pack(t.Context(), &archive, root, workspace.SnapshotLimits, workspace.Kept))
+	require.NoError(t, tree.Pack(t.Context(), &archive, root, workspace.SnapshotLimits, workspace.Kept, func(s tree.Skipped) { t.Error(s) }))
 	key = "private/snapshots/default/" + session + "/run.tar.zst"
 	return key, uploads{key: archive.String()}
 }
@@ -92,11 +92,11 @@ func TestRetire(t *testing.T) {
 	begun := time.Now()
 	require.ErrorIs(t, s.Retire("default", session, begun.Add(-time.Hour), true), workspace.ErrInUse)
 	require.ErrorIs(t, s.Retire("default", session, time.Now(), true), workspace.ErrNotKept)
-	require.NoError(t, s.Snapshotted("default", session, "k"))
+	require.NoError(t, s.Snapshotted("default", session, "k", true))
 	_, err = s.Prepare("default", session, uuid.NewString())
 	require.NoError(t, err)
 	require.ErrorIs(t, s.Retire("default", session, time.Now(), true), workspace.ErrNotKept, "a run has used it since")
-	require.NoError(t, s.Snapshotted("default", session, "k"))
+	require.NoError(t, s.Snapshotted("default", session, "k", true))
 	require.NoError(t, s.Ended("default", session))
 	require.NoError(t, s.Retire("default", session, time.Now(), true))
 	require.NoDirExists(t, dir)

@@ -217,6 +217,9 @@ func (r *Renderer) export(change *backendv1.ExportChanged) {
 	case backendv1.ExportStatus_EXPORT_STATUS_READY:
 		line := fmt.Sprintf("workspace exported: %s, %s", count(int(change.GetFileCount()), "file"), size(change.GetTotalBytes()))
 		r.entry(r.style.text(dim, line))
+		if change.GetReason() != "" {
+			r.entry(r.style.text(yellow, "! "+Line(change.GetReason(), 4*r.opts.Width)))
+		}
 	case backendv1.ExportStatus_EXPORT_STATUS_FAILED:
 		r.entry(r.style.text(yellow, "! workspace export failed: "+Line(change.GetReason(), 2*r.opts.Width)))
 	default: // pending is short

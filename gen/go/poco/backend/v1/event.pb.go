@@ -1591,10 +1591,13 @@ func (x *RunStatusChanged) GetScheduledAt() *timestamppb.Timestamp {
 type ExportChanged struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Status ExportStatus           `protobuf:"varint,1,opt,name=status,proto3,enum=poco.backend.v1.ExportStatus" json:"status,omitempty"`
-	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Why it failed, or what is missing when READY.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// When READY.
-	FileCount     int64 `protobuf:"varint,3,opt,name=file_count,json=fileCount,proto3" json:"file_count,omitempty"`
-	TotalBytes    int64 `protobuf:"varint,4,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	FileCount  int64 `protobuf:"varint,3,opt,name=file_count,json=fileCount,proto3" json:"file_count,omitempty"`
+	TotalBytes int64 `protobuf:"varint,4,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	// How many paths could not be exported. ListWorkspaceFiles lists them.
+	MissingCount  int64 `protobuf:"varint,5,opt,name=missing_count,json=missingCount,proto3" json:"missing_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1653,6 +1656,13 @@ func (x *ExportChanged) GetFileCount() int64 {
 func (x *ExportChanged) GetTotalBytes() int64 {
 	if x != nil {
 		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *ExportChanged) GetMissingCount() int64 {
+	if x != nil {
+		return x.MissingCount
 	}
 	return 0
 }
@@ -1961,14 +1971,15 @@ const file_poco_backend_v1_event_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x18\n" +
 	"\aattempt\x18\x04 \x01(\x05R\aattempt\x12=\n" +
-	"\fscheduled_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vscheduledAt\"\x9e\x01\n" +
+	"\fscheduled_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vscheduledAt\"\xc3\x01\n" +
 	"\rExportChanged\x125\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x1d.poco.backend.v1.ExportStatusR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
 	"file_count\x18\x03 \x01(\x03R\tfileCount\x12\x1f\n" +
 	"\vtotal_bytes\x18\x04 \x01(\x03R\n" +
-	"totalBytes\"E\n" +
+	"totalBytes\x12#\n" +
+	"\rmissing_count\x18\x05 \x01(\x03R\fmissingCount\"E\n" +
 	"\x0eSessionUpdated\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12\x1d\n" +
 	"\n" +

@@ -251,7 +251,7 @@ func (x *SessionState) GetUsage() *Usage {
 type SessionExport struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Status ExportStatus           `protobuf:"varint,1,opt,name=status,proto3,enum=poco.backend.v1.ExportStatus" json:"status,omitempty"`
-	// Why it failed.
+	// Why it failed; or, when READY, how many paths are missing and why.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

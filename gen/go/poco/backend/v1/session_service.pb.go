@@ -1108,6 +1108,8 @@ type ListWorkspaceFilesResponse struct {
 	Files []*WorkspaceFile       `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// What the export lacks, on the first page; at most 10,000 paths.
+	Missing       []*MissingPath `protobuf:"bytes,3,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1156,23 +1158,91 @@ func (x *ListWorkspaceFilesResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *ListWorkspaceFilesResponse) GetMissing() []*MissingPath {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+// MissingPath is a file, folder or link that could not be exported.
+type MissingPath struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As WorkspaceFile's.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Why, for people.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MissingPath) Reset() {
+	*x = MissingPath{}
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MissingPath) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MissingPath) ProtoMessage() {}
+
+func (x *MissingPath) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MissingPath.ProtoReflect.Descriptor instead.
+func (*MissingPath) Descriptor() ([]byte, []int) {
+	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *MissingPath) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *MissingPath) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // WorkspaceFile is one file of the exported workspace.
 type WorkspaceFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Slash-separated, relative to the workspace.
+	// Slash-separated, relative to the workspace. A byte that is not UTF-8 is
+	// written as \xff.
 	Path        string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	Size        int64                  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
 	ContentType string                 `protobuf:"bytes,3,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	ModifiedAt  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=modified_at,json=modifiedAt,proto3" json:"modified_at,omitempty"`
-	// A link to the content that works for S3_PRESIGN_EXPIRES.
-	Url           string `protobuf:"bytes,5,opt,name=url,proto3" json:"url,omitempty"`
+	// A link to the content that works for S3_PRESIGN_EXPIRES. Empty for a
+	// symbolic link.
+	Url string `protobuf:"bytes,5,opt,name=url,proto3" json:"url,omitempty"`
+	// Where a symbolic link leads, which is in the archive only.
+	LinkTarget string `protobuf:"bytes,6,opt,name=link_target,json=linkTarget,proto3" json:"link_target,omitempty"`
+	// The path as the workspace has it, when it is not UTF-8.
+	PathBytes     []byte `protobuf:"bytes,7,opt,name=path_bytes,json=pathBytes,proto3" json:"path_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WorkspaceFile) Reset() {
 	*x = WorkspaceFile{}
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[22]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1254,7 @@ func (x *WorkspaceFile) String() string {
 func (*WorkspaceFile) ProtoMessage() {}
 
 func (x *WorkspaceFile) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[22]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1267,7 @@ func (x *WorkspaceFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkspaceFile.ProtoReflect.Descriptor instead.
 func (*WorkspaceFile) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{22}
+	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WorkspaceFile) GetPath() string {
@@ -1235,6 +1305,20 @@ func (x *WorkspaceFile) GetUrl() string {
 	return ""
 }
 
+func (x *WorkspaceFile) GetLinkTarget() string {
+	if x != nil {
+		return x.LinkTarget
+	}
+	return ""
+}
+
+func (x *WorkspaceFile) GetPathBytes() []byte {
+	if x != nil {
+		return x.PathBytes
+	}
+	return nil
+}
+
 type GetWorkspaceArchiveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
@@ -1244,7 +1328,7 @@ type GetWorkspaceArchiveRequest struct {
 
 func (x *GetWorkspaceArchiveRequest) Reset() {
 	*x = GetWorkspaceArchiveRequest{}
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[23]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1340,7 @@ func (x *GetWorkspaceArchiveRequest) String() string {
 func (*GetWorkspaceArchiveRequest) ProtoMessage() {}
 
 func (x *GetWorkspaceArchiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[23]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1353,7 @@ func (x *GetWorkspaceArchiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWorkspaceArchiveRequest.ProtoReflect.Descriptor instead.
 func (*GetWorkspaceArchiveRequest) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{23}
+	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetWorkspaceArchiveRequest) GetSessionId() string {
@@ -1291,7 +1375,7 @@ type GetWorkspaceArchiveResponse struct {
 
 func (x *GetWorkspaceArchiveResponse) Reset() {
 	*x = GetWorkspaceArchiveResponse{}
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[24]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1387,7 @@ func (x *GetWorkspaceArchiveResponse) String() string {
 func (*GetWorkspaceArchiveResponse) ProtoMessage() {}
 
 func (x *GetWorkspaceArchiveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[24]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1400,7 @@ func (x *GetWorkspaceArchiveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWorkspaceArchiveResponse.ProtoReflect.Descriptor instead.
 func (*GetWorkspaceArchiveResponse) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{24}
+	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetWorkspaceArchiveResponse) GetUrl() string {
@@ -1354,7 +1438,7 @@ type WatchSessionRequest struct {
 
 func (x *WatchSessionRequest) Reset() {
 	*x = WatchSessionRequest{}
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[25]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +1450,7 @@ func (x *WatchSessionRequest) String() string {
 func (*WatchSessionRequest) ProtoMessage() {}
 
 func (x *WatchSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[25]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1463,7 @@ func (x *WatchSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSessionRequest.ProtoReflect.Descriptor instead.
 func (*WatchSessionRequest) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{25}
+	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WatchSessionRequest) GetSessionId() string {
@@ -1418,7 +1502,7 @@ type WatchSessionResponse struct {
 
 func (x *WatchSessionResponse) Reset() {
 	*x = WatchSessionResponse{}
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[26]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1514,7 @@ func (x *WatchSessionResponse) String() string {
 func (*WatchSessionResponse) ProtoMessage() {}
 
 func (x *WatchSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[26]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1527,7 @@ func (x *WatchSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSessionResponse.ProtoReflect.Descriptor instead.
 func (*WatchSessionResponse) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{26}
+	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchSessionResponse) GetKind() isWatchSessionResponse_Kind {
@@ -1530,7 +1614,7 @@ type CaughtUp struct {
 
 func (x *CaughtUp) Reset() {
 	*x = CaughtUp{}
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[27]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1626,7 @@ func (x *CaughtUp) String() string {
 func (*CaughtUp) ProtoMessage() {}
 
 func (x *CaughtUp) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[27]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1639,7 @@ func (x *CaughtUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CaughtUp.ProtoReflect.Descriptor instead.
 func (*CaughtUp) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{27}
+	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CaughtUp) GetSeq() int64 {
@@ -1575,7 +1659,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[28]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1587,7 +1671,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[28]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1600,7 +1684,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{28}
+	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Heartbeat) GetTime() *timestamppb.Timestamp {
@@ -1620,7 +1704,7 @@ type WatchSessionsRequest struct {
 
 func (x *WatchSessionsRequest) Reset() {
 	*x = WatchSessionsRequest{}
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[29]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1632,7 +1716,7 @@ func (x *WatchSessionsRequest) String() string {
 func (*WatchSessionsRequest) ProtoMessage() {}
 
 func (x *WatchSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[29]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1729,7 @@ func (x *WatchSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSessionsRequest.ProtoReflect.Descriptor instead.
 func (*WatchSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{29}
+	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WatchSessionsRequest) GetProjectId() string {
@@ -1670,7 +1754,7 @@ type WatchSessionsResponse struct {
 
 func (x *WatchSessionsResponse) Reset() {
 	*x = WatchSessionsResponse{}
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[30]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1682,7 +1766,7 @@ func (x *WatchSessionsResponse) String() string {
 func (*WatchSessionsResponse) ProtoMessage() {}
 
 func (x *WatchSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[30]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1695,7 +1779,7 @@ func (x *WatchSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSessionsResponse.ProtoReflect.Descriptor instead.
 func (*WatchSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{30}
+	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WatchSessionsResponse) GetKind() isWatchSessionsResponse_Kind {
@@ -1780,7 +1864,7 @@ type Resync struct {
 
 func (x *Resync) Reset() {
 	*x = Resync{}
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[31]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1792,7 +1876,7 @@ func (x *Resync) String() string {
 func (*Resync) ProtoMessage() {}
 
 func (x *Resync) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_session_service_proto_msgTypes[31]
+	mi := &file_poco_backend_v1_session_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1805,7 +1889,7 @@ func (x *Resync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resync.ProtoReflect.Descriptor instead.
 func (*Resync) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{31}
+	return file_poco_backend_v1_session_service_proto_rawDescGZIP(), []int{32}
 }
 
 var File_poco_backend_v1_session_service_proto protoreflect.FileDescriptor
@@ -1894,17 +1978,25 @@ const file_poco_backend_v1_session_service_proto_rawDesc = "" +
 	"\tpage_size\x18\x02 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"z\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\xb2\x01\n" +
 	"\x1aListWorkspaceFilesResponse\x124\n" +
 	"\x05files\x18\x01 \x03(\v2\x1e.poco.backend.v1.WorkspaceFileR\x05files\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa9\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x126\n" +
+	"\amissing\x18\x03 \x03(\v2\x1c.poco.backend.v1.MissingPathR\amissing\"9\n" +
+	"\vMissingPath\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xe9\x01\n" +
 	"\rWorkspaceFile\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12!\n" +
 	"\fcontent_type\x18\x03 \x01(\tR\vcontentType\x12;\n" +
 	"\vmodified_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"modifiedAt\x12\x10\n" +
-	"\x03url\x18\x05 \x01(\tR\x03url\"E\n" +
+	"\x03url\x18\x05 \x01(\tR\x03url\x12\x1f\n" +
+	"\vlink_target\x18\x06 \x01(\tR\n" +
+	"linkTarget\x12\x1d\n" +
+	"\n" +
+	"path_bytes\x18\a \x01(\fR\tpathBytes\"E\n" +
 	"\x1aGetWorkspaceArchiveRequest\x12'\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\"\x86\x01\n" +
@@ -1968,7 +2060,7 @@ func file_poco_backend_v1_session_service_proto_rawDescGZIP() []byte {
 	return file_poco_backend_v1_session_service_proto_rawDescData
 }
 
-var file_poco_backend_v1_session_service_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_poco_backend_v1_session_service_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_poco_backend_v1_session_service_proto_goTypes = []any{
 	(*CreateSessionRequest)(nil),        // 0: poco.backend.v1.CreateSessionRequest
 	(*CreateSessionResponse)(nil),       // 1: poco.backend.v1.CreateSessionResponse
@@ -1992,80 +2084,82 @@ var file_poco_backend_v1_session_service_proto_goTypes = []any{
 	(*ListToolExecutionsResponse)(nil),  // 19: poco.backend.v1.ListToolExecutionsResponse
 	(*ListWorkspaceFilesRequest)(nil),   // 20: poco.backend.v1.ListWorkspaceFilesRequest
 	(*ListWorkspaceFilesResponse)(nil),  // 21: poco.backend.v1.ListWorkspaceFilesResponse
-	(*WorkspaceFile)(nil),               // 22: poco.backend.v1.WorkspaceFile
-	(*GetWorkspaceArchiveRequest)(nil),  // 23: poco.backend.v1.GetWorkspaceArchiveRequest
-	(*GetWorkspaceArchiveResponse)(nil), // 24: poco.backend.v1.GetWorkspaceArchiveResponse
-	(*WatchSessionRequest)(nil),         // 25: poco.backend.v1.WatchSessionRequest
-	(*WatchSessionResponse)(nil),        // 26: poco.backend.v1.WatchSessionResponse
-	(*CaughtUp)(nil),                    // 27: poco.backend.v1.CaughtUp
-	(*Heartbeat)(nil),                   // 28: poco.backend.v1.Heartbeat
-	(*WatchSessionsRequest)(nil),        // 29: poco.backend.v1.WatchSessionsRequest
-	(*WatchSessionsResponse)(nil),       // 30: poco.backend.v1.WatchSessionsResponse
-	(*Resync)(nil),                      // 31: poco.backend.v1.Resync
-	(*TaskConfig)(nil),                  // 32: poco.backend.v1.TaskConfig
-	(*Session)(nil),                     // 33: poco.backend.v1.Session
-	(*Usage)(nil),                       // 34: poco.backend.v1.Usage
-	(*Message)(nil),                     // 35: poco.backend.v1.Message
-	(*ToolExecution)(nil),               // 36: poco.backend.v1.ToolExecution
-	(*timestamppb.Timestamp)(nil),       // 37: google.protobuf.Timestamp
-	(*SessionEvent)(nil),                // 38: poco.backend.v1.SessionEvent
-	(*PartialContent)(nil),              // 39: poco.backend.v1.PartialContent
+	(*MissingPath)(nil),                 // 22: poco.backend.v1.MissingPath
+	(*WorkspaceFile)(nil),               // 23: poco.backend.v1.WorkspaceFile
+	(*GetWorkspaceArchiveRequest)(nil),  // 24: poco.backend.v1.GetWorkspaceArchiveRequest
+	(*GetWorkspaceArchiveResponse)(nil), // 25: poco.backend.v1.GetWorkspaceArchiveResponse
+	(*WatchSessionRequest)(nil),         // 26: poco.backend.v1.WatchSessionRequest
+	(*WatchSessionResponse)(nil),        // 27: poco.backend.v1.WatchSessionResponse
+	(*CaughtUp)(nil),                    // 28: poco.backend.v1.CaughtUp
+	(*Heartbeat)(nil),                   // 29: poco.backend.v1.Heartbeat
+	(*WatchSessionsRequest)(nil),        // 30: poco.backend.v1.WatchSessionsRequest
+	(*WatchSessionsResponse)(nil),       // 31: poco.backend.v1.WatchSessionsResponse
+	(*Resync)(nil),                      // 32: poco.backend.v1.Resync
+	(*TaskConfig)(nil),                  // 33: poco.backend.v1.TaskConfig
+	(*Session)(nil),                     // 34: poco.backend.v1.Session
+	(*Usage)(nil),                       // 35: poco.backend.v1.Usage
+	(*Message)(nil),                     // 36: poco.backend.v1.Message
+	(*ToolExecution)(nil),               // 37: poco.backend.v1.ToolExecution
+	(*timestamppb.Timestamp)(nil),       // 38: google.protobuf.Timestamp
+	(*SessionEvent)(nil),                // 39: poco.backend.v1.SessionEvent
+	(*PartialContent)(nil),              // 40: poco.backend.v1.PartialContent
 }
 var file_poco_backend_v1_session_service_proto_depIdxs = []int32{
-	32, // 0: poco.backend.v1.CreateSessionRequest.config:type_name -> poco.backend.v1.TaskConfig
-	33, // 1: poco.backend.v1.CreateSessionResponse.session:type_name -> poco.backend.v1.Session
-	33, // 2: poco.backend.v1.GetSessionResponse.session:type_name -> poco.backend.v1.Session
-	33, // 3: poco.backend.v1.ListSessionsResponse.sessions:type_name -> poco.backend.v1.Session
-	33, // 4: poco.backend.v1.UpdateSessionResponse.session:type_name -> poco.backend.v1.Session
-	33, // 5: poco.backend.v1.CancelSessionResponse.session:type_name -> poco.backend.v1.Session
-	33, // 6: poco.backend.v1.RetryExportResponse.session:type_name -> poco.backend.v1.Session
-	34, // 7: poco.backend.v1.GetUsageResponse.usage:type_name -> poco.backend.v1.Usage
-	35, // 8: poco.backend.v1.ListMessagesResponse.messages:type_name -> poco.backend.v1.Message
-	36, // 9: poco.backend.v1.ListToolExecutionsResponse.tool_executions:type_name -> poco.backend.v1.ToolExecution
-	22, // 10: poco.backend.v1.ListWorkspaceFilesResponse.files:type_name -> poco.backend.v1.WorkspaceFile
-	37, // 11: poco.backend.v1.WorkspaceFile.modified_at:type_name -> google.protobuf.Timestamp
-	37, // 12: poco.backend.v1.GetWorkspaceArchiveResponse.expires_at:type_name -> google.protobuf.Timestamp
-	38, // 13: poco.backend.v1.WatchSessionResponse.event:type_name -> poco.backend.v1.SessionEvent
-	39, // 14: poco.backend.v1.WatchSessionResponse.partial:type_name -> poco.backend.v1.PartialContent
-	27, // 15: poco.backend.v1.WatchSessionResponse.caught_up:type_name -> poco.backend.v1.CaughtUp
-	28, // 16: poco.backend.v1.WatchSessionResponse.heartbeat:type_name -> poco.backend.v1.Heartbeat
-	37, // 17: poco.backend.v1.Heartbeat.time:type_name -> google.protobuf.Timestamp
-	33, // 18: poco.backend.v1.WatchSessionsResponse.session:type_name -> poco.backend.v1.Session
-	28, // 19: poco.backend.v1.WatchSessionsResponse.heartbeat:type_name -> poco.backend.v1.Heartbeat
-	31, // 20: poco.backend.v1.WatchSessionsResponse.resync:type_name -> poco.backend.v1.Resync
-	0,  // 21: poco.backend.v1.SessionService.CreateSession:input_type -> poco.backend.v1.CreateSessionRequest
-	2,  // 22: poco.backend.v1.SessionService.GetSession:input_type -> poco.backend.v1.GetSessionRequest
-	4,  // 23: poco.backend.v1.SessionService.ListSessions:input_type -> poco.backend.v1.ListSessionsRequest
-	6,  // 24: poco.backend.v1.SessionService.UpdateSession:input_type -> poco.backend.v1.UpdateSessionRequest
-	8,  // 25: poco.backend.v1.SessionService.DeleteSession:input_type -> poco.backend.v1.DeleteSessionRequest
-	10, // 26: poco.backend.v1.SessionService.CancelSession:input_type -> poco.backend.v1.CancelSessionRequest
-	12, // 27: poco.backend.v1.SessionService.RetryExport:input_type -> poco.backend.v1.RetryExportRequest
-	14, // 28: poco.backend.v1.SessionService.GetUsage:input_type -> poco.backend.v1.GetUsageRequest
-	16, // 29: poco.backend.v1.SessionService.ListMessages:input_type -> poco.backend.v1.ListMessagesRequest
-	18, // 30: poco.backend.v1.SessionService.ListToolExecutions:input_type -> poco.backend.v1.ListToolExecutionsRequest
-	20, // 31: poco.backend.v1.SessionService.ListWorkspaceFiles:input_type -> poco.backend.v1.ListWorkspaceFilesRequest
-	23, // 32: poco.backend.v1.SessionService.GetWorkspaceArchive:input_type -> poco.backend.v1.GetWorkspaceArchiveRequest
-	25, // 33: poco.backend.v1.SessionService.WatchSession:input_type -> poco.backend.v1.WatchSessionRequest
-	29, // 34: poco.backend.v1.SessionService.WatchSessions:input_type -> poco.backend.v1.WatchSessionsRequest
-	1,  // 35: poco.backend.v1.SessionService.CreateSession:output_type -> poco.backend.v1.CreateSessionResponse
-	3,  // 36: poco.backend.v1.SessionService.GetSession:output_type -> poco.backend.v1.GetSessionResponse
-	5,  // 37: poco.backend.v1.SessionService.ListSessions:output_type -> poco.backend.v1.ListSessionsResponse
-	7,  // 38: poco.backend.v1.SessionService.UpdateSession:output_type -> poco.backend.v1.UpdateSessionResponse
-	9,  // 39: poco.backend.v1.SessionService.DeleteSession:output_type -> poco.backend.v1.DeleteSessionResponse
-	11, // 40: poco.backend.v1.SessionService.CancelSession:output_type -> poco.backend.v1.CancelSessionResponse
-	13, // 41: poco.backend.v1.SessionService.RetryExport:output_type -> poco.backend.v1.RetryExportResponse
-	15, // 42: poco.backend.v1.SessionService.GetUsage:output_type -> poco.backend.v1.GetUsageResponse
-	17, // 43: poco.backend.v1.SessionService.ListMessages:output_type -> poco.backend.v1.ListMessagesResponse
-	19, // 44: poco.backend.v1.SessionService.ListToolExecutions:output_type -> poco.backend.v1.ListToolExecutionsResponse
-	21, // 45: poco.backend.v1.SessionService.ListWorkspaceFiles:output_type -> poco.backend.v1.ListWorkspaceFilesResponse
-	24, // 46: poco.backend.v1.SessionService.GetWorkspaceArchive:output_type -> poco.backend.v1.GetWorkspaceArchiveResponse
-	26, // 47: poco.backend.v1.SessionService.WatchSession:output_type -> poco.backend.v1.WatchSessionResponse
-	30, // 48: poco.backend.v1.SessionService.WatchSessions:output_type -> poco.backend.v1.WatchSessionsResponse
-	35, // [35:49] is the sub-list for method output_type
-	21, // [21:35] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	33, // 0: poco.backend.v1.CreateSessionRequest.config:type_name -> poco.backend.v1.TaskConfig
+	34, // 1: poco.backend.v1.CreateSessionResponse.session:type_name -> poco.backend.v1.Session
+	34, // 2: poco.backend.v1.GetSessionResponse.session:type_name -> poco.backend.v1.Session
+	34, // 3: poco.backend.v1.ListSessionsResponse.sessions:type_name -> poco.backend.v1.Session
+	34, // 4: poco.backend.v1.UpdateSessionResponse.session:type_name -> poco.backend.v1.Session
+	34, // 5: poco.backend.v1.CancelSessionResponse.session:type_name -> poco.backend.v1.Session
+	34, // 6: poco.backend.v1.RetryExportResponse.session:type_name -> poco.backend.v1.Session
+	35, // 7: poco.backend.v1.GetUsageResponse.usage:type_name -> poco.backend.v1.Usage
+	36, // 8: poco.backend.v1.ListMessagesResponse.messages:type_name -> poco.backend.v1.Message
+	37, // 9: poco.backend.v1.ListToolExecutionsResponse.tool_executions:type_name -> poco.backend.v1.ToolExecution
+	23, // 10: poco.backend.v1.ListWorkspaceFilesResponse.files:type_name -> poco.backend.v1.WorkspaceFile
+	22, // 11: poco.backend.v1.ListWorkspaceFilesResponse.missing:type_name -> poco.backend.v1.MissingPath
+	38, // 12: poco.backend.v1.WorkspaceFile.modified_at:type_name -> google.protobuf.Timestamp
+	38, // 13: poco.backend.v1.GetWorkspaceArchiveResponse.expires_at:type_name -> google.protobuf.Timestamp
+	39, // 14: poco.backend.v1.WatchSessionResponse.event:type_name -> poco.backend.v1.SessionEvent
+	40, // 15: poco.backend.v1.WatchSessionResponse.partial:type_name -> poco.backend.v1.PartialContent
+	28, // 16: poco.backend.v1.WatchSessionResponse.caught_up:type_name -> poco.backend.v1.CaughtUp
+	29, // 17: poco.backend.v1.WatchSessionResponse.heartbeat:type_name -> poco.backend.v1.Heartbeat
+	38, // 18: poco.backend.v1.Heartbeat.time:type_name -> google.protobuf.Timestamp
+	34, // 19: poco.backend.v1.WatchSessionsResponse.session:type_name -> poco.backend.v1.Session
+	29, // 20: poco.backend.v1.WatchSessionsResponse.heartbeat:type_name -> poco.backend.v1.Heartbeat
+	32, // 21: poco.backend.v1.WatchSessionsResponse.resync:type_name -> poco.backend.v1.Resync
+	0,  // 22: poco.backend.v1.SessionService.CreateSession:input_type -> poco.backend.v1.CreateSessionRequest
+	2,  // 23: poco.backend.v1.SessionService.GetSession:input_type -> poco.backend.v1.GetSessionRequest
+	4,  // 24: poco.backend.v1.SessionService.ListSessions:input_type -> poco.backend.v1.ListSessionsRequest
+	6,  // 25: poco.backend.v1.SessionService.UpdateSession:input_type -> poco.backend.v1.UpdateSessionRequest
+	8,  // 26: poco.backend.v1.SessionService.DeleteSession:input_type -> poco.backend.v1.DeleteSessionRequest
+	10, // 27: poco.backend.v1.SessionService.CancelSession:input_type -> poco.backend.v1.CancelSessionRequest
+	12, // 28: poco.backend.v1.SessionService.RetryExport:input_type -> poco.backend.v1.RetryExportRequest
+	14, // 29: poco.backend.v1.SessionService.GetUsage:input_type -> poco.backend.v1.GetUsageRequest
+	16, // 30: poco.backend.v1.SessionService.ListMessages:input_type -> poco.backend.v1.ListMessagesRequest
+	18, // 31: poco.backend.v1.SessionService.ListToolExecutions:input_type -> poco.backend.v1.ListToolExecutionsRequest
+	20, // 32: poco.backend.v1.SessionService.ListWorkspaceFiles:input_type -> poco.backend.v1.ListWorkspaceFilesRequest
+	24, // 33: poco.backend.v1.SessionService.GetWorkspaceArchive:input_type -> poco.backend.v1.GetWorkspaceArchiveRequest
+	26, // 34: poco.backend.v1.SessionService.WatchSession:input_type -> poco.backend.v1.WatchSessionRequest
+	30, // 35: poco.backend.v1.SessionService.WatchSessions:input_type -> poco.backend.v1.WatchSessionsRequest
+	1,  // 36: poco.backend.v1.SessionService.CreateSession:output_type -> poco.backend.v1.CreateSessionResponse
+	3,  // 37: poco.backend.v1.SessionService.GetSession:output_type -> poco.backend.v1.GetSessionResponse
+	5,  // 38: poco.backend.v1.SessionService.ListSessions:output_type -> poco.backend.v1.ListSessionsResponse
+	7,  // 39: poco.backend.v1.SessionService.UpdateSession:output_type -> poco.backend.v1.UpdateSessionResponse
+	9,  // 40: poco.backend.v1.SessionService.DeleteSession:output_type -> poco.backend.v1.DeleteSessionResponse
+	11, // 41: poco.backend.v1.SessionService.CancelSession:output_type -> poco.backend.v1.CancelSessionResponse
+	13, // 42: poco.backend.v1.SessionService.RetryExport:output_type -> poco.backend.v1.RetryExportResponse
+	15, // 43: poco.backend.v1.SessionService.GetUsage:output_type -> poco.backend.v1.GetUsageResponse
+	17, // 44: poco.backend.v1.SessionService.ListMessages:output_type -> poco.backend.v1.ListMessagesResponse
+	19, // 45: poco.backend.v1.SessionService.ListToolExecutions:output_type -> poco.backend.v1.ListToolExecutionsResponse
+	21, // 46: poco.backend.v1.SessionService.ListWorkspaceFiles:output_type -> poco.backend.v1.ListWorkspaceFilesResponse
+	25, // 47: poco.backend.v1.SessionService.GetWorkspaceArchive:output_type -> poco.backend.v1.GetWorkspaceArchiveResponse
+	27, // 48: poco.backend.v1.SessionService.WatchSession:output_type -> poco.backend.v1.WatchSessionResponse
+	31, // 49: poco.backend.v1.SessionService.WatchSessions:output_type -> poco.backend.v1.WatchSessionsResponse
+	36, // [36:50] is the sub-list for method output_type
+	22, // [22:36] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_poco_backend_v1_session_service_proto_init() }
@@ -2078,13 +2172,13 @@ func file_poco_backend_v1_session_service_proto_init() {
 	file_poco_backend_v1_session_proto_init()
 	file_poco_backend_v1_task_config_proto_init()
 	file_poco_backend_v1_session_service_proto_msgTypes[6].OneofWrappers = []any{}
-	file_poco_backend_v1_session_service_proto_msgTypes[26].OneofWrappers = []any{
+	file_poco_backend_v1_session_service_proto_msgTypes[27].OneofWrappers = []any{
 		(*WatchSessionResponse_Event)(nil),
 		(*WatchSessionResponse_Partial)(nil),
 		(*WatchSessionResponse_CaughtUp)(nil),
 		(*WatchSessionResponse_Heartbeat)(nil),
 	}
-	file_poco_backend_v1_session_service_proto_msgTypes[30].OneofWrappers = []any{
+	file_poco_backend_v1_session_service_proto_msgTypes[31].OneofWrappers = []any{
 		(*WatchSessionsResponse_Session)(nil),
 		(*WatchSessionsResponse_DeletedSessionId)(nil),
 		(*WatchSessionsResponse_Heartbeat)(nil),
@@ -2096,7 +2190,7 @@ func file_poco_backend_v1_session_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_poco_backend_v1_session_service_proto_rawDesc), len(file_poco_backend_v1_session_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -943,7 +943,7 @@ type ReportExportRequest struct {
 	RunId string `protobuf:"bytes,3,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	// READY or FAILED.
 	Status v1.ExportStatus `protobuf:"varint,4,opt,name=status,proto3,enum=poco.backend.v1.ExportStatus" json:"status,omitempty"`
-	// Why it failed, for people.
+	// Why it failed, or what is missing when READY, for people.
 	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Object keys, when READY.
 	ManifestKey string `protobuf:"bytes,6,opt,name=manifest_key,json=manifestKey,proto3" json:"manifest_key,omitempty"`
@@ -954,7 +954,9 @@ type ReportExportRequest struct {
 	// Object key of the private snapshot that was made along with the export;
 	// empty when there is none, and then the one before stays. Independent of
 	// status.
-	SnapshotKey   string `protobuf:"bytes,11,opt,name=snapshot_key,json=snapshotKey,proto3" json:"snapshot_key,omitempty"`
+	SnapshotKey string `protobuf:"bytes,11,opt,name=snapshot_key,json=snapshotKey,proto3" json:"snapshot_key,omitempty"`
+	// How many paths could not be exported, when READY. The manifest lists them.
+	MissingCount  int64 `protobuf:"varint,12,opt,name=missing_count,json=missingCount,proto3" json:"missing_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1064,6 +1066,13 @@ func (x *ReportExportRequest) GetSnapshotKey() string {
 		return x.SnapshotKey
 	}
 	return ""
+}
+
+func (x *ReportExportRequest) GetMissingCount() int64 {
+	if x != nil {
+		return x.MissingCount
+	}
+	return 0
 }
 
 type ReportExportResponse struct {
@@ -1972,7 +1981,7 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x06reason\x12\"\n" +
 	"\amessage\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x90NR\amessage\";\n" +
 	"\x11FinishRunResponse\x12&\n" +
-	"\x03run\x18\x01 \x01(\v2\x14.poco.backend.v1.RunR\x03run\"\xdf\x03\n" +
+	"\x03run\x18\x01 \x01(\v2\x14.poco.backend.v1.RunR\x03run\"\x84\x04\n" +
 	"\x13ReportExportRequest\x12'\n" +
 	"\tworker_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\bworkerId\x12'\n" +
@@ -1991,7 +2000,8 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\vtotal_bytes\x18\n" +
 	" \x01(\x03R\n" +
 	"totalBytes\x12+\n" +
-	"\fsnapshot_key\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\vsnapshotKey\"j\n" +
+	"\fsnapshot_key\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\vsnapshotKey\x12#\n" +
+	"\rmissing_count\x18\f \x01(\x03R\fmissingCount\"j\n" +
 	"\x14ReportExportResponse\x12\x1a\n" +
 	"\baccepted\x18\x01 \x01(\bR\baccepted\x126\n" +
 	"\x17superseded_snapshot_key\x18\x02 \x01(\tR\x15supersededSnapshotKey\"D\n" +
