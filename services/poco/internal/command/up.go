@@ -99,7 +99,7 @@ func (c *cli) up(ctx context.Context, flags stackFlags, scripted func(token bool
 	defer stop()
 	err = stack.Run(ctx, stack.Options{
 		DataDir: dir, Sources: c.sources, Runtime: flags.runtime, ScriptedModel: scripted,
-		S3Port: int(c.config.Msg.GetEmbeddedS3Port()), PostgresPort: int(c.config.Msg.GetEmbeddedPostgresPort()),
+		Poco:     c.config,
 		Progress: c.progress, Log: logs,
 	}, func(ctx context.Context, info stack.Info) error {
 		c.announce(info)

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	backend "github.com/poco-ai/poco/services/backend/app"
 	frontend "github.com/poco-ai/poco/services/frontend/app"
 	"github.com/poco-ai/poco/services/internal/config"
@@ -36,9 +37,9 @@ type Options struct {
 	// ScriptedModel decides whether the scripted model stands in for the real
 	// one; token tells whether there is one for the real one.
 	ScriptedModel func(token bool) bool
-	// S3Port and PostgresPort are those of the embedded servers; 0 takes free
-	// ones.
-	S3Port, PostgresPort int
+	// Poco are the settings of the poco command: the ports of the embedded
+	// servers, where a compose stack's do not say them.
+	Poco *config.Loaded[*configv1.PocoConfig]
 	// Progress is told about every step.
 	Progress func(line string)
 	// Log receives the services' logs.
@@ -66,6 +67,7 @@ type stack struct {
 	layer   layer
 	// overrides stand above the environment: flags, and ports that were 0.
 	overrides map[string]string
+	compose   *composeSettings
 	settings  *settings
 	home      executorHome
 	parts     *parts
@@ -118,6 +120,9 @@ func (s *stack) prepare(ctx context.Context) (err error) {
 	if s.secrets, err = s.dir.secrets(); err != nil {
 		return err
 	}
+	if s.compose, err = loadCompose(s.opts.Sources, s.opts.Poco); err != nil {
+		return err
+	}
 	s.layer = baseLayer(s.dir, s.secrets)
 	if s.opts.Runtime != "" {
 		s.overrides["EXECUTOR_RUNTIME"] = s.opts.Runtime
@@ -131,6 +136,9 @@ func (s *stack) prepare(ctx context.Context) (err error) {
 	}
 	if err := s.load(); err != nil {
 		return err
+	}
+	for _, line := range s.compose.unused(s.ownPostgres, s.ownS3) {
+		s.opts.Progress(line)
 	}
 	if s.home, err = findExecutorHome(ctx, s.settings.manager.Msg.GetRuntime()); err != nil {
 		return err
@@ -180,11 +188,11 @@ func (s *stack) startPostgres(ctx context.Context) error {
 	}
 	s.opts.Progress("starting Postgres")
 	postgres, err := embedded.StartPostgres(ctx, embedded.PostgresOptions{
-		DataDir: folder, Port: s.opts.PostgresPort, Password: s.secrets.PostgresPassword,
+		DataDir: folder, Port: s.compose.postgresPort, Password: s.secrets.PostgresPassword,
 		LogPath: s.dir.in("postgres.log"), DownloadDir: s.dir.in(downloads), Progress: s.opts.Progress,
 	})
 	if err != nil {
-		return portHint(ctx, err, "embedded Postgres", s.opts.PostgresPort, "POCO_POSTGRES_PORT")
+		return portHint(ctx, err, "embedded Postgres", s.compose.postgresPort, s.compose.postgresPortSetting)
 	}
 	s.closers.Add("Postgres", postgres.Stop)
 	s.parts.watch("the embedded Postgres ("+s.dir.in("postgres.log")+" tells why)", postgres.Done())
@@ -198,16 +206,17 @@ func (s *stack) startS3(ctx context.Context) error {
 		return nil
 	}
 	if s.dir.unclean {
-		awaitFreePort(ctx, loopback, s.opts.S3Port)
+		awaitFreePort(ctx, loopback, s.compose.s3Port)
 	}
 	s.opts.Progress("starting the S3 server")
 	s3, err := embedded.StartS3(ctx, embedded.S3Options{
-		DataDir: s.dir.in("s3"), Host: loopback, Port: s.opts.S3Port,
-		AccessKey: s.secrets.S3AccessKey, SecretKey: s.secrets.S3SecretKey,
+		DataDir: s.dir.in("s3"), Host: loopback, Port: s.compose.s3Port,
+		// Those that the services will show: from the environment where they are set.
+		AccessKey: s.settings.backend.Secret("S3_ACCESS_KEY").Reveal(), SecretKey: s.settings.backend.Secret("S3_SECRET_KEY").Reveal(),
 		LogPath: s.dir.in("s3.log"), BinDir: s.dir.in(downloads), Progress: s.opts.Progress,
 	})
 	if err != nil {
-		return portHint(ctx, err, "embedded S3 server", s.opts.S3Port, "POCO_S3_PORT")
+		return portHint(ctx, err, "embedded S3 server", s.compose.s3Port, s.compose.s3PortSetting)
 	}
 	s.closers.Add("S3 server", s3.Stop)
 	s.parts.watch("the embedded S3 server ("+s.dir.in("s3.log")+" tells why)", s3.Done())

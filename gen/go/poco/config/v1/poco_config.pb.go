@@ -37,9 +37,11 @@ type PocoConfig struct {
 	NoColor string `protobuf:"bytes,4,opt,name=no_color,json=noColor,proto3" json:"no_color,omitempty"`
 	// Kind of the terminal; "dumb" switches colours and line editing off.
 	Terminal string `protobuf:"bytes,5,opt,name=terminal,proto3" json:"terminal,omitempty"`
-	// Port of the embedded S3 server; 0 takes a free one.
+	// Port of the embedded S3 server; 0 takes a free one. Where it is not set,
+	// S3_PORT of a compose stack's environment is used.
 	EmbeddedS3Port int32 `protobuf:"varint,6,opt,name=embedded_s3_port,json=embeddedS3Port,proto3" json:"embedded_s3_port,omitempty"`
-	// Loopback port of the embedded Postgres; 0 takes a free one.
+	// Loopback port of the embedded Postgres; 0 takes a free one. Where it is not
+	// set, POSTGRES_PORT of a compose stack's environment is used.
 	EmbeddedPostgresPort int32 `protobuf:"varint,7,opt,name=embedded_postgres_port,json=embeddedPostgresPort,proto3" json:"embedded_postgres_port,omitempty"`
 	// The Claude Code CLI that "poco fetch" reports instead of its own copy.
 	ClaudeCliPath string `protobuf:"bytes,8,opt,name=claude_cli_path,json=claudeCliPath,proto3" json:"claude_cli_path,omitempty"`
@@ -165,7 +167,7 @@ var File_poco_config_v1_poco_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_poco_config_proto_rawDesc = "" +
 	"\n" +
-	" poco/config/v1/poco_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cpoco/config/v1/setting.proto\"\xc4\r\n" +
+	" poco/config/v1/poco_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cpoco/config/v1/setting.proto\"\xb2\x0e\n" +
 	"\n" +
 	"PocoConfig\x12\xa3\x01\n" +
 	"\vbackend_url\x18\x01 \x01(\tB\x81\x01\xea\xb8\x18}\n" +
@@ -180,11 +182,11 @@ const file_poco_config_v1_poco_config_proto_rawDesc = "" +
 	"\bno_color\x18\x04 \x01(\tB1\xea\xb8\x18-\n" +
 	"\bNO_COLORR!设为任意值即关闭颜色。R\anoColor\x12Z\n" +
 	"\bterminal\x18\x05 \x01(\tB>\xea\xb8\x18:\n" +
-	"\x04TERMR2终端类型；dumb 会关闭颜色和行编辑。R\bterminal\x12\x8e\x01\n" +
-	"\x10embedded_s3_port\x18\x06 \x01(\x05Bd\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18U\n" +
-	"\fPOCO_S3_PORT\x1a\x049000R?内嵌 S3 服务的端口；0 表示任选一个空闲端口。R\x0eembeddedS3Port\x12\xa3\x01\n" +
-	"\x16embedded_postgres_port\x18\a \x01(\x05Bm\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18^\n" +
-	"\x12POCO_POSTGRES_PORT\x1a\x010RE内嵌 Postgres 的环回端口；0 表示任选一个空闲端口。R\x14embeddedPostgresPort\x12\x87\x01\n" +
+	"\x04TERMR2终端类型；dumb 会关闭颜色和行编辑。R\bterminal\x12\xc2\x01\n" +
+	"\x10embedded_s3_port\x18\x06 \x01(\x05B\x97\x01\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18\x87\x01\n" +
+	"\fPOCO_S3_PORT\x1a\x049000Rq内嵌 S3 服务的端口；0 表示任选一个空闲端口。未设置时使用 Compose 环境中的 S3_PORT。R\x0eembeddedS3Port\x12\xdd\x01\n" +
+	"\x16embedded_postgres_port\x18\a \x01(\x05B\xa6\x01\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18\x96\x01\n" +
+	"\x12POCO_POSTGRES_PORT\x1a\x010R}内嵌 Postgres 的环回端口；0 表示任选一个空闲端口。未设置时使用 Compose 环境中的 POSTGRES_PORT。R\x14embeddedPostgresPort\x12\x87\x01\n" +
 	"\x0fclaude_cli_path\x18\b \x01(\tB_\xea\xb8\x18[\n" +
 	"\x0fCLAUDE_CLI_PATHRHpoco fetch 报告的 Claude Code CLI，代替它自己下载的副本。R\rclaudeCliPath\x12\x88\x01\n" +
 	"\vmanager_url\x18\t \x01(\tBg\xea\xb8\x18c\n" +
