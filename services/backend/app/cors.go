@@ -8,6 +8,7 @@ import (
 	"github.com/rs/cors"
 
 	"github.com/poco-ai/poco/services/internal/rpcserver"
+	"github.com/poco-ai/poco/services/internal/strictjson"
 )
 
 // preflightAge is how long a browser may remember what is allowed; browsers cap
@@ -20,7 +21,7 @@ func allowOrigins(origins []string) func(http.Handler) http.Handler {
 	c := cors.New(cors.Options{
 		AllowedOrigins:   origins,
 		AllowedMethods:   connectcors.AllowedMethods(),
-		AllowedHeaders:   append(append(connectcors.AllowedHeaders(), "Authorization"), ids...),
+		AllowedHeaders:   append(append(connectcors.AllowedHeaders(), "Authorization", strictjson.Header), ids...),
 		ExposedHeaders:   append(connectcors.ExposedHeaders(), ids...),
 		AllowCredentials: true,
 		MaxAge:           int(preflightAge.Seconds()),

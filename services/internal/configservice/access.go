@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -58,8 +57,7 @@ func isDirectLoopback(info *connect.CallInfo) bool {
 		return false
 	}
 	for name := range info.RequestHeader().All() {
-		switch {
-		case strings.HasPrefix(name, "X-Forwarded-"), name == "Forwarded", name == "X-Real-Ip", name == "Via":
+		if auth.IsForwarding(name) {
 			return false
 		}
 	}

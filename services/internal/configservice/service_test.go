@@ -24,15 +24,16 @@ func TestAccess(t *testing.T) {
 		headers []string
 		allowed bool
 	}{
-		"development, direct":       {development.url, nil, true},
-		"development, own origin":   {development.url, []string{"Origin", "http://localhost:3000"}, true},
-		"development, other origin": {development.url, []string{"Origin", "https://evil.example"}, false},
-		"development, proxied":      {development.url, []string{"X-Forwarded-For", "10.0.0.1"}, false},
-		"development, via":          {development.url, []string{"Via", "1.1 proxy"}, false},
-		"development, wrong token":  {development.url, []string{"Authorization", "Bearer x"}, false},
-		"production, direct":        {production.url, nil, false},
-		"production, token":         {production.url, []string{"Authorization", "Bearer " + token}, true},
-		"production, proxied token": {production.url, []string{"Authorization", "Bearer " + token, "X-Forwarded-For", "10.0.0.1"}, true},
+		"development, direct":        {development.url, nil, true},
+		"development, own origin":    {development.url, []string{"Origin", "http://localhost:3000"}, true},
+		"development, other origin":  {development.url, []string{"Origin", "https://evil.example"}, false},
+		"development, proxied":       {development.url, []string{"X-Forwarded-For", "10.0.0.1"}, false},
+		"development, through a CDN": {development.url, []string{"CF-Connecting-IP", "10.0.0.1"}, false},
+		"development, via":           {development.url, []string{"Via", "1.1 proxy"}, false},
+		"development, wrong token":   {development.url, []string{"Authorization", "Bearer x"}, false},
+		"production, direct":         {production.url, nil, false},
+		"production, token":          {production.url, []string{"Authorization", "Bearer " + token}, true},
+		"production, proxied token":  {production.url, []string{"Authorization", "Bearer " + token, "X-Forwarded-For", "10.0.0.1"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := dial(t, c.url)

@@ -7,40 +7,75 @@ import (
 	"time"
 )
 
+const (
+	// lingerPause and lingerMost are how long the rest of a refused body is read
+	// (nginx: lingering_timeout and lingering_time). A client that has not sent
+	// all would find its connection reset instead of the answer.
+	lingerPause = 5 * time.Second
+	lingerMost  = 30 * time.Second
+)
+
 // unhurried is a request's body whose client may pause only so long: one that
 // never finishes a request would hold a connection for good. Streams are not
 // touched: over HTTP/1 a body is read to its end before they begin, and over
 // HTTP/2 one connection carries them all.
 type unhurried struct {
-	io.ReadCloser
+	io.Reader
 	conn  *http.ResponseController
 	pause time.Duration
+	// asked is false as long as the client waits to be asked for the body.
+	asked bool
+	// err is what ended the reading.
+	err error
 }
 
-// limitPauses puts a request's body under the limit, also when nobody reads
-// it: the server itself reads the rest of a refused one.
-func limitPauses(w http.ResponseWriter, r *http.Request, pause time.Duration) error {
+// limitPauses puts a request's body under the limit. It returns nil when there
+// is nothing to limit.
+func limitPauses(w http.ResponseWriter, r *http.Request, pause time.Duration) (*unhurried, error) {
 	if r.ProtoMajor != 1 || r.Body == nil || r.Body == http.NoBody {
-		return nil
+		return nil, nil //nolint:nilnil // no body, no error
 	}
-	u := &unhurried{ReadCloser: r.Body, conn: http.NewResponseController(w), pause: pause}
+	u := &unhurried{Reader: r.Body, conn: http.NewResponseController(w), pause: pause, asked: r.Header.Get("Expect") == ""}
 	r.Body = u
-	return u.hurry()
+	// Else the server reads 256 KiB when the answer begins, and hangs up on who
+	// sends more.
+	return u, errors.Join(u.conn.EnableFullDuplex(), u.hurry())
 }
 
 func (u *unhurried) hurry() error { return u.conn.SetReadDeadline(time.Now().Add(u.pause)) }
 
 // Read implements io.Reader.
-func (u *unhurried) Read(p []byte) (int, error) {
+func (u *unhurried) Read(p []byte) (n int, err error) {
+	u.asked = true
 	if err := u.hurry(); err != nil {
 		return 0, err
 	}
-	n, err := u.ReadCloser.Read(p)
-	if errors.Is(err, io.EOF) {
+	n, u.err = u.Reader.Read(p)
+	if errors.Is(u.err, io.EOF) {
 		// From here on the connection may be silent as long as the answer takes.
 		if err := u.conn.SetReadDeadline(time.Time{}); err != nil {
 			return n, err
 		}
 	}
-	return n, err
+	return n, u.err
+}
+
+// Close implements io.Closer: what is not read is left to linger.
+func (u *unhurried) Close() error { return nil }
+
+// linger sends the answer and reads what the client still sends of a body that
+// the answer did not need. When that does not end, the connection does.
+func (u *unhurried) linger() {
+	if u == nil || !u.asked || errors.Is(u.err, io.EOF) {
+		return
+	}
+	u.pause = min(u.pause, lingerPause)
+	until := time.Now().Add(lingerMost)
+	err := errors.Join(u.err, u.conn.Flush())
+	for buf := make([]byte, 64<<10); err == nil && time.Now().Before(until); {
+		_, err = u.Read(buf)
+	}
+	if !errors.Is(err, io.EOF) {
+		panic(http.ErrAbortHandler) // the rest of a body is not the next request
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/otelconnect"
 	"connectrpc.com/validate"
 
+	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
@@ -29,7 +30,7 @@ func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	chain := []connect.ServerInterceptor{observe, otel, s.recovery, rpcerror.Interceptor(s.logger), s.draining, about}
+	chain := []connect.ServerInterceptor{observe, otel, s.recovery, rpcerror.Interceptor(s.logger), tooLarge, s.draining, s.limitStreams, about}
 	chain = append(chain, s.opts.Interceptors...)
 	var options []validate.Option
 	if s.opts.Validator != nil {
@@ -120,6 +121,48 @@ func (s *Server) draining(next connect.ServerFunc) connect.ServerFunc {
 		}
 		return err
 	}
+}
+
+// limitStreams refuses streaming calls when there are too many. Those of other
+// services, which show the internal token, always find a place.
+func (s *Server) limitStreams(next connect.ServerFunc) connect.ServerFunc {
+	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+		info, ok := connect.CallInfoForServerContext(ctx)
+		trusted := ok && s.opts.InternalToken.Equal(auth.BearerToken(info.RequestHeader().Get("Authorization")))
+		if spec.StreamType == connect.StreamTypeUnary || trusted {
+			return next(ctx, spec, stream)
+		}
+		select {
+		case s.streams <- struct{}{}:
+			defer func() { <-s.streams }()
+			return next(ctx, spec, stream)
+		default:
+			return rpcerror.ResourceExhausted("TOO_MANY_STREAMS",
+				fmt.Sprintf("%d streams are open, the most that this service serves at once", cap(s.streams)), streamRetry)
+		}
+	}
+}
+
+// streamRetry is when a refused stream may be tried again.
+const streamRetry = 5 * time.Second
+
+// tooLarge says in which terms a message is too large.
+func tooLarge(next connect.ServerFunc) connect.ServerFunc {
+	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+		return next(ctx, spec, &bounded{stream})
+	}
+}
+
+type bounded struct{ connect.ServerStream }
+
+// Receive implements connect.ServerStream.
+func (b *bounded) Receive(msg any) error {
+	err := b.ServerStream.Receive(msg)
+	if err != nil && connect.CodeOf(err) == connect.CodeResourceExhausted {
+		return rpcerror.New(connect.CodeResourceExhausted, "MESSAGE_TOO_LARGE",
+			fmt.Sprintf("the request is larger than %d MiB, the most that this service reads", maxRequestBytes>>20), nil).WithCause(err)
+	}
+	return err
 }
 
 func errUnavailable() *rpcerror.Error {

@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/strictjson"
 )
 
 const (
@@ -56,11 +57,13 @@ func (s *Server) middleware(next http.Handler) http.Handler {
 			// Without effect when the answer has begun.
 			http.Error(w, "internal error (request id "+ids.RequestID+")", http.StatusInternalServerError)
 		}()
-		r = r.WithContext(ctx)
-		if err := limitPauses(w, r, s.opts.BodyIdleTimeout); err != nil {
+		r = r.WithContext(strictjson.WithHeader(ctx, r.Header))
+		body, err := limitPauses(w, r, s.opts.BodyIdleTimeout)
+		if err != nil {
 			s.logger.DebugContext(ctx, "a request's pauses cannot be limited", logging.KeyError, err)
 		}
 		next.ServeHTTP(w, r)
+		body.linger()
 	})
 }
 

@@ -4,6 +4,7 @@
 package rpcserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,20 +18,25 @@ import (
 	"buf.build/go/protovalidate"
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
+	"connectrpc.com/connect/v2/connectproto"
 	"connectrpc.com/grpcreflect/v2"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/configservice"
+	"github.com/poco-ai/poco/services/internal/strictjson"
 )
 
 const (
 	// maxRequestBytes bounds one request message.
 	maxRequestBytes = 16 << 20
-	// maxConcurrentStreams per connection: the services share one connection
-	// for all runs, and each run holds streams open. Go's default is 250.
-	maxConcurrentStreams = 10_000
+	// maxConcurrentStreams bounds the calls under way on one connection: a
+	// frontend carries all its watchers on one. Go's default is 250.
+	maxConcurrentStreams = 1_000
+	// maxOpenStreams bounds the streaming calls of all connections together; each
+	// costs some tens of KiB. Callers with the internal token are not counted.
+	maxOpenStreams = 4_000
 	// readHeaderTimeout bounds how long a client may take to ask.
 	readHeaderTimeout = 10 * time.Second
 	// bodyIdleTimeout is how long a client may pause in the middle of a request.
@@ -65,6 +71,9 @@ type Options struct {
 	// Ready says why the service is not ready; nil when it is. It is called at
 	// each check, concurrently, and has to respect its context.
 	Ready func(context.Context) error
+	// MaxOpenStreams bounds the streaming calls under way, those of callers with
+	// the internal token apart; 0 means 4,000.
+	MaxOpenStreams int
 	// BodyIdleTimeout is how long an HTTP/1 client may pause in the middle of a
 	// request's body; 0 means one minute.
 	BodyIdleTimeout time.Duration
@@ -98,6 +107,9 @@ type Server struct {
 	// instance is this process's, made up at random: it tells replicas apart.
 	instance string
 
+	// streams are the places for streaming calls.
+	streams chan struct{}
+
 	drainCtx context.Context
 	drain    context.CancelCauseFunc
 	failed   chan error
@@ -119,7 +131,10 @@ func New(opts Options) (*Server, error) {
 	if opts.BodyIdleTimeout <= 0 {
 		opts.BodyIdleTimeout = bodyIdleTimeout
 	}
-	s := &Server{opts: opts, logger: opts.Logger, mux: http.NewServeMux(), registry: prometheus.NewRegistry(), instance: uuid.NewString(), failed: make(chan error, 1)}
+	s := &Server{
+		opts: opts, logger: opts.Logger, mux: http.NewServeMux(), registry: prometheus.NewRegistry(), instance: uuid.NewString(),
+		failed: make(chan error, 1), streams: make(chan struct{}, cmp.Or(opts.MaxOpenStreams, maxOpenStreams)),
+	}
 	s.drainCtx, s.drain = context.WithCancelCause(context.Background())
 	if err := s.build(); err != nil {
 		return nil, fmt.Errorf("set up the %s server: %w", opts.Service, err)
@@ -193,7 +208,8 @@ func (s *Server) Start() error {
 		config.LogFindings(s.logger, s.opts.Config.Report())
 	}
 	grpcreflect.Register(s.connect)
-	connecthttp.Mount(s.mux, s.connect, connecthttp.WithReadMaxBytes(maxRequestBytes))
+	connecthttp.Mount(s.mux, s.connect, connecthttp.WithReadMaxBytes(maxRequestBytes),
+		connecthttp.WithCodecs(connectproto.NewBinaryCodec(), strictjson.NewCodec()))
 	for _, l := range listeners {
 		s.serving.Go(func() {
 			if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
