@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -47,6 +48,8 @@ type Stats struct {
 	Invalid []string
 	// Tokens lists the different credentials seen, in order of appearance.
 	Tokens []string
+	// Models lists the different models asked for, in order of appearance.
+	Models []string
 	// Scenarios counts the answered calls by scenario.
 	Scenarios map[string]int
 }
@@ -128,6 +131,7 @@ func (h *Handler) Stats() Stats {
 	s := h.stats
 	s.Invalid = append([]string(nil), s.Invalid...)
 	s.Tokens = append([]string(nil), s.Tokens...)
+	s.Models = append([]string(nil), s.Models...)
 	s.Scenarios = make(map[string]int, len(h.stats.Scenarios))
 	for name, n := range h.stats.Scenarios {
 		s.Scenarios[name] = n
@@ -166,12 +170,9 @@ func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) bool {
 		if !ok {
 			s.Unauthorized++
 		}
-		for _, seen := range s.Tokens {
-			if seen == token {
-				return
-			}
+		if !slices.Contains(s.Tokens, token) {
+			s.Tokens = append(s.Tokens, token)
 		}
-		s.Tokens = append(s.Tokens, token)
 	})
 	if !ok {
 		writeError(w, &Error{Status: http.StatusUnauthorized, Type: "authentication_error", Message: "invalid bearer token"})
@@ -199,6 +200,11 @@ func (h *Handler) readRequest(w http.ResponseWriter, r *http.Request) (*messages
 		writeError(w, &Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Message: err.Error()})
 		return nil, false
 	}
+	h.count(func(s *Stats) {
+		if !slices.Contains(s.Models, req.Model) {
+			s.Models = append(s.Models, req.Model)
+		}
+	})
 	return req, true
 }
 

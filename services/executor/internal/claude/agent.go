@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"time"
 
@@ -180,6 +181,9 @@ func (a *Agent) Run(ctx context.Context) Outcome {
 	defer cleanup()
 	if err := os.MkdirAll(a.opts.HomeDir, 0o755); err != nil {
 		return Failed(ReasonWorkspaceError, "The agent's home folder cannot be created: %v", err)
+	}
+	if ignored := ignoredSettings(a.opts.Dir); len(ignored) > 0 {
+		a.inform(noticeIgnored, "Poco decides this, so it is not taken from the project's files: "+strings.Join(ignored, ", "))
 	}
 	a.process, err = startProcess(a.opts.Path, arguments(&a.opts, mcpPath), a.opts.Dir, environment(&a.opts))
 	if err != nil {

@@ -75,9 +75,9 @@ func fakeCLI(mode string) {
 		ignoreSignals()
 		wait()
 	case "late":
-		say(`{"type":"system","subtype":"init","session_id":"s"}`)
 		terminated := make(chan os.Signal, 1)
 		signal.Notify(terminated, syscall.SIGTERM)
+		say(`{"type":"system","subtype":"init","session_id":"s"}`)
 		go in.Scan() // An interrupt is not obeyed.
 		<-terminated
 		say(result)

@@ -54,17 +54,8 @@ func says(text string) scriptedmodel.Turn {
 // realScenario is real with a scenario of its own.
 func realScenario(t *testing.T, turns ...scriptedmodel.Turn) Options {
 	t.Helper()
-	path := realCLI(t)
-	model, err := scriptedmodel.Start(context.Background(), "127.0.0.1:0", scriptedmodel.Options{
-		Token: runToken, Scenarios: []scriptedmodel.Scenario{{Name: "own", Turns: turns}},
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, model.Close()) })
-	dir := t.TempDir()
-	return Options{
-		Path: path, Dir: dir, ConfigDir: filepath.Join(dir, ".claude_data"), BaseURL: model.URL, Token: runToken,
-		Model: "claude-sonnet-4-20250514", Prompt: "[[own]]", IdleTimeout: time.Minute,
-	}
+	opts, _ := real(t, "[[own]]", scriptedmodel.Scenario{Name: "own", Turns: turns})
+	return opts
 }
 
 func TestRealBackgroundWorkIsWaitedFor(t *testing.T) {

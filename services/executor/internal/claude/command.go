@@ -1,6 +1,7 @@
 package claude
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"os"
@@ -15,7 +16,9 @@ func arguments(o *Options, mcpPath string) []string {
 	args := []string{
 		"--output-format", "stream-json", "--input-format", "stream-json", "--verbose",
 		"--include-partial-messages", "--permission-prompt-tool", "stdio",
-		"--setting-sources", "user,project",
+		"--setting-sources", "user,project", "--managed-settings", managedSettings(o.Model), "--settings", flagSettings,
+		// The servers of a run are those that were chosen for it.
+		"--strict-mcp-config",
 		// The run ends, and what was planned for later would not happen.
 		"--disallowedTools", "CronCreate,CronDelete,CronList,ScheduleWakeup",
 	}
@@ -25,10 +28,10 @@ func arguments(o *Options, mcpPath string) []string {
 		}
 	}
 	option("--model", o.Model)
-	option("--permission-mode", o.PermissionMode)
+	option("--permission-mode", cmp.Or(o.PermissionMode, "default"))
 	option("--resume", conversation(o))
 	if mcpPath != "" {
-		args = append(args, "--mcp-config", mcpPath, "--strict-mcp-config")
+		args = append(args, "--mcp-config", mcpPath)
 	}
 	if o.MaxTurns > 0 {
 		args = append(args, "--max-turns", strconv.Itoa(int(o.MaxTurns)))
@@ -68,6 +71,7 @@ var passedThrough = []string{
 // environment builds the CLI's environment from nothing.
 func environment(o *Options) []string {
 	env := []string{
+		hostManaged, fixedEnvironment,
 		"CLAUDE_CONFIG_DIR=" + o.ConfigDir,
 		"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
 		// By it the end of a turn is told from the end of the work, see work.
@@ -94,7 +98,7 @@ func environment(o *Options) []string {
 		// The CLI refuses to run as root anywhere else.
 		env = append(env, "IS_SANDBOX=1")
 	}
-	return env
+	return guard(env)
 }
 
 // writeMCPConfig puts the MCP configuration, which may hold secrets, into a

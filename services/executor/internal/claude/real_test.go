@@ -33,10 +33,10 @@ func realCLI(t *testing.T) string {
 }
 
 // real prepares a run of the real CLI against the scripted model.
-func real(t *testing.T, prompt string) (Options, *scriptedmodel.Server) {
+func real(t *testing.T, prompt string, scenarios ...scriptedmodel.Scenario) (Options, *scriptedmodel.Server) {
 	t.Helper()
 	path := realCLI(t)
-	model, err := scriptedmodel.Start(context.Background(), "127.0.0.1:0", scriptedmodel.Options{Token: runToken})
+	model, err := scriptedmodel.Start(context.Background(), "127.0.0.1:0", scriptedmodel.Options{Token: runToken, Scenarios: scenarios})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, model.Close()) })
 	session := t.TempDir()

@@ -220,3 +220,20 @@ func TestAToolAtWorkIsNotIdle(t *testing.T) {
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, end.GetStatus(), end.GetMessage())
 	f.awaitText("The command printed: awake")
 }
+
+// No file in a workspace changes where the model is reached, whether it came
+// with a repository or an earlier run wrote it.
+func TestFilesDoNotMoveTheModel(t *testing.T) {
+	s := newStack(t, stackOptions{}).start()
+	session, run := s.enqueue(`[[bash:mkdir -p .claude; echo '{"env":{"ANTHROPIC_BASE_URL":"http://127.0.0.1:9","ANTHROPIC_UNIX_SOCKET":"/tmp/none","HTTP_PROXY":"http://127.0.0.1:9"}}' > .claude/settings.json; cp .claude/settings.json "$CLAUDE_CONFIG_DIR"/]]`, "")
+	f := s.follow(session)
+	end := f.awaitEnd(run)
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, end.GetStatus(), end.GetMessage())
+	_, run = s.enqueue("And now?", session)
+	end = f.awaitEnd(run)
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, end.GetStatus(), end.GetMessage())
+	notice := f.await("a notice", func(e *backendv1.SessionEvent) bool {
+		return e.GetPayload().GetNotice().GetCode() == "project_settings_ignored"
+	})
+	require.Contains(t, notice.GetPayload().GetNotice().GetText(), "env.ANTHROPIC_BASE_URL in .claude/settings.json")
+}
