@@ -639,6 +639,9 @@ SELECT statement_timestamp()::timestamptz AS now, least(
     (SELECT min(statement_timestamp() + greatest(r.lease_duration, $1::interval) - $2::interval)
      FROM runs r WHERE r.lease_expires_at <= statement_timestamp()),
     (SELECT min(u.expires_at) FROM user_input_requests u WHERE u.status = 'pending'),
+    (SELECT min(w.last_seen) + $3::interval FROM workers w
+     WHERE w.last_seen > statement_timestamp() - $3::interval
+       AND EXISTS (SELECT 1 FROM sessions s WHERE s.worker_id = w.id AND s.export_status = 'pending')),
     (SELECT min(q.scheduled_at) FROM runs q WHERE q.status = 'queued' AND q.scheduled_at > statement_timestamp()),
     statement_timestamp() + interval '1 hour'
 )::timestamptz AS deadline
@@ -649,11 +652,11 @@ type RunNextDeadlineRow struct {
 	Deadline time.Time
 }
 
-// RunNextDeadline is when the next lease or question expires, or the next run
-// may start. A lease that has run out waits until the backend has been there for
+// RunNextDeadline is when the next lease or question expires, the next worker
+// that owes an export is gone, or the next run may start. A lease that has run out waits until the backend has been there for
 // its whole time, and for the grace.
-func (q *Queries) RunNextDeadline(ctx context.Context, grace time.Duration, present time.Duration) (RunNextDeadlineRow, error) {
-	row := q.db.QueryRow(ctx, runNextDeadline, grace, present)
+func (q *Queries) RunNextDeadline(ctx context.Context, grace time.Duration, present time.Duration, goneAfter time.Duration) (RunNextDeadlineRow, error) {
+	row := q.db.QueryRow(ctx, runNextDeadline, grace, present, goneAfter)
 	var i RunNextDeadlineRow
 	err := row.Scan(&i.Now, &i.Deadline)
 	return i, err

@@ -340,6 +340,35 @@ func (q *Queries) SessionListOfProject(ctx context.Context, arg SessionListOfPro
 	return items, nil
 }
 
+const sessionListOrphanedExports = `-- name: SessionListOrphanedExports :many
+SELECT s.id FROM sessions s
+WHERE s.export_status = 'pending' AND s.active_run_id IS NULL
+  AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = s.worker_id AND w.last_seen > clock_timestamp() - $1::interval)
+LIMIT $2
+`
+
+// SessionListOrphanedExports lists the exports that are owed by workers that are
+// gone. Exports that are owed at all are few.
+func (q *Queries) SessionListOrphanedExports(ctx context.Context, goneAfter time.Duration, maxSessions int32) ([]string, error) {
+	rows, err := q.db.Query(ctx, sessionListOrphanedExports, goneAfter, maxSessions)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const sessionListPendingExports = `-- name: SessionListPendingExports :many
 SELECT id, export_run_id, user_id FROM sessions
 WHERE worker_id = $1::text AND export_status = 'pending' AND active_run_id IS NULL

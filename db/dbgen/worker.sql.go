@@ -11,6 +11,29 @@ import (
 	"time"
 )
 
+const workerDeleteSilent = `-- name: WorkerDeleteSilent :exec
+DELETE FROM workers WHERE last_seen < clock_timestamp() - $1::interval
+`
+
+// A worker that was forgotten is gone, like one that was never heard of.
+func (q *Queries) WorkerDeleteSilent(ctx context.Context, silentFor time.Duration) error {
+	_, err := q.db.Exec(ctx, workerDeleteSilent, silentFor)
+	return err
+}
+
+const workerIsGone = `-- name: WorkerIsGone :one
+SELECT (NOT EXISTS (
+    SELECT 1 FROM workers WHERE id = $1 AND last_seen > clock_timestamp() - $2::interval
+))::boolean AS gone
+`
+
+func (q *Queries) WorkerIsGone(ctx context.Context, iD string, goneAfter time.Duration) (bool, error) {
+	row := q.db.QueryRow(ctx, workerIsGone, iD, goneAfter)
+	var gone bool
+	err := row.Scan(&gone)
+	return gone, err
+}
+
 const workerTouch = `-- name: WorkerTouch :exec
 INSERT INTO workers (id) VALUES ($1)
 ON CONFLICT (id) DO UPDATE SET last_seen = clock_timestamp()

@@ -117,8 +117,8 @@ WHERE lease_expires_at <= statement_timestamp() AND lease_duration <= @present::
 ORDER BY lease_expires_at
 LIMIT @max_runs;
 
--- RunNextDeadline is when the next lease or question expires, or the next run
--- may start. A lease that has run out waits until the backend has been there for
+-- RunNextDeadline is when the next lease or question expires, the next worker
+-- that owes an export is gone, or the next run may start. A lease that has run out waits until the backend has been there for
 -- its whole time, and for the grace.
 -- name: RunNextDeadline :one
 SELECT statement_timestamp()::timestamptz AS now, least(
@@ -126,6 +126,9 @@ SELECT statement_timestamp()::timestamptz AS now, least(
     (SELECT min(statement_timestamp() + greatest(r.lease_duration, @grace::interval) - @present::interval)
      FROM runs r WHERE r.lease_expires_at <= statement_timestamp()),
     (SELECT min(u.expires_at) FROM user_input_requests u WHERE u.status = 'pending'),
+    (SELECT min(w.last_seen) + @gone_after::interval FROM workers w
+     WHERE w.last_seen > statement_timestamp() - @gone_after::interval
+       AND EXISTS (SELECT 1 FROM sessions s WHERE s.worker_id = w.id AND s.export_status = 'pending')),
     (SELECT min(q.scheduled_at) FROM runs q WHERE q.status = 'queued' AND q.scheduled_at > statement_timestamp()),
     statement_timestamp() + interval '1 hour'
 )::timestamptz AS deadline;

@@ -102,3 +102,11 @@ FROM sessions s WHERE s.id = @id;
 SELECT id, export_run_id, user_id FROM sessions
 WHERE worker_id = @worker_id::text AND export_status = 'pending' AND active_run_id IS NULL
 ORDER BY updated_at;
+
+-- SessionListOrphanedExports lists the exports that are owed by workers that are
+-- gone. Exports that are owed at all are few.
+-- name: SessionListOrphanedExports :many
+SELECT s.id FROM sessions s
+WHERE s.export_status = 'pending' AND s.active_run_id IS NULL
+  AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = s.worker_id AND w.last_seen > clock_timestamp() - @gone_after::interval)
+LIMIT @max_sessions;

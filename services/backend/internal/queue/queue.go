@@ -62,6 +62,8 @@ type Queue struct {
 	sweep   chan struct{}
 	sweepMu sync.Mutex
 	sweepAt time.Time
+	// forgotAt is the sweep's own.
+	forgotAt time.Time
 }
 
 // Timing is how long the queue waits for others.

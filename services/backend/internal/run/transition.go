@@ -164,7 +164,7 @@ func Finish(ctx context.Context, s *store.Session, r *dbgen.Run, outcome Outcome
 	if wasQueued {
 		return nil
 	}
-	return requestExport(s, r, outcome.NoExport)
+	return requestExport(ctx, s, r, outcome.NoExport)
 }
 
 // release frees the session and sums it up.
@@ -185,16 +185,30 @@ func release(s *store.Session, r *dbgen.Run, outcome Outcome) {
 // requestExport asks for the workspace's export after a run that may have
 // changed it. A run that never started changed nothing, but an export that its
 // claim superseded is still owed.
-func requestExport(s *store.Session, r *dbgen.Run, noExport bool) error {
+func requestExport(ctx context.Context, s *store.Session, r *dbgen.Run, noExport bool) error {
 	if r.StartedAt == nil && s.ExportStatus != store.ExportPending {
 		return nil
 	}
 	s.ExportRunID, s.ExportReason = &r.ID, ""
-	s.ExportStatus = store.ExportPending
 	if noExport {
-		s.ExportStatus, s.ExportReason = store.ExportFailed, "The executor manager that has the workspace is gone. Export again when it is back."
+		return FailExport(ctx, s, "The executor manager that has the workspace is gone. Export again when it is back.")
 	}
+	s.ExportStatus = store.ExportPending
 	return s.Emit(r.ID, ExportChanged(s))
+}
+
+// FailExport ends the session's export, and what was asked of a worker for it.
+func FailExport(ctx context.Context, s *store.Session, reason string) error {
+	s.ExportStatus, s.ExportReason = store.ExportFailed, reason
+	s.Changed()
+	if err := s.Tx().Q.RunCommandDeleteExports(ctx, s.ID); err != nil {
+		return fmt.Errorf("drop export commands: %w", err)
+	}
+	runID := ""
+	if s.ExportRunID != nil {
+		runID = *s.ExportRunID
+	}
+	return s.Emit(runID, ExportChanged(s))
 }
 
 // ExportChanged is the event of a session's export state.

@@ -1,0 +1,171 @@
+package queue_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/poco-ai/poco/db/dbtest"
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/backend/internal/backendtest"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+	"github.com/poco-ai/poco/services/internal/testkit"
+)
+
+// abandon makes the worker of everything look as if it never came back, and has
+// the sweep look.
+func abandon(t *testing.T, b *backendtest.Backend) {
+	t.Helper()
+	gone(t, b, "w1")
+	_, err := b.Pool.Exec(t.Context(), `UPDATE runs SET lease_expires_at = now() - interval '1 hour' WHERE lease_expires_at IS NOT NULL`)
+	require.NoError(t, err)
+	b.Queue.SweepBy(time.Now())
+}
+
+func sessionOf(t *testing.T, b *backendtest.Backend, id string) *backendv1.Session {
+	t.Helper()
+	s, err := b.Sessions.Get(t.Context(), backendtest.User, id)
+	require.NoError(t, err)
+	return s
+}
+
+// awaitSession waits until a session is what is wanted.
+func awaitSession(t *testing.T, b *backendtest.Backend, id string, want func(*backendv1.Session) bool) *backendv1.Session {
+	t.Helper()
+	var s *backendv1.Session
+	require.Eventually(t, func() bool {
+		s = sessionOf(t, b, id)
+		return want(s)
+	}, 30*time.Second, 10*time.Millisecond)
+	return s
+}
+
+// Each state has somebody who ends it when its owner never comes back: the rows
+// of "Who ends what" in docs/architecture.md.
+func TestEveryStateEndsWithoutItsOwner(t *testing.T) {
+	url := testkit.Postgres(t)
+	setup := func(t *testing.T) *backendtest.Backend { return backendtest.On(t, dbtest.URL(t, url)) }
+	awaitStatus := func(t *testing.T, b *backendtest.Backend, c *queuev1.ClaimedRun, want backendv1.RunStatus) *backendv1.Run {
+		t.Helper()
+		var r *backendv1.Run
+		require.Eventually(t, func() bool {
+			var err error
+			r, err = b.Runs.Get(t.Context(), backendtest.User, c.GetRun().GetId())
+			require.NoError(t, err)
+			return r.GetStatus() == want
+		}, 30*time.Second, 10*time.Millisecond)
+		return r
+	}
+	requireIdle := func(t *testing.T, b *backendtest.Backend, c *queuev1.ClaimedRun) {
+		t.Helper()
+		row, err := b.Store.Read().SessionIsIdle(t.Context(), c.GetRun().GetSessionId())
+		require.NoError(t, err)
+		require.True(t, row.Idle, "who watches with stop_when_idle would wait for ever")
+		var commands int
+		require.NoError(t, b.Pool.QueryRow(t.Context(), `SELECT count(*) FROM run_commands`).Scan(&commands))
+		require.Zero(t, commands, "commands that nobody will take")
+	}
+	export := backendv1.ExportStatus_EXPORT_STATUS_PENDING
+
+	t.Run("claimed", func(t *testing.T) {
+		b := setup(t)
+		b.Enqueue(t, "", "x")
+		c := b.Claim(t, "w1")
+		abandon(t, b)
+		awaitStatus(t, b, c, backendv1.RunStatus_RUN_STATUS_QUEUED)
+		require.Equal(t, c.GetRun().GetId(), b.Claim(t, "w2").GetRun().GetId())
+	})
+	t.Run("running, with a question and its answer under way", func(t *testing.T) {
+		b := setup(t)
+		c := b.Start(t, "w1")
+		open, answered := uuid.NewString(), uuid.NewString()
+		b.Append(t, c, backendtest.Question(1, open, time.Now().Add(time.Hour)), backendtest.Question(2, answered, time.Now().Add(time.Hour)))
+		_, err := b.Questions.Answer(t.Context(), backendtest.User, answered, map[string]string{"Which?": "A"})
+		require.NoError(t, err)
+		abandon(t, b)
+		require.Equal(t, "executor_lost", awaitStatus(t, b, c, backendv1.RunStatus_RUN_STATUS_FAILED).GetStatusReason())
+		list, err := b.Questions.List(t.Context(), backendtest.User, &backendv1.ListUserInputRequestsRequest{SessionId: c.GetRun().GetSessionId()})
+		require.NoError(t, err)
+		statuses := map[string]backendv1.UserInputStatus{}
+		for _, q := range list.GetUserInputRequests() {
+			statuses[q.GetId()] = q.GetStatus()
+		}
+		require.Equal(t, map[string]backendv1.UserInputStatus{
+			open: backendv1.UserInputStatus_USER_INPUT_STATUS_CANCELED, answered: backendv1.UserInputStatus_USER_INPUT_STATUS_ANSWERED,
+		}, statuses)
+		requireIdle(t, b, c)
+		require.Empty(t, sessionOf(t, b, c.GetRun().GetSessionId()).GetActiveRunId())
+	})
+	t.Run("canceling", func(t *testing.T) {
+		b := setup(t)
+		c := b.Start(t, "w1")
+		_, err := b.Runs.Cancel(t.Context(), backendtest.User, c.GetRun().GetId(), "")
+		require.NoError(t, err)
+		abandon(t, b)
+		awaitStatus(t, b, c, backendv1.RunStatus_RUN_STATUS_CANCELED)
+		requireIdle(t, b, c)
+	})
+	t.Run("export pending", func(t *testing.T) {
+		b := setup(t)
+		c := b.Start(t, "w1")
+		b.Append(t, c, backendtest.Finished(1, completed))
+		id := c.GetRun().GetSessionId()
+		require.Equal(t, export, sessionOf(t, b, id).GetExport().GetStatus())
+		_, err := b.Sessions.RetryExport(t.Context(), backendtest.User, id)
+		require.Equal(t, "EXPORT_PENDING", rpcerror.Reason(err))
+		require.NoError(t, b.Queue.FailOrphanedExports(t.Context()))
+		require.Equal(t, export, sessionOf(t, b, id).GetExport().GetStatus(), "its worker may still do it")
+
+		for range 2 { // The second time after RetryExport.
+			abandon(t, b)
+			s := awaitSession(t, b, id, func(s *backendv1.Session) bool { return s.GetExport().GetStatus() != export })
+			require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_FAILED, s.GetExport().GetStatus())
+			require.Contains(t, s.GetExport().GetReason(), `"w1", which has the workspace, was not heard of for 10m0s`)
+			requireIdle(t, b, c)
+			_, err = b.Sessions.RetryExport(t.Context(), backendtest.User, id)
+			require.NoError(t, err)
+		}
+		// It comes back, and does what it was asked last.
+		_, err = b.Queue.Claim(t.Context(), "w1", 1, nil, backendtest.Lease)
+		require.NoError(t, err)
+		require.NoError(t, b.Queue.FailOrphanedExports(t.Context()))
+		resp, err := b.Queue.ReportExport(t.Context(), &queuev1.ReportExportRequest{
+			WorkerId: "w1", SessionId: id, RunId: c.GetRun().GetId(), Status: backendv1.ExportStatus_EXPORT_STATUS_READY,
+		})
+		require.NoError(t, err)
+		require.True(t, resp.GetAccepted())
+		requireIdle(t, b, c)
+	})
+	t.Run("export pending, with a follow-up that another worker takes", func(t *testing.T) {
+		b := setup(t)
+		c := b.Start(t, "w1")
+		b.Append(t, c, backendtest.Finished(1, completed))
+		id := c.GetRun().GetSessionId()
+		abandon(t, b)
+		awaitSession(t, b, id, func(s *backendv1.Session) bool { return s.GetExport().GetStatus() != export })
+		_, err := b.Sessions.RetryExport(t.Context(), backendtest.User, id)
+		require.NoError(t, err)
+		b.Enqueue(t, id, "go on")
+		next := b.Claim(t, "w2")
+		_, err = b.Queue.Start(t.Context(), next.GetRun().GetId(), next.GetFencingToken())
+		require.NoError(t, err)
+		b.Append(t, next, backendtest.Finished(1, completed))
+		_, err = b.Queue.ReportExport(t.Context(), &queuev1.ReportExportRequest{
+			WorkerId: "w2", SessionId: id, RunId: next.GetRun().GetId(), Status: backendv1.ExportStatus_EXPORT_STATUS_READY,
+		})
+		require.NoError(t, err)
+		requireIdle(t, b, c)
+	})
+	t.Run("a backend that has just come back fails no export", func(t *testing.T) {
+		b := setup(t)
+		b.Here.Set(0)
+		c := b.Start(t, "w1")
+		b.Append(t, c, backendtest.Finished(1, completed))
+		gone(t, b, "w1")
+		require.NoError(t, b.Queue.FailOrphanedExports(t.Context()))
+		require.Equal(t, export, sessionOf(t, b, c.GetRun().GetSessionId()).GetExport().GetStatus())
+	})
+}
