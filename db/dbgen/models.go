@@ -55,6 +55,7 @@ type Run struct {
 	CancelMessage   string
 	ClientRequestID *string
 	RequestHash     []byte
+	OfferedAttempt  int32
 	LeaseDuration   time.Duration
 }
 

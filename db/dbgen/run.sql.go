@@ -21,7 +21,7 @@ WHERE id IN (
       AND r.worker_id = $3::text
       AND r.status IN ('claimed', 'running', 'canceling')
     ORDER BY r.id FOR NO KEY UPDATE)
-RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, lease_duration
+RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration
 `
 
 func (q *Queries) RunAdopt(ctx context.Context, leaseDuration time.Duration, sessionIds []string, workerID string) ([]Run, error) {
@@ -59,6 +59,7 @@ func (q *Queries) RunAdopt(ctx context.Context, leaseDuration time.Duration, ses
 			&i.CancelMessage,
 			&i.ClientRequestID,
 			&i.RequestHash,
+			&i.OfferedAttempt,
 			&i.LeaseDuration,
 		); err != nil {
 			return nil, err
@@ -106,7 +107,7 @@ WHERE id = ANY(ARRAY(
         ORDER BY q.scheduled_at, q.created_at, q.id
         LIMIT 1
     ) oldest))
-RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, lease_duration
+RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration
 `
 
 type RunClaimParams struct {
@@ -159,6 +160,7 @@ func (q *Queries) RunClaim(ctx context.Context, arg RunClaimParams) ([]Run, erro
 			&i.CancelMessage,
 			&i.ClientRequestID,
 			&i.RequestHash,
+			&i.OfferedAttempt,
 			&i.LeaseDuration,
 		); err != nil {
 			return nil, err
@@ -172,7 +174,7 @@ func (q *Queries) RunClaim(ctx context.Context, arg RunClaimParams) ([]Run, erro
 }
 
 const runGet = `-- name: RunGet :one
-SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, lease_duration FROM runs WHERE id = $1
+SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration FROM runs WHERE id = $1
 `
 
 func (q *Queries) RunGet(ctx context.Context, id string) (Run, error) {
@@ -204,6 +206,7 @@ func (q *Queries) RunGet(ctx context.Context, id string) (Run, error) {
 		&i.CancelMessage,
 		&i.ClientRequestID,
 		&i.RequestHash,
+		&i.OfferedAttempt,
 		&i.LeaseDuration,
 	)
 	return i, err
@@ -227,7 +230,7 @@ func (q *Queries) RunGetByClientRequest(ctx context.Context, userID string, clie
 }
 
 const runGetOwned = `-- name: RunGetOwned :one
-SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.prompt, r.config, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.lease_duration FROM runs r JOIN sessions s ON s.id = r.session_id
+SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.prompt, r.config, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration FROM runs r JOIN sessions s ON s.id = r.session_id
 WHERE r.id = $1 AND r.user_id = $2 AND s.deleted_at IS NULL
 `
 
@@ -260,6 +263,7 @@ func (q *Queries) RunGetOwned(ctx context.Context, iD string, userID string) (Ru
 		&i.CancelMessage,
 		&i.ClientRequestID,
 		&i.RequestHash,
+		&i.OfferedAttempt,
 		&i.LeaseDuration,
 	)
 	return i, err
@@ -270,7 +274,7 @@ INSERT INTO runs (id, session_id, user_id, schedule_mode, scheduled_at, created_
 SELECT $1, $2, $3, $4, coalesce($5::timestamptz, t.now), t.now, $6, $7,
        $8, $9
 FROM (SELECT clock_timestamp() AS now) t
-RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, lease_duration
+RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration
 `
 
 type RunInsertParams struct {
@@ -326,13 +330,14 @@ func (q *Queries) RunInsert(ctx context.Context, arg RunInsertParams) (Run, erro
 		&i.CancelMessage,
 		&i.ClientRequestID,
 		&i.RequestHash,
+		&i.OfferedAttempt,
 		&i.LeaseDuration,
 	)
 	return i, err
 }
 
 const runList = `-- name: RunList :many
-SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.prompt, r.config, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.lease_duration FROM runs r JOIN sessions s ON s.id = r.session_id
+SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.prompt, r.config, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration FROM runs r JOIN sessions s ON s.id = r.session_id
 WHERE r.user_id = $1 AND s.deleted_at IS NULL
   AND (cardinality($2::text[]) = 0 OR r.status = ANY($2::text[]))
   AND (r.created_at, r.id) < ($3::timestamptz, $4::uuid)
@@ -389,6 +394,7 @@ func (q *Queries) RunList(ctx context.Context, arg RunListParams) ([]Run, error)
 			&i.CancelMessage,
 			&i.ClientRequestID,
 			&i.RequestHash,
+			&i.OfferedAttempt,
 			&i.LeaseDuration,
 		); err != nil {
 			return nil, err
@@ -466,7 +472,7 @@ func (q *Queries) RunListHeld(ctx context.Context, workerID string) ([]RunListHe
 }
 
 const runListOfSession = `-- name: RunListOfSession :many
-SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, lease_duration FROM runs
+SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration FROM runs
 WHERE session_id = $1
   AND (cardinality($2::text[]) = 0 OR status = ANY($2::text[]))
   AND (created_at, id) < ($3::timestamptz, $4::uuid)
@@ -523,6 +529,7 @@ func (q *Queries) RunListOfSession(ctx context.Context, arg RunListOfSessionPara
 			&i.CancelMessage,
 			&i.ClientRequestID,
 			&i.RequestHash,
+			&i.OfferedAttempt,
 			&i.LeaseDuration,
 		); err != nil {
 			return nil, err
@@ -536,7 +543,7 @@ func (q *Queries) RunListOfSession(ctx context.Context, arg RunListOfSessionPara
 }
 
 const runLock = `-- name: RunLock :one
-SELECT runs.id, runs.session_id, runs.user_id, runs.status, runs.status_reason, runs.status_message, runs.attempt, runs.progress, runs.schedule_mode, runs.scheduled_at, runs.created_at, runs.updated_at, runs.started_at, runs.finished_at, runs.prompt, runs.config, runs.worker_id, runs.lease_expires_at, runs.fencing_token, runs.last_run_seq, runs.prompt_submitted, runs.resumes, runs.cancel_message, runs.client_request_id, runs.request_hash, runs.lease_duration, coalesce(lease_expires_at > clock_timestamp(), false)::boolean AS lease_valid
+SELECT runs.id, runs.session_id, runs.user_id, runs.status, runs.status_reason, runs.status_message, runs.attempt, runs.progress, runs.schedule_mode, runs.scheduled_at, runs.created_at, runs.updated_at, runs.started_at, runs.finished_at, runs.prompt, runs.config, runs.worker_id, runs.lease_expires_at, runs.fencing_token, runs.last_run_seq, runs.prompt_submitted, runs.resumes, runs.cancel_message, runs.client_request_id, runs.request_hash, runs.offered_attempt, runs.lease_duration, coalesce(lease_expires_at > clock_timestamp(), false)::boolean AS lease_valid
 FROM runs WHERE id = $1 FOR UPDATE
 `
 
@@ -575,6 +582,7 @@ func (q *Queries) RunLock(ctx context.Context, id string) (RunLockRow, error) {
 		&i.Run.CancelMessage,
 		&i.Run.ClientRequestID,
 		&i.Run.RequestHash,
+		&i.Run.OfferedAttempt,
 		&i.Run.LeaseDuration,
 		&i.LeaseValid,
 	)
@@ -582,7 +590,7 @@ func (q *Queries) RunLock(ctx context.Context, id string) (RunLockRow, error) {
 }
 
 const runLockQueued = `-- name: RunLockQueued :many
-SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, lease_duration FROM runs WHERE session_id = $1 AND status = 'queued'
+SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration FROM runs WHERE session_id = $1 AND status = 'queued'
 ORDER BY scheduled_at, created_at, id FOR UPDATE
 `
 
@@ -621,6 +629,7 @@ func (q *Queries) RunLockQueued(ctx context.Context, sessionID string) ([]Run, e
 			&i.CancelMessage,
 			&i.ClientRequestID,
 			&i.RequestHash,
+			&i.OfferedAttempt,
 			&i.LeaseDuration,
 		); err != nil {
 			return nil, err
@@ -660,6 +669,19 @@ func (q *Queries) RunNextDeadline(ctx context.Context, grace time.Duration, pres
 	var i RunNextDeadlineRow
 	err := row.Scan(&i.Now, &i.Deadline)
 	return i, err
+}
+
+const runOtherStarted = `-- name: RunOtherStarted :one
+SELECT EXISTS (SELECT 1 FROM runs WHERE session_id = $1 AND id <> $2 AND started_at IS NOT NULL)
+`
+
+// RunOtherStarted says whether a session has a run that was ever started,
+// besides one.
+func (q *Queries) RunOtherStarted(ctx context.Context, sessionID string, iD string) (bool, error) {
+	row := q.db.QueryRow(ctx, runOtherStarted, sessionID, iD)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
 }
 
 const runRenewLeases = `-- name: RunRenewLeases :many
@@ -760,11 +782,13 @@ UPDATE runs SET
     lease_expires_at = $8,
     fencing_token = $9,
     last_run_seq = $10,
-    prompt_submitted = $11,
-    resumes = $12,
-    cancel_message = $13,
+    attempt = $11,
+    offered_attempt = $12,
+    prompt_submitted = $13,
+    resumes = $14,
+    cancel_message = $15,
     updated_at = clock_timestamp()
-WHERE id = $14
+WHERE id = $16
 `
 
 type RunUpdateParams struct {
@@ -778,6 +802,8 @@ type RunUpdateParams struct {
 	LeaseExpiresAt  *time.Time
 	FencingToken    int64
 	LastRunSeq      int64
+	Attempt         int32
+	OfferedAttempt  int32
 	PromptSubmitted bool
 	Resumes         int32
 	CancelMessage   string
@@ -796,6 +822,8 @@ func (q *Queries) RunUpdate(ctx context.Context, arg RunUpdateParams) error {
 		arg.LeaseExpiresAt,
 		arg.FencingToken,
 		arg.LastRunSeq,
+		arg.Attempt,
+		arg.OfferedAttempt,
 		arg.PromptSubmitted,
 		arg.Resumes,
 		arg.CancelMessage,

@@ -64,6 +64,8 @@ UPDATE runs SET
     lease_expires_at = @lease_expires_at,
     fencing_token = @fencing_token,
     last_run_seq = @last_run_seq,
+    attempt = @attempt,
+    offered_attempt = @offered_attempt,
     prompt_submitted = @prompt_submitted,
     resumes = @resumes,
     cancel_message = @cancel_message,
@@ -154,3 +156,8 @@ LIMIT @page_limit;
 SELECT EXISTS (
     SELECT 1 FROM runs WHERE status = 'queued' AND scheduled_at > @after::timestamptz AND scheduled_at <= statement_timestamp()
 );
+
+-- RunOtherStarted says whether a session has a run that was ever started,
+-- besides one.
+-- name: RunOtherStarted :one
+SELECT EXISTS (SELECT 1 FROM runs WHERE session_id = @session_id AND id <> @id AND started_at IS NOT NULL);

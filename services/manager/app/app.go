@@ -42,8 +42,8 @@ type Options struct {
 	// and the next start on the same WORKSPACE_ROOT adopts them.
 	//
 	// True: they end FAILED with reason "executor_lost", and nothing is left
-	// running. Either way a run that is claimed and not started is not ended: the
-	// next start takes it up, or its lease runs out and it is queued again.
+	// running. Either way a run that no executor was given is not ended: it goes
+	// back into the queue.
 	StopExecutors bool
 }
 

@@ -135,6 +135,13 @@ func Event(seq int64, payload *backendv1.EventPayload) *backendv1.RunEvent {
 	return &backendv1.RunEvent{RunSeq: seq, OccurredAt: timestamppb.Now(), Payload: payload}
 }
 
+// AgentStarted is the event that proves that the agent took the prompt.
+func AgentStarted(seq int64, agentSessionID string) *backendv1.RunEvent {
+	return Event(seq, &backendv1.EventPayload{Kind: &backendv1.EventPayload_AgentStarted{
+		AgentStarted: &backendv1.AgentStarted{AgentSessionId: agentSessionID},
+	}})
+}
+
 // Text is an event with a message of the assistant.
 func Text(seq int64, text string) *backendv1.RunEvent {
 	return Message(seq, &backendv1.ContentBlock{Kind: &backendv1.ContentBlock_Text{Text: &backendv1.TextBlock{Text: text}}})

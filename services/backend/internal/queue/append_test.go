@@ -304,13 +304,27 @@ func TestLeases(t *testing.T) {
 		_, err := b.Queue.Start(t.Context(), c.GetRun().GetId(), c.GetFencingToken())
 		requireReason(t, err, queue.ReasonStale)
 	})
-	t.Run("a run that has started is lost", func(t *testing.T) {
+	t.Run("a run whose agent is not known to have the prompt is queued again", func(t *testing.T) {
 		c := b.Start(t, "w1")
+		require.False(t, c.GetPromptOffered())
+		expire(c)
+		again := b.Claim(t, "w1")
+		require.Equal(t, c.GetRun().GetId(), again.GetRun().GetId())
+		require.False(t, again.GetPromptSubmitted())
+		require.True(t, again.GetPromptOffered(), "an executor may have given it to one")
+		_, err := b.Runs.Cancel(t.Context(), backendtest.User, c.GetRun().GetId(), "")
+		require.NoError(t, err)
+		expire(again)
+		require.NoError(t, b.Queue.ExpireLeases(t.Context()))
+	})
+	t.Run("a run whose agent had the prompt is lost", func(t *testing.T) {
+		c := b.Start(t, "w1")
+		b.Append(t, c, backendtest.AgentStarted(1, "agent-0"))
 		expire(c)
 		require.NoError(t, b.Queue.ExpireLeases(t.Context()))
 		require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, status(c).GetStatus())
 		require.Equal(t, "executor_lost", status(c).GetStatusReason())
-		_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), []*backendv1.RunEvent{backendtest.Text(1, "late")}, nil)
+		_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), []*backendv1.RunEvent{backendtest.Text(2, "late")}, nil)
 		requireReason(t, err, queue.ReasonStale)
 	})
 	t.Run("a canceled run ends canceled", func(t *testing.T) {
@@ -329,9 +343,7 @@ func TestLeases(t *testing.T) {
 		c := b.Claim(t, "w1")
 		_, err = b.Queue.Start(t.Context(), c.GetRun().GetId(), c.GetFencingToken())
 		require.NoError(t, err)
-		b.Append(t, c, backendtest.Event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_AgentStarted{
-			AgentStarted: &backendv1.AgentStarted{AgentSessionId: "agent-1"},
-		}}))
+		b.Append(t, c, backendtest.AgentStarted(1, "agent-1"))
 		expire(c)
 		again := b.Claim(t, "w1")
 		require.Equal(t, c.GetRun().GetId(), again.GetRun().GetId())

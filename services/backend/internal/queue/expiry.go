@@ -33,7 +33,8 @@ const (
 type verdict int
 
 const (
-	// verdictRequeue: the agent had not started, or may resume.
+	// verdictRequeue: nothing shows that the agent took the prompt, or it may
+	// resume.
 	verdictRequeue verdict = iota
 	// verdictCanceled: a cancel was committed before.
 	verdictCanceled
@@ -47,6 +48,7 @@ func judge(r *dbgen.Run, policy backendv1.LostExecutorPolicy, agentSessionID str
 	case r.Status == store.RunCanceling:
 		return verdictCanceled
 	case !r.PromptSubmitted:
+		// Whoever has the workspace finds out whether the agent took the prompt.
 		return verdictRequeue
 	case r.Status == store.RunClaimed:
 		// It was to resume; the worker that claimed it never began.

@@ -54,7 +54,7 @@ func TestABackendThatWasAwayExpiresNothingAtOnce(t *testing.T) {
 		require.Equal(t, backendv1.RunStatus_RUN_STATUS_CLAIMED, statusOf(t, b, claimed))
 
 		require.True(t, renew(t, b, started))
-		b.Append(t, started, backendtest.Text(1, "goes on"))
+		b.Append(t, started, backendtest.AgentStarted(1, "agent"), backendtest.Text(2, "goes on"))
 		adopted, err := b.Queue.Adopt(t.Context(), "w1", backendtest.Lease)
 		require.NoError(t, err)
 		require.Len(t, adopted, 2, "a manager that was away together with the backend has its runs again")
@@ -81,6 +81,7 @@ func TestABackendThatWasThereExpires(t *testing.T) {
 	back.Here.Set(0)
 	there.Here.Set(0)
 	c := back.Start(t, "w1")
+	back.Append(t, c, backendtest.AgentStarted(1, "agent"))
 	outOfTime(t, back, c)
 	require.NoError(t, back.Queue.ExpireLeases(t.Context()))
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_RUNNING, statusOf(t, back, c))

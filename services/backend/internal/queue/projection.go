@@ -40,6 +40,7 @@ func (p *projection) apply(ctx context.Context, e *backendv1.RunEvent) error {
 	var asked *backendv1.UserInputRequested
 	switch kind := payload.GetKind().(type) {
 	case *backendv1.EventPayload_AgentStarted:
+		p.run.PromptSubmitted = true
 		if id := kind.AgentStarted.GetAgentSessionId(); id != "" && id != p.session.AgentSessionID {
 			p.session.AgentSessionID = id
 			p.session.Changed()

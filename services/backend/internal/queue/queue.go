@@ -3,11 +3,13 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
+	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -193,6 +195,7 @@ func claimedRun(s *store.Session, r *dbgen.Run, lease time.Duration) (*queuev1.C
 		WorkspaceWorkerId: workspaceWorker, SnapshotKey: s.SnapshotKey,
 		Run: run.Proto(r), UserId: r.UserID, Prompt: r.Prompt, Config: cfg, AgentSessionId: s.AgentSessionID,
 		FencingToken: r.FencingToken, LeaseDuration: durationpb.New(lease), NextRunSeq: r.LastRunSeq + 1, PromptSubmitted: r.PromptSubmitted,
+		PromptOffered: r.OfferedAttempt != 0,
 	}, nil
 }
 
@@ -342,6 +345,24 @@ func (q *Queue) Start(ctx context.Context, runID string, token int64) (*backendv
 		return nil
 	})
 	return result, err
+}
+
+// Release gives back runs that their worker has given to no executor. What is
+// not the worker's any more stays as it is.
+func (q *Queue) Release(ctx context.Context, leases []*queuev1.Lease) error {
+	var errs []error
+	for _, l := range leases {
+		err := q.change(ctx, l.GetRunId(), l.GetFencingToken(), func(ctx context.Context, s *store.Session, r *dbgen.Run) error {
+			if run.IsFinal(r.Status) {
+				return nil
+			}
+			return run.Release(ctx, s, r)
+		})
+		if err != nil && rpcerror.Reason(err) != ReasonStale && rpcerror.CodeOf(err) != connect.CodeNotFound {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Finish ends a run whose executor cannot say so itself.

@@ -49,6 +49,14 @@ func (s *QueueService) AdoptRuns(ctx context.Context, req *queuev1.AdoptRunsRequ
 	return &queuev1.AdoptRunsResponse{Runs: runs}, nil
 }
 
+// ReleaseRuns implements RunQueueService.
+func (s *QueueService) ReleaseRuns(ctx context.Context, req *queuev1.ReleaseRunsRequest) (*queuev1.ReleaseRunsResponse, error) {
+	if err := s.Queue.Release(ctx, req.GetLeases()); err != nil {
+		return nil, err
+	}
+	return &queuev1.ReleaseRunsResponse{}, nil
+}
+
 // StartRun implements RunQueueService.
 func (s *QueueService) StartRun(ctx context.Context, req *queuev1.StartRunRequest) (*queuev1.StartRunResponse, error) {
 	r, err := s.Queue.Start(ctx, req.GetRunId(), req.GetFencingToken())

@@ -43,17 +43,17 @@ func Claimed(s *store.Session, r *dbgen.Run) error {
 }
 
 // Start marks a claimed run as running. From here on the agent may have seen
-// the prompt, and the session's workspace is on the disk of the run's worker.
+// the prompt (that it has is proven by AgentStarted), and the session's workspace is on the disk of the run's worker.
 func Start(ctx context.Context, s *store.Session, r *dbgen.Run) error {
 	now := store.Now()
 	r.Status, r.StatusReason, r.StatusMessage = store.RunRunning, "", ""
 	if r.StartedAt == nil {
 		r.StartedAt = &now
 	}
-	if !r.PromptSubmitted {
+	if r.OfferedAttempt == 0 {
 		clearState(s)
+		r.OfferedAttempt = r.Attempt
 	}
-	r.PromptSubmitted = true
 	s.Status = store.SessionRunning
 	moved := s.WorkerID != nil && r.WorkerID != nil && *s.WorkerID != *r.WorkerID
 	s.WorkerID = r.WorkerID
@@ -216,6 +216,28 @@ func ExportChanged(s *store.Session) *backendv1.EventPayload {
 	return &backendv1.EventPayload{Kind: &backendv1.EventPayload_ExportChanged{ExportChanged: &backendv1.ExportChanged{
 		Status: store.ExportStatus(s.ExportStatus), Reason: s.ExportReason,
 	}}}
+}
+
+// Release puts a run back into the queue that no executor was given: as it was
+// before its claim, so that it counts as no attempt. A cancel that was committed
+// before ends it.
+func Release(ctx context.Context, s *store.Session, r *dbgen.Run) error {
+	if r.Status == store.RunCanceling {
+		r.FencingToken++
+		return Finish(ctx, s, r, Outcome{Status: store.RunCanceled, Reason: ReasonCanceled})
+	}
+	if r.OfferedAttempt == r.Attempt {
+		r.OfferedAttempt, r.StartedAt = 0, nil
+		others, err := s.Tx().Q.RunOtherStarted(ctx, s.ID, r.ID)
+		if err != nil {
+			return fmt.Errorf("look for other runs: %w", err)
+		}
+		if !others {
+			s.WorkerID = nil // there is nothing in its workspace
+		}
+	}
+	r.Attempt--
+	return Requeue(ctx, s, r)
 }
 
 // Requeue puts an active run back into the queue under a token that makes its

@@ -145,7 +145,7 @@ func (tx *Tx) SaveRun(ctx context.Context, r *dbgen.Run) error {
 	err := tx.Q.RunUpdate(ctx, dbgen.RunUpdateParams{
 		ID: r.ID, Status: r.Status, StatusReason: r.StatusReason, StatusMessage: r.StatusMessage, Progress: r.Progress,
 		StartedAt: r.StartedAt, FinishedAt: r.FinishedAt, WorkerID: r.WorkerID, LeaseExpiresAt: r.LeaseExpiresAt,
-		FencingToken: r.FencingToken, LastRunSeq: r.LastRunSeq, PromptSubmitted: r.PromptSubmitted, Resumes: r.Resumes,
+		FencingToken: r.FencingToken, LastRunSeq: r.LastRunSeq, Attempt: r.Attempt, OfferedAttempt: r.OfferedAttempt, PromptSubmitted: r.PromptSubmitted, Resumes: r.Resumes,
 		CancelMessage: r.CancelMessage,
 	})
 	if err != nil {

@@ -42,8 +42,8 @@ type Options struct {
 	PermissionMode string
 	// ResumeID is the conversation to go on with; empty for a new one.
 	ResumeID string
-	// Prompt is the user's message.
-	Prompt string
+	// Prompt is the user's message, PromptID a UUID by which Took finds it again.
+	Prompt, PromptID string
 	// MCPConfigJSON is the document for --mcp-config; empty for none.
 	MCPConfigJSON string
 	MaxTurns      int32

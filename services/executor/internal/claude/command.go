@@ -77,6 +77,8 @@ func environment(o *Options) []string {
 		// By it the end of a turn is told from the end of the work, see work.
 		"CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS=1",
 		"CLAUDE_CODE_DISABLE_CRON=1",
+		// What was said is on the disk before the model sees it, see Took.
+		"CLAUDE_CODE_EAGER_FLUSH=1",
 		"CLAUDE_CODE_ENTRYPOINT=poco",
 		"DISABLE_AUTOUPDATER=1",
 		"DISABLE_TELEMETRY=1",

@@ -1,9 +1,12 @@
 package claude
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/google/uuid"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 )
@@ -81,7 +84,7 @@ func (a *Agent) controlResponse(m *wireMessage) {
 	}
 	a.kill.Stop()
 	a.submitted = true
-	a.send(userMessage(a.opts.Prompt))
+	a.send(userMessage(cmp.Or(a.opts.PromptID, uuid.NewString()), a.opts.Prompt))
 }
 
 func (a *Agent) controlRequest(m *wireMessage) {

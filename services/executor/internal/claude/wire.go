@@ -230,9 +230,11 @@ func control(requestID, subtype string) any {
 	}
 }
 
-func userMessage(text string) any {
+// userMessage carries an id that the CLI keeps in its transcript, see Took.
+func userMessage(id, text string) any {
 	return map[string]any{
 		"type":               "user",
+		"uuid":               id,
 		"message":            map[string]any{"role": "user", "content": text},
 		"parent_tool_use_id": nil,
 		"session_id":         "default",

@@ -169,13 +169,21 @@ func (r *activeRun) work() claude.Outcome {
 	if err != nil {
 		return r.stopped(claude.Failed(claude.ReasonCLIMissing, "%v", err))
 	}
-	if r.request.GetPromptSubmitted() && options.ResumeID == "" {
+	submitted, err := r.findPrompt(&options)
+	switch {
+	case err != nil:
+		return claude.Failed(claude.ReasonResumeFailed, "The agent may have had the prompt when it was lost, and what it knows cannot be read: %v", err)
+	case submitted && !r.request.GetPromptSubmitted() && config.GetLostExecutorPolicy() != backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME:
+		return claude.Failed(claude.ReasonExecutorLost, "The executor was lost while the agent worked. Send the prompt again to go on.")
+	case submitted && options.ResumeID == "":
 		return claude.Failed(claude.ReasonResumeFailed,
 			"The agent had the prompt when it was lost, and its conversation is not known, so it cannot go on.")
+	case submitted:
+		options.Prompt, options.PromptID = claude.ContinuePrompt, ""
 	}
 	changes := watchChanges(r.ctx, w, r.emit, r.logger)
 	outcome := r.runAgent(options, &sink{run: r, workspace: w, changes: changes})
-	if outcome.Reason == claude.ReasonResumeFailed && !r.request.GetPromptSubmitted() {
+	if outcome.Reason == claude.ReasonResumeFailed && !submitted {
 		// A run that was killed right after its start leaves the id of a
 		// conversation that was never written; the session has to go on.
 		r.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{
@@ -190,6 +198,19 @@ func (r *activeRun) work() claude.Outcome {
 		r.finish(w, changes, outcome)
 	}
 	return outcome
+}
+
+// findPrompt tells whether the agent has taken the run's prompt before, and in
+// which conversation. An event that proves it may not have come through.
+func (r *activeRun) findPrompt(options *claude.Options) (bool, error) {
+	if r.request.GetPromptSubmitted() || !r.request.GetPromptOffered() {
+		return r.request.GetPromptSubmitted(), nil
+	}
+	conversation, err := claude.Took(options.ConfigDir, options.PromptID)
+	if conversation != "" {
+		options.ResumeID = conversation
+	}
+	return conversation != "", err
 }
 
 // stopped prefers the reason why the run was stopped over what that caused.
@@ -240,7 +261,7 @@ func (r *activeRun) agentOptions(w *workspace.Workspace) (claude.Options, error)
 		Path: cli, Dir: w.Dir, ConfigDir: w.ConfigDir, HomeDir: w.HomeDir,
 		BaseURL: request.GetModelBaseUrl(), Token: request.GetModelToken(),
 		Model: config.GetModel(), PermissionMode: config.GetPermissionMode(), ResumeID: request.GetAgentSessionId(),
-		Prompt: prompt(request), MCPConfigJSON: request.GetMcpConfigJson(), MaxTurns: config.GetMaxTurns(),
+		Prompt: prompt(request), PromptID: r.id, MCPConfigJSON: request.GetMcpConfigJson(), MaxTurns: config.GetMaxTurns(),
 		MaxCostUSD: request.GetLimits().GetMaxCostUsd(), MaxTokens: request.GetLimits().GetMaxTokens(),
 		IdleTimeout:       request.GetLimits().GetIdleTimeout().AsDuration(),
 		BackgroundTimeout: request.GetLimits().GetBackgroundTimeout().AsDuration(),
@@ -263,9 +284,6 @@ func (r *activeRun) agentOptions(w *workspace.Workspace) (claude.Options, error)
 // prompt is what the agent is told: the user's prompt, after a list of the
 // files that came with it.
 func prompt(request *executorv1.StartRunRequest) string {
-	if request.GetPromptSubmitted() {
-		return claude.ContinuePrompt
-	}
 	files := request.GetConfig().GetInputFiles()
 	if len(files) == 0 {
 		return request.GetPrompt()

@@ -145,6 +145,4 @@ func TestPrompt(t *testing.T) {
 	require.Equal(t, "do it", prompt(request))
 	request.Config = &backendv1.TaskConfig{InputFiles: []*backendv1.InputFile{{Name: "a.txt"}, {Name: "b", Path: "../x/b.txt"}}}
 	require.Equal(t, "The user added these inputs. Do not modify them unless asked:\n- inputs/a.txt\n- inputs/x/b.txt\n\ndo it", prompt(request))
-	request.PromptSubmitted = true
-	require.NotContains(t, prompt(request), "do it", "a prompt is never submitted twice")
 }

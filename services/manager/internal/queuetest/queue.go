@@ -40,6 +40,8 @@ type Run struct {
 	Renewals int
 	// Started tells whether StartRun was called.
 	Started bool
+	// Submitted tells whether an event proved that the agent took the prompt.
+	Submitted bool
 	// Worker has claimed it.
 	Worker string
 }
@@ -254,7 +256,7 @@ func (q *Queue) claim(r *Run) *queuev1.ClaimedRun {
 	return &queuev1.ClaimedRun{
 		Run:    &backendv1.Run{Id: r.ID, SessionId: r.SessionID, Status: r.Status, Attempt: r.Attempt},
 		UserId: "default", Prompt: r.Prompt, Config: r.Config, FencingToken: r.Token,
-		NextRunSeq: int64(len(r.Events)) + 1, PromptSubmitted: r.Started,
+		NextRunSeq: int64(len(r.Events)) + 1, PromptSubmitted: r.Submitted, PromptOffered: r.Started,
 		WorkspaceWorkerId: q.owners[r.SessionID], SnapshotKey: q.snapshots[r.SessionID],
 	}
 }
@@ -317,6 +319,28 @@ func (q *Queue) AdoptRuns(ctx context.Context, req *queuev1.AdoptRunsRequest, _ 
 	})
 }
 
+// ReleaseRuns implements the queue.
+func (q *Queue) ReleaseRuns(ctx context.Context, req *queuev1.ReleaseRunsRequest, _ ...grpc.CallOption) (*queuev1.ReleaseRunsResponse, error) {
+	return call(q, ctx, "ReleaseRuns", func() (*queuev1.ReleaseRunsResponse, error) {
+		for _, l := range req.GetLeases() {
+			r, err := q.owned(l.GetRunId(), l.GetFencingToken())
+			switch {
+			case err != nil || r.final():
+				continue
+			case r.Status == backendv1.RunStatus_RUN_STATUS_CANCELING:
+				r.Status = backendv1.RunStatus_RUN_STATUS_CANCELED
+			default:
+				if r.Attempt == 1 && r.Started {
+					r.Started = false
+					delete(q.owners, r.SessionID)
+				}
+				r.Status, r.Token, r.Attempt = backendv1.RunStatus_RUN_STATUS_QUEUED, r.Token+1, r.Attempt-1
+			}
+		}
+		return &queuev1.ReleaseRunsResponse{}, nil
+	})
+}
+
 // StartRun implements the queue.
 func (q *Queue) StartRun(ctx context.Context, req *queuev1.StartRunRequest, _ ...grpc.CallOption) (*queuev1.StartRunResponse, error) {
 	return call(q, ctx, "StartRun", func() (*queuev1.StartRunResponse, error) {
@@ -349,6 +373,7 @@ func (q *Queue) AppendRunEvents(ctx context.Context, req *queuev1.AppendRunEvent
 				continue
 			}
 			r.Events = append(r.Events, e)
+			r.Submitted = r.Submitted || e.GetPayload().GetAgentStarted() != nil
 			if f := e.GetPayload().GetRunFinished(); f != nil && !r.final() {
 				if r.Status == backendv1.RunStatus_RUN_STATUS_CANCELING {
 					r.Status = backendv1.RunStatus_RUN_STATUS_CANCELED

@@ -194,16 +194,14 @@ func (r *heldRun) resume(ctx context.Context) (ending, bool) {
 	case has:
 		return ending{}, true
 	}
-	// It never got the run: nobody has given the agent the prompt yet.
-	// A later attempt may follow one that did.
-	fresh := r.attempt().Number <= 1
+	// It never got the run. It finds out by itself whether another one did.
 	mcpConfig, err := r.resolveConfig(ctx)
 	if err != nil {
 		return failed(reasonConfigError, "The run's configuration could not be resolved: %v", err), false
 	}
 	starting, cancel := context.WithTimeout(context.WithoutCancel(ctx), startRunTimeout)
 	defer cancel()
-	if err := r.handOver(starting, mcpConfig, r.claim.GetPromptSubmitted() && !fresh); err != nil {
+	if err := r.handOver(starting, mcpConfig); err != nil {
 		return failed(reasonExecutorLost, "The adopted executor did not accept the run: %v", err), false
 	}
 	return ending{}, true

@@ -87,6 +87,7 @@ func (h *host) remove(t *testing.T) {
 func TestARestartedManagerStartsClaimedRunsAgain(t *testing.T) {
 	h := newHost(t, completes)
 	h.queue.Fail("StartRun", queuetest.Unavailable())
+	h.queue.Fail("ReleaseRuns", queuetest.Unavailable()) // as if it had been killed
 	first := h.manage(options{})
 	id := h.queue.Enqueue(session(), "x", nil)
 	h.queue.AwaitStatus(t, id, claimed)

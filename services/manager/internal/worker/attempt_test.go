@@ -135,3 +135,56 @@ func TestABusyExecutorIsNotAdoptedForAnotherAttempt(t *testing.T) {
 	h.awaitExport(id)
 	require.Empty(t, h.machine.Executors())
 }
+
+// What a manager has not given to an executor when it stops is for anybody, at
+// once, and is no attempt.
+func TestARunIsGivenBackWhenItsManagerStops(t *testing.T) {
+	for name, stopExecutors := range map[string]bool{"for a restart": false, "for good": true} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, completes)
+			boots, up := make(chan struct{}), make(chan struct{})
+			h.health = func(ctx context.Context) {
+				select {
+				case boots <- struct{}{}:
+				case <-up:
+				case <-ctx.Done():
+				}
+				select {
+				case <-up:
+				case <-ctx.Done():
+				}
+			}
+			first := h.manage(options{stopExecutors: stopExecutors})
+			id := h.queue.Enqueue(session(), "x", nil)
+			<-boots
+			h.queue.AwaitStatus(t, id, running)
+			first.stop()
+			run := h.queue.AwaitStatus(t, id, queued)
+			require.Zero(t, run.Attempt)
+			require.Empty(t, h.machine.Executors())
+			close(up)
+			h.manage(options{})
+			require.EqualValues(t, 1, h.queue.AwaitStatus(t, id, completed).Attempt)
+		})
+	}
+}
+
+// A cancel that was committed while the manager stops is not lost.
+func TestACanceledRunThatIsGivenBackEndsCanceled(t *testing.T) {
+	h := newHost(t, completes)
+	boots := make(chan struct{})
+	h.health = func(ctx context.Context) {
+		select {
+		case boots <- struct{}{}:
+		case <-ctx.Done():
+		}
+		<-ctx.Done()
+	}
+	m := h.manage(options{})
+	id := h.queue.Enqueue(session(), "x", nil)
+	<-boots
+	h.queue.AwaitStatus(t, id, running)
+	h.queue.Update(id, func(r *queuetest.Run) { r.Status = canceling })
+	m.stop()
+	h.queue.AwaitStatus(t, id, backendv1.RunStatus_RUN_STATUS_CANCELED)
+}

@@ -47,7 +47,9 @@ func (w *Worker) claim(ctx context.Context) {
 			return
 		}
 		asked := w.now()
-		callCtx, cancel := context.WithTimeout(ctx, claimTimeout)
+		// Not cut off when the worker stops: what the backend gives away meanwhile
+		// is given back.
+		callCtx, cancel := context.WithTimeout(w.settling, claimTimeout)
 		resp, err := w.opts.Queue.ClaimRuns(callCtx, &queuev1.ClaimRunsRequest{
 			WorkerId: w.opts.Identity.WorkerID, MaxRuns: int32(free), LeaseDuration: w.leaseProto(),
 		})

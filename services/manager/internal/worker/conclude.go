@@ -40,14 +40,34 @@ func (r *heldRun) conclude(end ending) {
 		}
 	}
 	defer r.noteEnd()
-	if r.executor == nil || r.executor.ID == "" {
+	if r.executor != nil && r.executor.ID != "" {
+		if end.how == howFinal && r.mode() == runtime.ModePersistent && r.w.awaitIdle(ctx, *r.executor) {
+			r.w.park(*r.executor, r.logger)
+			return
+		}
+		if r.w.stopExecutor(ctx, r.executor.ID, r.logger) != nil {
+			return // it has told
+		}
+	}
+	if end.how == howLeft {
+		r.giveBack(ctx)
+	}
+}
+
+// giveBack puts a run that no executor was given back into the queue. When that
+// fails, the next start takes it up, or its lease runs out.
+func (r *heldRun) giveBack(ctx context.Context) {
+	_, err := retry(ctx, func(ctx context.Context) (*queuev1.ReleaseRunsResponse, error) {
+		return r.w.opts.Queue.ReleaseRuns(ctx, &queuev1.ReleaseRunsRequest{
+			WorkerId: r.w.opts.Identity.WorkerID,
+			Leases:   []*queuev1.Lease{{RunId: r.id, FencingToken: r.claim.GetFencingToken()}},
+		})
+	})
+	if err != nil {
+		r.logger.Warn("run cannot be given back, it waits for the next start or for the end of its lease", logging.KeyError, err)
 		return
 	}
-	if end.how == howFinal && r.mode() == runtime.ModePersistent && r.w.awaitIdle(ctx, *r.executor) {
-		r.w.park(*r.executor, r.logger)
-		return
-	}
-	_ = r.w.stopExecutor(ctx, r.executor.ID, r.logger)
+	r.logger.Info("run given back")
 }
 
 // noteEnd counts the workspace's age from here. A run that came to no workspace

@@ -55,6 +55,8 @@ type host struct {
 	root    string
 	script  script
 	objects *memory
+	// health, when not nil, is what an executor does before it answers.
+	health func(context.Context)
 
 	mu        sync.Mutex
 	executors map[string]*executor // by address
@@ -111,7 +113,11 @@ func (h *host) newExecutor(spec runtime.Spec) *executor {
 }
 
 // ServeHTTP answers health checks.
-func (e *executor) ServeHTTP(http.ResponseWriter, *http.Request) {}
+func (e *executor) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+	if e.host.health != nil {
+		e.host.health(r.Context())
+	}
+}
 
 func (e *executor) StartRun(_ context.Context, req *executorv1.StartRunRequest, _ ...grpc.CallOption) (*executorv1.StartRunResponse, error) {
 	e.mu.Lock()

@@ -24,7 +24,7 @@ func (r *heldRun) restore(ctx context.Context) (ending, bool) {
 	switch {
 	case owner == "" || mine && here:
 		return ending{}, true
-	case r.claim.GetPromptSubmitted():
+	case r.claim.GetPromptSubmitted() || r.claim.GetPromptOffered():
 		return failed(reasonWorkspaceError,
 			"The run had started in a workspace that is gone with its executor manager, and no snapshot shows what it did. Send the prompt again to go on from the run before."), false
 	case r.claim.GetSnapshotKey() == "" && mine:

@@ -45,7 +45,7 @@ func (r *heldRun) start(ctx context.Context) (ending, bool) {
 	starting, cancel := context.WithTimeout(context.WithoutCancel(ctx), startRunTimeout)
 	defer cancel()
 	r.handedOver = true
-	if err := r.handOver(starting, mcp, r.claim.GetPromptSubmitted()); err != nil {
+	if err := r.handOver(starting, mcp); err != nil {
 		return failed(reasonStartFailed, "The executor did not accept the run: %v", err), false
 	}
 	r.w.metrics.startTime.Observe(r.w.now().Sub(r.claimedAt).Seconds())
@@ -84,8 +84,7 @@ func (r *heldRun) prepareEnded(cause error) ending {
 	case errors.Is(cause, errReleased):
 		return r.linkEnded()
 	default:
-		// Claimed, and maybe just started: the agent has not seen the prompt. The
-		// next start adopts it, or its lease runs out and it is queued again.
+		// Claimed, and maybe just started: the agent has not seen the prompt.
 		return ending{how: howLeft}
 	}
 }
@@ -192,7 +191,7 @@ func (r *heldRun) mode() runtime.Mode {
 }
 
 // declareStarted tells the backend that the agent may see the prompt from now
-// on. After this, the prompt is never given to another executor.
+// on.
 func (r *heldRun) declareStarted(ctx context.Context) (ending, bool) {
 	_, err := retry(ctx, func(ctx context.Context) (*queuev1.StartRunResponse, error) {
 		return r.w.opts.Queue.StartRun(ctx, &queuev1.StartRunRequest{RunId: r.id, FencingToken: r.claim.GetFencingToken()})
@@ -210,7 +209,7 @@ func (r *heldRun) declareStarted(ctx context.Context) (ending, bool) {
 }
 
 // handOver gives the run to its executor. It is safe to repeat.
-func (r *heldRun) handOver(ctx context.Context, mcpConfig string, promptSubmitted bool) error {
+func (r *heldRun) handOver(ctx context.Context, mcpConfig string) error {
 	client, closeClient, err := r.dial()
 	if err != nil {
 		return err
@@ -220,7 +219,7 @@ func (r *heldRun) handOver(ctx context.Context, mcpConfig string, promptSubmitte
 		RunId: r.id, Attempt: r.attempt().Number, SessionId: r.sessionID, Prompt: r.claim.GetPrompt(), Config: r.claim.GetConfig(),
 		AgentSessionId: r.claim.GetAgentSessionId(), NextRunSeq: max(1, r.claim.GetNextRunSeq()),
 		ChannelUrl: r.w.opts.CallbackURL, ChannelToken: r.w.opts.Identity.ChannelToken(r.attempt()),
-		Limits: limits(r.w.opts.RunConfig, r.claim.GetConfig()), McpConfigJson: mcpConfig, PromptSubmitted: promptSubmitted,
+		Limits: limits(r.w.opts.RunConfig, r.claim.GetConfig()), McpConfigJson: mcpConfig, PromptSubmitted: r.claim.GetPromptSubmitted(), PromptOffered: r.claim.GetPromptOffered(),
 		ModelBaseUrl: r.w.opts.ModelURL, ModelToken: r.w.opts.Identity.ModelToken(r.attempt()), DefaultModel: r.w.opts.DefaultModel,
 	}
 	wait := newBackOff()

@@ -20,10 +20,12 @@ import (
 )
 
 const (
+	queued    = backendv1.RunStatus_RUN_STATUS_QUEUED
 	claimed   = backendv1.RunStatus_RUN_STATUS_CLAIMED
 	running   = backendv1.RunStatus_RUN_STATUS_RUNNING
 	completed = backendv1.RunStatus_RUN_STATUS_COMPLETED
 	failed    = backendv1.RunStatus_RUN_STATUS_FAILED
+	canceling = backendv1.RunStatus_RUN_STATUS_CANCELING
 	canceled  = backendv1.RunStatus_RUN_STATUS_CANCELED
 )
 

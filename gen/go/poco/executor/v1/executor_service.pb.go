@@ -45,7 +45,7 @@ type StartRunRequest struct {
 	Limits       *RunLimits `protobuf:"bytes,10,opt,name=limits,proto3" json:"limits,omitempty"`
 	// The CLI's --mcp-config document; empty when there are no servers.
 	McpConfigJson string `protobuf:"bytes,11,opt,name=mcp_config_json,json=mcpConfigJson,proto3" json:"mcp_config_json,omitempty"`
-	// The agent already has the prompt: resume, do not submit it again.
+	// The agent has taken the prompt: resume, do not submit it again.
 	PromptSubmitted bool `protobuf:"varint,12,opt,name=prompt_submitted,json=promptSubmitted,proto3" json:"prompt_submitted,omitempty"`
 	// Base URL and token the CLI is given for the model API. Empty: the
 	// executor's own ANTHROPIC_BASE_URL and ANTHROPIC_AUTH_TOKEN.
@@ -54,7 +54,10 @@ type StartRunRequest struct {
 	// Default: the executor's DEFAULT_MODEL.
 	DefaultModel string `protobuf:"bytes,15,opt,name=default_model,json=defaultModel,proto3" json:"default_model,omitempty"`
 	// Which attempt of the run this is.
-	Attempt       int32 `protobuf:"varint,16,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Attempt int32 `protobuf:"varint,16,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// An earlier executor may have been given the prompt. The executor looks into
+	// the conversations on its disk whether the agent took it.
+	PromptOffered bool `protobuf:"varint,17,opt,name=prompt_offered,json=promptOffered,proto3" json:"prompt_offered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -199,6 +202,13 @@ func (x *StartRunRequest) GetAttempt() int32 {
 		return x.Attempt
 	}
 	return 0
+}
+
+func (x *StartRunRequest) GetPromptOffered() bool {
+	if x != nil {
+		return x.PromptOffered
+	}
+	return false
 }
 
 // RunLimits bounds a run; zero or unset means no limit.
@@ -552,7 +562,7 @@ var File_poco_executor_v1_executor_service_proto protoreflect.FileDescriptor
 
 const file_poco_executor_v1_executor_service_proto_rawDesc = "" +
 	"\n" +
-	"'poco/executor/v1/executor_service.proto\x12\x10poco.executor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!poco/backend/v1/task_config.proto\"\xb9\x05\n" +
+	"'poco/executor/v1/executor_service.proto\x12\x10poco.executor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!poco/backend/v1/task_config.proto\"\xe0\x05\n" +
 	"\x0fStartRunRequest\x12\x1f\n" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12'\n" +
 	"\n" +
@@ -574,7 +584,8 @@ const file_poco_executor_v1_executor_service_proto_rawDesc = "" +
 	"\vmodel_token\x18\x0e \x01(\tR\n" +
 	"modelToken\x12#\n" +
 	"\rdefault_model\x18\x0f \x01(\tR\fdefaultModel\x12!\n" +
-	"\aattempt\x18\x10 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aattempt\"\xfa\x02\n" +
+	"\aattempt\x18\x10 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aattempt\x12%\n" +
+	"\x0eprompt_offered\x18\x11 \x01(\bR\rpromptOffered\"\xfa\x02\n" +
 	"\tRunLimits\x123\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12<\n" +
 	"\fidle_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\vidleTimeout\x12G\n" +

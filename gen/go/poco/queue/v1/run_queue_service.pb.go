@@ -151,8 +151,8 @@ type ClaimedRun struct {
 	LeaseDuration  *durationpb.Duration `protobuf:"bytes,7,opt,name=lease_duration,json=leaseDuration,proto3" json:"lease_duration,omitempty"`
 	// Number of the next event of this run.
 	NextRunSeq int64 `protobuf:"varint,8,opt,name=next_run_seq,json=nextRunSeq,proto3" json:"next_run_seq,omitempty"`
-	// True when the agent had already been given the prompt: resume the
-	// conversation, never submit the prompt again.
+	// True when an event of the run proves that the agent took the prompt: resume
+	// the conversation, never submit the prompt again.
 	PromptSubmitted bool `protobuf:"varint,9,opt,name=prompt_submitted,json=promptSubmitted,proto3" json:"prompt_submitted,omitempty"`
 	// The worker on whose disk the session's workspace is, by its last started
 	// run; empty when none was started yet. When it is not the claiming worker,
@@ -160,7 +160,11 @@ type ClaimedRun struct {
 	// snapshot_key, and a session without a snapshot cannot go on.
 	WorkspaceWorkerId string `protobuf:"bytes,10,opt,name=workspace_worker_id,json=workspaceWorkerId,proto3" json:"workspace_worker_id,omitempty"`
 	// Object key of the session's private snapshot; empty when there is none.
-	SnapshotKey   string `protobuf:"bytes,11,opt,name=snapshot_key,json=snapshotKey,proto3" json:"snapshot_key,omitempty"`
+	SnapshotKey string `protobuf:"bytes,11,opt,name=snapshot_key,json=snapshotKey,proto3" json:"snapshot_key,omitempty"`
+	// True when an executor may have been given the prompt before. Without
+	// prompt_submitted only the conversation on the disk tells whether the agent
+	// took it.
+	PromptOffered bool `protobuf:"varint,12,opt,name=prompt_offered,json=promptOffered,proto3" json:"prompt_offered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -270,6 +274,13 @@ func (x *ClaimedRun) GetSnapshotKey() string {
 		return x.SnapshotKey
 	}
 	return ""
+}
+
+func (x *ClaimedRun) GetPromptOffered() bool {
+	if x != nil {
+		return x.PromptOffered
+	}
+	return false
 }
 
 type RenewLeasesRequest struct {
@@ -595,6 +606,94 @@ func (x *AdoptRunsResponse) GetRuns() []*ClaimedRun {
 	return nil
 }
 
+type ReleaseRunsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId      string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	Leases        []*Lease               `protobuf:"bytes,2,rep,name=leases,proto3" json:"leases,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseRunsRequest) Reset() {
+	*x = ReleaseRunsRequest{}
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseRunsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseRunsRequest) ProtoMessage() {}
+
+func (x *ReleaseRunsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseRunsRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseRunsRequest) Descriptor() ([]byte, []int) {
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ReleaseRunsRequest) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+func (x *ReleaseRunsRequest) GetLeases() []*Lease {
+	if x != nil {
+		return x.Leases
+	}
+	return nil
+}
+
+type ReleaseRunsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseRunsResponse) Reset() {
+	*x = ReleaseRunsResponse{}
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseRunsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseRunsResponse) ProtoMessage() {}
+
+func (x *ReleaseRunsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseRunsResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseRunsResponse) Descriptor() ([]byte, []int) {
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{10}
+}
+
 type StartRunRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
@@ -605,7 +704,7 @@ type StartRunRequest struct {
 
 func (x *StartRunRequest) Reset() {
 	*x = StartRunRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[9]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +716,7 @@ func (x *StartRunRequest) String() string {
 func (*StartRunRequest) ProtoMessage() {}
 
 func (x *StartRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[9]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +729,7 @@ func (x *StartRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRunRequest.ProtoReflect.Descriptor instead.
 func (*StartRunRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{9}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StartRunRequest) GetRunId() string {
@@ -656,7 +755,7 @@ type StartRunResponse struct {
 
 func (x *StartRunResponse) Reset() {
 	*x = StartRunResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[10]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +767,7 @@ func (x *StartRunResponse) String() string {
 func (*StartRunResponse) ProtoMessage() {}
 
 func (x *StartRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[10]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +780,7 @@ func (x *StartRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRunResponse.ProtoReflect.Descriptor instead.
 func (*StartRunResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{10}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StartRunResponse) GetRun() *v1.Run {
@@ -705,7 +804,7 @@ type AppendRunEventsRequest struct {
 
 func (x *AppendRunEventsRequest) Reset() {
 	*x = AppendRunEventsRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[11]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -717,7 +816,7 @@ func (x *AppendRunEventsRequest) String() string {
 func (*AppendRunEventsRequest) ProtoMessage() {}
 
 func (x *AppendRunEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[11]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -730,7 +829,7 @@ func (x *AppendRunEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendRunEventsRequest.ProtoReflect.Descriptor instead.
 func (*AppendRunEventsRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{11}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AppendRunEventsRequest) GetRunId() string {
@@ -772,7 +871,7 @@ type AppendRunEventsResponse struct {
 
 func (x *AppendRunEventsResponse) Reset() {
 	*x = AppendRunEventsResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[12]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -784,7 +883,7 @@ func (x *AppendRunEventsResponse) String() string {
 func (*AppendRunEventsResponse) ProtoMessage() {}
 
 func (x *AppendRunEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[12]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -797,7 +896,7 @@ func (x *AppendRunEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendRunEventsResponse.ProtoReflect.Descriptor instead.
 func (*AppendRunEventsResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{12}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AppendRunEventsResponse) GetAckedRunSeq() int64 {
@@ -828,7 +927,7 @@ type FinishRunRequest struct {
 
 func (x *FinishRunRequest) Reset() {
 	*x = FinishRunRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[13]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +939,7 @@ func (x *FinishRunRequest) String() string {
 func (*FinishRunRequest) ProtoMessage() {}
 
 func (x *FinishRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[13]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +952,7 @@ func (x *FinishRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRunRequest.ProtoReflect.Descriptor instead.
 func (*FinishRunRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{13}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FinishRunRequest) GetRunId() string {
@@ -900,7 +999,7 @@ type FinishRunResponse struct {
 
 func (x *FinishRunResponse) Reset() {
 	*x = FinishRunResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[14]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +1011,7 @@ func (x *FinishRunResponse) String() string {
 func (*FinishRunResponse) ProtoMessage() {}
 
 func (x *FinishRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[14]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +1024,7 @@ func (x *FinishRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRunResponse.ProtoReflect.Descriptor instead.
 func (*FinishRunResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{14}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FinishRunResponse) GetRun() *v1.Run {
@@ -963,7 +1062,7 @@ type ReportExportRequest struct {
 
 func (x *ReportExportRequest) Reset() {
 	*x = ReportExportRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[15]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1074,7 @@ func (x *ReportExportRequest) String() string {
 func (*ReportExportRequest) ProtoMessage() {}
 
 func (x *ReportExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[15]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1087,7 @@ func (x *ReportExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportExportRequest.ProtoReflect.Descriptor instead.
 func (*ReportExportRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{15}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReportExportRequest) GetWorkerId() string {
@@ -1088,7 +1187,7 @@ type ReportExportResponse struct {
 
 func (x *ReportExportResponse) Reset() {
 	*x = ReportExportResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[16]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1199,7 @@ func (x *ReportExportResponse) String() string {
 func (*ReportExportResponse) ProtoMessage() {}
 
 func (x *ReportExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[16]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1212,7 @@ func (x *ReportExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportExportResponse.ProtoReflect.Descriptor instead.
 func (*ReportExportResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{16}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReportExportResponse) GetAccepted() bool {
@@ -1139,7 +1238,7 @@ type ListPendingExportsRequest struct {
 
 func (x *ListPendingExportsRequest) Reset() {
 	*x = ListPendingExportsRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[17]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1250,7 @@ func (x *ListPendingExportsRequest) String() string {
 func (*ListPendingExportsRequest) ProtoMessage() {}
 
 func (x *ListPendingExportsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[17]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1263,7 @@ func (x *ListPendingExportsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPendingExportsRequest.ProtoReflect.Descriptor instead.
 func (*ListPendingExportsRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{17}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListPendingExportsRequest) GetWorkerId() string {
@@ -1183,7 +1282,7 @@ type ListPendingExportsResponse struct {
 
 func (x *ListPendingExportsResponse) Reset() {
 	*x = ListPendingExportsResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[18]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1195,7 +1294,7 @@ func (x *ListPendingExportsResponse) String() string {
 func (*ListPendingExportsResponse) ProtoMessage() {}
 
 func (x *ListPendingExportsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[18]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1208,7 +1307,7 @@ func (x *ListPendingExportsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPendingExportsResponse.ProtoReflect.Descriptor instead.
 func (*ListPendingExportsResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{18}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListPendingExportsResponse) GetExports() []*PendingExport {
@@ -1230,7 +1329,7 @@ type PendingExport struct {
 
 func (x *PendingExport) Reset() {
 	*x = PendingExport{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[19]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1341,7 @@ func (x *PendingExport) String() string {
 func (*PendingExport) ProtoMessage() {}
 
 func (x *PendingExport) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[19]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1354,7 @@ func (x *PendingExport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PendingExport.ProtoReflect.Descriptor instead.
 func (*PendingExport) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{19}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PendingExport) GetSessionId() string {
@@ -1288,7 +1387,7 @@ type WatchQueueRequest struct {
 
 func (x *WatchQueueRequest) Reset() {
 	*x = WatchQueueRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[20]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1399,7 @@ func (x *WatchQueueRequest) String() string {
 func (*WatchQueueRequest) ProtoMessage() {}
 
 func (x *WatchQueueRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[20]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1412,7 @@ func (x *WatchQueueRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchQueueRequest.ProtoReflect.Descriptor instead.
 func (*WatchQueueRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{20}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchQueueRequest) GetWorkerId() string {
@@ -1331,7 +1430,7 @@ type WatchQueueResponse struct {
 
 func (x *WatchQueueResponse) Reset() {
 	*x = WatchQueueResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[21]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1442,7 @@ func (x *WatchQueueResponse) String() string {
 func (*WatchQueueResponse) ProtoMessage() {}
 
 func (x *WatchQueueResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[21]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1455,7 @@ func (x *WatchQueueResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchQueueResponse.ProtoReflect.Descriptor instead.
 func (*WatchQueueResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{21}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{23}
 }
 
 type WatchRunCommandsRequest struct {
@@ -1368,7 +1467,7 @@ type WatchRunCommandsRequest struct {
 
 func (x *WatchRunCommandsRequest) Reset() {
 	*x = WatchRunCommandsRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[22]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1380,7 +1479,7 @@ func (x *WatchRunCommandsRequest) String() string {
 func (*WatchRunCommandsRequest) ProtoMessage() {}
 
 func (x *WatchRunCommandsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[22]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1393,7 +1492,7 @@ func (x *WatchRunCommandsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunCommandsRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunCommandsRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{22}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchRunCommandsRequest) GetWorkerId() string {
@@ -1412,7 +1511,7 @@ type WatchRunCommandsResponse struct {
 
 func (x *WatchRunCommandsResponse) Reset() {
 	*x = WatchRunCommandsResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[23]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1424,7 +1523,7 @@ func (x *WatchRunCommandsResponse) String() string {
 func (*WatchRunCommandsResponse) ProtoMessage() {}
 
 func (x *WatchRunCommandsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[23]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1437,7 +1536,7 @@ func (x *WatchRunCommandsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunCommandsResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunCommandsResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{23}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchRunCommandsResponse) GetCommand() *RunCommand {
@@ -1466,7 +1565,7 @@ type RunCommand struct {
 
 func (x *RunCommand) Reset() {
 	*x = RunCommand{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[24]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1577,7 @@ func (x *RunCommand) String() string {
 func (*RunCommand) ProtoMessage() {}
 
 func (x *RunCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[24]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1590,7 @@ func (x *RunCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunCommand.ProtoReflect.Descriptor instead.
 func (*RunCommand) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{24}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RunCommand) GetId() string {
@@ -1588,7 +1687,7 @@ type CancelCommand struct {
 
 func (x *CancelCommand) Reset() {
 	*x = CancelCommand{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[25]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1600,7 +1699,7 @@ func (x *CancelCommand) String() string {
 func (*CancelCommand) ProtoMessage() {}
 
 func (x *CancelCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[25]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1613,7 +1712,7 @@ func (x *CancelCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelCommand.ProtoReflect.Descriptor instead.
 func (*CancelCommand) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{25}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CancelCommand) GetReason() string {
@@ -1637,7 +1736,7 @@ type AnswerCommand struct {
 
 func (x *AnswerCommand) Reset() {
 	*x = AnswerCommand{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[26]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1748,7 @@ func (x *AnswerCommand) String() string {
 func (*AnswerCommand) ProtoMessage() {}
 
 func (x *AnswerCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[26]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1761,7 @@ func (x *AnswerCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerCommand.ProtoReflect.Descriptor instead.
 func (*AnswerCommand) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{26}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AnswerCommand) GetUserInputRequestId() string {
@@ -1695,7 +1794,7 @@ type ExportCommand struct {
 
 func (x *ExportCommand) Reset() {
 	*x = ExportCommand{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[27]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1707,7 +1806,7 @@ func (x *ExportCommand) String() string {
 func (*ExportCommand) ProtoMessage() {}
 
 func (x *ExportCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[27]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1720,7 +1819,7 @@ func (x *ExportCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportCommand.ProtoReflect.Descriptor instead.
 func (*ExportCommand) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{27}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{29}
 }
 
 type AckRunCommandRequest struct {
@@ -1733,7 +1832,7 @@ type AckRunCommandRequest struct {
 
 func (x *AckRunCommandRequest) Reset() {
 	*x = AckRunCommandRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[28]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1745,7 +1844,7 @@ func (x *AckRunCommandRequest) String() string {
 func (*AckRunCommandRequest) ProtoMessage() {}
 
 func (x *AckRunCommandRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[28]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1758,7 +1857,7 @@ func (x *AckRunCommandRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckRunCommandRequest.ProtoReflect.Descriptor instead.
 func (*AckRunCommandRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{28}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AckRunCommandRequest) GetWorkerId() string {
@@ -1783,7 +1882,7 @@ type AckRunCommandResponse struct {
 
 func (x *AckRunCommandResponse) Reset() {
 	*x = AckRunCommandResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[29]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1795,7 +1894,7 @@ func (x *AckRunCommandResponse) String() string {
 func (*AckRunCommandResponse) ProtoMessage() {}
 
 func (x *AckRunCommandResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[29]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1808,7 +1907,7 @@ func (x *AckRunCommandResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckRunCommandResponse.ProtoReflect.Descriptor instead.
 func (*AckRunCommandResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{29}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{31}
 }
 
 type ResolveRunConfigRequest struct {
@@ -1821,7 +1920,7 @@ type ResolveRunConfigRequest struct {
 
 func (x *ResolveRunConfigRequest) Reset() {
 	*x = ResolveRunConfigRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[30]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +1932,7 @@ func (x *ResolveRunConfigRequest) String() string {
 func (*ResolveRunConfigRequest) ProtoMessage() {}
 
 func (x *ResolveRunConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[30]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +1945,7 @@ func (x *ResolveRunConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveRunConfigRequest.ProtoReflect.Descriptor instead.
 func (*ResolveRunConfigRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{30}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ResolveRunConfigRequest) GetRunId() string {
@@ -1873,7 +1972,7 @@ type ResolveRunConfigResponse struct {
 
 func (x *ResolveRunConfigResponse) Reset() {
 	*x = ResolveRunConfigResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[31]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +1984,7 @@ func (x *ResolveRunConfigResponse) String() string {
 func (*ResolveRunConfigResponse) ProtoMessage() {}
 
 func (x *ResolveRunConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[31]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +1997,7 @@ func (x *ResolveRunConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveRunConfigResponse.ProtoReflect.Descriptor instead.
 func (*ResolveRunConfigResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{31}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ResolveRunConfigResponse) GetMcpConfigJson() string {
@@ -1921,7 +2020,7 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x0elease_duration\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xc8\x01\x01\xaa\x01\n" +
 	"\"\x04\b\x80\xa3\x052\x02\b\x01R\rleaseDuration\"B\n" +
 	"\x11ClaimRunsResponse\x12-\n" +
-	"\x04runs\x18\x01 \x03(\v2\x19.poco.queue.v1.ClaimedRunR\x04runs\"\xcb\x03\n" +
+	"\x04runs\x18\x01 \x03(\v2\x19.poco.queue.v1.ClaimedRunR\x04runs\"\xf2\x03\n" +
 	"\n" +
 	"ClaimedRun\x12&\n" +
 	"\x03run\x18\x01 \x01(\v2\x14.poco.backend.v1.RunR\x03run\x12\x17\n" +
@@ -1936,7 +2035,8 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x10prompt_submitted\x18\t \x01(\bR\x0fpromptSubmitted\x12.\n" +
 	"\x13workspace_worker_id\x18\n" +
 	" \x01(\tR\x11workspaceWorkerId\x12!\n" +
-	"\fsnapshot_key\x18\v \x01(\tR\vsnapshotKey\"\xcd\x01\n" +
+	"\fsnapshot_key\x18\v \x01(\tR\vsnapshotKey\x12%\n" +
+	"\x0eprompt_offered\x18\f \x01(\bR\rpromptOffered\"\xcd\x01\n" +
 	"\x12RenewLeasesRequest\x12'\n" +
 	"\tworker_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\bworkerId\x127\n" +
@@ -1959,7 +2059,12 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x0elease_duration\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xc8\x01\x01\xaa\x01\n" +
 	"\"\x04\b\x80\xa3\x052\x02\b\x01R\rleaseDuration\"B\n" +
 	"\x11AdoptRunsResponse\x12-\n" +
-	"\x04runs\x18\x01 \x03(\v2\x19.poco.queue.v1.ClaimedRunR\x04runs\"W\n" +
+	"\x04runs\x18\x01 \x03(\v2\x19.poco.queue.v1.ClaimedRunR\x04runs\"v\n" +
+	"\x12ReleaseRunsRequest\x12'\n" +
+	"\tworker_id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\bworkerId\x127\n" +
+	"\x06leases\x18\x02 \x03(\v2\x14.poco.queue.v1.LeaseB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06leases\"\x15\n" +
+	"\x13ReleaseRunsResponse\"W\n" +
 	"\x0fStartRunRequest\x12\x1f\n" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12#\n" +
 	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\":\n" +
@@ -2055,11 +2160,12 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12#\n" +
 	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\"B\n" +
 	"\x18ResolveRunConfigResponse\x12&\n" +
-	"\x0fmcp_config_json\x18\x01 \x01(\tR\rmcpConfigJson2\xf4\b\n" +
+	"\x0fmcp_config_json\x18\x01 \x01(\tR\rmcpConfigJson2\xcf\t\n" +
 	"\x0fRunQueueService\x12N\n" +
 	"\tClaimRuns\x12\x1f.poco.queue.v1.ClaimRunsRequest\x1a .poco.queue.v1.ClaimRunsResponse\x12Y\n" +
 	"\vRenewLeases\x12!.poco.queue.v1.RenewLeasesRequest\x1a\".poco.queue.v1.RenewLeasesResponse\"\x03\x90\x02\x02\x12S\n" +
-	"\tAdoptRuns\x12\x1f.poco.queue.v1.AdoptRunsRequest\x1a .poco.queue.v1.AdoptRunsResponse\"\x03\x90\x02\x02\x12P\n" +
+	"\tAdoptRuns\x12\x1f.poco.queue.v1.AdoptRunsRequest\x1a .poco.queue.v1.AdoptRunsResponse\"\x03\x90\x02\x02\x12Y\n" +
+	"\vReleaseRuns\x12!.poco.queue.v1.ReleaseRunsRequest\x1a\".poco.queue.v1.ReleaseRunsResponse\"\x03\x90\x02\x02\x12P\n" +
 	"\bStartRun\x12\x1e.poco.queue.v1.StartRunRequest\x1a\x1f.poco.queue.v1.StartRunResponse\"\x03\x90\x02\x02\x12e\n" +
 	"\x0fAppendRunEvents\x12%.poco.queue.v1.AppendRunEventsRequest\x1a&.poco.queue.v1.AppendRunEventsResponse\"\x03\x90\x02\x02\x12S\n" +
 	"\tFinishRun\x12\x1f.poco.queue.v1.FinishRunRequest\x1a .poco.queue.v1.FinishRunResponse\"\x03\x90\x02\x02\x12\\\n" +
@@ -2084,7 +2190,7 @@ func file_poco_queue_v1_run_queue_service_proto_rawDescGZIP() []byte {
 	return file_poco_queue_v1_run_queue_service_proto_rawDescData
 }
 
-var file_poco_queue_v1_run_queue_service_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_poco_queue_v1_run_queue_service_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_poco_queue_v1_run_queue_service_proto_goTypes = []any{
 	(*ClaimRunsRequest)(nil),           // 0: poco.queue.v1.ClaimRunsRequest
 	(*ClaimRunsResponse)(nil),          // 1: poco.queue.v1.ClaimRunsResponse
@@ -2095,95 +2201,100 @@ var file_poco_queue_v1_run_queue_service_proto_goTypes = []any{
 	(*LeaseRenewal)(nil),               // 6: poco.queue.v1.LeaseRenewal
 	(*AdoptRunsRequest)(nil),           // 7: poco.queue.v1.AdoptRunsRequest
 	(*AdoptRunsResponse)(nil),          // 8: poco.queue.v1.AdoptRunsResponse
-	(*StartRunRequest)(nil),            // 9: poco.queue.v1.StartRunRequest
-	(*StartRunResponse)(nil),           // 10: poco.queue.v1.StartRunResponse
-	(*AppendRunEventsRequest)(nil),     // 11: poco.queue.v1.AppendRunEventsRequest
-	(*AppendRunEventsResponse)(nil),    // 12: poco.queue.v1.AppendRunEventsResponse
-	(*FinishRunRequest)(nil),           // 13: poco.queue.v1.FinishRunRequest
-	(*FinishRunResponse)(nil),          // 14: poco.queue.v1.FinishRunResponse
-	(*ReportExportRequest)(nil),        // 15: poco.queue.v1.ReportExportRequest
-	(*ReportExportResponse)(nil),       // 16: poco.queue.v1.ReportExportResponse
-	(*ListPendingExportsRequest)(nil),  // 17: poco.queue.v1.ListPendingExportsRequest
-	(*ListPendingExportsResponse)(nil), // 18: poco.queue.v1.ListPendingExportsResponse
-	(*PendingExport)(nil),              // 19: poco.queue.v1.PendingExport
-	(*WatchQueueRequest)(nil),          // 20: poco.queue.v1.WatchQueueRequest
-	(*WatchQueueResponse)(nil),         // 21: poco.queue.v1.WatchQueueResponse
-	(*WatchRunCommandsRequest)(nil),    // 22: poco.queue.v1.WatchRunCommandsRequest
-	(*WatchRunCommandsResponse)(nil),   // 23: poco.queue.v1.WatchRunCommandsResponse
-	(*RunCommand)(nil),                 // 24: poco.queue.v1.RunCommand
-	(*CancelCommand)(nil),              // 25: poco.queue.v1.CancelCommand
-	(*AnswerCommand)(nil),              // 26: poco.queue.v1.AnswerCommand
-	(*ExportCommand)(nil),              // 27: poco.queue.v1.ExportCommand
-	(*AckRunCommandRequest)(nil),       // 28: poco.queue.v1.AckRunCommandRequest
-	(*AckRunCommandResponse)(nil),      // 29: poco.queue.v1.AckRunCommandResponse
-	(*ResolveRunConfigRequest)(nil),    // 30: poco.queue.v1.ResolveRunConfigRequest
-	(*ResolveRunConfigResponse)(nil),   // 31: poco.queue.v1.ResolveRunConfigResponse
-	nil,                                // 32: poco.queue.v1.AnswerCommand.AnswersEntry
-	(*durationpb.Duration)(nil),        // 33: google.protobuf.Duration
-	(*v1.Run)(nil),                     // 34: poco.backend.v1.Run
-	(*v1.TaskConfig)(nil),              // 35: poco.backend.v1.TaskConfig
-	(v1.RunStatus)(0),                  // 36: poco.backend.v1.RunStatus
-	(*v1.RunEvent)(nil),                // 37: poco.backend.v1.RunEvent
-	(*v1.PartialContent)(nil),          // 38: poco.backend.v1.PartialContent
-	(v1.ExportStatus)(0),               // 39: poco.backend.v1.ExportStatus
-	(v1.UserInputStatus)(0),            // 40: poco.backend.v1.UserInputStatus
+	(*ReleaseRunsRequest)(nil),         // 9: poco.queue.v1.ReleaseRunsRequest
+	(*ReleaseRunsResponse)(nil),        // 10: poco.queue.v1.ReleaseRunsResponse
+	(*StartRunRequest)(nil),            // 11: poco.queue.v1.StartRunRequest
+	(*StartRunResponse)(nil),           // 12: poco.queue.v1.StartRunResponse
+	(*AppendRunEventsRequest)(nil),     // 13: poco.queue.v1.AppendRunEventsRequest
+	(*AppendRunEventsResponse)(nil),    // 14: poco.queue.v1.AppendRunEventsResponse
+	(*FinishRunRequest)(nil),           // 15: poco.queue.v1.FinishRunRequest
+	(*FinishRunResponse)(nil),          // 16: poco.queue.v1.FinishRunResponse
+	(*ReportExportRequest)(nil),        // 17: poco.queue.v1.ReportExportRequest
+	(*ReportExportResponse)(nil),       // 18: poco.queue.v1.ReportExportResponse
+	(*ListPendingExportsRequest)(nil),  // 19: poco.queue.v1.ListPendingExportsRequest
+	(*ListPendingExportsResponse)(nil), // 20: poco.queue.v1.ListPendingExportsResponse
+	(*PendingExport)(nil),              // 21: poco.queue.v1.PendingExport
+	(*WatchQueueRequest)(nil),          // 22: poco.queue.v1.WatchQueueRequest
+	(*WatchQueueResponse)(nil),         // 23: poco.queue.v1.WatchQueueResponse
+	(*WatchRunCommandsRequest)(nil),    // 24: poco.queue.v1.WatchRunCommandsRequest
+	(*WatchRunCommandsResponse)(nil),   // 25: poco.queue.v1.WatchRunCommandsResponse
+	(*RunCommand)(nil),                 // 26: poco.queue.v1.RunCommand
+	(*CancelCommand)(nil),              // 27: poco.queue.v1.CancelCommand
+	(*AnswerCommand)(nil),              // 28: poco.queue.v1.AnswerCommand
+	(*ExportCommand)(nil),              // 29: poco.queue.v1.ExportCommand
+	(*AckRunCommandRequest)(nil),       // 30: poco.queue.v1.AckRunCommandRequest
+	(*AckRunCommandResponse)(nil),      // 31: poco.queue.v1.AckRunCommandResponse
+	(*ResolveRunConfigRequest)(nil),    // 32: poco.queue.v1.ResolveRunConfigRequest
+	(*ResolveRunConfigResponse)(nil),   // 33: poco.queue.v1.ResolveRunConfigResponse
+	nil,                                // 34: poco.queue.v1.AnswerCommand.AnswersEntry
+	(*durationpb.Duration)(nil),        // 35: google.protobuf.Duration
+	(*v1.Run)(nil),                     // 36: poco.backend.v1.Run
+	(*v1.TaskConfig)(nil),              // 37: poco.backend.v1.TaskConfig
+	(v1.RunStatus)(0),                  // 38: poco.backend.v1.RunStatus
+	(*v1.RunEvent)(nil),                // 39: poco.backend.v1.RunEvent
+	(*v1.PartialContent)(nil),          // 40: poco.backend.v1.PartialContent
+	(v1.ExportStatus)(0),               // 41: poco.backend.v1.ExportStatus
+	(v1.UserInputStatus)(0),            // 42: poco.backend.v1.UserInputStatus
 }
 var file_poco_queue_v1_run_queue_service_proto_depIdxs = []int32{
-	33, // 0: poco.queue.v1.ClaimRunsRequest.lease_duration:type_name -> google.protobuf.Duration
+	35, // 0: poco.queue.v1.ClaimRunsRequest.lease_duration:type_name -> google.protobuf.Duration
 	2,  // 1: poco.queue.v1.ClaimRunsResponse.runs:type_name -> poco.queue.v1.ClaimedRun
-	34, // 2: poco.queue.v1.ClaimedRun.run:type_name -> poco.backend.v1.Run
-	35, // 3: poco.queue.v1.ClaimedRun.config:type_name -> poco.backend.v1.TaskConfig
-	33, // 4: poco.queue.v1.ClaimedRun.lease_duration:type_name -> google.protobuf.Duration
+	36, // 2: poco.queue.v1.ClaimedRun.run:type_name -> poco.backend.v1.Run
+	37, // 3: poco.queue.v1.ClaimedRun.config:type_name -> poco.backend.v1.TaskConfig
+	35, // 4: poco.queue.v1.ClaimedRun.lease_duration:type_name -> google.protobuf.Duration
 	4,  // 5: poco.queue.v1.RenewLeasesRequest.leases:type_name -> poco.queue.v1.Lease
-	33, // 6: poco.queue.v1.RenewLeasesRequest.lease_duration:type_name -> google.protobuf.Duration
+	35, // 6: poco.queue.v1.RenewLeasesRequest.lease_duration:type_name -> google.protobuf.Duration
 	6,  // 7: poco.queue.v1.RenewLeasesResponse.renewals:type_name -> poco.queue.v1.LeaseRenewal
-	33, // 8: poco.queue.v1.LeaseRenewal.lease_duration:type_name -> google.protobuf.Duration
-	36, // 9: poco.queue.v1.LeaseRenewal.status:type_name -> poco.backend.v1.RunStatus
-	33, // 10: poco.queue.v1.AdoptRunsRequest.lease_duration:type_name -> google.protobuf.Duration
+	35, // 8: poco.queue.v1.LeaseRenewal.lease_duration:type_name -> google.protobuf.Duration
+	38, // 9: poco.queue.v1.LeaseRenewal.status:type_name -> poco.backend.v1.RunStatus
+	35, // 10: poco.queue.v1.AdoptRunsRequest.lease_duration:type_name -> google.protobuf.Duration
 	2,  // 11: poco.queue.v1.AdoptRunsResponse.runs:type_name -> poco.queue.v1.ClaimedRun
-	34, // 12: poco.queue.v1.StartRunResponse.run:type_name -> poco.backend.v1.Run
-	37, // 13: poco.queue.v1.AppendRunEventsRequest.events:type_name -> poco.backend.v1.RunEvent
-	38, // 14: poco.queue.v1.AppendRunEventsRequest.partials:type_name -> poco.backend.v1.PartialContent
-	36, // 15: poco.queue.v1.AppendRunEventsResponse.status:type_name -> poco.backend.v1.RunStatus
-	36, // 16: poco.queue.v1.FinishRunRequest.status:type_name -> poco.backend.v1.RunStatus
-	34, // 17: poco.queue.v1.FinishRunResponse.run:type_name -> poco.backend.v1.Run
-	39, // 18: poco.queue.v1.ReportExportRequest.status:type_name -> poco.backend.v1.ExportStatus
-	19, // 19: poco.queue.v1.ListPendingExportsResponse.exports:type_name -> poco.queue.v1.PendingExport
-	24, // 20: poco.queue.v1.WatchRunCommandsResponse.command:type_name -> poco.queue.v1.RunCommand
-	25, // 21: poco.queue.v1.RunCommand.cancel:type_name -> poco.queue.v1.CancelCommand
-	26, // 22: poco.queue.v1.RunCommand.answer:type_name -> poco.queue.v1.AnswerCommand
-	27, // 23: poco.queue.v1.RunCommand.export:type_name -> poco.queue.v1.ExportCommand
-	40, // 24: poco.queue.v1.AnswerCommand.status:type_name -> poco.backend.v1.UserInputStatus
-	32, // 25: poco.queue.v1.AnswerCommand.answers:type_name -> poco.queue.v1.AnswerCommand.AnswersEntry
-	0,  // 26: poco.queue.v1.RunQueueService.ClaimRuns:input_type -> poco.queue.v1.ClaimRunsRequest
-	3,  // 27: poco.queue.v1.RunQueueService.RenewLeases:input_type -> poco.queue.v1.RenewLeasesRequest
-	7,  // 28: poco.queue.v1.RunQueueService.AdoptRuns:input_type -> poco.queue.v1.AdoptRunsRequest
-	9,  // 29: poco.queue.v1.RunQueueService.StartRun:input_type -> poco.queue.v1.StartRunRequest
-	11, // 30: poco.queue.v1.RunQueueService.AppendRunEvents:input_type -> poco.queue.v1.AppendRunEventsRequest
-	13, // 31: poco.queue.v1.RunQueueService.FinishRun:input_type -> poco.queue.v1.FinishRunRequest
-	15, // 32: poco.queue.v1.RunQueueService.ReportExport:input_type -> poco.queue.v1.ReportExportRequest
-	17, // 33: poco.queue.v1.RunQueueService.ListPendingExports:input_type -> poco.queue.v1.ListPendingExportsRequest
-	20, // 34: poco.queue.v1.RunQueueService.WatchQueue:input_type -> poco.queue.v1.WatchQueueRequest
-	22, // 35: poco.queue.v1.RunQueueService.WatchRunCommands:input_type -> poco.queue.v1.WatchRunCommandsRequest
-	28, // 36: poco.queue.v1.RunQueueService.AckRunCommand:input_type -> poco.queue.v1.AckRunCommandRequest
-	30, // 37: poco.queue.v1.RunQueueService.ResolveRunConfig:input_type -> poco.queue.v1.ResolveRunConfigRequest
-	1,  // 38: poco.queue.v1.RunQueueService.ClaimRuns:output_type -> poco.queue.v1.ClaimRunsResponse
-	5,  // 39: poco.queue.v1.RunQueueService.RenewLeases:output_type -> poco.queue.v1.RenewLeasesResponse
-	8,  // 40: poco.queue.v1.RunQueueService.AdoptRuns:output_type -> poco.queue.v1.AdoptRunsResponse
-	10, // 41: poco.queue.v1.RunQueueService.StartRun:output_type -> poco.queue.v1.StartRunResponse
-	12, // 42: poco.queue.v1.RunQueueService.AppendRunEvents:output_type -> poco.queue.v1.AppendRunEventsResponse
-	14, // 43: poco.queue.v1.RunQueueService.FinishRun:output_type -> poco.queue.v1.FinishRunResponse
-	16, // 44: poco.queue.v1.RunQueueService.ReportExport:output_type -> poco.queue.v1.ReportExportResponse
-	18, // 45: poco.queue.v1.RunQueueService.ListPendingExports:output_type -> poco.queue.v1.ListPendingExportsResponse
-	21, // 46: poco.queue.v1.RunQueueService.WatchQueue:output_type -> poco.queue.v1.WatchQueueResponse
-	23, // 47: poco.queue.v1.RunQueueService.WatchRunCommands:output_type -> poco.queue.v1.WatchRunCommandsResponse
-	29, // 48: poco.queue.v1.RunQueueService.AckRunCommand:output_type -> poco.queue.v1.AckRunCommandResponse
-	31, // 49: poco.queue.v1.RunQueueService.ResolveRunConfig:output_type -> poco.queue.v1.ResolveRunConfigResponse
-	38, // [38:50] is the sub-list for method output_type
-	26, // [26:38] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	4,  // 12: poco.queue.v1.ReleaseRunsRequest.leases:type_name -> poco.queue.v1.Lease
+	36, // 13: poco.queue.v1.StartRunResponse.run:type_name -> poco.backend.v1.Run
+	39, // 14: poco.queue.v1.AppendRunEventsRequest.events:type_name -> poco.backend.v1.RunEvent
+	40, // 15: poco.queue.v1.AppendRunEventsRequest.partials:type_name -> poco.backend.v1.PartialContent
+	38, // 16: poco.queue.v1.AppendRunEventsResponse.status:type_name -> poco.backend.v1.RunStatus
+	38, // 17: poco.queue.v1.FinishRunRequest.status:type_name -> poco.backend.v1.RunStatus
+	36, // 18: poco.queue.v1.FinishRunResponse.run:type_name -> poco.backend.v1.Run
+	41, // 19: poco.queue.v1.ReportExportRequest.status:type_name -> poco.backend.v1.ExportStatus
+	21, // 20: poco.queue.v1.ListPendingExportsResponse.exports:type_name -> poco.queue.v1.PendingExport
+	26, // 21: poco.queue.v1.WatchRunCommandsResponse.command:type_name -> poco.queue.v1.RunCommand
+	27, // 22: poco.queue.v1.RunCommand.cancel:type_name -> poco.queue.v1.CancelCommand
+	28, // 23: poco.queue.v1.RunCommand.answer:type_name -> poco.queue.v1.AnswerCommand
+	29, // 24: poco.queue.v1.RunCommand.export:type_name -> poco.queue.v1.ExportCommand
+	42, // 25: poco.queue.v1.AnswerCommand.status:type_name -> poco.backend.v1.UserInputStatus
+	34, // 26: poco.queue.v1.AnswerCommand.answers:type_name -> poco.queue.v1.AnswerCommand.AnswersEntry
+	0,  // 27: poco.queue.v1.RunQueueService.ClaimRuns:input_type -> poco.queue.v1.ClaimRunsRequest
+	3,  // 28: poco.queue.v1.RunQueueService.RenewLeases:input_type -> poco.queue.v1.RenewLeasesRequest
+	7,  // 29: poco.queue.v1.RunQueueService.AdoptRuns:input_type -> poco.queue.v1.AdoptRunsRequest
+	9,  // 30: poco.queue.v1.RunQueueService.ReleaseRuns:input_type -> poco.queue.v1.ReleaseRunsRequest
+	11, // 31: poco.queue.v1.RunQueueService.StartRun:input_type -> poco.queue.v1.StartRunRequest
+	13, // 32: poco.queue.v1.RunQueueService.AppendRunEvents:input_type -> poco.queue.v1.AppendRunEventsRequest
+	15, // 33: poco.queue.v1.RunQueueService.FinishRun:input_type -> poco.queue.v1.FinishRunRequest
+	17, // 34: poco.queue.v1.RunQueueService.ReportExport:input_type -> poco.queue.v1.ReportExportRequest
+	19, // 35: poco.queue.v1.RunQueueService.ListPendingExports:input_type -> poco.queue.v1.ListPendingExportsRequest
+	22, // 36: poco.queue.v1.RunQueueService.WatchQueue:input_type -> poco.queue.v1.WatchQueueRequest
+	24, // 37: poco.queue.v1.RunQueueService.WatchRunCommands:input_type -> poco.queue.v1.WatchRunCommandsRequest
+	30, // 38: poco.queue.v1.RunQueueService.AckRunCommand:input_type -> poco.queue.v1.AckRunCommandRequest
+	32, // 39: poco.queue.v1.RunQueueService.ResolveRunConfig:input_type -> poco.queue.v1.ResolveRunConfigRequest
+	1,  // 40: poco.queue.v1.RunQueueService.ClaimRuns:output_type -> poco.queue.v1.ClaimRunsResponse
+	5,  // 41: poco.queue.v1.RunQueueService.RenewLeases:output_type -> poco.queue.v1.RenewLeasesResponse
+	8,  // 42: poco.queue.v1.RunQueueService.AdoptRuns:output_type -> poco.queue.v1.AdoptRunsResponse
+	10, // 43: poco.queue.v1.RunQueueService.ReleaseRuns:output_type -> poco.queue.v1.ReleaseRunsResponse
+	12, // 44: poco.queue.v1.RunQueueService.StartRun:output_type -> poco.queue.v1.StartRunResponse
+	14, // 45: poco.queue.v1.RunQueueService.AppendRunEvents:output_type -> poco.queue.v1.AppendRunEventsResponse
+	16, // 46: poco.queue.v1.RunQueueService.FinishRun:output_type -> poco.queue.v1.FinishRunResponse
+	18, // 47: poco.queue.v1.RunQueueService.ReportExport:output_type -> poco.queue.v1.ReportExportResponse
+	20, // 48: poco.queue.v1.RunQueueService.ListPendingExports:output_type -> poco.queue.v1.ListPendingExportsResponse
+	23, // 49: poco.queue.v1.RunQueueService.WatchQueue:output_type -> poco.queue.v1.WatchQueueResponse
+	25, // 50: poco.queue.v1.RunQueueService.WatchRunCommands:output_type -> poco.queue.v1.WatchRunCommandsResponse
+	31, // 51: poco.queue.v1.RunQueueService.AckRunCommand:output_type -> poco.queue.v1.AckRunCommandResponse
+	33, // 52: poco.queue.v1.RunQueueService.ResolveRunConfig:output_type -> poco.queue.v1.ResolveRunConfigResponse
+	40, // [40:53] is the sub-list for method output_type
+	27, // [27:40] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_poco_queue_v1_run_queue_service_proto_init() }
@@ -2191,7 +2302,7 @@ func file_poco_queue_v1_run_queue_service_proto_init() {
 	if File_poco_queue_v1_run_queue_service_proto != nil {
 		return
 	}
-	file_poco_queue_v1_run_queue_service_proto_msgTypes[24].OneofWrappers = []any{
+	file_poco_queue_v1_run_queue_service_proto_msgTypes[26].OneofWrappers = []any{
 		(*RunCommand_Cancel)(nil),
 		(*RunCommand_Answer)(nil),
 		(*RunCommand_Export)(nil),
@@ -2202,7 +2313,7 @@ func file_poco_queue_v1_run_queue_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_poco_queue_v1_run_queue_service_proto_rawDesc), len(file_poco_queue_v1_run_queue_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

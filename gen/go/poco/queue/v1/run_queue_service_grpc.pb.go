@@ -22,6 +22,7 @@ const (
 	RunQueueService_ClaimRuns_FullMethodName          = "/poco.queue.v1.RunQueueService/ClaimRuns"
 	RunQueueService_RenewLeases_FullMethodName        = "/poco.queue.v1.RunQueueService/RenewLeases"
 	RunQueueService_AdoptRuns_FullMethodName          = "/poco.queue.v1.RunQueueService/AdoptRuns"
+	RunQueueService_ReleaseRuns_FullMethodName        = "/poco.queue.v1.RunQueueService/ReleaseRuns"
 	RunQueueService_StartRun_FullMethodName           = "/poco.queue.v1.RunQueueService/StartRun"
 	RunQueueService_AppendRunEvents_FullMethodName    = "/poco.queue.v1.RunQueueService/AppendRunEvents"
 	RunQueueService_FinishRun_FullMethodName          = "/poco.queue.v1.RunQueueService/FinishRun"
@@ -52,6 +53,11 @@ type RunQueueServiceClient interface {
 	// AdoptRuns hands a worker that restarted its runs again, each under a new
 	// fencing token and lease. Runs that were given up are not among them.
 	AdoptRuns(ctx context.Context, in *AdoptRunsRequest, opts ...grpc.CallOption) (*AdoptRunsResponse, error)
+	// ReleaseRuns gives back runs that no executor was given, as when their
+	// manager stops: they are in the queue again at once, as they were before the
+	// claim. One that is being canceled ends CANCELED; one that is not the
+	// worker's any more stays as it is.
+	ReleaseRuns(ctx context.Context, in *ReleaseRunsRequest, opts ...grpc.CallOption) (*ReleaseRunsResponse, error)
 	// StartRun marks a claimed run as running: from now on the agent may have
 	// seen the prompt. Idempotent. FailedPrecondition with reason RUN_CANCELED
 	// when a cancel came first.
@@ -115,6 +121,16 @@ func (c *runQueueServiceClient) AdoptRuns(ctx context.Context, in *AdoptRunsRequ
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AdoptRunsResponse)
 	err := c.cc.Invoke(ctx, RunQueueService_AdoptRuns_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *runQueueServiceClient) ReleaseRuns(ctx context.Context, in *ReleaseRunsRequest, opts ...grpc.CallOption) (*ReleaseRunsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReleaseRunsResponse)
+	err := c.cc.Invoke(ctx, RunQueueService_ReleaseRuns_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -248,6 +264,11 @@ type RunQueueServiceServer interface {
 	// AdoptRuns hands a worker that restarted its runs again, each under a new
 	// fencing token and lease. Runs that were given up are not among them.
 	AdoptRuns(context.Context, *AdoptRunsRequest) (*AdoptRunsResponse, error)
+	// ReleaseRuns gives back runs that no executor was given, as when their
+	// manager stops: they are in the queue again at once, as they were before the
+	// claim. One that is being canceled ends CANCELED; one that is not the
+	// worker's any more stays as it is.
+	ReleaseRuns(context.Context, *ReleaseRunsRequest) (*ReleaseRunsResponse, error)
 	// StartRun marks a claimed run as running: from now on the agent may have
 	// seen the prompt. Idempotent. FailedPrecondition with reason RUN_CANCELED
 	// when a cancel came first.
@@ -295,6 +316,9 @@ func (UnimplementedRunQueueServiceServer) RenewLeases(context.Context, *RenewLea
 }
 func (UnimplementedRunQueueServiceServer) AdoptRuns(context.Context, *AdoptRunsRequest) (*AdoptRunsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AdoptRuns not implemented")
+}
+func (UnimplementedRunQueueServiceServer) ReleaseRuns(context.Context, *ReleaseRunsRequest) (*ReleaseRunsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReleaseRuns not implemented")
 }
 func (UnimplementedRunQueueServiceServer) StartRun(context.Context, *StartRunRequest) (*StartRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method StartRun not implemented")
@@ -394,6 +418,24 @@ func _RunQueueService_AdoptRuns_Handler(srv interface{}, ctx context.Context, de
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(RunQueueServiceServer).AdoptRuns(ctx, req.(*AdoptRunsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RunQueueService_ReleaseRuns_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseRunsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunQueueServiceServer).ReleaseRuns(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunQueueService_ReleaseRuns_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunQueueServiceServer).ReleaseRuns(ctx, req.(*ReleaseRunsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -564,6 +606,10 @@ var RunQueueService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AdoptRuns",
 			Handler:    _RunQueueService_AdoptRuns_Handler,
+		},
+		{
+			MethodName: "ReleaseRuns",
+			Handler:    _RunQueueService_ReleaseRuns_Handler,
 		},
 		{
 			MethodName: "StartRun",

@@ -31,6 +31,9 @@ const (
 	RunQueueServiceRenewLeasesProcedure = "/poco.queue.v1.RunQueueService/RenewLeases"
 	// RunQueueServiceAdoptRunsProcedure is the procedure name of the RunQueueService's AdoptRuns RPC.
 	RunQueueServiceAdoptRunsProcedure = "/poco.queue.v1.RunQueueService/AdoptRuns"
+	// RunQueueServiceReleaseRunsProcedure is the procedure name of the RunQueueService's ReleaseRuns
+	// RPC.
+	RunQueueServiceReleaseRunsProcedure = "/poco.queue.v1.RunQueueService/ReleaseRuns"
 	// RunQueueServiceStartRunProcedure is the procedure name of the RunQueueService's StartRun RPC.
 	RunQueueServiceStartRunProcedure = "/poco.queue.v1.RunQueueService/StartRun"
 	// RunQueueServiceAppendRunEventsProcedure is the procedure name of the RunQueueService's
@@ -78,6 +81,14 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("AdoptRuns"),
 			Procedure:        RunQueueServiceAdoptRunsProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
+		}
+	})
+	runQueueServiceReleaseRunsSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("ReleaseRuns"),
+			Procedure:        RunQueueServiceReleaseRunsProcedure,
 			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
@@ -163,6 +174,11 @@ type RunQueueServiceClient interface {
 	// AdoptRuns hands a worker that restarted its runs again, each under a new
 	// fencing token and lease. Runs that were given up are not among them.
 	AdoptRuns(context.Context, *v1.AdoptRunsRequest) (*v1.AdoptRunsResponse, error)
+	// ReleaseRuns gives back runs that no executor was given, as when their
+	// manager stops: they are in the queue again at once, as they were before the
+	// claim. One that is being canceled ends CANCELED; one that is not the
+	// worker's any more stays as it is.
+	ReleaseRuns(context.Context, *v1.ReleaseRunsRequest) (*v1.ReleaseRunsResponse, error)
 	// StartRun marks a claimed run as running: from now on the agent may have
 	// seen the prompt. Idempotent. FailedPrecondition with reason RUN_CANCELED
 	// when a cancel came first.
@@ -252,6 +268,11 @@ type RunQueueServiceHandler interface {
 	// AdoptRuns hands a worker that restarted its runs again, each under a new
 	// fencing token and lease. Runs that were given up are not among them.
 	AdoptRuns(context.Context, *v1.AdoptRunsRequest) (*v1.AdoptRunsResponse, error)
+	// ReleaseRuns gives back runs that no executor was given, as when their
+	// manager stops: they are in the queue again at once, as they were before the
+	// claim. One that is being canceled ends CANCELED; one that is not the
+	// worker's any more stays as it is.
+	ReleaseRuns(context.Context, *v1.ReleaseRunsRequest) (*v1.ReleaseRunsResponse, error)
 	// StartRun marks a claimed run as running: from now on the agent may have
 	// seen the prompt. Idempotent. FailedPrecondition with reason RUN_CANCELED
 	// when a cancel came first.
@@ -291,6 +312,7 @@ func RegisterRunQueueServiceHandler(server *connect.Server, svc RunQueueServiceH
 		connect.Method{Spec: runQueueServiceClaimRunsSpec(), Handler: adapter.claimRuns},
 		connect.Method{Spec: runQueueServiceRenewLeasesSpec(), Handler: adapter.renewLeases},
 		connect.Method{Spec: runQueueServiceAdoptRunsSpec(), Handler: adapter.adoptRuns},
+		connect.Method{Spec: runQueueServiceReleaseRunsSpec(), Handler: adapter.releaseRuns},
 		connect.Method{Spec: runQueueServiceStartRunSpec(), Handler: adapter.startRun},
 		connect.Method{Spec: runQueueServiceAppendRunEventsSpec(), Handler: adapter.appendRunEvents},
 		connect.Method{Spec: runQueueServiceFinishRunSpec(), Handler: adapter.finishRun},
@@ -348,6 +370,10 @@ func (UnimplementedRunQueueServiceHandler) RenewLeases(context.Context, *v1.Rene
 
 func (UnimplementedRunQueueServiceHandler) AdoptRuns(context.Context, *v1.AdoptRunsRequest) (*v1.AdoptRunsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "poco.queue.v1.RunQueueService.AdoptRuns is not implemented")
+}
+
+func (UnimplementedRunQueueServiceHandler) ReleaseRuns(context.Context, *v1.ReleaseRunsRequest) (*v1.ReleaseRunsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "poco.queue.v1.RunQueueService.ReleaseRuns is not implemented")
 }
 
 func (UnimplementedRunQueueServiceHandler) StartRun(context.Context, *v1.StartRunRequest) (*v1.StartRunResponse, error) {
@@ -409,6 +435,14 @@ func (c *runQueueServiceClient) RenewLeases(ctx context.Context, req *v1.RenewLe
 func (c *runQueueServiceClient) AdoptRuns(ctx context.Context, req *v1.AdoptRunsRequest) (*v1.AdoptRunsResponse, error) {
 	var res v1.AdoptRunsResponse
 	if err := c.client.CallUnary(ctx, runQueueServiceAdoptRunsSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *runQueueServiceClient) ReleaseRuns(ctx context.Context, req *v1.ReleaseRunsRequest) (*v1.ReleaseRunsResponse, error) {
+	var res v1.ReleaseRunsResponse
+	if err := c.client.CallUnary(ctx, runQueueServiceReleaseRunsSpec(), req, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil
@@ -518,6 +552,18 @@ func (h runQueueServiceHandler) adoptRuns(ctx context.Context, _ connect.Spec, s
 		return err
 	}
 	res, err := h.svc.AdoptRuns(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h runQueueServiceHandler) releaseRuns(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.ReleaseRunsRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.ReleaseRuns(ctx, &req)
 	if err != nil {
 		return err
 	}
