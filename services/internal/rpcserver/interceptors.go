@@ -30,13 +30,23 @@ func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	chain := []connect.ServerInterceptor{observe, otel, s.recovery, rpcerror.Interceptor(s.logger), tooLarge, s.draining, s.limitStreams, about}
+	chain := []connect.ServerInterceptor{observe, otel, s.recovery, rpcerror.Interceptor(s.logger), tooLarge, s.draining, s.limitStreams, unbuffered, about}
 	chain = append(chain, s.opts.Interceptors...)
 	var options []validate.Option
 	if s.opts.Validator != nil {
 		options = append(options, validate.WithValidator(s.opts.Validator))
 	}
 	return append(chain, validate.NewServerInterceptor(options...)), nil
+}
+
+// unbuffered tells proxies on the way to pass a stream on message by message.
+func unbuffered(next connect.ServerFunc) connect.ServerFunc {
+	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+		if info, ok := connect.CallInfoForServerContext(ctx); ok && spec.StreamType != connect.StreamTypeUnary {
+			Unbuffered(info.ResponseHeader())
+		}
+		return next(ctx, spec, stream)
+	}
 }
 
 // about notes which run and session the messages of a call name.

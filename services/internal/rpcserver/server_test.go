@@ -196,6 +196,26 @@ func TestProtocols(t *testing.T) {
 	}
 }
 
+// TestStreamsAskNotToBeBuffered: what is between here and the client must pass a
+// stream on as it comes. TestStreamsThroughProxies does it with real proxies.
+func TestStreamsAskNotToBeBuffered(t *testing.T) {
+	server, watch := start(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost,
+		"http://"+server.Addr().String()+"/poco.backend.v1.SessionService/WatchSessions", strings.NewReader("\x00\x00\x00\x00\x02{}"))
+	require.NoError(t, err)
+	request.Header.Set("Content-Type", "application/connect+json")
+	response, err := http.DefaultClient.Do(request) // returns with the headers, before any message
+	require.NoError(t, err)
+	defer response.Body.Close()
+	<-watch.watching
+	require.Equal(t, "no", response.Header.Get("X-Accel-Buffering"))
+	require.Equal(t, "no-cache, no-transform", response.Header.Get("Cache-Control"))
+	unary, _ := post(t, server, enqueue, `{"prompt":"hi"}`)
+	require.Empty(t, unary.Header.Get("X-Accel-Buffering"))
+}
+
 func TestLargeRequests(t *testing.T) {
 	server, _ := start(t, nil)
 	client := backendv1.NewTaskServiceClient(dial(t, server))

@@ -22,6 +22,7 @@ import (
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
+	"github.com/poco-ai/poco/services/internal/rpcserver"
 )
 
 // Prefix is where the gateway is mounted. An executor's ANTHROPIC_BASE_URL is
@@ -222,6 +223,9 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest) {
 
 func cleanResponse(resp *http.Response) error {
 	resp.Header.Del("Set-Cookie")
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+		rpcserver.Unbuffered(resp.Header)
+	}
 	return nil
 }
 
