@@ -117,13 +117,16 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 }
 
 func newServer(cfg *Config, opts Options, logger *slog.Logger, st *store.Store) (*rpcserver.Server, error) {
-	token := cfg.Secret("INTERNAL_API_TOKEN")
+	token, clientToken := cfg.Secret("INTERNAL_API_TOKEN"), cfg.Secret("CLIENT_TOKEN")
 	so := rpcserver.Options{
-		Service: Service, Addrs: opts.Addrs, Logger: logger, Config: cfg, InternalToken: token,
+		Service: Service, Addrs: opts.Addrs, Logger: logger, Config: cfg, InternalToken: token, ClientToken: clientToken,
 		Ready: st.Ping, AccessLog: func() bool { return cfg.Current().GetLogging().GetAccessLog() },
 		AllowedHosts: cfg.Msg.GetDeployment().GetAllowedHosts(), Middleware: allowOrigins(cfg.Msg.GetServer().GetCorsOrigins()),
 		Interceptors: []connect.ServerInterceptor{
 			auth.BearerInterceptor(auth.ServiceMatcher("poco.queue.v1."), auth.StaticToken(token)),
+			// Everything else is for clients, but what has a rule of its own.
+			auth.ClientInterceptor(clientToken, token, auth.ServiceMatcher(
+				"poco.queue.v1.", "poco.config.v1.", "grpc.health.v1.", "grpc.reflection.")),
 			auth.UserInterceptor(token),
 		},
 	}

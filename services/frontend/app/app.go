@@ -72,7 +72,7 @@ func newServer(cfg *Config, opts Options) (*rpcserver.Server, error) {
 	options := rpcserver.Options{
 		Service: "frontend", Logger: opts.Logger, Config: cfg,
 		AccessLog:    func() bool { return cfg.Current().GetLogging().GetAccessLog() },
-		AllowedHosts: cfg.Msg.GetDeployment().GetAllowedHosts(), InternalToken: cfg.Secret("INTERNAL_API_TOKEN"),
+		AllowedHosts: cfg.Msg.GetDeployment().GetAllowedHosts(), InternalToken: cfg.Secret("INTERNAL_API_TOKEN"), ClientToken: cfg.Secret("CLIENT_TOKEN"),
 	}
 	if opts.Listener != nil {
 		options.Listeners = []net.Listener{opts.Listener}

@@ -56,6 +56,22 @@ func StaticToken(token config.Secret) Verify {
 	}
 }
 
+// ClientInterceptor demands the client's token, or the internal one, of every
+// call but those that open selects; where a service has no token for clients, of
+// none.
+func ClientInterceptor(client, internal config.Secret, open func(spec connect.Spec) bool) connect.ServerInterceptor {
+	if !client.IsSet() {
+		return func(next connect.ServerFunc) connect.ServerFunc { return next }
+	}
+	guarded := func(spec connect.Spec) bool { return !open(spec) }
+	return BearerInterceptor(guarded, func(ctx context.Context, candidate string) (context.Context, error) {
+		if !client.Equal(candidate) && !internal.Equal(candidate) {
+			return nil, rpcerror.Unauthenticated("the token is wrong")
+		}
+		return ctx, nil
+	})
+}
+
 // UserInterceptor finds the user of each call: DefaultUser, or the one that
 // X-User-Id names together with the internal token. X-User-Id without the
 // token is refused as Unauthenticated.

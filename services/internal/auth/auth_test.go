@@ -75,6 +75,28 @@ func TestBearerInterceptor(t *testing.T) {
 	require.NoError(t, err, "another service needs no token")
 }
 
+func TestClientInterceptor(t *testing.T) {
+	open := auth.ServiceMatcher("poco.backend.v1.TaskService/")
+	c := client(auth.ClientInterceptor(config.NewSecret("client"), config.NewSecret("internal"), open))
+	calls := backendv1connect.NewRunServiceClient(c)
+	for authorization, ok := range map[string]bool{
+		"": false, "Bearer client": true, "Bearer internal": true, "Bearer other": false, "Basic client": false, "Bearer": false,
+	} {
+		_, err := calls.GetRun(with(t, "Authorization", authorization), &backendv1.GetRunRequest{})
+		if ok {
+			require.NoError(t, err, authorization)
+		} else {
+			require.Equal(t, connect.CodeUnauthenticated, rpcerror.CodeOf(err), authorization)
+		}
+	}
+	_, err := backendv1connect.NewTaskServiceClient(c).EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{})
+	require.NoError(t, err, "what has a rule of its own")
+
+	unguarded := client(auth.ClientInterceptor(config.Secret{}, config.NewSecret("internal"), open))
+	_, err = backendv1connect.NewRunServiceClient(unguarded).GetRun(t.Context(), &backendv1.GetRunRequest{})
+	require.NoError(t, err, "a service without a token for clients")
+}
+
 func TestUnsetTokenAcceptsNothing(t *testing.T) {
 	for _, candidate := range []string{"", "x"} {
 		_, err := auth.StaticToken(config.Secret{})(t.Context(), candidate)

@@ -13,17 +13,17 @@ import (
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
-// authorize lets those pass who show the token, and in development a direct
-// caller on the same machine.
+// authorize lets those pass who show a token. In development, as long as there is
+// no token for clients, a direct caller on the same machine needs none.
 func (s *service) authorize(ctx context.Context) error {
 	info, ok := connect.CallInfoForServerContext(ctx)
 	switch {
-	case ok && s.Token.Equal(bearer(info)):
+	case ok && s.knows(info):
 		return nil
-	case ok && s.development && info.RequestHeader().Get("Authorization") == "" && isDirectLoopback(info):
+	case ok && s.openLocally && info.RequestHeader().Get("Authorization") == "" && isDirectLoopback(info):
 		return nil
 	default:
-		return rpcerror.Unauthenticated("the internal token is required: Authorization: Bearer TOKEN")
+		return rpcerror.Unauthenticated("the internal token, or the clients', is required: Authorization: Bearer TOKEN")
 	}
 }
 
@@ -31,7 +31,7 @@ func (s *service) authorize(ctx context.Context) error {
 // the one of strangers.
 func (s *service) admit(ctx context.Context, limit *limit) error {
 	info, ok := connect.CallInfoForServerContext(ctx)
-	if ok && s.Token.Equal(bearer(info)) {
+	if ok && s.knows(info) {
 		return limit.trusted(time.Now())
 	}
 	addr := ""
@@ -41,8 +41,10 @@ func (s *service) admit(ctx context.Context, limit *limit) error {
 	return limit.stranger(addr, time.Now())
 }
 
-func bearer(info *connect.CallInfo) string {
-	return auth.BearerToken(info.RequestHeader().Get("Authorization"))
+// knows tells whether a caller shows one of the tokens.
+func (s *service) knows(info *connect.CallInfo) bool {
+	shown := auth.BearerToken(info.RequestHeader().Get("Authorization"))
+	return s.Token.Equal(shown) || s.ClientToken.Equal(shown)
 }
 
 // isDirectLoopback tells whether a call comes from this machine and was not

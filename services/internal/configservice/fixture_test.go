@@ -65,9 +65,13 @@ func serveOn(t testing.TB, listener net.Listener, name string, env map[string]st
 	if name == "executor" {
 		secret = "EXECUTOR_TOKEN"
 	}
-	server, err := rpcserver.New(rpcserver.Options{
+	options := rpcserver.Options{
 		Service: name, Listeners: []net.Listener{listener}, Config: loaded, InternalToken: loaded.Secret(secret),
-	})
+	}
+	if name != "executor" {
+		options.ClientToken = loaded.Secret("CLIENT_TOKEN")
+	}
+	server, err := rpcserver.New(options)
 	require.NoError(t, err)
 	require.NoError(t, server.Start())
 	t.Cleanup(func() { require.NoError(t, server.Shutdown(context.Background())) })

@@ -36,6 +36,9 @@ type Options struct {
 	Config Config
 	// Token opens GetConfig and GetConfigSchema.
 	Token config.Secret
+	// ClientToken opens them, too. Where there is one, being on the same machine
+	// opens nothing.
+	ClientToken config.Secret
 	// Instance is this process's in the answer of /healthz, by which the service
 	// recognises itself.
 	Instance string
@@ -47,7 +50,8 @@ type Options struct {
 type service struct {
 	Options
 
-	development bool
+	// openLocally: a caller on the same machine may see the settings.
+	openLocally bool
 	schema      func() (*configv1.GetConfigSchemaResponse, error)
 	// check and compare limit CheckPeers and ComparePeer.
 	check, compare *limit
@@ -57,12 +61,13 @@ type service struct {
 // Register serves ConfigService on a server.
 func Register(server *connect.Server, opts Options) {
 	s := &service{
-		Options:     opts,
-		development: config.FieldOf(opts.Config.Report(), config.EnvironmentVariable).GetValue() == config.Development,
-		schema:      sync.OnceValues(func() (*configv1.GetConfigSchemaResponse, error) { return schemaOf(opts.Config.Service()) }),
-		check:       newLimit(),
-		compare:     newLimit(),
-		peers:       newPeerClient(),
+		Options: opts,
+		openLocally: !opts.ClientToken.IsSet() &&
+			config.FieldOf(opts.Config.Report(), config.EnvironmentVariable).GetValue() == config.Development,
+		schema:  sync.OnceValues(func() (*configv1.GetConfigSchemaResponse, error) { return schemaOf(opts.Config.Service()) }),
+		check:   newLimit(),
+		compare: newLimit(),
+		peers:   newPeerClient(),
 	}
 	configv1connect.RegisterConfigServiceHandler(server, s)
 }

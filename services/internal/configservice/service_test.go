@@ -19,6 +19,7 @@ import (
 func TestAccess(t *testing.T) {
 	development := serve(t, "backend", nil)
 	production := serve(t, "backend", map[string]string{"APP_ENV": "production"})
+	guarded := serve(t, "backend", map[string]string{"CLIENT_TOKEN": "marker-token-of-the-clients"})
 	for name, c := range map[string]struct {
 		url     string
 		headers []string
@@ -34,6 +35,9 @@ func TestAccess(t *testing.T) {
 		"production, direct":         {production.url, nil, false},
 		"production, token":          {production.url, []string{"Authorization", "Bearer " + token}, true},
 		"production, proxied token":  {production.url, []string{"Authorization", "Bearer " + token, "X-Forwarded-For", "10.0.0.1"}, true},
+		"client token, direct":       {guarded.url, nil, false},
+		"client token":               {guarded.url, []string{"Authorization", "Bearer marker-token-of-the-clients"}, true},
+		"client token, internal":     {guarded.url, []string{"Authorization", "Bearer " + token}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := dial(t, c.url)

@@ -68,6 +68,8 @@ type Options struct {
 	Config configservice.Config
 	// InternalToken opens what ConfigService does not tell everybody.
 	InternalToken config.Secret
+	// ClientToken, if set, opens the same, and nothing else does.
+	ClientToken config.Secret
 	// Ready says why the service is not ready; nil when it is. It is called at
 	// each check, concurrently, and has to respect its context.
 	Ready func(context.Context) error
@@ -152,7 +154,7 @@ func (s *Server) build() error {
 	s.health.register(s.connect)
 	if s.opts.Config != nil {
 		configservice.Register(s.connect, configservice.Options{
-			Config: s.opts.Config, Token: s.opts.InternalToken, Instance: s.instance, Listening: s.Addrs,
+			Config: s.opts.Config, Token: s.opts.InternalToken, ClientToken: s.opts.ClientToken, Instance: s.instance, Listening: s.Addrs,
 		})
 	}
 	s.registerEndpoints()

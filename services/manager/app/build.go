@@ -130,7 +130,7 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 func newServer(cfg *Config, opts Options, hub *channel.Hub, w *worker.Worker) (*rpcserver.Server, error) {
 	token := cfg.Secret(envInternalToken)
 	options := rpcserver.Options{
-		Service: "manager", Logger: opts.Logger, Config: cfg, InternalToken: token,
+		Service: "manager", Logger: opts.Logger, Config: cfg, InternalToken: token, ClientToken: cfg.Secret("CLIENT_TOKEN"),
 		AccessLog:    func() bool { return cfg.Current().GetLogging().GetAccessLog() },
 		AllowedHosts: cfg.Msg.GetDeployment().GetAllowedHosts(),
 		Ready: func(context.Context) error {

@@ -37,9 +37,10 @@ const (
 // backend (the run queue, its settings, its metrics) stays inside.
 var public = regexp.MustCompile(`^/poco\.backend\.v1\.[A-Za-z]+/[A-Za-z]+$`)
 
-// dropped are request headers that a browser must not set: who a user is and
-// internal tokens are believed only from other services.
-var dropped = []string{"X-User-Id", "X-Internal-Token", "Authorization"}
+// dropped are request headers that a browser must not set: who a user is, is
+// believed only from other services. The token that the page shows goes on to the
+// backend, which judges it.
+var dropped = []string{"X-User-Id", "X-Internal-Token", "Cookie"}
 
 // New returns the handler for everything below Prefix. It passes calls of
 // public procedures to the backend, streams both ways without buffering, adds

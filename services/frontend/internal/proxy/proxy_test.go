@@ -130,13 +130,14 @@ func TestStreamIsPassedOnMessageByMessage(t *testing.T) {
 func TestBrowserCannotSayWhoItIs(t *testing.T) {
 	url, backend := start(t)
 	status, answer := post(t, url+"/poco.backend.v1.SessionService/ListSessions", http.Header{
-		"X-User-Id": {"mallory"}, "Authorization": {"Bearer stolen"}, "X-Forwarded-For": {"127.0.0.1"}, "X-Request-Id": {"r1"},
+		"X-User-Id": {"mallory"}, "Authorization": {"Bearer page"}, "Cookie": {"other=service"}, "X-Forwarded-For": {"127.0.0.1"}, "X-Request-Id": {"r1"},
 	})
 	require.Equal(t, http.StatusOK, status)
 	require.Equal(t, "t", answer["nextPageToken"])
 	header := <-backend.headers
 	require.Empty(t, header.Values("X-User-Id"))
-	require.Empty(t, header.Values("Authorization"))
+	require.Equal(t, []string{"Bearer page"}, header.Values("Authorization"), "the backend judges it")
+	require.Empty(t, header.Values("Cookie"), "those of other services on this host are not the backend's business")
 	require.Equal(t, []string{"127.0.0.1"}, header.Values("X-Forwarded-For"), "the real peer only")
 	require.NotEmpty(t, header.Get("X-Forwarded-Host"))
 	require.Equal(t, "http", header.Get("X-Forwarded-Proto"))

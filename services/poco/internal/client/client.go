@@ -11,13 +11,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/poco-ai/poco/services/internal/pace"
-
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/gen/go/poco/backend/v1/backendv1connect"
+	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/pace"
 )
 
 const (
@@ -38,26 +38,68 @@ var ErrConnectionLost = errors.New("connection to the backend lost")
 
 // Backend holds the clients of the backend's public services.
 type Backend struct {
-	URL      string
+	URL string
+	// Hint says what to do when the backend refuses the token, or wants one.
+	Hint     string
 	Tasks    backendv1connect.TaskServiceClient
 	Sessions backendv1connect.SessionServiceClient
 	Runs     backendv1connect.RunServiceClient
 	Inputs   backendv1connect.UserInputServiceClient
 }
 
+// Access is how a backend is reached.
+type Access struct {
+	// Token is shown with each call; an unset one is not.
+	Token config.Secret
+	// Dial replaces the dialer's own DialContext; nil does not.
+	Dial func(ctx context.Context, dialer *net.Dialer, network, addr string) (net.Conn, error)
+	// Direct keeps a proxy of the environment from seeing the token.
+	Direct bool
+	// Hint is the Backend's.
+	Hint string
+}
+
 // New returns clients of the backend at baseURL; nothing is sent yet.
-func New(baseURL string) *Backend {
+func New(baseURL string, access Access) *Backend {
 	baseURL = strings.TrimRight(baseURL, "/")
+	dialer := &net.Dialer{Timeout: dialTimeout}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
-	rpc := connect.NewClient(connecthttp.NewTransport(&http.Client{Transport: transport}, baseURL))
+	transport.DialContext = dialer.DialContext
+	if access.Direct {
+		transport.Proxy = nil
+	}
+	if access.Dial != nil {
+		transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return access.Dial(ctx, dialer, network, addr)
+		}
+	}
+	rpc := connect.NewClient(connecthttp.NewTransport(&http.Client{
+		Transport: showing{transport, access.Token},
+		// The token is for this backend, and for no other.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, baseURL))
 	return &Backend{
-		URL:      baseURL,
+		URL: baseURL, Hint: access.Hint,
 		Tasks:    backendv1connect.NewTaskServiceClient(rpc),
 		Sessions: backendv1connect.NewSessionServiceClient(rpc),
 		Runs:     backendv1connect.NewRunServiceClient(rpc),
 		Inputs:   backendv1connect.NewUserInputServiceClient(rpc),
 	}
+}
+
+// showing shows a token with each request.
+type showing struct {
+	next  http.RoundTripper
+	token config.Secret
+}
+
+// RoundTrip implements http.RoundTripper.
+func (s showing) RoundTrip(r *http.Request) (*http.Response, error) {
+	if s.token.IsSet() {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+s.token.Reveal())
+	}
+	return s.next.RoundTrip(r)
 }
 
 // Watch is a session being followed.
@@ -168,6 +210,10 @@ func IsUnavailable(err error) bool {
 		return errors.Is(err, ErrConnectionLost)
 	}
 }
+
+// IsUnauthenticated tells whether err is the backend's refusal of the token, or
+// of a call without one.
+func IsUnauthenticated(err error) bool { return connect.CodeOf(err) == connect.CodeUnauthenticated }
 
 // Message is what an error says, without the names of protocols.
 func Message(err error) string {

@@ -127,7 +127,9 @@ func (c *cli) serviceTarget(name string) (fleet.Target, error) {
 }
 
 // fleet returns the client that asks services.
-func (c *cli) fleet() *fleet.Client { return fleet.New(c.config.Secret("INTERNAL_API_TOKEN")) }
+func (c *cli) fleet() *fleet.Client {
+	return fleet.New(c.config.Secret("INTERNAL_API_TOKEN"), c.access())
+}
 
 // view is where settings are shown.
 func (c *cli) view() configview.Screen {

@@ -62,7 +62,7 @@ func (c *cli) demo(ctx context.Context, info stack.Info, once bool) error {
 	}
 	style := terminal.Style(c.screen().color)
 	fmt.Fprintf(c.out, "\n%s\n", style.Bold("› "+prompt))
-	if err := c.run(ctx, backendOf(info), prompt, runFlags{waitExport: true, firstOption: patience, embedded: true}); err != nil {
+	if err := c.run(ctx, c.clientOf(info), prompt, runFlags{waitExport: true, firstOption: patience, embedded: true}); err != nil {
 		return err
 	}
 	fmt.Fprintf(c.out, "\nThe workspace is in %s, its export in the S3 server, the whole session at %s\n", info.DataDir+"/workspaces", info.URL)

@@ -13,7 +13,6 @@ import (
 
 // fetchCommand does ahead of time what a first "poco up" does on its way.
 func (c *cli) fetchCommand() *cobra.Command {
-	var flags stackFlags
 	var printEnv bool
 	cmd := &cobra.Command{
 		Use:   "fetch",
@@ -28,7 +27,7 @@ CLAUDE_CLI_PATH names a CLI of your own.
   eval "$(poco fetch --print-env)"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := c.dataDir(flags)
+			dir, err := c.dataDir()
 			if err != nil {
 				return &exitError{exitFailed, err}
 			}
@@ -47,7 +46,6 @@ CLAUDE_CLI_PATH names a CLI of your own.
 			return nil
 		},
 	}
-	flags.registerDataDir(cmd)
 	cmd.Flags().BoolVar(&printEnv, "print-env", false, "print shell commands instead of a list")
 	return cmd
 }

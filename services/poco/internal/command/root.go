@@ -65,6 +65,8 @@ type cli struct {
 	out      io.Writer
 	err      io.Writer
 	backend  string
+	// data is the folder of --data-dir; empty when it is not given.
+	data string
 }
 
 // Main runs the command line and returns the exit code.
@@ -124,18 +126,13 @@ Start everything with "poco up", then send work with "poco run".`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().StringVar(&c.backend, "backend", "",
 		"URL of the backend, or of the frontend's /api/v1 (POCO_BACKEND_URL, default http://localhost:8000)")
+	root.PersistentFlags().StringVar(&c.data, "data-dir", "",
+		"folder in which \"poco up\" keeps everything (POCO_DATA_DIR, default "+defaultDataDirHelp()+")")
 	root.AddCommand(
 		c.upCommand(), c.demoCommand(), c.runCommand(), c.attachCommand(), c.lsCommand(),
-		c.cancelCommand(), c.answerCommand(), c.modelCommand(), c.executorCommand(), c.fetchCommand(), c.configCommand(), c.versionCommand(),
+		c.cancelCommand(), c.answerCommand(), c.modelCommand(), c.executorCommand(), c.fetchCommand(), c.configCommand(), c.tokenCommand(), c.versionCommand(),
 	)
 	return root
-}
-
-func (c *cli) client() *client.Backend {
-	if c.backend != "" {
-		return client.New(c.backend)
-	}
-	return client.New(c.config.Msg.GetBackendUrl())
 }
 
 // refused turns an answer of the backend into an error with an exit code.
@@ -147,6 +144,8 @@ func (c *cli) refused(backend *client.Backend, err error) error {
 		return &exitError{exitDetached, nil}
 	case client.IsUnavailable(err):
 		return &exitError{exitLost, fmt.Errorf("the backend at %s cannot be reached: %s\nIs it running? Start everything with: poco up", backend.URL, client.Message(err))}
+	case client.IsUnauthenticated(err):
+		return &exitError{exitUsage, fmt.Errorf("the backend at %s refuses: %s\n%s", backend.URL, client.Message(err), backend.Hint)}
 	default:
 		return &exitError{exitUsage, errors.New(client.Message(err))}
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/lifecycle"
-	"github.com/poco-ai/poco/services/poco/internal/client"
 	"github.com/poco-ai/poco/services/poco/internal/stack"
 	"github.com/poco-ai/poco/services/poco/internal/terminal"
 )
@@ -27,17 +26,11 @@ const (
 
 // stackFlags are the flags of the commands that start everything.
 type stackFlags struct {
-	dataDir, runtime string
-	verbose          bool
-}
-
-func (f *stackFlags) registerDataDir(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.dataDir, "data-dir", "",
-		"folder that keeps everything (POCO_DATA_DIR, default "+defaultDataDirHelp()+")")
+	runtime string
+	verbose bool
 }
 
 func (f *stackFlags) register(cmd *cobra.Command) {
-	f.registerDataDir(cmd)
 	cmd.Flags().StringVar(&f.runtime, "runtime", "",
 		"where agents run: docker, process (no isolation at all) or auto (EXECUTOR_RUNTIME, default auto)")
 	cmd.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "also write the services' logs to stderr")
@@ -63,7 +56,9 @@ listen on loopback only, and the manager also where its containers reach it.
 Every setting of the services is read from the environment and from ./.env as
 usual. With DATABASE_URL or S3_ENDPOINT set, that server is used instead of an
 embedded one. Secrets are generated once and kept in the data folder, like all
-data. Ctrl-C stops everything in order; a second Ctrl-C ends at once.`,
+data. Other users of this machine cannot use it: its API wants the token that is,
+for its owner only, in the file client-token of the data folder. The other commands
+find it there, and the page opens with the link that is printed. Ctrl-C stops everything in order; a second Ctrl-C ends at once.`,
 		Example: `  ANTHROPIC_AUTH_TOKEN=… poco up
   poco up --scripted-model
   poco up --runtime process --data-dir ./data
@@ -85,7 +80,7 @@ func (c *cli) up(ctx context.Context, flags stackFlags, scripted func(token bool
 	default:
 		return usageError("--runtime %s is not known: use auto, docker or process", flags.runtime)
 	}
-	dir, err := c.dataDir(flags)
+	dir, err := c.dataDir()
 	if err != nil {
 		return &exitError{exitFailed, err}
 	}
@@ -120,8 +115,9 @@ func (c *cli) up(ctx context.Context, flags stackFlags, scripted func(token bool
 	}
 }
 
-func (c *cli) dataDir(flags stackFlags) (string, error) {
-	dir := flags.dataDir
+// dataDir is where "poco up" keeps everything.
+func (c *cli) dataDir() (string, error) {
+	dir := c.data
 	if dir == "" {
 		dir = c.config.Msg.GetDataDir()
 	}
@@ -138,6 +134,7 @@ func (c *cli) progress(line string) {
 
 func (c *cli) announce(info stack.Info) {
 	fmt.Fprintf(c.out, "Poco is ready: %s (backend %s, runtime %s, data in %s)\n", info.URL, info.BackendURL, info.Runtime, info.DataDir)
+	fmt.Fprintf(c.out, "Open the page with this link, which is for you only: %s\n", info.SignInURL)
 	if info.Runtime == "process" {
 		fmt.Fprintln(c.err, "note: the process runtime isolates nothing: agents run with your rights on this machine")
 	}
@@ -151,8 +148,8 @@ func (c *cli) announce(info stack.Info) {
 	if u, err := url.Parse(info.BackendURL); err == nil && u.Port() != "8000" {
 		hint = " --backend " + info.BackendURL
 	}
+	if c.data != "" {
+		hint += " --data-dir " + info.DataDir
+	}
 	fmt.Fprintf(c.err, "Send work with: poco run%s \"your prompt\"\n", hint)
 }
-
-// backendOf returns a client of a started stack's backend.
-func backendOf(info stack.Info) *client.Backend { return client.New(info.BackendURL) }

@@ -67,7 +67,7 @@ func follow(t *testing.T, backend *test.Backend, change func(*conversation.Follo
 	t.Helper()
 	shown := &view{}
 	follower := &conversation.Follower{
-		Backend: client.New(backend.URL), View: shown, RunID: test.RunID,
+		Backend: client.New(backend.URL, client.Access{}), View: shown, RunID: test.RunID,
 		Watch: client.Watch{SessionID: test.SessionID}, Out: &bytes.Buffer{},
 	}
 	if change != nil {

@@ -191,7 +191,7 @@ func (a *aviary) askEverything() {
 	ask := &asker{
 		canaries: a.canaries, client: http.DefaultClient,
 		ids:    map[protoreflect.Name]string{"session_id": a.session, "run_id": a.run},
-		tokens: []string{"", a.values["INTERNAL_API_TOKEN"], a.values["EXECUTOR_TOKEN"], "a-wrong-token-of-some-length"},
+		tokens: []string{"", a.values["INTERNAL_API_TOKEN"], a.values["CLIENT_TOKEN"], a.values["EXECUTOR_TOKEN"], "a-wrong-token-of-some-length"},
 	}
 	for _, p := range []*program{a.stack.backend, a.stack.manager, a.frontend, a.executor} {
 		ask.everyRPC(p)

@@ -188,7 +188,7 @@ func (s *stack) start() *stack {
 func (s *stack) startBackend() {
 	s.t.Helper()
 	s.backend.start()
-	conn := s.backend.dial(config.Secret{})
+	conn := s.backend.dial(config.NewSecret(s.common["CLIENT_TOKEN"]))
 	s.tasks, s.sessions = backendv1.NewTaskServiceClient(conn), backendv1.NewSessionServiceClient(conn)
 	s.runs, s.inputs = backendv1.NewRunServiceClient(conn), backendv1.NewUserInputServiceClient(conn)
 }

@@ -83,20 +83,33 @@ func AnyFailed[R Report](replies []Reply[R]) bool {
 	return slices.ContainsFunc(replies, func(r Reply[R]) bool { return r.Err != nil })
 }
 
-// Client asks services. It shows the internal token where there is one.
+// Access is how a client of this user reaches services.
+type Access interface {
+	// Token is the clients' token that a service at a URL may be shown; unset when
+	// there is none.
+	Token(url string) config.Secret
+	// Dial connects to a service.
+	Dial(ctx context.Context, dialer *net.Dialer, network, addr string) (net.Conn, error)
+}
+
+// Client asks services. It shows them the clients' token, or the internal one.
 type Client struct {
-	token config.Secret
-	http  *http.Client
+	internal config.Secret
+	access   Access
+	http     *http.Client
 }
 
 // New returns a client; nothing is sent yet.
-func New(token config.Secret) *Client {
+func New(internal config.Secret, access Access) *Client {
+	dialer := &net.Dialer{Timeout: dialTimeout}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil // which would see the token; the one of the environment is for the internet
-	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return access.Dial(ctx, dialer, network, addr)
+	}
 	// The token is for the service at this URL, and for no other.
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Client{token: token, http: &http.Client{Transport: transport, CheckRedirect: stay}}
+	return &Client{internal: internal, access: access, http: &http.Client{Transport: transport, CheckRedirect: stay}}
 }
 
 // service returns the RPC client of one target.
@@ -107,7 +120,19 @@ func (c *Client) service(target Target) configv1connect.ConfigServiceClient {
 
 // Peer returns what peers.Compare asks one target with. It shows the token, with
 // which every secret can be compared; who does not take it compares fewer.
-func (c *Client) Peer(target Target) peers.Client { return peer{c.service(target), c.token} }
+func (c *Client) Peer(target Target) peers.Client { return peer{c.service(target), c.token(target)} }
+
+// tokens are what a target may be shown, the one that fits it best first.
+func (c *Client) tokens(target Target) []config.Secret {
+	return slices.DeleteFunc([]config.Secret{c.access.Token(target.URL), c.internal}, func(token config.Secret) bool {
+		return !token.IsSet()
+	})
+}
+
+// token is the first of them; unset without one.
+func (c *Client) token(target Target) config.Secret {
+	return append(c.tokens(target), config.Secret{})[0]
+}
 
 type peer struct {
 	service configv1connect.ConfigServiceClient
@@ -129,7 +154,7 @@ func (c *Client) Ask(ctx context.Context, targets []Target) []Answer {
 // CheckPeers makes all targets compare themselves with their peers.
 func (c *Client) CheckPeers(ctx context.Context, targets []Target) []PeerAnswer {
 	return ask(ctx, c, targets, func(ctx context.Context, target Target) (*configv1.CheckPeersResponse, error) {
-		return c.service(target).CheckPeers(showing(ctx, c.token), &configv1.CheckPeersRequest{})
+		return c.service(target).CheckPeers(showing(ctx, c.token(target)), &configv1.CheckPeersRequest{})
 	})
 }
 
@@ -156,13 +181,13 @@ func ask[R Report](ctx context.Context, c *Client, targets []Target, call func(c
 	return replies
 }
 
-// report tries the token first. A service in development also answers callers
+// report tries the tokens first. A service in development also answers callers
 // of its own machine, but only those that show no token at all: one of another
 // deployment in this environment must not be in the way.
 func (c *Client) report(ctx context.Context, target Target) (*configv1.GetConfigResponse, error) {
 	service := c.service(target)
-	if c.token.IsSet() {
-		report, err := service.GetConfig(showing(ctx, c.token), &configv1.GetConfigRequest{})
+	for _, token := range c.tokens(target) {
+		report, err := service.GetConfig(showing(ctx, token), &configv1.GetConfigRequest{})
 		if connect.CodeOf(err) != connect.CodeUnauthenticated {
 			return report, err
 		}
@@ -184,7 +209,7 @@ func showing(ctx context.Context, token config.Secret) context.Context {
 func (c *Client) explain(target Target, err error) error {
 	switch connect.CodeOf(err) {
 	case connect.CodeUnauthenticated, connect.CodePermissionDenied:
-		if c.token.IsSet() {
+		if c.internal.IsSet() {
 			return errors.New("refuses the INTERNAL_API_TOKEN of this environment: use the token that the service has")
 		}
 		return errors.New("wants the internal token: set INTERNAL_API_TOKEN (or INTERNAL_API_TOKEN_FILE) to the token that the service has")
@@ -203,7 +228,7 @@ func (c *Client) explain(target Target, err error) error {
 	if errors.As(err, &network) {
 		return fmt.Errorf("cannot be reached (%w): is it running, and is %s right?", network.Err, target.Setting)
 	}
-	return fmt.Errorf("cannot be asked (%s): check %s", c.message(err), target.Setting)
+	return fmt.Errorf("cannot be asked (%s): check %s", c.message(target, err), target.Setting)
 }
 
 // isTooLarge tells whether an answer that exhausts what is allowed does so here:
@@ -215,14 +240,14 @@ func isTooLarge(err error) bool {
 
 // message is what an error says, as far as it is worth showing: who answers may
 // be anybody, and may send the token back.
-func (c *Client) message(err error) string {
+func (c *Client) message(target Target, err error) string {
 	said := err.Error()
 	var rpc *connect.Error
 	if errors.As(err, &rpc) && rpc.Message() != "" {
 		said = rpc.Message()
 	}
-	if c.token.IsSet() {
-		said = strings.ReplaceAll(said, c.token.Reveal(), redact.Mark)
+	for _, token := range c.tokens(target) {
+		said = strings.ReplaceAll(said, token.Reveal(), redact.Mark)
 	}
 	if len(said) > longestMessage {
 		said = text.Head(said, longestMessage) + "…"

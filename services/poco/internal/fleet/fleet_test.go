@@ -10,6 +10,7 @@ import (
 
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/poco/internal/fleet"
+	"github.com/poco-ai/poco/services/poco/internal/localstack"
 )
 
 // TestWhoAnswersMayBeAnybody: what is said of strangers is true, short, and does
@@ -38,7 +39,7 @@ func TestWhoAnswersMayBeAnybody(t *testing.T) {
 				_, _ = w.Write([]byte(c.body)) // the client may have gone
 			}))
 			defer server.Close()
-			client, targets := fleet.New(config.NewSecret(token)), []fleet.Target{{Setting: "the URL", URL: server.URL}}
+			client, targets := fleet.New(config.NewSecret(token), localstack.Local{}), []fleet.Target{{Setting: "the URL", URL: server.URL}}
 			answer := client.Ask(t.Context(), targets)[0]
 			require.EqualError(t, answer.Err, c.says)
 			require.Nil(t, answer.Report)

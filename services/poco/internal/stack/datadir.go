@@ -1,16 +1,19 @@
 package stack
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/gofrs/flock"
 
 	"github.com/poco-ai/poco/services/internal/embedded"
+	"github.com/poco-ai/poco/services/poco/internal/localstack"
 )
 
 // DefaultDataDir is where everything is kept when nobody says otherwise: as
@@ -34,18 +37,19 @@ func DefaultDataDir(dataHome string) (string, error) {
 // list it.
 const dataDirMode = 0o711
 
+// Another command of this user holds the lock for the moment in which it looks
+// whether anybody does.
+const (
+	lockTimeout = 500 * time.Millisecond
+	lockPoll    = 10 * time.Millisecond
+)
+
 // dataDir is the folder of one Poco, locked for this process.
 type dataDir struct {
 	path string
 	lock *flock.Flock
 	// unclean tells that the last process using it did not end in order.
 	unclean bool
-}
-
-// occupant is what the process that holds the folder says of itself.
-type occupant struct {
-	PID int    `json:"pid"`
-	URL string `json:"url"`
 }
 
 // openDataDir creates and locks the folder.
@@ -60,12 +64,18 @@ func openDataDir(path string) (*dataDir, error) {
 	if err := embedded.CheckDataDir(filepath.Join(path, "postgres")); err != nil {
 		return nil, err
 	}
-	d := &dataDir{path: path, lock: flock.New(filepath.Join(path, "lock"))}
-	locked, err := d.lock.TryLock()
-	if err != nil {
+	if err := localstack.CheckFolder(path); err != nil {
+		return nil, err
+	}
+	d := &dataDir{path: path, lock: localstack.Lock(path)}
+	trying, cancel := context.WithTimeout(context.Background(), lockTimeout)
+	defer cancel()
+	locked, err := d.lock.TryLockContext(trying, lockPoll)
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return nil, fmt.Errorf("lock the data folder: %w", err)
 	}
-	other, known := d.occupant()
+	other, err := localstack.ReadOccupant(path)
+	known := err == nil
 	if !locked {
 		who := "another poco"
 		if known {
@@ -81,31 +91,17 @@ func (d *dataDir) in(names ...string) string {
 	return filepath.Join(append([]string{d.path}, names...)...)
 }
 
-func (d *dataDir) occupant() (occupant, bool) {
-	var o occupant
-	text, err := os.ReadFile(d.in("running.json"))
-	if err != nil {
-		return o, false
-	}
-	return o, json.Unmarshal(text, &o) == nil
-}
-
-// occupy notes who uses the folder, for a second process to tell.
-func (d *dataDir) occupy(url string) error {
-	text, err := json.Marshal(occupant{PID: os.Getpid(), URL: url})
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(d.in("running.json"), text, 0o600)
+// occupy notes who uses the folder, for other processes of this user to tell.
+func (d *dataDir) occupy(o localstack.Occupant) error {
+	o.PID = os.Getpid()
+	return o.Write(d.path)
 }
 
 // release unlocks the folder; clean means that nothing was left running.
 func (d *dataDir) release(clean bool) error {
 	var err error
 	if clean {
-		if err = os.Remove(d.in("running.json")); errors.Is(err, os.ErrNotExist) {
-			err = nil
-		}
+		err = localstack.RemoveOccupant(d.path)
 	}
 	return errors.Join(err, d.lock.Unlock())
 }
@@ -151,23 +147,13 @@ func (d *dataDir) secrets() (secrets, error) {
 	return s, nil
 }
 
-// writeSecrets never leaves half a file behind.
 func writeSecrets(path string, s secrets) error {
 	text, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), ".secrets-*") // mode 0600
-	if err != nil {
+	if err := localstack.WritePrivate(path, text); err != nil {
 		return fmt.Errorf("keep the secrets: %w", err)
-	}
-	_, err = file.Write(text)
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("keep the secrets: %w", err), os.Remove(file.Name()))
 	}
 	return nil
 }

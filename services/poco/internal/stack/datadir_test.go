@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/poco-ai/poco/services/poco/internal/localstack"
 )
 
 // testDataDir is below a folder that every user can pass: Postgres's may be
@@ -62,7 +64,7 @@ func TestDataDirBelongsToOneProcess(t *testing.T) {
 	dir, err := openDataDir(path)
 	require.NoError(t, err)
 	require.False(t, dir.unclean)
-	require.NoError(t, dir.occupy("http://localhost:3000"))
+	require.NoError(t, dir.occupy(localstack.Occupant{URL: "http://localhost:3000"}))
 	_, err = openDataDir(path)
 	require.ErrorContains(t, err, "http://localhost:3000")
 	require.ErrorContains(t, err, "--data-dir")

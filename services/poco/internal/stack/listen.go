@@ -32,7 +32,8 @@ func (s *stack) listen(ctx context.Context) error {
 	}
 	backendPort := s.backendListener.Addr().(*net.TCPAddr).Port
 	managerHost := s.settings.manager.Msg.GetServer().GetHosts()[0]
-	s.layer.addresses(clientAddr(server.GetHost(), backendPort), clientAddr(managerHost, managerPort), s.home)
+	s.managerAddr = clientAddr(managerHost, managerPort)
+	s.layer.addresses(clientAddr(server.GetHost(), backendPort), s.managerAddr, s.home)
 	return s.load()
 }
 

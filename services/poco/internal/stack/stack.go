@@ -21,6 +21,7 @@ import (
 	"github.com/poco-ai/poco/services/internal/objectstore"
 	"github.com/poco-ai/poco/services/internal/scriptedmodel"
 	manager "github.com/poco-ai/poco/services/manager/app"
+	"github.com/poco-ai/poco/services/poco/internal/localstack"
 )
 
 // stopTimeout is the one deadline of the whole shutdown.
@@ -50,7 +51,9 @@ type Options struct {
 type Info struct {
 	// URL is the page, BackendURL the API.
 	URL, BackendURL string
-	DataDir         string
+	// ClientToken opens both, and SignInURL is the page with it.
+	ClientToken, SignInURL string
+	DataDir                string
 	// Runtime is "docker" or "process", and Why tells how it was chosen.
 	Runtime, Why string
 	// Scripted means that no real model is called.
@@ -75,6 +78,7 @@ type stack struct {
 	scripted  bool
 
 	backendListener, frontendListener net.Listener
+	managerAddr                       string
 	ownPostgres, ownS3                bool
 }
 
@@ -123,7 +127,15 @@ func (s *stack) prepare(ctx context.Context) (err error) {
 	if s.compose, err = loadCompose(s.opts.Sources, s.opts.Poco); err != nil {
 		return err
 	}
+	clientToken, told, err := localstack.EnsureToken(s.dir.path)
+	if err != nil {
+		return err
+	}
+	if told != "" {
+		s.opts.Progress(told)
+	}
 	s.layer = baseLayer(s.dir, s.secrets)
+	s.layer["CLIENT_TOKEN"] = clientToken
 	if s.opts.Runtime != "" {
 		s.overrides["EXECUTOR_RUNTIME"] = s.opts.Runtime
 	}
@@ -146,7 +158,16 @@ func (s *stack) prepare(ctx context.Context) (err error) {
 	if err := s.listen(ctx); err != nil {
 		return err
 	}
-	return s.dir.occupy(publicURL(s.frontendListener.Addr()))
+	// One of the environment is the one that clients need.
+	if inForce := s.clientToken(); inForce != clientToken {
+		if err := localstack.WriteToken(s.dir.path, inForce); err != nil {
+			return err
+		}
+	}
+	return s.dir.occupy(localstack.Occupant{
+		URL:     publicURL(s.frontendListener.Addr()),
+		Backend: s.backendListener.Addr().String(), Manager: s.managerAddr, Frontend: s.frontendListener.Addr().String(),
+	})
 }
 
 // load reads all settings with the layer as it is now.
@@ -253,6 +274,8 @@ func (s *stack) startModel(ctx context.Context) error {
 	return nil
 }
 
+func (s *stack) clientToken() string { return s.settings.backend.Secret("CLIENT_TOKEN").Reveal() }
+
 func (s *stack) hasToken() bool { return s.settings.manager.Secret("ANTHROPIC_AUTH_TOKEN").IsSet() }
 
 // ensureBucket makes the bucket of the embedded S3 server.
@@ -301,6 +324,7 @@ func (s *stack) startServices(ctx context.Context) (Info, error) {
 	})
 	return Info{
 		URL: publicURL(s.frontendListener.Addr()), BackendURL: s.layer["BACKEND_URL"], DataDir: s.dir.path,
+		ClientToken: s.clientToken(), SignInURL: localstack.SignInURL(s.frontendListener.Addr().String(), s.clientToken()),
 		Runtime: s.runtimeName(), Why: s.home.why, Scripted: s.scripted, ModelToken: s.hasToken(),
 	}, err
 }

@@ -52,8 +52,11 @@ type PocoConfig struct {
 	// Token of calls between the services, which opens their settings to "poco
 	// config".
 	InternalApiToken *SecretValue `protobuf:"bytes,11,opt,name=internal_api_token,json=internalApiToken,proto3" json:"internal_api_token,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Token that the commands show to the backend. Without one, they show a local
+	// "poco up" the token in its data folder.
+	Token         *SecretValue `protobuf:"bytes,12,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PocoConfig) Reset() {
@@ -163,11 +166,18 @@ func (x *PocoConfig) GetInternalApiToken() *SecretValue {
 	return nil
 }
 
+func (x *PocoConfig) GetToken() *SecretValue {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
 var File_poco_config_v1_poco_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_poco_config_proto_rawDesc = "" +
 	"\n" +
-	" poco/config/v1/poco_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cpoco/config/v1/setting.proto\"\xb2\x0e\n" +
+	" poco/config/v1/poco_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cpoco/config/v1/setting.proto\"\xec\x0f\n" +
 	"\n" +
 	"PocoConfig\x12\xa3\x01\n" +
 	"\vbackend_url\x18\x01 \x01(\tB\x81\x01\xea\xb8\x18}\n" +
@@ -196,7 +206,10 @@ const file_poco_config_v1_poco_config_proto_rawDesc = "" +
 	" \x01(\tB`\xea\xb8\x18\\\n" +
 	"\x11POCO_FRONTEND_URL\x1a\x15http://localhost:3000R.Frontend 的地址，供 poco config 使用。h\x01R\vfrontendUrl\x12\xb8\x01\n" +
 	"\x12internal_api_token\x18\v \x01(\v2\x1b.poco.config.v1.SecretValueBm\xea\xb8\x18i\n" +
-	"\x12INTERNAL_API_TOKEN(\x01RQ服务之间内部调用的 token，poco config 凭它查看各服务的配置。R\x10internalApiToken:\x80\x01\xf2\xb8\x18|\n" +
+	"\x12INTERNAL_API_TOKEN(\x01RQ服务之间内部调用的 token，poco config 凭它查看各服务的配置。R\x10internalApiToken\x12\xb7\x01\n" +
+	"\x05token\x18\f \x01(\v2\x1b.poco.config.v1.SecretValueB\x83\x01\xea\xb8\x18\x7f\n" +
+	"\n" +
+	"POCO_TOKEN(\x01Ro各命令向 Backend 出示的 token。未设置时，对本机的 poco up 使用其数据目录中的 token。R\x05token:\x80\x01\xf2\xb8\x18|\n" +
 	"\fpoco command\x12\vpoco 命令\x1a_poco 命令自身读取的变量，不包括命令行参数和由它启动的服务的配置。B\xb7\x01\n" +
 	"\x12com.poco.config.v1B\x0fPocoConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
@@ -219,11 +232,12 @@ var file_poco_config_v1_poco_config_proto_goTypes = []any{
 }
 var file_poco_config_v1_poco_config_proto_depIdxs = []int32{
 	1, // 0: poco.config.v1.PocoConfig.internal_api_token:type_name -> poco.config.v1.SecretValue
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	1, // 1: poco.config.v1.PocoConfig.token:type_name -> poco.config.v1.SecretValue
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_poco_config_v1_poco_config_proto_init() }

@@ -4,6 +4,35 @@ export const settings = await fetch("config.json").then((response) => response.j
 const base = (settings.NEXT_PUBLIC_API_URL || "api/v1").replace(/\/$/, "");
 const endOfStream = 2;
 
+// The token that signs the page in comes in the fragment of a link, which no
+// server sees, and is taken out of the address and the history at once. It stays
+// with this tab: a cookie would go to every port of this host, and what
+// localStorage has stays behind when the tab is closed.
+const tokenKey = "poco-client-token";
+
+// takeToken reads the token of a link, and tells whether there was one.
+export function takeToken() {
+  const token = /^#token=([^&]+)/.exec(location.hash)?.[1];
+  if (!token) return false;
+  signIn(decodeURIComponent(token));
+  history.replaceState(null, "", location.pathname + location.search);
+  return true;
+}
+
+// signIn keeps a token for all calls of this tab.
+export function signIn(token) {
+  sessionStorage.setItem(tokenKey, token.trim());
+}
+
+function headers(contentType) {
+  const token = sessionStorage.getItem(tokenKey);
+  return {
+    "Content-Type": contentType,
+    "Connect-Protocol-Version": "1",
+    ...(token ? { Authorization: `Bearer ${token}` } : {}),
+  };
+}
+
 export class ApiError extends Error {
   constructor(code, message) {
     super(message || code);
@@ -20,7 +49,7 @@ async function failure(response) {
 export async function call(method, request) {
   const response = await fetch(`${base}/poco.backend.v1.${method}`, {
     method: "POST",
-    headers: { "Content-Type": "application/json", "Connect-Protocol-Version": "1" },
+    headers: headers("application/json"),
     body: JSON.stringify(request),
   }).catch((error) => { throw new ApiError("unavailable", error.message); });
   if (!response.ok) throw await failure(response);
@@ -41,7 +70,7 @@ function envelope(message) {
 export async function* watch(method, request, signal) {
   const response = await fetch(`${base}/poco.backend.v1.${method}`, {
     method: "POST",
-    headers: { "Content-Type": "application/connect+json", "Connect-Protocol-Version": "1" },
+    headers: headers("application/connect+json"),
     body: envelope(request),
     signal,
   });
@@ -83,7 +112,7 @@ export async function follow(open, handle, signal, state) {
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (["not_found", "invalid_argument", "out_of_range"].includes(error.code)) throw error;
+      if (["not_found", "invalid_argument", "out_of_range", "unauthenticated"].includes(error.code)) throw error;
       state(error);
     }
     await new Promise((resolve) => {

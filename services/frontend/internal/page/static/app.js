@@ -1,5 +1,5 @@
 // The page: sessions on the left, one of them on the right.
-import { call, follow, settings, watch } from "./api.js";
+import { call, follow, settings, signIn, takeToken, watch } from "./api.js";
 import { badge, el, word } from "./dom.js";
 import { SessionView } from "./session.js";
 
@@ -8,6 +8,10 @@ const sessions = new Map();
 let view = null;
 
 function connection(error) {
+  if (error?.code === "unauthenticated") {
+    $("sign-in").hidden = false;
+    error = null;
+  }
   $("connection").hidden = !error;
   if (error) $("connection").textContent = `Not connected: ${error.message}. Trying again…`;
 }
@@ -53,6 +57,10 @@ function watchSessions() {
 }
 
 function route() {
+  if (takeToken()) {
+    location.reload();
+    return;
+  }
   const id = /^#\/session\/([0-9a-f-]{36})$/.exec(location.hash)?.[1];
   if (view && view.id === id) return;
   view?.close();
@@ -100,7 +108,13 @@ $("new").addEventListener("click", () => { location.hash = ""; });
 $("cancel").addEventListener("click", () => {
   call("SessionService/CancelSession", { sessionId: view.id }).catch(connection);
 });
+$("sign-in").addEventListener("submit", (event) => {
+  event.preventDefault();
+  signIn($("token").value);
+  location.reload();
+});
 window.addEventListener("hashchange", route);
+takeToken();
 document.documentElement.dataset.version = settings.version;
 route();
 watchSessions();

@@ -5,6 +5,7 @@ package configcomments
 
 // Fields are the leading comments by the field's full name.
 var Fields = map[string]string{
+	"poco.config.v1.BackendSecurityConfig.client_token":       "Token that clients show with each call of the API; without one the API is open to whoever reaches it. \"poco up\" makes one and keeps it, for its owner only, in the file client-token of its data folder.",
 	"poco.config.v1.BackendSecurityConfig.internal_api_token": "Token of calls between the services: the executor manager shows it to the queue, and who asks for settings shows it, too.",
 	"poco.config.v1.BackendSecurityConfig.secret_key":         "Key with which the backend signs what it hands out, page tokens for example. All backends of a deployment have the same one.",
 	"poco.config.v1.BackendServerConfig.cors_origins":         "Origins of web pages that may call the backend directly from a browser. Pages that call through the frontend service need none.",
@@ -35,6 +36,7 @@ var Fields = map[string]string{
 	"poco.config.v1.ExecutorConfig.workspace_git_ignore":      "Ignore rules written to .git/info/exclude besides the built-in ones.",
 	"poco.config.v1.ExecutorConfig.workspace_path":            "Where the workspace is mounted.",
 	"poco.config.v1.FrontendConfig.backend_url":               "URL of the backend, to which the server side passes /api/v1/* on. On one machine it is http://localhost:8000.",
+	"poco.config.v1.FrontendConfig.client_token":              "Token with which clients see this service's settings. Once there is one, being on the same machine opens them no longer.",
 	"poco.config.v1.FrontendConfig.host":                      "Listen address.",
 	"poco.config.v1.FrontendConfig.internal_api_token":        "Token that opens this service's settings to those who show it. It is passed on to nobody.",
 	"poco.config.v1.FrontendConfig.message_polling_interval":  "How often a page that polls asks for messages. The built-in page is told of changes and does not poll.",
@@ -51,6 +53,7 @@ var Fields = map[string]string{
 	"poco.config.v1.LoggingConfig.to_file":                    "Write the log to LOG_DIR as well, one file for each service.",
 	"poco.config.v1.ManagerServerConfig.backend_url":          "URL of the backend.",
 	"poco.config.v1.ManagerServerConfig.callback_base_url":    "URL of this manager as executors reach it. It has to work inside their containers, where localhost is the container itself: use host.docker.internal for the Docker host.",
+	"poco.config.v1.ManagerServerConfig.client_token":         "Token with which clients see this service's settings. Once there is one, being on the same machine opens them no longer.",
 	"poco.config.v1.ManagerServerConfig.hosts":                "Listen addresses.",
 	"poco.config.v1.ManagerServerConfig.internal_api_token":   "Token of calls between the services: shown to the backend, and asked of those who call the manager.",
 	"poco.config.v1.ManagerServerConfig.port":                 "Listen port; 0 takes a free one.",
@@ -77,6 +80,7 @@ var Fields = map[string]string{
 	"poco.config.v1.PocoConfig.manager_url":                   "URL of the executor manager, for \"poco config\".",
 	"poco.config.v1.PocoConfig.no_color":                      "Any value switches colours off.",
 	"poco.config.v1.PocoConfig.terminal":                      "Kind of the terminal; \"dumb\" switches colours and line editing off.",
+	"poco.config.v1.PocoConfig.token":                         "Token that the commands show to the backend. Without one, they show a local \"poco up\" the token in its data folder.",
 	"poco.config.v1.PocoConfig.user_data_home":                "Parent of the default data folder.",
 	"poco.config.v1.QueueConfig.claim_lease":                  "How long a claim holds without being renewed. It is renewed every third of this time from the claim on, so that it need not cover the start of a container. An executor cut off for so long holds its agent, and ends it after as long again.",
 	"poco.config.v1.QueueConfig.max_concurrent_tasks":         "How many runs may be under way at the same time.",
