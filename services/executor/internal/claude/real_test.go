@@ -39,20 +39,20 @@ func real(t *testing.T, prompt string, scenarios ...scriptedmodel.Scenario) (Opt
 	model, err := scriptedmodel.Start(context.Background(), "127.0.0.1:0", scriptedmodel.Options{Token: runToken, Scenarios: scenarios})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, model.Close()) })
-	session := t.TempDir()
 	opts := Options{
 		Path: path, BaseURL: model.URL, Token: runToken,
 		Model: "claude-sonnet-4-20250514", Prompt: prompt, IdleTimeout: time.Minute,
 	}
-	inSession(&opts, session)
-	require.NoError(t, os.MkdirAll(opts.Dir, 0o755))
+	inSession(t, &opts, t.TempDir())
 	return opts, model
 }
 
 // inSession sets the folders of a session.
-func inSession(opts *Options, dir string) {
+func inSession(t *testing.T, opts *Options, dir string) {
+	t.Helper()
 	opts.Dir = filepath.Join(dir, "workspace")
 	opts.ConfigDir, opts.HomeDir = filepath.Join(dir, "state", "claude"), filepath.Join(dir, "state", "home")
+	require.NoError(t, os.MkdirAll(opts.Dir, 0o755))
 }
 
 func requireStatus(t *testing.T, status backendv1.RunStatus, reason string, outcome Outcome) {
@@ -165,7 +165,7 @@ func TestRealResumeInAMovedWorkspace(t *testing.T) {
 	opts.ResumeID = r.payloads[0].GetAgentStarted().GetAgentSessionId()
 	moved := filepath.Join(t.TempDir(), "moved")
 	require.NoError(t, os.Rename(filepath.Dir(opts.Dir), moved))
-	inSession(&opts, moved)
+	inSession(t, &opts, moved)
 	opts.Prompt = "[[memory]]"
 	r = &recorder{}
 	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))

@@ -72,24 +72,25 @@ func (c *changeWatch) loop(ctx context.Context) {
 		default:
 		}
 		begun := time.Now()
-		c.look(ctx)
+		if _, err := c.look(ctx); err != nil && ctx.Err() == nil {
+			c.logger.WarnContext(ctx, "file changes cannot be determined", logging.KeyError, err)
+		}
 		rest = max(changesDelay, changesRest*time.Since(begun))
 	}
 }
 
-// look reports the changes if they are others than before.
-func (c *changeWatch) look(ctx context.Context) {
-	changed, err := c.workspace.Changes(ctx)
+// look reports the changes if they are others than before, and returns what it
+// could not see.
+func (c *changeWatch) look(ctx context.Context) (missing string, err error) {
+	changed, missing, err := c.workspace.Changes(ctx)
 	if err != nil {
-		if ctx.Err() == nil {
-			c.logger.WarnContext(ctx, "file changes cannot be determined", logging.KeyError, err)
-		}
-		return
+		return "", err
 	}
 	if !sameChanges(c.last, changed) {
 		c.last = changed
 		c.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_FilesChanged{FilesChanged: changed}})
 	}
+	return missing, nil
 }
 
 func sameChanges(a, b *backendv1.FilesChanged) bool {

@@ -155,15 +155,13 @@ func (r *activeRun) work() claude.Outcome {
 	config := r.request.GetConfig()
 	w, err := workspace.Prepare(r.ctx, workspace.Options{
 		Root: r.settings.WorkspacePath, State: r.settings.StatePath, RepoURL: config.GetRepoUrl(), Branch: config.GetGitBranch(),
-		Excludes: r.settings.GitIgnore, RunID: r.id,
+		Excludes: r.settings.GitIgnore, RunID: r.id, Logger: r.logger,
 	})
 	if err != nil {
 		return r.stopped(claude.Failed(claude.ReasonWorkspaceError, "The workspace cannot be prepared: %v", err))
 	}
 	for _, notice := range w.Notices {
-		r.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{
-			Level: backendv1.Notice_LEVEL_WARNING, Code: "workspace", Text: notice,
-		}}})
+		r.notice("workspace", notice)
 	}
 	options, err := r.agentOptions(w)
 	if err != nil {
@@ -186,16 +184,13 @@ func (r *activeRun) work() claude.Outcome {
 	if outcome.Reason == claude.ReasonResumeFailed && !submitted {
 		// A run that was killed right after its start leaves the id of a
 		// conversation that was never written; the session has to go on.
-		r.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{
-			Level: backendv1.Notice_LEVEL_WARNING, Code: "conversation_lost",
-			Text: outcome.Message + ". The agent begins a new conversation and does not know what was said before.",
-		}}})
+		r.notice("conversation_lost", outcome.Message+". The agent begins a new conversation and does not know what was said before.")
 		options.ResumeID = ""
 		outcome = r.runAgent(options, &sink{run: r, workspace: w, changes: changes})
 	}
 	changes.stop()
 	if !r.isAbandoned() {
-		r.finish(w, changes, outcome)
+		r.finish(changes)
 	}
 	return outcome
 }
@@ -240,15 +235,23 @@ func (r *activeRun) runAgent(options claude.Options, s claude.Sink) claude.Outco
 	return agent.Run(r.ctx)
 }
 
-// finish looks at the changes for the last time and commits them.
-func (r *activeRun) finish(w *workspace.Workspace, changes *changeWatch, outcome claude.Outcome) {
+// finish looks at the changes for the last time, and says what it did not see.
+func (r *activeRun) finish(changes *changeWatch) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), finishTimeout)
 	defer cancel()
-	changes.look(ctx)
-	word := strings.ToLower(strings.TrimPrefix(outcome.Status.String(), "RUN_STATUS_"))
-	if err := w.Finish(ctx, strings.TrimSpace(word+" "+outcome.Reason)); err != nil {
-		r.logger.Warn("the result cannot be committed", logging.KeyError, err)
+	missing, err := changes.look(ctx)
+	switch {
+	case err != nil:
+		r.notice("changes_unknown", fmt.Sprintf("What the run changed in the end could not be determined: %v.", err))
+	case missing != "":
+		r.notice("changes_incomplete", "Not all changes could be recorded: "+missing+".")
 	}
+}
+
+func (r *activeRun) notice(code, text string) {
+	r.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{
+		Level: backendv1.Notice_LEVEL_WARNING, Code: code, Text: text,
+	}}})
 }
 
 func (r *activeRun) agentOptions(w *workspace.Workspace) (claude.Options, error) {
@@ -261,7 +264,7 @@ func (r *activeRun) agentOptions(w *workspace.Workspace) (claude.Options, error)
 		Path: cli, Dir: w.Dir, ConfigDir: w.ConfigDir, HomeDir: w.HomeDir,
 		BaseURL: request.GetModelBaseUrl(), Token: request.GetModelToken(),
 		Model: config.GetModel(), PermissionMode: config.GetPermissionMode(), ResumeID: request.GetAgentSessionId(),
-		Prompt: prompt(request), PromptID: r.id, MCPConfigJSON: request.GetMcpConfigJson(), MaxTurns: config.GetMaxTurns(),
+		Prompt: prompt(request, w.InputsDir()), PromptID: r.id, MCPConfigJSON: request.GetMcpConfigJson(), MaxTurns: config.GetMaxTurns(),
 		MaxCostUSD: request.GetLimits().GetMaxCostUsd(), MaxTokens: request.GetLimits().GetMaxTokens(),
 		IdleTimeout:       request.GetLimits().GetIdleTimeout().AsDuration(),
 		BackgroundTimeout: request.GetLimits().GetBackgroundTimeout().AsDuration(),
@@ -282,8 +285,8 @@ func (r *activeRun) agentOptions(w *workspace.Workspace) (claude.Options, error)
 }
 
 // prompt is what the agent is told: the user's prompt, after a list of the
-// files that came with it.
-func prompt(request *executorv1.StartRunRequest) string {
+// files that came with it. inputs is where those are.
+func prompt(request *executorv1.StartRunRequest, inputs string) string {
 	files := request.GetConfig().GetInputFiles()
 	if len(files) == 0 {
 		return request.GetPrompt()
@@ -295,7 +298,7 @@ func prompt(request *executorv1.StartRunRequest) string {
 		if name == "" {
 			name = f.GetName()
 		}
-		fmt.Fprintf(&b, "- %s\n", path.Join(workspace.InputsDirName, path.Clean("/"+name)))
+		fmt.Fprintf(&b, "- %s\n", path.Join(inputs, path.Clean("/"+name)))
 	}
 	return b.String() + "\n" + request.GetPrompt()
 }

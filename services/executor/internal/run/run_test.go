@@ -142,7 +142,7 @@ func TestLeaseFoundExpiredOnWaking(t *testing.T) {
 
 func TestPrompt(t *testing.T) {
 	request := &executorv1.StartRunRequest{Prompt: "do it"}
-	require.Equal(t, "do it", prompt(request))
+	require.Equal(t, "do it", prompt(request, "inputs"))
 	request.Config = &backendv1.TaskConfig{InputFiles: []*backendv1.InputFile{{Name: "a.txt"}, {Name: "b", Path: "../x/b.txt"}}}
-	require.Equal(t, "The user added these inputs. Do not modify them unless asked:\n- inputs/a.txt\n- inputs/x/b.txt\n\ndo it", prompt(request))
+	require.Equal(t, "The user added these inputs. Do not modify them unless asked:\n- inputs/a.txt\n- inputs/x/b.txt\n\ndo it", prompt(request, "inputs"))
 }

@@ -3,9 +3,11 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"path"
@@ -13,16 +15,22 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/executor/internal/git"
+	"github.com/poco-ai/poco/services/executor/internal/recorder"
+	"github.com/poco-ai/poco/services/internal/text"
 )
 
 const (
 	// InputsDirName is where input files are put.
 	InputsDirName = "inputs"
 
-	// cloneTimeout bounds a clone, gitTimeout everything else git does.
+	// cloneTimeout bounds a clone, gitTimeout a question to a repository.
 	cloneTimeout = 10 * time.Minute
-	gitTimeout   = 2 * time.Minute
+	gitTimeout   = 30 * time.Second
 
 	// The folders of the state: the CLI's config directory, the agent's home, and
 	// what we record of its work.
@@ -39,10 +47,11 @@ const (
 	allProtocols = "http:https"
 )
 
-// builtinExcludes is what never counts as the agent's work.
+// builtinExcludes is what does not count as the agent's work unless a repository
+// tracks it.
 var builtinExcludes = []string{
 	".git", ".hg", ".svn", ".DS_Store", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", "node_modules",
-	".venv", "venv", ".next", "dist", "build", ".claude", "/" + InputsDirName,
+	".venv", "venv", ".next", "dist", "build", ".claude",
 }
 
 // Options say what workspace is wanted.
@@ -56,10 +65,12 @@ type Options struct {
 	// branch to check out; a branch that does not exist is replaced by the
 	// repository's default one.
 	RepoURL, Branch string
-	// Excludes are more patterns for .git/info/exclude.
+	// Excludes are more patterns of untracked files that do not count as the
+	// agent's work, as in a .gitignore file.
 	Excludes []string
-	// RunID names the run in commits and tags.
-	RunID string
+	// RunID names the run.
+	RunID  string
+	Logger *slog.Logger
 
 	// protocols is set by tests, which have no web server to clone from.
 	protocols string
@@ -74,16 +85,13 @@ type Workspace struct {
 	// Notices are things the user should know.
 	Notices []string
 
-	opts Options
-	git  git
-	// base is the commit that changes are compared with.
-	base   string
-	remote string
+	opts     Options
+	recorder *recorder.Recorder
 }
 
-// Prepare makes the workspace ready for a run: repository, inputs, excludes,
-// config directory, and the commit and tag that changes are compared with.
-// Its errors are for people. It may be called again for the same run.
+// Prepare makes the workspace ready for a run: repository, folders, and the
+// record of what is there before. Its errors are for people. It may be called
+// again for the same run.
 func Prepare(ctx context.Context, opts Options) (*Workspace, error) {
 	if opts.protocols == "" {
 		opts.protocols = allProtocols
@@ -97,62 +105,65 @@ func Prepare(ctx context.Context, opts Options) (*Workspace, error) {
 	if err := w.findDir(ctx); err != nil {
 		return nil, err
 	}
-	err := w.track(ctx)
-	if exitCode(err) == gitFatal {
-		err = w.beginAgain(ctx, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	w.linkInputs()
-	return w, nil
+	w.hideInputs()
+	w.introduce(ctx)
+	return w, w.record(ctx)
 }
 
-// track opens the repository and records the start.
-func (w *Workspace) track(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, gitTimeout, fmt.Errorf("not done within %s", gitTimeout))
-	defer cancel()
-	if err := w.openRepository(ctx); err != nil {
-		return fmt.Errorf("the workspace's repository cannot be opened: %w", err)
+// record notes what is there before the run. Only a run that is to stop does
+// not start for want of that.
+func (w *Workspace) record(ctx context.Context) error {
+	work, err := filepath.Rel(w.opts.Root, w.Dir)
+	if err != nil || work == "." {
+		work = ""
 	}
-	if err := w.record(ctx); err != nil {
-		return fmt.Errorf("the workspace's start cannot be recorded: %w", err)
+	w.recorder = recorder.New(recorder.Options{
+		Root: w.opts.Root, Work: work, Dir: filepath.Join(w.opts.State, recorderDirName),
+		Excludes: slices.Concat(builtinExcludes, w.opts.Excludes), Skip: InputsDirName, Logger: w.opts.Logger,
+	})
+	problems, err := w.recorder.Begin(ctx, w.opts.RunID)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		w.Notices = append(w.Notices, fmt.Sprintf("What this run changes cannot be shown: %v.", err))
+	case len(problems) > 0:
+		w.Notices = append(w.Notices, "Not all that was there before the run could be recorded, so that changes of it may show incompletely: "+list(problems)+".")
 	}
 	return nil
 }
 
-// beginAgain replaces what git refuses to work with: the agent may do to its
-// repository what it likes, and the session has to go on. It returns the cause
-// when that does not help.
-func (w *Workspace) beginAgain(ctx context.Context, cause error) error {
-	if err := os.RemoveAll(w.recorderDir()); err != nil {
-		return errors.Join(cause, err)
+// maxNamed is how many paths a notice names.
+const maxNamed = 10
+
+// list names problems in a notice.
+func list(problems []recorder.Problem) string {
+	slices.SortFunc(problems, func(a, b recorder.Problem) int { return cmp.Compare(a.Path, b.Path) })
+	var parts []string
+	for i, p := range problems {
+		if i == maxNamed {
+			parts = append(parts, fmt.Sprintf("and %d more", len(problems)-i))
+			break
+		}
+		if p.Path == "" {
+			parts = append(parts, p.Reason)
+			continue
+		}
+		parts = append(parts, fmt.Sprintf("%s (%s)", text.Storable(p.Path), p.Reason))
 	}
-	if w.track(ctx) == nil {
-		return nil // It was the record.
-	}
-	repository := filepath.Join(w.Dir, ".git")
-	aside, err := os.MkdirTemp(w.opts.Root, "broken-repository-")
-	if err != nil {
-		return errors.Join(cause, err)
-	}
-	kept := filepath.Join(aside, "git")
-	if err := os.Rename(repository, kept); err != nil {
-		return errors.Join(cause, err, os.Remove(aside))
-	}
-	if w.track(ctx) != nil {
-		return errors.Join(cause, os.RemoveAll(repository), os.Rename(kept, repository), os.Remove(aside))
-	}
-	name, err := filepath.Rel(w.opts.Root, kept)
-	if err != nil {
-		name = kept
-	}
-	w.Notices = append(w.Notices, fmt.Sprintf("The workspace's Git repository could not be used any more (%v). It was moved to %s, and a new one was begun.", cause, name))
-	return nil
+	return strings.Join(parts, ", ")
 }
 
-// recorderDir is where the workspace's changes are recorded.
-func (w *Workspace) recorderDir() string { return filepath.Join(w.opts.State, recorderDirName) }
+// Changes compares the workspace with the start of the run. missing says what
+// it could not look at, and why; empty when it shows all.
+func (w *Workspace) Changes(ctx context.Context) (changed *backendv1.FilesChanged, missing string, err error) {
+	changed, problems, err := w.recorder.Changes(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	changed.Branch, changed.RemoteUrl = w.branch(ctx), w.remote(ctx)
+	return changed, list(problems), nil
+}
 
 func (w *Workspace) prepareFolders() error {
 	for _, dir := range []string{w.ConfigDir, w.HomeDir} {
@@ -163,15 +174,21 @@ func (w *Workspace) prepareFolders() error {
 			return fmt.Errorf("the folder %s (EXECUTOR_STATE_PATH) is not writable for user %d: %w", w.opts.State, os.Getuid(), err)
 		}
 	}
-	for _, dir := range []string{w.opts.Root, filepath.Join(w.opts.Root, InputsDirName)} {
-		if err := w.clearTheWay(dir); err != nil {
-			return err
-		}
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("the workspace %s is not writable for user %d: %w", w.opts.Root, os.Getuid(), err)
-		}
+	if err := os.MkdirAll(w.opts.Root, 0o755); err != nil {
+		return fmt.Errorf("the workspace %s is not writable for user %d: %w", w.opts.Root, os.Getuid(), err)
+	}
+	// What an executor left that was killed in the middle of a clone.
+	leftovers, err := filepath.Glob(filepath.Join(w.opts.Root, stagingPrefix+"*"))
+	for _, name := range leftovers {
+		err = errors.Join(err, os.RemoveAll(name))
+	}
+	if err != nil {
+		return fmt.Errorf("an unfinished clone cannot be removed: %w", err)
 	}
 	probe, err := os.CreateTemp(w.opts.Root, ".poco-write-test-")
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return nil // The agent may be there to clean up.
+	}
 	if err != nil {
 		return fmt.Errorf("the workspace %s is not writable for user %d: %w", w.opts.Root, os.Getuid(), err)
 	}
@@ -182,10 +199,7 @@ func (w *Workspace) prepareFolders() error {
 // belongs, links that lead nowhere included, and opens a folder it has locked.
 func (w *Workspace) clearTheWay(dir string) error {
 	info, err := os.Stat(dir)
-	switch {
-	case dir == w.opts.Root:
-		return nil
-	case err == nil && info.IsDir():
+	if err == nil && info.IsDir() {
 		if info.Mode().Perm()&ownerAccess == ownerAccess {
 			return nil
 		}
@@ -216,34 +230,6 @@ func (w *Workspace) findDir(ctx context.Context) error {
 	return w.clone(ctx)
 }
 
-// openRepository finds or creates the repository.
-func (w *Workspace) openRepository(ctx context.Context) error {
-	g := git{dir: w.Dir, protocols: w.opts.protocols}
-	gitDir, err := g.find(ctx)
-	if gitDir == "" && err == nil {
-		if _, err = g.output(ctx, "init", "--quiet"); err == nil {
-			gitDir, err = g.find(ctx)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	g.gitDir = gitDir
-	// What git left that was killed in the middle.
-	for _, lock := range []string{"index.lock", "HEAD.lock"} {
-		if err := os.RemoveAll(filepath.Join(gitDir, lock)); err != nil {
-			return fmt.Errorf("it is locked: %w", err)
-		}
-	}
-	excludes, err := writeExcludes(filepath.Join(gitDir, "info", "exclude"), slices.Concat(builtinExcludes, w.opts.Excludes))
-	if err != nil {
-		return fmt.Errorf("its excludes cannot be written: %w", err)
-	}
-	w.git = g
-	w.git.recorder, err = openRecorder(ctx, g, w.recorderDir(), excludes)
-	return err
-}
-
 var safeName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
 
 // repositoryName is the folder a repository is cloned into.
@@ -269,38 +255,48 @@ func redactURL(raw string) string {
 	return u.String()
 }
 
+// stagingPrefix begins the name of a clone that is under way.
+const stagingPrefix = ".poco-clone-"
+
 // clone clones the repository unless an earlier run has. The clone appears
 // whole or not at all.
 func (w *Workspace) clone(ctx context.Context) error {
+	if err := w.clearTheWay(w.Dir); err != nil {
+		return err
+	}
 	if _, err := os.Lstat(filepath.Join(w.Dir, ".git")); err == nil {
+		return nil
+	}
+	if _, err := os.Lstat(w.Dir); err == nil {
+		w.Notices = append(w.Notices, fmt.Sprintf("The folder %s is no Git repository any more. It stays as it is.", filepath.Base(w.Dir)))
 		return nil
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, cloneTimeout, fmt.Errorf("not done within %s", cloneTimeout))
 	defer cancel()
 	// On the workspace's own file system, so that it can be moved into place.
-	staging, err := os.MkdirTemp(w.opts.Root, ".poco-clone-")
+	staging, err := os.MkdirTemp(w.opts.Root, stagingPrefix)
 	if err != nil {
 		return fmt.Errorf("the repository cannot be cloned: %w", err)
 	}
 	defer os.RemoveAll(staging)
 	target := filepath.Join(staging, "repository")
-	g := git{dir: staging, protocols: w.opts.protocols}
+	g := git.Git{Dir: staging, Protocols: w.opts.protocols}
 	branch := w.opts.Branch
 	if branch == "" {
 		branch = defaultBranch
 	}
-	_, err = g.output(ctx, "clone", "--quiet", "--branch", branch, "--", w.opts.RepoURL, target)
+	_, err = g.Output(ctx, "clone", "--quiet", "--branch", branch, "--", w.opts.RepoURL, target)
 	if err != nil && ctx.Err() == nil {
 		if err := os.RemoveAll(target); err != nil {
 			return fmt.Errorf("the repository cannot be cloned: %w", err)
 		}
-		if _, err = g.output(ctx, "clone", "--quiet", "--", w.opts.RepoURL, target); err == nil && w.opts.Branch != "" {
+		if _, err = g.Output(ctx, "clone", "--quiet", "--", w.opts.RepoURL, target); err == nil && w.opts.Branch != "" {
 			w.Notices = append(w.Notices, fmt.Sprintf("The repository has no branch %q; its default branch is used.", w.opts.Branch))
 		}
 	}
 	if err != nil {
-		text := strings.ReplaceAll(err.Error(), w.opts.RepoURL, redactURL(w.opts.RepoURL))
-		return fmt.Errorf("the repository %s cannot be cloned: %s", redactURL(w.opts.RepoURL), text)
+		why := strings.ReplaceAll(err.Error(), w.opts.RepoURL, redactURL(w.opts.RepoURL))
+		return fmt.Errorf("the repository %s cannot be cloned: %s", redactURL(w.opts.RepoURL), why)
 	}
 	if err := os.Rename(target, w.Dir); err != nil {
 		return fmt.Errorf("the repository cannot be put into the workspace: %w", err)
@@ -308,84 +304,55 @@ func (w *Workspace) clone(ctx context.Context) error {
 	return nil
 }
 
-// linkInputs makes inputs/ visible in a cloned repository, when the repository
-// has nothing of that name itself.
-func (w *Workspace) linkInputs() {
+// InputsDir is where the input files are, seen from the working directory.
+func (w *Workspace) InputsDir() string {
 	if w.Dir == w.opts.Root {
-		return
+		return InputsDirName
 	}
-	link := filepath.Join(w.Dir, InputsDirName)
-	if err := os.Symlink(filepath.Join("..", InputsDirName), link); err != nil && !errors.Is(err, os.ErrExist) {
-		w.Notices = append(w.Notices, "The inputs folder cannot be linked into the repository.")
+	return path.Join("..", InputsDirName)
+}
+
+// hideInputs keeps the folder of input files out of what git shows as new,
+// without a word in a repository's own configuration.
+func (w *Workspace) hideInputs() {
+	name := filepath.Join(w.opts.Root, InputsDirName, ".gitignore")
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return // No inputs, or it is there.
+	}
+	_, err = file.WriteString("*\n")
+	if err = errors.Join(err, file.Close()); err != nil {
+		w.Notices = append(w.Notices, fmt.Sprintf("The input files may show as new ones in Git: %v.", err))
 	}
 }
 
-// record commits what is there before the run and tags it.
-func (w *Workspace) record(ctx context.Context) error {
-	w.remote = w.remoteURL(ctx)
-	tag := w.tagName("base")
-	base, err := w.git.resolve(ctx, "refs/tags/"+tag)
-	if err != nil || base != "" {
-		w.base = base // The run goes on: changes count from its first start.
-		return err
-	}
-	head, err := w.git.head(ctx)
-	if err != nil {
-		return err
-	}
-	tree, err := w.git.addAll(ctx)
-	if err != nil {
-		return err
-	}
-	message := "poco:run " + w.opts.RunID + " base"
-	headTree := ""
-	if head == "" {
-		message = "poco:init"
-	} else if headTree, err = w.git.output(ctx, "rev-parse", head+"^{tree}"); err != nil {
-		return err
-	}
-	w.base = head
-	if tree != headTree {
-		if w.base, err = w.git.commit(ctx, tree, head, message); err != nil {
-			return err
-		}
-	}
-	return w.git.tag(ctx, tag, w.base)
+// branch is the branch of the working directory, empty without one.
+func (w *Workspace) branch(ctx context.Context) string {
+	return w.ask(ctx, "symbolic-ref", "--short", "--quiet", "HEAD")
 }
 
-// Finish commits what the run left and tags it. outcome is a word for the
-// commit's message.
-func (w *Workspace) Finish(ctx context.Context, outcome string) error {
-	ctx, cancel := context.WithTimeout(ctx, gitTimeout)
-	defer cancel()
-	head, err := w.git.head(ctx)
-	if err != nil {
-		return fmt.Errorf("recording the result: %w", err)
-	}
-	tree, err := w.git.addAll(ctx)
-	if err != nil {
-		return fmt.Errorf("recording the result: %w", err)
-	}
-	commit, err := w.git.commit(ctx, tree, head, strings.TrimSpace("poco:run "+w.opts.RunID+" "+outcome))
-	if err != nil {
-		return fmt.Errorf("recording the result: %w", err)
-	}
-	if err := w.git.tag(ctx, w.tagName("result"), commit); err != nil {
-		return fmt.Errorf("recording the result: %w", err)
-	}
-	return nil
-}
-
-func (w *Workspace) tagName(what string) string { return "poco/run/" + w.opts.RunID + "/" + what }
-
-// remoteURL returns the first remote's URL without credentials.
-func (w *Workspace) remoteURL(ctx context.Context) string {
-	g := w.git
-	g.recorder = nil
+// remote returns the first remote's URL without credentials.
+func (w *Workspace) remote(ctx context.Context) string {
 	for _, name := range []string{"origin", "upstream"} {
-		if raw, err := g.output(ctx, "config", "--get", "remote."+name+".url"); err == nil && raw != "" {
+		if raw := w.ask(ctx, "config", "--get", "remote."+name+".url"); raw != "" {
 			return redactURL(raw)
 		}
 	}
 	return ""
+}
+
+// ask asks the working directory's repository, which may not be there, or not
+// work: then there is no answer.
+func (w *Workspace) ask(ctx context.Context, args ...string) string {
+	gitDir := filepath.Join(w.Dir, ".git")
+	if _, err := os.Lstat(gitDir); err != nil || git.Blocks(filepath.Join(gitDir, "HEAD")) || git.Blocks(filepath.Join(gitDir, "config")) {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, gitTimeout)
+	defer cancel()
+	answer, err := git.Git{Dir: w.Dir}.Output(ctx, args...)
+	if err != nil {
+		return ""
+	}
+	return text.Storable(answer)
 }

@@ -1,9 +1,7 @@
 package workspace
 
 import (
-	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -24,13 +22,6 @@ func write(t *testing.T, dir, name, content string) {
 	require.NoError(t, os.WriteFile(file, []byte(content), 0o644))
 }
 
-func gitIn(t *testing.T, dir string, args ...string) string {
-	t.Helper()
-	out, err := git{dir: dir, protocols: "file"}.output(context.Background(), args...)
-	require.NoError(t, err)
-	return out
-}
-
 // prepare prepares a workspace with its state beside it.
 func prepare(t *testing.T, opts Options) *Workspace {
 	t.Helper()
@@ -44,7 +35,7 @@ func stateOf(root string) string { return root + ".state" }
 
 func changes(t *testing.T, w *Workspace) map[string]*backendv1.FileChange {
 	t.Helper()
-	c, err := w.Changes(t.Context())
+	c, _, err := w.Changes(t.Context())
 	require.NoError(t, err)
 	byPath := map[string]*backendv1.FileChange{}
 	for _, f := range c.GetFiles() {
@@ -60,6 +51,8 @@ const (
 	renamed  = backendv1.FileChangeStatus_FILE_CHANGE_STATUS_RENAMED
 )
 
+var letter = map[backendv1.FileChangeStatus]string{added: "A", modified: "M", deleted: "D", renamed: "R"}
+
 func TestChangesOfEveryKind(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, "edit.txt", "one\ntwo\nthree\n")
@@ -67,7 +60,6 @@ func TestChangesOfEveryKind(t *testing.T) {
 	write(t, root, "old name.txt", strings.Repeat("a line that stays\n", 20))
 	write(t, root, "kind", "a file\n")
 	w := prepare(t, Options{Root: root, RunID: "r1"})
-	require.Equal(t, "poco:init", gitIn(t, root, "log", "-1", "--format=%s poco/run/r1/base", "poco/run/r1/base")[:9])
 	require.Empty(t, changes(t, w))
 
 	write(t, root, "edit.txt", "one\n2\nthree\nfour\n")
@@ -98,18 +90,13 @@ func TestChangesOfEveryKind(t *testing.T) {
 	require.Empty(t, got["data.bin"].GetDiff())
 	require.Contains(t, check("kind", modified, 1, 1).GetDiff(), "new file mode 120000")
 	require.NotContains(t, got["new ü.txt"].GetDiff(), "kind")
-
-	require.NoError(t, w.Finish(t.Context(), "completed"))
-	require.Equal(t, "poco:run r1 completed", gitIn(t, root, "log", "-1", "--format=%s", "poco/run/r1/result"))
-	require.Empty(t, gitIn(t, root, "status", "--porcelain"))
-	require.Equal(t, "poco poco@local", gitIn(t, root, "log", "-1", "--format=%an %ae"))
 }
 
 func TestNextRunStartsClean(t *testing.T) {
 	root := t.TempDir()
 	w := prepare(t, Options{Root: root, RunID: "r1"})
 	write(t, root, "a.txt", "a\n")
-	require.NoError(t, w.Finish(t.Context(), "completed"))
+	require.Contains(t, changes(t, w), "a.txt")
 	require.Empty(t, changes(t, prepare(t, Options{Root: root, RunID: "r2"})))
 
 	// The same run again, after its executor was lost: changes still count
@@ -118,79 +105,20 @@ func TestNextRunStartsClean(t *testing.T) {
 	require.Contains(t, changes(t, prepare(t, Options{Root: root, RunID: "r2"})), "b.txt")
 }
 
-func TestTheAgentsOwnGitIsLeftAlone(t *testing.T) {
-	root := t.TempDir()
-	write(t, root, "a.txt", "a\n")
-	w := prepare(t, Options{Root: root, RunID: "r1"})
-	write(t, root, "b.txt", "b\n")
-	write(t, root, "c.txt", "c\n")
-	gitIn(t, root, "add", "b.txt")
-	require.Len(t, changes(t, w), 2)
-	require.Equal(t, "A  b.txt\n?? c.txt", gitIn(t, root, "status", "--porcelain"))
-
-	// Commits of the agent still count as its changes, on its branch.
-	gitIn(t, root, "checkout", "-q", "-b", "feature")
-	gitIn(t, root, "commit", "-q", "-m", "mine")
-	c, err := w.Changes(t.Context())
-	require.NoError(t, err)
-	require.Len(t, c.GetFiles(), 2)
-	require.Equal(t, "feature", c.GetBranch())
-}
-
-func TestFinishInTheMiddleOfAMerge(t *testing.T) {
-	root := t.TempDir()
-	write(t, root, "a.txt", "a\n")
-	w := prepare(t, Options{Root: root, RunID: "r1"})
-	gitIn(t, root, "checkout", "-q", "-b", "other")
-	write(t, root, "a.txt", "b\n")
-	gitIn(t, root, "commit", "-q", "-a", "-m", "b")
-	gitIn(t, root, "checkout", "-q", "main")
-	write(t, root, "a.txt", "c\n")
-	gitIn(t, root, "commit", "-q", "-a", "-m", "c")
-	_, err := git{dir: root}.output(t.Context(), "merge", "other")
-	require.Error(t, err, "the merge conflicts")
-	require.Contains(t, changes(t, w)["a.txt"].GetDiff(), "<<<<<<<")
-	require.NoError(t, w.Finish(t.Context(), "completed"))
-}
-
-func TestNothingOfTheRepositoryIsExecuted(t *testing.T) {
-	root := t.TempDir()
-	prepare(t, Options{Root: root, RunID: "r1"})
-	marker := filepath.Join(t.TempDir(), "executed")
-	hook := "#!/bin/sh\ntouch " + marker + "\n"
-	for _, name := range []string{"pre-commit", "post-commit", "post-index-change", "reference-transaction", "fsmonitor"} {
-		file := filepath.Join(root, ".git", "hooks", name)
-		write(t, root, filepath.Join(".git", "hooks", name), hook)
-		require.NoError(t, os.Chmod(file, 0o755))
-	}
-	gitIn(t, root, "config", "core.fsmonitor", filepath.Join(root, ".git", "hooks", "fsmonitor"))
-	gitIn(t, root, "config", "diff.external", filepath.Join(root, ".git", "hooks", "fsmonitor"))
-	gitIn(t, root, "config", "diff.x.textconv", filepath.Join(root, ".git", "hooks", "fsmonitor"))
-	write(t, root, ".gitattributes", "* diff=x\n")
-	w := prepare(t, Options{Root: root, RunID: "r2"})
-	write(t, root, "a.txt", "a\n")
-	require.NotEmpty(t, changes(t, w))
-	require.NoError(t, w.Finish(t.Context(), "completed"))
-	require.NoFileExists(t, marker)
-}
-
 func TestClone(t *testing.T) {
 	origin := filepath.Join(t.TempDir(), "project")
-	write(t, origin, "readme.txt", "hello\n")
-	gitIn(t, origin, "init", "-q", "-b", "trunk")
-	gitIn(t, origin, "add", ".")
-	gitIn(t, origin, "commit", "-q", "-m", "first")
+	sh(t, origin, `git init -q -b trunk; echo hello >readme.txt; git add .; git commit -qm first`)
 
 	root := t.TempDir()
+	write(t, root, "inputs/data.txt", "in\n")
 	opts := Options{Root: root, RunID: "r1", RepoURL: "file://" + origin, Branch: "nosuch", protocols: "file"}
 	w := prepare(t, opts)
 	require.Equal(t, filepath.Join(root, "project"), w.Dir)
 	require.FileExists(t, filepath.Join(w.Dir, "readme.txt"))
 	require.Len(t, w.Notices, 1)
 	require.Contains(t, w.Notices[0], "nosuch")
-	write(t, root, "inputs/data.txt", "in\n")
-	require.FileExists(t, filepath.Join(w.Dir, "inputs", "data.txt"))
-	c, err := w.Changes(t.Context())
+	require.FileExists(t, filepath.Join(w.Dir, w.InputsDir(), "data.txt"))
+	c, _, err := w.Changes(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, c.GetFiles())
 	require.Equal(t, "trunk", c.GetBranch())
@@ -204,6 +132,17 @@ func TestClone(t *testing.T) {
 	require.NotContains(t, err.Error(), "secret")
 	_, err = Prepare(t.Context(), Options{Root: t.TempDir(), State: t.TempDir(), RunID: "r", RepoURL: "file://" + origin})
 	require.ErrorContains(t, err, "not allowed")
+}
+
+// Input files are no new files of the person's repository.
+func TestInputsDoNotShowInGit(t *testing.T) {
+	root := t.TempDir()
+	sh(t, root, `git init -q; echo a >a; git add a; git commit -qm a`)
+	write(t, root, "inputs/deep/data.txt", "in\n")
+	w := prepare(t, Options{Root: root, RunID: "r1"})
+	require.Empty(t, sh(t, root, `git status --porcelain`))
+	require.Empty(t, changes(t, w))
+	require.Equal(t, "inputs", w.InputsDir())
 }
 
 func TestRepositoryName(t *testing.T) {
@@ -225,26 +164,6 @@ func TestNotWritable(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, nil, 0o644))
 	_, err := Prepare(t.Context(), Options{Root: file, State: t.TempDir(), RunID: "r"})
 	require.ErrorContains(t, err, "is not writable for user")
-}
-
-func TestBigChangesAreCut(t *testing.T) {
-	root := t.TempDir()
-	w := prepare(t, Options{Root: root, RunID: "r1"})
-	write(t, root, "a.txt", strings.Repeat("line\n", maxFileDiff))
-	write(t, root, "b.txt", strings.Repeat("x", 3*maxFileDiff))
-	for i := range maxFiles + 5 {
-		write(t, root, filepath.Join("many", string(rune('a'+i%26)), strings.Repeat("f", i/26+1)), "1\n")
-	}
-	c, err := w.Changes(t.Context())
-	require.NoError(t, err)
-	require.Len(t, c.GetFiles(), maxFiles)
-	require.True(t, c.GetTruncated())
-	require.EqualValues(t, maxFiles+7, c.GetTotalFiles(), "listed or not")
-	require.EqualValues(t, maxFileDiff+1+maxFiles+5, c.GetTotalAdditions())
-	require.True(t, c.GetFiles()[0].GetDiffTruncated())
-	require.LessOrEqual(t, len(c.GetFiles()[0].GetDiff()), maxFileDiff)
-	require.True(t, c.GetFiles()[1].GetDiffTruncated())
-	require.Contains(t, c.GetFiles()[2].GetDiff(), "+1\n")
 }
 
 func TestSaveToolResultStaysInside(t *testing.T) {
@@ -276,10 +195,4 @@ func TestSaveToolResultStaysInside(t *testing.T) {
 	entries, err := os.ReadDir(outside)
 	require.NoError(t, err)
 	require.Empty(t, entries)
-}
-
-func TestGitIsNeeded(t *testing.T) {
-	t.Setenv("PATH", t.TempDir())
-	_, err := Prepare(t.Context(), Options{Root: t.TempDir(), State: t.TempDir(), RunID: "r"})
-	require.ErrorIs(t, err, exec.ErrNotFound)
 }

@@ -922,8 +922,11 @@ type FileChange struct {
 	Binary    bool             `protobuf:"varint,6,opt,name=binary,proto3" json:"binary,omitempty"`
 	// Unified diff, empty for binary files.
 	Diff string `protobuf:"bytes,7,opt,name=diff,proto3" json:"diff,omitempty"`
-	// True when diff was left out or cut because of its size.
+	// True when diff was left out or cut because of its size, or because the
+	// content was not kept.
 	DiffTruncated bool `protobuf:"varint,8,opt,name=diff_truncated,json=diffTruncated,proto3" json:"diff_truncated,omitempty"`
+	// How many bytes the file has now; 0 for DELETED.
+	Size          int64 `protobuf:"varint,9,opt,name=size,proto3" json:"size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1012,6 +1015,13 @@ func (x *FileChange) GetDiffTruncated() bool {
 		return x.DiffTruncated
 	}
 	return false
+}
+
+func (x *FileChange) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
 }
 
 // FilesChanged carries all changes of the run so far.
@@ -1906,7 +1916,7 @@ const file_poco_backend_v1_event_proto_rawDesc = "" +
 	"\x06status\x18\x04 \x01(\x0e2\x1b.poco.backend.v1.TodoStatusR\x06status\"^\n" +
 	"\fTodosChanged\x12+\n" +
 	"\x05todos\x18\x01 \x03(\v2\x15.poco.backend.v1.TodoR\x05todos\x12!\n" +
-	"\fcurrent_step\x18\x02 \x01(\tR\vcurrentStep\"\x85\x02\n" +
+	"\fcurrent_step\x18\x02 \x01(\tR\vcurrentStep\"\x99\x02\n" +
 	"\n" +
 	"FileChange\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x19\n" +
@@ -1916,7 +1926,8 @@ const file_poco_backend_v1_event_proto_rawDesc = "" +
 	"\tdeletions\x18\x05 \x01(\x03R\tdeletions\x12\x16\n" +
 	"\x06binary\x18\x06 \x01(\bR\x06binary\x12\x12\n" +
 	"\x04diff\x18\a \x01(\tR\x04diff\x12%\n" +
-	"\x0ediff_truncated\x18\b \x01(\bR\rdiffTruncated\"\x89\x02\n" +
+	"\x0ediff_truncated\x18\b \x01(\bR\rdiffTruncated\x12\x12\n" +
+	"\x04size\x18\t \x01(\x03R\x04size\"\x89\x02\n" +
 	"\fFilesChanged\x121\n" +
 	"\x05files\x18\x01 \x03(\v2\x1b.poco.backend.v1.FileChangeR\x05files\x12'\n" +
 	"\x0ftotal_additions\x18\x02 \x01(\x03R\x0etotalAdditions\x12'\n" +

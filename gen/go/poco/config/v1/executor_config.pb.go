@@ -51,7 +51,8 @@ type ExecutorConfig struct {
 	// its home folder and what was recorded of its work. Like the workspace, it
 	// stays for the session's next run, and must be outside of it.
 	StatePath string `protobuf:"bytes,14,opt,name=state_path,json=statePath,proto3" json:"state_path,omitempty"`
-	// Ignore rules written to .git/info/exclude besides the built-in ones.
+	// Files that do not count as changes of a run besides what is built in, unless
+	// a repository tracks them: rules as in a .gitignore file.
 	WorkspaceGitIgnore []string `protobuf:"bytes,10,rep,name=workspace_git_ignore,json=workspaceGitIgnore,proto3" json:"workspace_git_ignore,omitempty"`
 	// Path of the Claude Code CLI.
 	ClaudeCliPath string `protobuf:"bytes,11,opt,name=claude_cli_path,json=claudeCliPath,proto3" json:"claude_cli_path,omitempty"`
@@ -198,7 +199,7 @@ var File_poco_config_v1_executor_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_executor_config_proto_rawDesc = "" +
 	"\n" +
-	"$poco/config/v1/executor_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xdd\x13\n" +
+	"$poco/config/v1/executor_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\x97\x14\n" +
 	"\x0eExecutorConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -222,10 +223,10 @@ const file_poco_config_v1_executor_config_proto_rawDesc = "" +
 	"/workspaceR\x18工作区的挂载点。h\x05R\rworkspacePath\x12\x90\x02\n" +
 	"\n" +
 	"state_path\x18\x0e \x01(\tB\xf0\x01\xea\xb8\x18\xeb\x01\n" +
-	"\x13EXECUTOR_STATE_PATH\x1a\r/var/lib/pocoR\xc2\x01Executor 保存 Agent 不能丢失的内容的目录：会话记录、主目录以及对其工作的记录。与工作区一样保留到会话的下一次 run，且必须位于工作区之外。h\x05R\tstatePath\x12\xa6\x01\n" +
+	"\x13EXECUTOR_STATE_PATH\x1a\r/var/lib/pocoR\xc2\x01Executor 保存 Agent 不能丢失的内容的目录：会话记录、主目录以及对其工作的记录。与工作区一样保留到会话的下一次 run，且必须位于工作区之外。h\x05R\tstatePath\x12\xe0\x01\n" +
 	"\x14workspace_git_ignore\x18\n" +
-	" \x03(\tBt\xea\xb8\x18p\n" +
-	"\x14WORKSPACE_GIT_IGNORE \tRI在内置规则之外，额外写入 .git/info/exclude 的忽略规则。\xaa\x01\n" +
+	" \x03(\tB\xad\x01\xea\xb8\x18\xa8\x01\n" +
+	"\x14WORKSPACE_GIT_IGNORE \tR\x80\x01在内置规则之外，还有哪些文件不算 run 的改动（已被仓库跟踪的除外）：写法与 .gitignore 相同。\xaa\x01\n" +
 	"*.log,tmp/R\x12workspaceGitIgnore\x12\x81\x01\n" +
 	"\x0fclaude_cli_path\x18\v \x01(\tBY\xea\xb8\x18U\n" +
 	"\x0fCLAUDE_CLI_PATHR\x1cClaude Code CLI 的路径。Z$\n" +

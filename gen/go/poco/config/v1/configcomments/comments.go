@@ -33,7 +33,7 @@ var Fields = map[string]string{
 	"poco.config.v1.ExecutorConfig.port":                      "Listen port; 0 takes a free one.",
 	"poco.config.v1.ExecutorConfig.state_path":                "Where the executor keeps what the agent must not lose: its conversation, its home folder and what was recorded of its work. Like the workspace, it stays for the session's next run, and must be outside of it.",
 	"poco.config.v1.ExecutorConfig.token":                     "Token that callers of this executor must show, or its SHA-256 as `sha256:HEX`. Managers give the hash: what an executor is started with can be read by its agent.",
-	"poco.config.v1.ExecutorConfig.workspace_git_ignore":      "Ignore rules written to .git/info/exclude besides the built-in ones.",
+	"poco.config.v1.ExecutorConfig.workspace_git_ignore":      "Files that do not count as changes of a run besides what is built in, unless a repository tracks them: rules as in a .gitignore file.",
 	"poco.config.v1.ExecutorConfig.workspace_path":            "Where the workspace is mounted.",
 	"poco.config.v1.FrontendConfig.backend_url":               "URL of the backend, to which the server side passes /api/v1/* on. On one machine it is http://localhost:8000.",
 	"poco.config.v1.FrontendConfig.client_token":              "Token with which clients see this service's settings. Once there is one, being on the same machine opens them no longer.",

@@ -33,26 +33,32 @@ func TestSpoiledRepositories(t *testing.T) {
 	empty := t.TempDir()
 	for name, c := range map[string]struct {
 		spoil func(t *testing.T, root string)
-		// begins says that a new repository is begun.
-		begins bool
 	}{
-		"unreadable config":      {spoil: config("[[["), begins: true},
+		"unreadable config":      {spoil: config("[[[")},
 		"bare":                   {spoil: config("[core]\nbare = true\n")},
 		"another work tree":      {spoil: config("[core]\nworktree = /etc\n")},
-		"unknown extension":      {spoil: config("[core]\nrepositoryformatversion = 1\n[extensions]\nnonsense = true\n"), begins: true},
-		"no HEAD":                {spoil: replace(".git/HEAD", func(string) error { return nil }), begins: true},
-		"a link elsewhere":       {spoil: replace(".git", linkTo(empty)), begins: true},
-		"a file":                 {spoil: replace(".git", func(path string) error { return os.WriteFile(path, nil, 0o644) }), begins: true},
+		"unknown extension":      {spoil: config("[core]\nrepositoryformatversion = 1\n[extensions]\nnonsense = true\n")},
+		"no HEAD":                {spoil: replace(".git/HEAD", func(string) error { return nil })},
+		"a link elsewhere":       {spoil: replace(".git", linkTo(empty))},
+		"a file":                 {spoil: replace(".git", func(path string) error { return os.WriteFile(path, nil, 0o644) })},
 		"gone":                   {spoil: replace(".git", func(string) error { return nil })},
 		"objects gone":           {spoil: replace(".git/objects", func(path string) error { return os.Mkdir(path, 0o755) })},
 		"a folder as index lock": {spoil: write(".git/index.lock/x", "")},
 		"a link as index":        {spoil: replace(".git/index", linkTo("/etc/passwd"))},
 		"a link as excludes":     {spoil: replace(".git/info/exclude", linkTo("/etc/passwd"))},
 		"a FIFO as excludes":     {spoil: replace(".git/info/exclude", fifo)},
-		"broken record":          {spoil: write("../workspace.state/recorder/index", "nonsense")},
+		"broken record":          {spoil: write("../workspace.state/recorder/start", "nonsense")},
 		"record's config broken": {spoil: write("../workspace.state/recorder/config", "[[[")},
 		"inputs is a dead link":  {spoil: replace(InputsDirName, linkTo("/nonexistent"))},
-		"CLI folder is a file":   {spoil: replace("../workspace.state/claude", func(path string) error { return os.WriteFile(path, nil, 0o644) })},
+		"inputs is a FIFO":       {spoil: replace(InputsDirName, fifo)},
+		"a FIFO as rules":        {spoil: replace(".gitignore", fifo)},
+		"a FIFO as index":        {spoil: replace(".git/index", fifo)},
+		"locks": {spoil: func(t *testing.T, root string) {
+			for _, name := range []string{".git/index.lock", ".git/HEAD.lock", "../workspace.state/recorder/index.lock"} {
+				write(name, "")(t, root)
+			}
+		}},
+		"CLI folder is a file": {spoil: replace("../workspace.state/claude", func(path string) error { return os.WriteFile(path, nil, 0o644) })},
 		"CLI folder is locked": {spoil: func(t *testing.T, root string) {
 			require.NoError(t, os.Chmod(filepath.Join(stateOf(root), configDirName), 0))
 		}},
@@ -79,42 +85,21 @@ command = touch `+pwned+`
 		t.Run(name, func(t *testing.T) {
 			root := filepath.Join(t.TempDir(), "workspace")
 			require.NoError(t, os.Mkdir(root, 0o755))
-			w := prepare(t, Options{Root: root, RunID: "r1"})
+			sh(t, root, "git init -q; git commit -q --allow-empty -m first")
+			prepare(t, Options{Root: root, RunID: "r0"})
 			write("kept.txt", "kept\n")(t, root)
-			require.NoError(t, w.Finish(t.Context(), "completed"))
+			prepare(t, Options{Root: root, RunID: "r1"})
 			c.spoil(t, root)
 
-			w = prepare(t, Options{Root: root, RunID: "r2"})
+			w := prepare(t, Options{Root: root, RunID: "r2"})
 			write("new.txt", "new\n")(t, root)
 			got := changes(t, w)
 			require.Contains(t, got, "new.txt")
 			require.NotContains(t, got, "kept.txt")
-			require.NoError(t, w.Finish(t.Context(), "completed"))
 			require.NoFileExists(t, pwned)
 			info, err := os.Stat(w.ConfigDir)
 			require.NoError(t, err)
 			require.Equal(t, os.FileMode(0o700), info.Mode().Perm()&0o700)
-			if c.begins {
-				require.Len(t, w.Notices, 1)
-				require.Contains(t, w.Notices[0], "a new one was begun")
-			}
 		})
 	}
-}
-
-// A broken repository in a folder that is in another repository must not make
-// git work on that one.
-func TestABrokenRepositoryInsideAnother(t *testing.T) {
-	outer := t.TempDir()
-	prepare(t, Options{Root: outer, RunID: "outer"})
-	before, err := git{dir: outer}.head(t.Context())
-	require.NoError(t, err)
-	root := filepath.Join(outer, "workspace")
-	require.NoError(t, os.MkdirAll(filepath.Join(root, ".git"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(root, "a"), nil, 0o644))
-	w := prepare(t, Options{Root: root, RunID: "inner"})
-	require.NoError(t, w.Finish(t.Context(), "completed"))
-	after, err := git{dir: outer}.head(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, before, after)
 }
