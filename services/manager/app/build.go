@@ -211,5 +211,8 @@ func executorEnv(msg *configv1.ManagerConfig) map[string]string {
 	if level := msg.GetLogging().GetLevel(); level != "" {
 		env["LOG_LEVEL"] = level
 	}
+	if rules := msg.GetWorkspace().GetGitIgnore(); len(rules) > 0 {
+		env["WORKSPACE_GIT_IGNORE"] = strings.Join(rules, ",")
+	}
 	return env
 }

@@ -662,8 +662,11 @@ type WorkspaceConfig struct {
 	// Leave files and folders whose name begins with a dot out of listings and
 	// exports.
 	IgnoreDotFiles bool `protobuf:"varint,7,opt,name=ignore_dot_files,json=ignoreDotFiles,proto3" json:"ignore_dot_files,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Files that do not count as changes of a run besides what is built in, unless
+	// a repository tracks them: rules as in a .gitignore file. Handed to executors.
+	GitIgnore     []string `protobuf:"bytes,8,rep,name=git_ignore,json=gitIgnore,proto3" json:"git_ignore,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WorkspaceConfig) Reset() {
@@ -743,6 +746,13 @@ func (x *WorkspaceConfig) GetIgnoreDotFiles() bool {
 		return x.IgnoreDotFiles
 	}
 	return false
+}
+
+func (x *WorkspaceConfig) GetGitIgnore() []string {
+	if x != nil {
+		return x.GitIgnore
+	}
+	return nil
 }
 
 var File_poco_config_v1_manager_config_proto protoreflect.FileDescriptor
@@ -858,7 +868,7 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x12ANTHROPIC_BASE_URL\x1a\x19https://api.anthropic.comR\x14Claude API 地址。h\x01R\x10anthropicBaseUrl\x12\x82\x01\n" +
 	"\rdefault_model\x18\x03 \x01(\tB]\xbaH\x04r\x02\x10\x01\xea\xb8\x18R\n" +
 	"\rDEFAULT_MODEL\x1a\x18claude-sonnet-4-20250514R'任务没有指定时使用的模型。R\fdefaultModel:\x92\x01\xf2\xb8\x18\x8d\x01\n" +
-	"\x05Model\x12\x06模型\x1a|run 使用的模型 API。Manager 转发 Agent 的调用并换上真正的 token，Executor 只持有本次 run 的 token。\"\xdb\x0e\n" +
+	"\x05Model\x12\x06模型\x1a|run 使用的模型 API。Manager 转发 Agent 的调用并换上真正的 token，Executor 只持有本次 run 的 token。\"\xc0\x10\n" +
 	"\x0fWorkspaceConfig\x12\x83\x02\n" +
 	"\x04root\x18\x01 \x01(\tB\xee\x01\xea\xb8\x18\xe9\x01\n" +
 	"\x0eWORKSPACE_ROOT8\x01R\xb7\x01工作区根目录，须为专用目录。必须是宿主机路径（Manager 自己在容器中时，容器内外的路径须相同），因为会被 bind mount 到 Executor 容器。h\x05\xaa\x01\x18/var/lib/poco/workspacesR\x04root\x12\x88\x02\n" +
@@ -873,7 +883,11 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\farchive_keep\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x9b\x01\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18\x8e\x01\n" +
 	"\x16WORKSPACE_ARCHIVE_DAYS\x1a\x017 \x05Ro归档的保留时长，从工作区被清理算起。之后会话的下一次提示会失败并说明原因。R\varchiveKeep\x12\x91\x01\n" +
 	"\x10ignore_dot_files\x18\a \x01(\bBg\xea\xb8\x18c\n" +
-	"\x1aWORKSPACE_IGNORE_DOT_FILES\x1a\x04trueR?文件列表和导出中略去以点开头的文件和目录。R\x0eignoreDotFiles:\xe7\x02\xbaH\x8d\x02\x1a\x8a\x02\n" +
+	"\x1aWORKSPACE_IGNORE_DOT_FILES\x1a\x04trueR?文件列表和导出中略去以点开头的文件和目录。R\x0eignoreDotFiles\x12\xe2\x01\n" +
+	"\n" +
+	"git_ignore\x18\b \x03(\tB\xc2\x01\xea\xb8\x18\xbd\x01\n" +
+	"\x14WORKSPACE_GIT_IGNORE \tR\x95\x01在内置规则之外，还有哪些文件不算 run 的改动（已被仓库跟踪的除外）：写法与 .gitignore 相同。会传给 Executor。\xaa\x01\n" +
+	"*.log,tmp/R\tgitIgnore:\xe7\x02\xbaH\x8d\x02\x1a\x8a\x02\n" +
 	"\x14workspace.own_folder\x12mWORKSPACE_ROOT is a folder of the system: set it to a folder of its own, for example /var/lib/poco/workspaces\x1a\x82\x01!this.root.matches('^[/.]*((bin|boot|dev|etc|home|lib|lib32|lib64|proc|root|run|sbin|sys|usr|var)(/[/.]*)?)?$') || this.root == ''\xf2\xb8\x18R\n" +
 	"\n" +
 	"Workspaces\x12\t工作区\x1a9工作区在 Manager 磁盘上的位置和保留时长。B\xba\x01\n" +
