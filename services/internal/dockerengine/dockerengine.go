@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -35,7 +36,18 @@ func New() (*client.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("container engine: %w", err)
 	}
-	return engine, nil
+	if !strings.HasPrefix(engine.DaemonHost(), "tcp://") {
+		return engine, nil
+	}
+	// The client would go through the machine's proxy, which is for what lies
+	// outside. With TLS it makes a transport of its own.
+	transport := &http.Transport{}
+	direct, err := client.New(client.WithHTTPClient(&http.Client{Transport: transport, CheckRedirect: client.CheckRedirect}), client.FromEnv)
+	if err != nil {
+		return nil, fmt.Errorf("container engine: %w", err)
+	}
+	transport.Proxy = nil
+	return direct, engine.Close()
 }
 
 // Check tells whether the engine answers and has the image. The error wraps

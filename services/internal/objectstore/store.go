@@ -22,6 +22,7 @@ import (
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/egress"
 )
 
 // ErrNotFound means that there is no such object.
@@ -70,6 +71,7 @@ func New(_ context.Context, cfg *configv1.ObjectStoreConfig, access, secret conf
 		return nil, errors.New("the object store needs an endpoint and a bucket")
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = egress.Proxy
 	transport.DialContext = (&net.Dialer{Timeout: cfg.GetConnectTimeout().AsDuration(), KeepAlive: 30 * time.Second}).DialContext
 	transport.TLSHandshakeTimeout = cfg.GetConnectTimeout().AsDuration()
 	// Not a timeout of the whole answer: a large object may take its time.

@@ -62,7 +62,8 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 	closers.Add("workspace lock", plain(id.Close))
 
 	rt, why, err := selection.Open(ctx, msg.GetRuntime(), selection.Options{
-		WorkerID: id.WorkerID, WorkspaceRoot: msg.GetWorkspace().GetRoot(), Logger: opts.Logger,
+		WorkerID: id.WorkerID, WorkspaceRoot: msg.GetWorkspace().GetRoot(), CallbackURL: msg.GetServer().GetCallbackBaseUrl(),
+		Logger: opts.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"github.com/google/uuid"
+
+	"github.com/poco-ai/poco/services/internal/egress"
 )
 
 // arguments builds the CLI's command line.
@@ -61,9 +63,6 @@ func conversation(o *Options) string {
 // else, secrets above all, stays with the executor.
 var passedThrough = []string{
 	"PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL", "TERM",
-	// The way out, where there is only one.
-	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
-	"SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS",
 	// By it the process runtime finds what an executor left behind.
 	"EXECUTOR_ID",
 }
@@ -90,6 +89,9 @@ func environment(o *Options) []string {
 			env = append(env, name+"="+value)
 		}
 	}
+	// The way out, where there is only one. It never leads to the gateway: a proxy
+	// would see the run's token.
+	env = append(env, egress.List(egress.Environment(o.BaseURL))...)
 	if o.BaseURL != "" {
 		env = append(env, "ANTHROPIC_BASE_URL="+o.BaseURL)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/dockerengine"
+	"github.com/poco-ai/poco/services/internal/egress"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
@@ -26,6 +27,8 @@ const (
 	workspaceTarget = "/workspace"
 	// stateTarget is where it keeps what the agent must not lose.
 	stateTarget = "/var/lib/poco"
+	// authoritiesTarget is where the machine's certificate authorities are.
+	authoritiesTarget = "/etc/poco-authorities"
 	// homeDir is writable, in memory, and ends with the container.
 	homeDir = "/home/poco"
 
@@ -50,6 +53,10 @@ func (r *Runtime) containerOptions(spec runtime.Spec) (client.ContainerCreateOpt
 	if err != nil {
 		return client.ContainerCreateOptions{}, fmt.Errorf("docker runtime: EXECUTOR_PUBLISH_ADDRESS: %w", err)
 	}
+	wayOut, authorities, err := r.wayOut()
+	if err != nil {
+		return client.ContainerCreateOptions{}, err
+	}
 	uid, gid := r.WorkspaceOwner()
 	owner := fmt.Sprintf("uid=%d,gid=%d", uid, gid)
 	yes := true
@@ -67,7 +74,7 @@ func (r *Runtime) containerOptions(spec runtime.Spec) (client.ContainerCreateOpt
 		Config: &container.Config{
 			Image:        r.cfg.Image,
 			User:         fmt.Sprintf("%d:%d", uid, gid),
-			Env:          environment(spec),
+			Env:          environment(spec, wayOut),
 			Labels:       r.labels(spec),
 			ExposedPorts: network.PortSet{executorPort: {}},
 			// Not the workspace: an .env file in it is the agent's, not a setting.
@@ -75,10 +82,10 @@ func (r *Runtime) containerOptions(spec runtime.Spec) (client.ContainerCreateOpt
 			StopSignal: "SIGTERM",
 		},
 		HostConfig: &container.HostConfig{
-			Mounts: []mount.Mount{
+			Mounts: append([]mount.Mount{
 				{Type: mount.TypeBind, Source: spec.WorkspaceDir, Target: workspaceTarget},
 				{Type: mount.TypeBind, Source: spec.StateDir, Target: stateTarget},
-			},
+			}, authorities...),
 			PortBindings: network.PortMap{
 				executorPort: {{HostIP: publish, HostPort: "0"}}, // 0: the engine takes a free one
 			},
@@ -109,13 +116,25 @@ func logConfig() container.LogConfig {
 	return container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": logFileSize, "max-file": logFiles}}
 }
 
-// environment is what the executor is told. Engines show it to everybody who
-// may use them, and the agent can read it, so it holds no credential.
-func environment(spec runtime.Spec) []string {
-	values := maps.Clone(spec.Env)
-	if values == nil {
-		values = map[string]string{}
+// wayOut is how a container gets out of the machine: the variables, and what is
+// mounted for them.
+func (r *Runtime) wayOut() (map[string]string, []mount.Mount, error) {
+	env, copied, err := egress.Container(r.cfg.AuthoritiesDir, authoritiesTarget, dockerengine.GatewayHost, r.cfg.Direct...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("docker runtime: the machine's certificate authorities cannot be handed to containers: %w", err)
 	}
+	if !copied {
+		return env, nil, nil
+	}
+	return env, []mount.Mount{{Type: mount.TypeBind, Source: r.cfg.AuthoritiesDir, Target: authoritiesTarget, ReadOnly: true}}, nil
+}
+
+// environment is what the executor is told. Engines show it to everybody who
+// may use them, and the agent can read it, so it holds no credential, but for
+// one that the machine's proxy has in its URL: whoever goes out needs that.
+func environment(spec runtime.Spec, wayOut map[string]string) []string {
+	values := maps.Clone(wayOut)
+	maps.Copy(values, spec.Env)
 	maps.Copy(values, map[string]string{
 		"EXECUTOR_ID":         spec.ExecutorID,
 		"EXECUTOR_TOKEN":      config.Hashed(spec.Token),

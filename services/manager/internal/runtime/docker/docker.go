@@ -35,6 +35,11 @@ type Config struct {
 	MemoryBytes int64
 	CPUs        float64
 	PidsLimit   int64
+	// AuthoritiesDir is where the machine's certificate authorities are put for
+	// containers, a path of the Docker host. Direct are URLs that containers reach
+	// without the machine's proxy.
+	AuthoritiesDir string
+	Direct         []string
 	// StartTimeout bounds the time until an executor answers; 0 means DefaultStartTimeout.
 	StartTimeout time.Duration
 	// Logger; slog.Default() when nil.

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/poco-ai/poco/services/internal/egress"
 	"github.com/poco-ai/poco/services/internal/testkit"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 	"github.com/poco-ai/poco/services/manager/internal/runtime/docker"
@@ -324,4 +326,35 @@ func TestEngineNotRunning(t *testing.T) {
 		ExecutorID: uuid.NewString(), RunID: "r", SessionID: "s", WorkspaceDir: t.TempDir(), StateDir: t.TempDir(), Token: "t",
 	})
 	require.ErrorIs(t, err, runtime.ErrEngineUnavailable)
+}
+
+// TestTheWayOut: containers get the machine's proxies and certificate
+// authorities, and reach their manager without.
+func TestTheWayOut(t *testing.T) {
+	m := newMachine(t)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(ca, []byte("the CA"), 0o600))
+	for _, name := range slices.Concat(egress.Authorities, egress.AuthorityFolders) {
+		t.Setenv(name, "") // this machine may have its own
+	}
+	t.Setenv("https_proxy", "http://127.0.0.1:3128")
+	t.Setenv("SSL_CERT_FILE", ca)
+	authorities := filepath.Join(t.TempDir(), "authorities")
+	_, e := m.launch(t, docker.Config{AuthoritiesDir: authorities, Direct: []string{"http://manager.example:8001"}}, m.NewSpec(t))
+	result, err := m.engine.ContainerInspect(t.Context(), e.Handle, client.ContainerInspectOptions{})
+	require.NoError(t, err)
+	env := result.Container.Config.Env
+	require.Contains(t, env, "HTTPS_PROXY=http://host.docker.internal:3128")
+	require.Contains(t, env, "NO_PROXY=localhost,127.0.0.1,::1,127.0.0.0/8,manager.example")
+	require.Contains(t, env, "GIT_SSL_CAINFO=/etc/poco-authorities/SSL_CERT_FILE.pem")
+	for _, mount := range result.Container.Mounts {
+		if mount.Destination == "/etc/poco-authorities" {
+			require.False(t, mount.RW)
+			copied, err := os.ReadFile(filepath.Join(mount.Source, "SSL_CERT_FILE.pem"))
+			require.NoError(t, err)
+			require.Equal(t, "the CA", string(copied))
+			return
+		}
+	}
+	t.Fatal("the authorities are not mounted")
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/egress"
 	"github.com/poco-ai/poco/services/internal/logging"
 
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
@@ -32,11 +33,10 @@ const markerVar = "EXECUTOR_ID"
 const inheritedFD = 3
 
 // passedOn are the variables of this process that an executor inherits. They
-// describe the machine; the manager's own settings are not among them.
+// describe the machine, as does what egress adds; the manager's own settings are
+// not among them.
 var passedOn = []string{
 	"PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE", "TZ",
-	"SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS",
-	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 }
 
 // child is one executor, known from its launch or found again.
@@ -195,7 +195,7 @@ func (r *Runtime) spawn(command, env []string, socket *os.File, st state) (*chil
 const executorGC = 400
 
 func environment(spec runtime.Spec, port int, cliPath string) []string {
-	values := map[string]string{}
+	values := egress.Environment()
 	for _, name := range passedOn {
 		if value, ok := os.LookupEnv(name); ok { //nolint:forbidigo // passed on, not read: these are the machine's, not settings
 			values[name] = value

@@ -18,9 +18,12 @@ import (
 type Options struct {
 	// WorkerID owns the executors.
 	WorkerID string
-	// WorkspaceRoot holds the process runtime's state, in .worker/executors.
+	// WorkspaceRoot holds the process runtime's state, in .worker/executors, and
+	// what the docker runtime mounts besides workspaces.
 	WorkspaceRoot string
-	Logger        *slog.Logger
+	// CallbackURL is where executors reach the manager.
+	CallbackURL string
+	Logger      *slog.Logger
 }
 
 // Open opens the runtime that EXECUTOR_RUNTIME names and tells why it is that
@@ -66,6 +69,7 @@ func openDocker(cfg *configv1.RuntimeConfig, opts Options) (runtime.Runtime, err
 	rt, err := docker.New(docker.Config{
 		WorkerID: opts.WorkerID, Image: cfg.GetExecutorImage(),
 		PublishedHost: cfg.GetExecutorPublishedHost(), PublishAddress: cfg.GetExecutorPublishAddress(),
+		AuthoritiesDir: filepath.Join(opts.WorkspaceRoot, ".worker", "authorities"), Direct: []string{opts.CallbackURL},
 		MemoryBytes: cfg.GetMemoryLimit(), CPUs: cfg.GetCpuLimit(), PidsLimit: cfg.GetPidsLimit(),
 		StartTimeout: cfg.GetStartTimeout().AsDuration(), Logger: opts.Logger,
 	})
