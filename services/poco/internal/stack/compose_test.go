@@ -15,7 +15,7 @@ func compose(t *testing.T, environ ...string) *composeSettings {
 	src := config.Sources{Environ: environ}
 	poco, err := config.Load(&configv1.PocoConfig{}, "poco", src)
 	require.NoError(t, err)
-	c, err := loadCompose(src, poco)
+	c, err := loadCompose(with(src, testLayer(t), nil), poco)
 	require.NoError(t, err)
 	return c
 }
@@ -53,4 +53,5 @@ func TestNoComposeSettingIsIgnoredSilently(t *testing.T) {
 		"POSTGRES_PORT is set and has no effect: " + otherPostgres, "S3_PORT is set and has no effect: " + otherS3,
 	}, compose(t, "POSTGRES_PORT=5432", "S3_PORT=9000").unused(false, false))
 	require.Empty(t, compose(t).unused(true, true))
+	require.Empty(t, compose(t, "S3_ACCESS_KEY=one-part-of-three").unused(true, true), "the other parts are supplied")
 }

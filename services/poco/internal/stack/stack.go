@@ -124,9 +124,6 @@ func (s *stack) prepare(ctx context.Context) (err error) {
 	if s.secrets, err = s.dir.secrets(); err != nil {
 		return err
 	}
-	if s.compose, err = loadCompose(s.opts.Sources, s.opts.Poco); err != nil {
-		return err
-	}
 	clientToken, told, err := localstack.EnsureToken(s.dir.path)
 	if err != nil {
 		return err
@@ -136,6 +133,9 @@ func (s *stack) prepare(ctx context.Context) (err error) {
 	}
 	s.layer = baseLayer(s.dir, s.secrets)
 	s.layer["CLIENT_TOKEN"] = clientToken
+	if s.compose, err = loadCompose(with(s.opts.Sources, s.layer, nil), s.opts.Poco); err != nil {
+		return err
+	}
 	if s.opts.Runtime != "" {
 		s.overrides["EXECUTOR_RUNTIME"] = s.opts.Runtime
 	}
