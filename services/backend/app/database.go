@@ -10,6 +10,7 @@ import (
 	"github.com/poco-ai/poco/services/internal/logging"
 
 	"github.com/poco-ai/poco/services/internal/pace"
+	"github.com/poco-ai/poco/services/internal/postgresurl"
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/jackc/pgx/v5"
@@ -38,10 +39,9 @@ const (
 // pool.
 func openDatabase(ctx context.Context, cfg *Config, logger *slog.Logger) (*pgxpool.Pool, error) {
 	c := cfg.Msg.GetDatabase()
-	poolCfg, err := pgxpool.ParseConfig(cfg.Secret("DATABASE_URL").Reveal())
+	poolCfg, err := postgresurl.Parse(cfg.Secret("DATABASE_URL").Reveal())
 	if err != nil {
-		// The cause may quote the URL, password included.
-		return nil, errors.New("DATABASE_URL: expected a Postgres connection URL such as postgres://user:password@host:5432/poco")
+		return nil, fmt.Errorf("DATABASE_URL %w", err)
 	}
 	poolCfg.MaxConns = c.GetMaxConnections()
 	poolCfg.MaxConnIdleTime = idleTime

@@ -198,9 +198,12 @@ func (r *reading[T]) refusal(v *resolved, value string) (message, fix string) {
 		if v.Kind == schema.SecretURL && isUnescaped(value) {
 			return "expected " + v.Expected(), "in user and password, write %40 for @, %2F for /, %20 for a space and %25 for %"
 		}
+		if v.LacksScheme(value) {
+			return "expected " + v.Expected(), "put http:// or https:// before it"
+		}
 		return "expected " + v.Expected(), correction(v)
 	}
-	return "", ""
+	return v.Complaint(value)
 }
 
 // isUnescaped tells whether user and password of a URL have characters that

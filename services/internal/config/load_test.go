@@ -177,7 +177,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		"DB_WAIT_TIMEOUT_SECONDS, in the environment: expected a number of seconds, at least 0: correct the value, or leave it out for the default 60",
 		"SECRET_KEY: the file that SECRET_KEY_FILE names does not exist: create it, or correct the path",
 		"INTERNAL_API_TOKEN: both INTERNAL_API_TOKEN and INTERNAL_API_TOKEN_FILE are set: unset one of them",
-		"S3_ENDPOINT, in the environment: expected a URL such as http://host:port: correct the value",
+		"S3_ENDPOINT, in the environment: expected a URL such as http://host:port: put http:// or https:// before it",
 		"S3_ACCESS_KEY: is required and not set, unlike S3_ENDPOINT and S3_BUCKET, which cannot be used without it: set it, or S3_ACCESS_KEY_FILE to the path of a file that holds it (Access key of the object storage)",
 		"S3_SECRET_KEY: is required and not set, unlike S3_ENDPOINT and S3_BUCKET, which cannot be used without it: set it, or S3_SECRET_KEY_FILE to the path of a file that holds it (Secret key of the object storage)",
 		"S3_BUCKET, in the environment: expected 3 to 63 characters: correct the value",
@@ -301,8 +301,37 @@ func TestAliases(t *testing.T) {
 	require.True(t, l.Msg.GetLogging().GetAccessLog())
 	require.Equal(t, "alias_used", l.Report().GetFindings()[0].GetCode())
 	require.Equal(t, "UVICORN_ACCESS_LOG", field(t, l.Report(), "ACCESS_LOG").GetLayers()[0].GetOrigin())
-	// The same value twice is no conflict.
-	loadBackend(t, config.Sources{Environ: backendEnv("UVICORN_ACCESS_LOG=true", "ACCESS_LOG=true")})
+	// The same value twice is no conflict, however it is written.
+	for _, pair := range [][2]string{{"true", "true"}, {"on", "true"}, {" TRUE", "1"}, {"off", "0"}, {"no", "FALSE"}} {
+		loadBackend(t, config.Sources{Environ: backendEnv("UVICORN_ACCESS_LOG="+pair[0], "ACCESS_LOG="+pair[1])})
+	}
+	for _, pair := range [][2]string{{"on", "off"}, {"1", "0"}, {"perhaps", "true"}} {
+		got := problems(t, config.Sources{Environ: backendEnv("UVICORN_ACCESS_LOG="+pair[0], "ACCESS_LOG="+pair[1])})
+		require.Contains(t, got[0], "are set to different values")
+	}
+	_, err := config.Load(&configv1.FrontendConfig{}, "frontend", config.Sources{Environ: []string{
+		"BACKEND_URL=http://backend:8000", "POCO_API_URL=http://backend:8000/",
+	}})
+	require.NoError(t, err)
+}
+
+// What a check says of a value is what the start does with it.
+func TestValuesThatTheStartRefuses(t *testing.T) {
+	for value, want := range map[string]string{
+		"DATABASE_URL=postgres://poco:p@db/poco?sslmode=yes":                       "sslmode",
+		"DATABASE_URL=postgres://poco:p@db/poco?schema=public":                     "write search_path=",
+		"DATABASE_URL=postgres://poco:p@db/poco?sslrootcert=/no&sslmode=verify-ca": "sslrootcert",
+		"S3_ENDPOINT=localhost:9000":                                               "put http:// or https:// before it",
+		"EXECUTOR_MANAGER_URL=127.0.0.1:8001":                                      "put http:// or https:// before it",
+	} {
+		name, _, _ := strings.Cut(value, "=")
+		got := problems(t, config.Sources{Environ: append(without(backendEnv(), name), value)})
+		require.Len(t, got, 1)
+		require.Contains(t, got[0], name)
+		require.Contains(t, got[0], want)
+	}
+	l := loadBackend(t, config.Sources{Environ: append(without(backendEnv(), "DATABASE_URL"), "DATABASE_URL=postgresql+psycopg://poco:Tr0ub4dor@db/poco")})
+	require.NotContains(t, field(t, l.Report(), "DATABASE_URL").GetValue(), "Tr0ub4dor")
 }
 
 func TestDotEnvFile(t *testing.T) {

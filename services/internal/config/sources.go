@@ -178,7 +178,7 @@ func (r *reader) find(s *schema.Setting, values map[string]string, source config
 		}
 		if as == "" {
 			found, as = r.layer(s, name, value, source), name
-		} else if value != found.value {
+		} else if !s.Agree(value, found.value) {
 			r.problem(Problem{
 				Env: s.GetEnv(), Where: found.where,
 				Message: "it and " + name + ", another name for it, are set to different values",

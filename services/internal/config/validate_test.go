@@ -1,6 +1,8 @@
 package config_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -91,6 +93,9 @@ func TestPartsOfOneThing(t *testing.T) {
 }
 
 func TestDatabaseURL(t *testing.T) {
+	services := filepath.Join(t.TempDir(), "pg_service.conf")
+	require.NoError(t, os.WriteFile(services, []byte("[poco]\nhost=h\nuser=u\ndbname=d\n"), 0o600))
+	t.Setenv("PGSERVICEFILE", services)
 	for url, ok := range map[string]bool{
 		"postgres://u:p@h/d": true, "postgres://u:a?b#c@h/d?sslmode=disable": true, "postgres://h/d?user=u": true,
 		"postgres://u:p@h:1,i:2/d": true, "postgres://u:a%40b%2Fc@h/d": true,
@@ -98,7 +103,7 @@ func TestDatabaseURL(t *testing.T) {
 		"postgres://u:a@b@h/d": false, "postgres://u:1/b@h/d": false, "postgres://u:a@b/c?d@h/d": false, "postgres://u:a@b/c@h/d": false,
 		// It takes none of these.
 		"postgres://u:a b@h/d": false, "postgres://u:a%b@h/d": false,
-		"postgres://u@h?dbname=d": true, "host=h user=u dbname=d": true, "service=poco": true,
+		"postgres://u@h?dbname=d": true, "host=h user=u dbname=d": true, "service=poco": true, "service=another": false,
 		"postgres://h/d": false, "postgres://u:p@h": false, "postgres://u:p@h/": false, "postgres://:p@h/d": false,
 		"host = h user='u' password='p \\' q' dbname=d": true, "host=h user=u password=p q dbname=d": false, "host=h user=u dbname=d password='p": false,
 		"host=h dbname=d": false, "host=h user=u": false, "mysql://u@h/d": false,

@@ -22,7 +22,7 @@ var formats = map[configv1.Format]string{
 	configv1.Format_FORMAT_HTTP_URL:      httpHost + `(?:/[^?#]*)?[?#]?`,
 	configv1.Format_FORMAT_ORIGIN:        httpHost + `[?#]?`,
 	configv1.Format_FORMAT_HOST:          hostName + `|` + ipAddress,
-	configv1.Format_FORMAT_POSTGRES_URL:  `postgres(?:ql)?://[\s\S]+|\w+\s*=[\s\S]*`,
+	configv1.Format_FORMAT_POSTGRES_URL:  `postgres(?:ql)?(?:\+\w+)?://[\s\S]+|\w+\s*=[\s\S]*`,
 	configv1.Format_FORMAT_ABSOLUTE_PATH: `/[\s\S]*`,
 	configv1.Format_FORMAT_IMAGE:         `[A-Za-z0-9][A-Za-z0-9._:/@-]*`,
 }

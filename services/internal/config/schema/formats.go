@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"errors"
 	"net/netip"
 	"net/url"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/internal/postgresurl"
 	"github.com/poco-ai/poco/services/internal/redact"
 )
 
@@ -19,15 +21,20 @@ type format struct {
 	// expected says it in words.
 	expected string
 	ok       func(string) bool
+	// complaint says what else is wrong with a text that is ok by its looks, and
+	// what to do; nil when nothing can be.
+	complaint func(string) (message, fix string)
 }
 
 var formats = map[configv1.Format]format{
-	configv1.Format_FORMAT_HTTP_URL:      {"url", "a URL such as http://host:port", isHTTPURL},
-	configv1.Format_FORMAT_ORIGIN:        {"url", "an origin such as https://poco.example.com, without a path", isOrigin},
-	configv1.Format_FORMAT_HOST:          {"host", "a host name or an IP address, without a port", isHost},
-	configv1.Format_FORMAT_POSTGRES_URL:  {"url", "a URL such as postgres://user:password@host:5432/database", isPostgresURL},
-	configv1.Format_FORMAT_ABSOLUTE_PATH: {"path", "an absolute path", filepath.IsAbs},
-	configv1.Format_FORMAT_IMAGE:         {"image", "an image such as registry/name:tag", isImage},
+	configv1.Format_FORMAT_HTTP_URL: {name: "url", expected: "a URL such as http://host:port", ok: isHTTPURL},
+	configv1.Format_FORMAT_ORIGIN:   {name: "url", expected: "an origin such as https://poco.example.com, without a path", ok: isOrigin},
+	configv1.Format_FORMAT_HOST:     {name: "host", expected: "a host name or an IP address, without a port", ok: isHost},
+	configv1.Format_FORMAT_POSTGRES_URL: {
+		name: "url", expected: "a URL such as postgres://user:password@host:5432/database", ok: isPostgresURL, complaint: postgresComplaint,
+	},
+	configv1.Format_FORMAT_ABSOLUTE_PATH: {name: "path", expected: "an absolute path", ok: filepath.IsAbs},
+	configv1.Format_FORMAT_IMAGE:         {name: "image", expected: "an image such as registry/name:tag", ok: isImage},
 }
 
 var (
@@ -49,6 +56,26 @@ var (
 func (s *Setting) fits(text string) bool {
 	f, ok := formats[s.GetFormat()]
 	return !ok || f.ok(strings.TrimSpace(text))
+}
+
+// Complaint is what is wrong with a text that can be assigned, and what to do:
+// what whoever uses the value would say. Both are empty when it is fine.
+func (s *Setting) Complaint(text string) (message, fix string) {
+	if f := formats[s.GetFormat()]; f.complaint != nil {
+		return f.complaint(strings.TrimSpace(text))
+	}
+	return "", ""
+}
+
+// LacksScheme tells whether a text would be the setting's URL with http://
+// before it.
+func (s *Setting) LacksScheme(text string) bool {
+	switch s.GetFormat() {
+	case configv1.Format_FORMAT_HTTP_URL, configv1.Format_FORMAT_ORIGIN:
+		return !strings.Contains(text, "://") && s.fits("http://"+strings.TrimSpace(text))
+	default:
+		return false
+	}
 }
 
 // isAddress tells whether the setting is the address of a service.
@@ -100,6 +127,7 @@ func isHost(text string) bool {
 // those of the same name as the account the service runs under. What else is
 // inside may be secret, and the driver reads it anyway.
 func isPostgresURL(text string) bool {
+	text = postgresurl.Plain(text)
 	if keywords.MatchString(text) {
 		return redact.URL(text) != redact.Mark && userKeyword.MatchString(text) && databaseKeyword.MatchString(text)
 	}
@@ -124,6 +152,14 @@ func isPostgresURL(text string) bool {
 	query = "&" + query
 	return (userinfo != "" && !strings.HasPrefix(userinfo, ":") || strings.Contains(query, "&user=")) &&
 		(database != "" || strings.Contains(query, "&dbname="))
+}
+
+func postgresComplaint(text string) (message, fix string) {
+	var complaint *postgresurl.InvalidError
+	if _, err := postgresurl.Parse(text); errors.As(err, &complaint) {
+		return complaint.Message, complaint.Fix
+	}
+	return "", ""
 }
 
 // isEscaped tells whether each % begins the number of a byte.

@@ -130,6 +130,32 @@ func (s *Setting) parseInteger(text string) (protoreflect.Value, error) {
 	return protoreflect.ValueOfInt64(n), nil
 }
 
+// Agree tells whether two values in environment notation mean the same. What
+// cannot be read agrees only with itself; so does a secret.
+func (s *Setting) Agree(a, b string) bool {
+	if a == b {
+		return true
+	}
+	switch s.Kind {
+	case SecretText, SecretURL:
+		return false
+	case List:
+		first, err := splitList(a)
+		second, otherErr := splitList(b)
+		return err == nil && otherErr == nil && slices.Equal(first, second)
+	case String:
+		a, b = s.canonical(a), s.canonical(b)
+		if s.GetFormat() == configv1.Format_FORMAT_HTTP_URL {
+			a, b = strings.TrimRight(a, "/"), strings.TrimRight(b, "/")
+		}
+		return a == b
+	default:
+		first, err := s.parse(a)
+		second, otherErr := s.parse(b)
+		return err == nil && otherErr == nil && first.Equal(second)
+	}
+}
+
 // canonical spells one of the choices as the schema does, and leaves no space
 // around what has a format.
 func (s *Setting) canonical(text string) string {

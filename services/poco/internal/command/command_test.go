@@ -68,6 +68,8 @@ func TestWrongUse(t *testing.T) {
 		{"cancel 6f9c0000-0000-4000-8000-000000000009", "no run and no session"},
 		{"answer 6f9c0000-0000-4000-8000-000000000009 1", "not an open question"},
 		{"up --runtime podman", "use auto, docker or process"},
+		{"ls --backend 127.0.0.1:1", "--backend: expected a URL such as http://host:port: put http://"},
+		{"ls --backend ftp://x", "--backend: expected a URL"},
 	} {
 		code, _, stderr := poco(t, backend.URL, "", strings.Fields(c.args)...)
 		require.Equal(t, 2, code, c.args)

@@ -120,7 +120,7 @@ Start everything with "poco up", then send work with "poco run".`,
 				return &exitError{exitUsage, err}
 			}
 			c.config = loaded
-			return nil
+			return c.checkBackendFlag()
 		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
@@ -133,6 +133,19 @@ Start everything with "poco up", then send work with "poco run".`,
 		c.cancelCommand(), c.answerCommand(), c.modelCommand(), c.executorCommand(), c.fetchCommand(), c.configCommand(), c.tokenCommand(), c.versionCommand(),
 	)
 	return root
+}
+
+// checkBackendFlag says of --backend what a start says of the variable.
+func (c *cli) checkBackendFlag() error {
+	if c.backend == "" {
+		return nil
+	}
+	_, err := config.Load(&configv1.PocoConfig{}, "poco", config.Sources{Environ: []string{"POCO_BACKEND_URL=" + c.backend}})
+	var refused *config.Problems
+	if errors.As(err, &refused) {
+		return usageError("--backend: %s: %s", refused.List[0].Message, refused.List[0].Fix)
+	}
+	return err
 }
 
 // refused turns an answer of the backend into an error with an exit code.
