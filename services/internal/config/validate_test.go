@@ -46,6 +46,8 @@ func TestRulesAboutSeveralSettings(t *testing.T) {
 		want    []string
 	}{
 		{"nothing unusual", nil, nil},
+		{"the bucket in the endpoint", []string{"S3_ENDPOINT=http://s3:9000/poco/"}, []string{"!S3_ENDPOINT"}},
+		{"a path that the store asks for", []string{"S3_ENDPOINT=https://storage.example.com/v1/s3"}, nil},
 		{"docker without an image", []string{"EXECUTOR_RUNTIME=docker", "EXECUTOR_IMAGE="}, []string{"!EXECUTOR_IMAGE"}},
 		{"docker, callback to localhost", []string{"EXECUTOR_RUNTIME=docker", "CALLBACK_BASE_URL=http://localhost:8001"}, []string{"!CALLBACK_BASE_URL"}},
 		{"docker, callback to 127/8", []string{"EXECUTOR_RUNTIME=docker", "CALLBACK_BASE_URL=http://127.9.0.1/x"}, []string{"!CALLBACK_BASE_URL"}},

@@ -10,14 +10,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/types/known/durationpb"
 
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/embedded"
+	"github.com/poco-ai/poco/services/internal/objectstore"
 )
 
 const parentVariable = "POCO_TEST_EMBEDDED_PARENT"
@@ -244,6 +249,25 @@ func TestS3KeepsItsData(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, s3.Endpoint(), again.Endpoint())
 	require.NoError(t, again.Stop(t.Context()))
+}
+
+// The server asks for signatures of the region that the services are set to.
+func TestS3Region(t *testing.T) {
+	needS3(t)
+	const region = "eu-central-1"
+	s3, err := embedded.StartS3(t.Context(), embedded.S3Options{
+		DataDir: filepath.Join(t.TempDir(), "s3"), AccessKey: "access", SecretKey: "secret", Region: region,
+	})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s3.Stop(context.Background())) }()
+	store, err := objectstore.New(t.Context(), &configv1.ObjectStoreConfig{
+		Endpoint: s3.Endpoint(), Bucket: "poco", Region: region, ForcePathStyle: true, MaxAttempts: 1,
+		ConnectTimeout: durationpb.New(time.Minute), ReadTimeout: durationpb.New(time.Minute),
+	}, config.NewSecret("access"), config.NewSecret("secret"))
+	require.NoError(t, err)
+	defer store.Close()
+	require.NoError(t, store.EnsureBucket(t.Context()))
+	require.NoError(t, store.Put(t.Context(), "key", "", strings.NewReader("x"), 1))
 }
 
 func TestNoS3Server(t *testing.T) {

@@ -44,6 +44,8 @@ type S3Options struct {
 	// AccessKey and SecretKey are those of the only account; required.
 	AccessKey string
 	SecretKey string
+	// Region is what requests must be signed for; default "us-east-1".
+	Region string
 	// LogPath receives the server's log; default DataDir + ".log".
 	LogPath string
 	// BinDir receives the server's binary when none is installed; empty forbids
@@ -66,6 +68,9 @@ func (o *S3Options) complete() error {
 	o.DataDir = dir
 	if o.Host == "" {
 		o.Host = loopback
+	}
+	if o.Region == "" {
+		o.Region = "us-east-1"
 	}
 	if o.LogPath == "" {
 		o.LogPath = o.DataDir + ".log"
@@ -114,7 +119,7 @@ func launchS3(ctx context.Context, opts S3Options, bin, objects string, metadata
 	if err != nil {
 		return nil, fmt.Errorf("start the S3 server: %w", err)
 	}
-	argv := []string{bin, "--port", net.JoinHostPort(opts.Host, strconv.Itoa(port)), "--quiet", "--keep-alive", "--health", s3HealthPath, "posix"}
+	argv := []string{bin, "--port", net.JoinHostPort(opts.Host, strconv.Itoa(port)), "--region", opts.Region, "--quiet", "--keep-alive", "--health", s3HealthPath, "posix"}
 	argv = append(append(argv, metadata...), objects)
 	before := fileSize(opts.LogPath)
 	remove := ""

@@ -40,7 +40,7 @@ func TestRotatedKeys(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(store.Close)
 	presigned := func(store *objectstore.Store) (link, second string) {
-		link, _, err := store.PresignGet(t.Context(), "key", "name", "", true)
+		link, _, err := store.PresignGet(t.Context(), "key", "name", "", false)
 		require.NoError(t, err)
 		return link, date.FindString(link)
 	}

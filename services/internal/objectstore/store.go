@@ -2,6 +2,7 @@
 package objectstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,7 @@ type Store struct {
 	presigner *s3.PresignClient
 	transfers *transfermanager.Client
 	transport *http.Transport
+	endpoint  string
 	bucket    string
 	region    string
 	expires   time.Duration
@@ -77,7 +79,7 @@ func New(_ context.Context, cfg *configv1.ObjectStoreConfig, access, secret conf
 	// Not a timeout of the whole answer: a large object may take its time.
 	transport.ResponseHeaderTimeout = cfg.GetReadTimeout().AsDuration()
 	transport.MaxIdleConnsPerHost = 32
-	client := s3.New(s3.Options{
+	options := s3.Options{
 		BaseEndpoint:     aws.String(cfg.GetEndpoint()),
 		Region:           cfg.GetRegion(),
 		UsePathStyle:     cfg.GetForcePathStyle(),
@@ -88,10 +90,14 @@ func New(_ context.Context, cfg *configv1.ObjectStoreConfig, access, secret conf
 		// Many S3-compatible services do not know the newer checksums.
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
-	})
+	}
+	client := s3.New(options)
+	public := options.Copy()
+	public.BaseEndpoint = aws.String(cmp.Or(cfg.GetPublicEndpoint(), cfg.GetEndpoint()))
 	return &Store{
 		client:    client,
-		presigner: s3.NewPresignClient(client, func(o *s3.PresignOptions) { o.Presigner = signer{} }),
+		endpoint:  cfg.GetEndpoint(),
+		presigner: s3.NewPresignClient(s3.New(public), func(o *s3.PresignOptions) { o.Presigner = signer{} }),
 		transfers: transfermanager.New(client, func(o *transfermanager.Options) {
 			o.PartSizeBytes = partSize
 			o.MultipartUploadThreshold = partSize
@@ -237,15 +243,17 @@ func (s *Store) DeletePrefix(ctx context.Context, prefix string) error {
 	return s.Delete(ctx, keys...)
 }
 
-// Check makes sure that the bucket can be reached.
+// Check makes sure that the bucket can be reached. The error names the setting
+// that has to be corrected where that is known.
 func (s *Store) Check(ctx context.Context) error {
-	if _, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: aws.String(s.bucket)}); err != nil {
-		if isNotFound(err) {
-			return fmt.Errorf("the bucket %q does not exist: create it, or set S3_BUCKET to one that does", s.bucket)
-		}
-		return fmt.Errorf("reach the bucket %q: %w", s.bucket, err)
+	_, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: aws.String(s.bucket)})
+	if err == nil {
+		return nil
 	}
-	return nil
+	if err = s.ask(ctx, err); isNotFound(err) {
+		return fmt.Errorf("the bucket %q does not exist: create it, or set S3_BUCKET to one that does%s", s.bucket, s.pathHint())
+	}
+	return fmt.Errorf("reach the bucket %q: %w", s.bucket, s.explain(err))
 }
 
 // EnsureBucket creates the bucket when it is missing.
@@ -254,8 +262,8 @@ func (s *Store) EnsureBucket(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	if !isNotFound(err) {
-		return fmt.Errorf("reach the bucket %q: %w", s.bucket, err)
+	if err = s.ask(ctx, err); !isNotFound(err) {
+		return fmt.Errorf("reach the bucket %q: %w", s.bucket, s.explain(err))
 	}
 	input := &s3.CreateBucketInput{Bucket: aws.String(s.bucket)}
 	if s.region != "us-east-1" { // which must not be named, of all regions
@@ -264,7 +272,7 @@ func (s *Store) EnsureBucket(ctx context.Context) error {
 	_, err = s.client.CreateBucket(ctx, input)
 	var owned *types.BucketAlreadyOwnedByYou
 	if err != nil && !errors.As(err, &owned) {
-		return fmt.Errorf("create the bucket %q: %w", s.bucket, err)
+		return fmt.Errorf("create the bucket %q: %w", s.bucket, s.explain(err))
 	}
 	return nil
 }
@@ -273,7 +281,7 @@ func (s *Store) wrap(verb, key string, err error) error {
 	if isNotFound(err) && verb != "put" {
 		return fmt.Errorf("%s object %s: %w", verb, key, ErrNotFound)
 	}
-	return fmt.Errorf("%s object %s: %w", verb, key, err)
+	return fmt.Errorf("%s object %s: %w", verb, key, s.explain(err))
 }
 
 // Refused tells whether the service answered and did not take the request, for

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -114,17 +117,32 @@ func TestListAndDelete(t *testing.T) {
 func TestPresignGet(t *testing.T) {
 	store := testkit.ObjectStore(t)
 	require.NoError(t, store.Put(t.Context(), "k/ä b", "text/html", strings.NewReader("hi"), 2))
+	const saved, plain = "application/octet-stream", "text/plain; charset=utf-8"
 	tests := map[string]struct {
 		filename, contentType string
-		inline                bool
+		save                  bool
 		disposition, gotType  string
 	}{
-		"save":          {"report.zip", "application/zip", false, `attachment; filename=report.zip`, "application/zip"},
-		"show, unicode": {"bär\n/x.txt", "", true, `inline; filename*=utf-8''b%C3%A4r__x.txt`, "text/html"},
+		"an archive":      {"report.zip", "application/zip", true, `attachment; filename=report.zip`, saved},
+		"unicode":         {"bär\n/x.txt", "text/plain", false, `inline; filename*=utf-8''b%C3%A4r__x.txt`, plain},
+		"a picture":       {"a.png", "image/png", false, `inline; filename=a.png`, "image/png"},
+		"asked to save":   {"a.png", "image/png", true, `attachment; filename=a.png`, "image/png"},
+		"JSON":            {"a.json", "application/json", false, `inline; filename=a.json`, plain},
+		"a script":        {"a.js", "text/javascript; charset=utf-8", false, `inline; filename=a.js`, plain},
+		"a style sheet":   {"a.css", "text/css", false, `inline; filename=a.css`, plain},
+		"HTML":            {"a.html", "text/html", false, `attachment; filename=a.html`, saved},
+		"HTML, shouted":   {"a.HTML", "TEXT/HTML; charset=UTF-8", false, `attachment; filename=a.HTML`, saved},
+		"XHTML":           {"a.xhtml", "application/xhtml+xml", false, `attachment; filename=a.xhtml`, saved},
+		"XML":             {"a.xml", "text/xml", false, `attachment; filename=a.xml`, saved},
+		"SVG":             {"a.svg", "image/svg+xml", false, `attachment; filename=a.svg`, saved},
+		"SVG, dressed up": {"a.png.svg", "image/svg+xml; charset=utf-8", false, `attachment; filename=a.png.svg`, saved},
+		"PDF":             {"a.pdf", "application/pdf", false, `attachment; filename=a.pdf`, saved},
+		"nobody knows":    {"a", "", false, `attachment; filename=a`, saved},
+		"nonsense":        {"a", "text/html\r\nX-Evil: 1", false, `attachment; filename=a`, saved},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			url, expires, err := store.PresignGet(t.Context(), "k/ä b", test.filename, test.contentType, test.inline)
+			url, expires, err := store.PresignGet(t.Context(), "k/ä b", test.filename, test.contentType, test.save)
 			require.NoError(t, err)
 			require.WithinDuration(t, time.Now().Add(5*time.Minute), expires, time.Minute)
 			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -134,6 +152,60 @@ func TestPresignGet(t *testing.T) {
 			require.Equal(t, http.StatusOK, res.StatusCode)
 			require.Equal(t, test.disposition, res.Header.Get("Content-Disposition"))
 			require.Equal(t, test.gotType, res.Header.Get("Content-Type"))
+		})
+	}
+}
+
+// A browser reaches the service under another name than the backend does, as in
+// a compose stack: links are signed for that name.
+func TestLinksAreForThePublicEndpoint(t *testing.T) {
+	server := testkit.S3(t)
+	inside, err := url.Parse(server.Config.GetEndpoint())
+	require.NoError(t, err)
+	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(inside)
+		r.Out.Host = r.In.Host // what the signature is over
+	}})
+	t.Cleanup(proxy.Close)
+	server.Config.PublicEndpoint = proxy.URL
+	store, err := objectstore.New(t.Context(), server.Config, server.AccessKey, server.SecretKey)
+	require.NoError(t, err)
+	t.Cleanup(store.Close)
+	require.NoError(t, store.Put(t.Context(), "k", "text/plain", strings.NewReader("hi"), 2))
+	link, _, err := store.PresignGet(t.Context(), "k", "k.txt", "text/plain", false)
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(link, proxy.URL+"/"), link)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get(link)
+	require.NoError(t, err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.Equal(t, "hi", string(body), res.Status)
+}
+
+// What the service refuses names the setting to correct.
+func TestRefusalsNameTheSetting(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*testkit.S3Server)
+		want   string
+	}{
+		"another region":   {func(s *testkit.S3Server) { s.Config.Region = "eu-central-1" }, `S3_REGION is "eu-central-1"`},
+		"a wrong key":      {func(s *testkit.S3Server) { s.AccessKey = config.NewSecret("somebody") }, "S3_ACCESS_KEY"},
+		"a wrong secret":   {func(s *testkit.S3Server) { s.SecretKey = config.NewSecret("wrong") }, "S3_SECRET_KEY"},
+		"a path too many": {func(s *testkit.S3Server) { s.Config.Endpoint += "/storage/v1" }, "S3_ENDPOINT has the path /storage/v1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := testkit.S3(t)
+			c.change(&server)
+			store, err := objectstore.New(t.Context(), server.Config, server.AccessKey, server.SecretKey)
+			require.NoError(t, err)
+			t.Cleanup(store.Close)
+			require.ErrorContains(t, store.Check(t.Context()), c.want)
+			if name != "a path too many" { // which may well be an object of a bucket "storage"
+				require.ErrorContains(t, store.EnsureBucket(t.Context()), c.want)
+				require.ErrorContains(t, store.Put(t.Context(), "k", "", strings.NewReader("x"), 1), c.want)
+			}
 		})
 	}
 }

@@ -103,7 +103,7 @@ func (w *Workspaces) file(ctx context.Context, f *manifestFile) (*backendv1.Work
 	if f.Target != "" {
 		return &backendv1.WorkspaceFile{Path: f.Path, LinkTarget: f.Target}, nil
 	}
-	url, _, err := w.objects.PresignGet(ctx, f.Key, path.Base(f.Path), f.MimeType, true)
+	url, _, err := w.objects.PresignGet(ctx, f.Key, path.Base(f.Path), f.MimeType, false)
 	if err != nil {
 		return nil, fmt.Errorf("sign the link of %s: %w", f.Key, err)
 	}
@@ -159,7 +159,7 @@ func (w *Workspaces) Archive(ctx context.Context, userID, sessionID string) (*ba
 		return nil, rpcerror.FailedPrecondition(ReasonExportNotReady, "there is no exported workspace yet", nil)
 	}
 	filename := "workspace-" + row.ID + ".zip"
-	url, expires, err := w.objects.PresignGet(ctx, row.ArchiveKey, filename, archiveType, false)
+	url, expires, err := w.objects.PresignGet(ctx, row.ArchiveKey, filename, archiveType, true)
 	if err != nil {
 		return nil, fmt.Errorf("sign the link of the archive: %w", err)
 	}

@@ -234,6 +234,7 @@ func (s *stack) startS3(ctx context.Context) error {
 		DataDir: s.dir.in("s3"), Host: loopback, Port: s.compose.s3Port,
 		// Those that the services will show: from the environment where they are set.
 		AccessKey: s.settings.backend.Secret("S3_ACCESS_KEY").Reveal(), SecretKey: s.settings.backend.Secret("S3_SECRET_KEY").Reveal(),
+		Region:  s.settings.backend.Msg.GetObjectStore().GetRegion(),
 		LogPath: s.dir.in("s3.log"), BinDir: s.dir.in(downloads), Progress: s.opts.Progress,
 	})
 	if err != nil {

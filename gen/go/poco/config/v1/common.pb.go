@@ -224,6 +224,9 @@ type ObjectStoreConfig struct {
 	ConnectTimeout *durationpb.Duration `protobuf:"bytes,8,opt,name=connect_timeout,json=connectTimeout,proto3" json:"connect_timeout,omitempty"`
 	// How long to wait for the beginning of an answer.
 	ReadTimeout *durationpb.Duration `protobuf:"bytes,9,opt,name=read_timeout,json=readTimeout,proto3" json:"read_timeout,omitempty"`
+	// URL of the same service as browsers and other clients of the backend reach
+	// it. Links to files are signed for it. Default: S3_ENDPOINT.
+	PublicEndpoint string `protobuf:"bytes,11,opt,name=public_endpoint,json=publicEndpoint,proto3" json:"public_endpoint,omitempty"`
 	// How often a request is tried in all, the first time included.
 	MaxAttempts   int32 `protobuf:"varint,10,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -323,6 +326,13 @@ func (x *ObjectStoreConfig) GetReadTimeout() *durationpb.Duration {
 	return nil
 }
 
+func (x *ObjectStoreConfig) GetPublicEndpoint() string {
+	if x != nil {
+		return x.PublicEndpoint
+	}
+	return ""
+}
+
 func (x *ObjectStoreConfig) GetMaxAttempts() int32 {
 	if x != nil {
 		return x.MaxAttempts
@@ -366,7 +376,7 @@ const file_poco_config_v1_common_proto_rawDesc = "" +
 	"\x06format\x18\b \x01(\tBY\xbaH\x0er\fR\x04textR\x04json\xea\xb8\x18D\n" +
 	"\n" +
 	"LOG_FORMAT\x1a\x04textR0日志行的格式：纯文本或 JSON 对象。R\x06format:\xcd\x01\xf2\xb8\x18\xc8\x01\n" +
-	"\aLogging\x12\x06日志\x1a\xb4\x01服务的日志写到标准错误输出，需要时同时写入文件。Executor 的调试模式、级别、访问日志和格式由启动它的 Manager 决定，且不写文件。\"\xd7\r\n" +
+	"\aLogging\x12\x06日志\x1a\xb4\x01服务的日志写到标准错误输出，需要时同时写入文件。Executor 的调试模式、级别、访问日志和格式由启动它的 Manager 决定，且不写文件。\"\xce\x11\n" +
 	"\x11ObjectStoreConfig\x12\x90\x01\n" +
 	"\bendpoint\x18\x01 \x01(\tBt\xea\xb8\x18p\n" +
 	"\vS3_ENDPOINT8\x01R6S3 兼容服务的地址，须能从本服务访问。h\x01\x98\x01\x02\xaa\x01\x12http://rustfs:9000\xb2\x01\fobject storeR\bendpoint\x12\xc4\x01\n" +
@@ -388,10 +398,13 @@ const file_poco_config_v1_common_proto_rawDesc = "" +
 	"\x0fconnect_timeout\x18\b \x01(\v2\x19.google.protobuf.DurationBS\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18G\n" +
 	"\x1aS3_CONNECT_TIMEOUT_SECONDS\x1a\x015 \x02R$等待建立连接的最长时间。R\x0econnectTimeout\x12\x8f\x01\n" +
 	"\fread_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationBQ\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18E\n" +
-	"\x17S3_READ_TIMEOUT_SECONDS\x1a\x0260 \x02R$等待响应开始的最长时间。R\vreadTimeout\x12s\n" +
+	"\x17S3_READ_TIMEOUT_SECONDS\x1a\x0260 \x02R$等待响应开始的最长时间。R\vreadTimeout\x12\xe6\x01\n" +
+	"\x0fpublic_endpoint\x18\v \x01(\tB\xbc\x01\xea\xb8\x18\xb7\x01\n" +
+	"\x12S3_PUBLIC_ENDPOINTR\x82\x01浏览器等客户端访问同一对象存储时使用的地址；文件链接按此地址签名。默认与 S3_ENDPOINT 相同。h\x01\xaa\x01\x19https://files.example.comR\x0epublicEndpoint\x12s\n" +
 	"\fmax_attempts\x18\n" +
 	" \x01(\x05BP\xbaH\x06\x1a\x04\x18\x14(\x01\xea\xb8\x18C\n" +
-	"\x0fS3_MAX_ATTEMPTS\x1a\x013R-每个请求最多尝试几次，含首次。R\vmaxAttempts:\x8f\x01\xf2\xb8\x18\x8a\x01\n" +
+	"\x0fS3_MAX_ATTEMPTS\x1a\x013R-每个请求最多尝试几次，含首次。R\vmaxAttempts:\x9d\x03\xbaH\x8a\x02\x1a\x87\x02\n" +
+	"!object_store.endpoint_with_bucket\x12zS3_ENDPOINT ends in the name of the bucket, which S3_BUCKET gives already: leave it out, for example http://localhost:9000\x1afthis.bucket == '' || !this.endpoint.matches('^https?://.+/' + this.bucket.replace('.', '[.]') + '/?$')\xf2\xb8\x18\x8a\x01\n" +
 	"\x0eObject storage\x12\f对象存储\x1aj存放导出的工作区和私有快照的 S3 兼容服务。Backend 与 Manager 使用同一个 bucket。B\xb3\x01\n" +
 	"\x12com.poco.config.v1B\vCommonProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 

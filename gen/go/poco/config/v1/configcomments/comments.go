@@ -67,6 +67,7 @@ var Fields = map[string]string{
 	"poco.config.v1.ObjectStoreConfig.force_path_style":       "Put the bucket into the path of URLs, not into the host name. MinIO, RustFS and most other S3-compatible services need it.",
 	"poco.config.v1.ObjectStoreConfig.max_attempts":           "How often a request is tried in all, the first time included.",
 	"poco.config.v1.ObjectStoreConfig.presign_expires":        "How long a presigned link works. The backend makes them for downloads.",
+	"poco.config.v1.ObjectStoreConfig.public_endpoint":        "URL of the same service as browsers and other clients of the backend reach it. Links to files are signed for it. Default: S3_ENDPOINT.",
 	"poco.config.v1.ObjectStoreConfig.read_timeout":           "How long to wait for the beginning of an answer.",
 	"poco.config.v1.ObjectStoreConfig.region":                 "Region that is sent with each request.",
 	"poco.config.v1.ObjectStoreConfig.secret_key":             "Secret key of the object storage.",
