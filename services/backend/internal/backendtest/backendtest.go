@@ -125,7 +125,7 @@ func (b *Backend) Start(t testing.TB, worker string) *queuev1.ClaimedRun {
 // Append stores events of a claimed run.
 func (b *Backend) Append(t testing.TB, c *queuev1.ClaimedRun, events ...*backendv1.RunEvent) queue.Ack {
 	t.Helper()
-	ack, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), events, nil)
+	ack, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, events, nil)
 	require.NoError(t, err)
 	return ack
 }

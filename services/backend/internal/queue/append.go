@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -23,8 +24,9 @@ type Ack struct {
 // Append stores a batch of a run's events, each exactly once, with everything
 // that is derived from them, in one transaction. Events that are already stored
 // are acknowledged again, also after the run has ended. Text being written goes
-// to live watchers once the batch is committed.
-func (q *Queue) Append(ctx context.Context, runID string, token int64, events []*backendv1.RunEvent, partials []*backendv1.PartialContent) (Ack, error) {
+// to live watchers once the batch is committed. The events are of an attempt,
+// 0 for the one under way.
+func (q *Queue) Append(ctx context.Context, runID string, token int64, attempt int32, events []*backendv1.RunEvent, partials []*backendv1.PartialContent) (Ack, error) {
 	if err := checkBatch(events); err != nil {
 		return Ack{}, err
 	}
@@ -36,7 +38,7 @@ func (q *Queue) Append(ctx context.Context, runID string, token int64, events []
 	var active bool
 	err := q.change(ctx, runID, token, func(ctx context.Context, s *store.Session, r *dbgen.Run) error {
 		sessionID = s.ID
-		err := q.appendNew(ctx, s, r, events)
+		err := q.appendNew(ctx, s, r, attempt, events)
 		ack = Ack{Seq: r.LastRunSeq, Status: store.RunStatus(r.Status)}
 		active = !run.IsFinal(r.Status)
 		return err
@@ -79,10 +81,8 @@ func checkBatch(events []*backendv1.RunEvent) error {
 }
 
 // appendNew appends what is new in a batch to a locked run.
-func (q *Queue) appendNew(ctx context.Context, s *store.Session, r *dbgen.Run, events []*backendv1.RunEvent) error {
-	for len(events) > 0 && events[0].GetRunSeq() <= r.LastRunSeq {
-		events = events[1:]
-	}
+func (q *Queue) appendNew(ctx context.Context, s *store.Session, r *dbgen.Run, attempt int32, events []*backendv1.RunEvent) error {
+	events = newOf(r, events)
 	if len(events) == 0 {
 		return nil
 	}
@@ -94,17 +94,29 @@ func (q *Queue) appendNew(ctx context.Context, s *store.Session, r *dbgen.Run, e
 	case r.Status == store.RunClaimed:
 		return rpcerror.FailedPrecondition(ReasonNotStarted, "the run has not been started", nil)
 	case events[0].GetRunSeq() != r.LastRunSeq+1:
-		return rpcerror.FailedPrecondition(ReasonGap, "an event is missing before this batch", map[string]string{
-			"expected_run_seq": strconv.FormatInt(r.LastRunSeq+1, 10),
-		})
+		return gap(r)
 	}
-	p := projection{session: s, run: r, inputTimeout: q.timing.UserInput, sweepBy: q.SweepBy}
+	p := projection{session: s, run: r, attempt: cmp.Or(attempt, r.Attempt), inputTimeout: q.timing.UserInput, sweepBy: q.SweepBy}
 	for _, e := range events {
 		if err := p.apply(ctx, e); err != nil {
 			return err
 		}
 	}
 	return p.finish(ctx)
+}
+
+// newOf are the events that are not stored.
+func newOf(r *dbgen.Run, events []*backendv1.RunEvent) []*backendv1.RunEvent {
+	for len(events) > 0 && events[0].GetRunSeq() <= r.LastRunSeq {
+		events = events[1:]
+	}
+	return events
+}
+
+func gap(r *dbgen.Run) error {
+	return rpcerror.FailedPrecondition(ReasonGap, "an event is missing before this batch", map[string]string{
+		"expected_run_seq": strconv.FormatInt(r.LastRunSeq+1, 10),
+	})
 }
 
 // occurredAt is when an event happened: by the executor's clock where it gives a

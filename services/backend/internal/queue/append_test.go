@@ -76,17 +76,17 @@ func TestAppendStoresEachEventOnce(t *testing.T) {
 	require.Equal(t, int64(3), b.Append(t, c, two, three).Seq, "a batch that overlaps")
 	require.Equal(t, int64(3), b.Append(t, c).Seq, "an empty batch asks for the number")
 
-	_, err := b.Queue.Append(t.Context(), id, token, []*backendv1.RunEvent{backendtest.Text(5, "five")}, nil)
+	_, err := b.Queue.Append(t.Context(), id, token, 0, []*backendv1.RunEvent{backendtest.Text(5, "five")}, nil)
 	requireReason(t, err, queue.ReasonGap)
 	require.Equal(t, "4", rpcerror.Metadata(err)["expected_run_seq"])
 
-	_, err = b.Queue.Append(t.Context(), id, token-1, []*backendv1.RunEvent{one}, nil)
+	_, err = b.Queue.Append(t.Context(), id, token-1, 0, []*backendv1.RunEvent{one}, nil)
 	requireReason(t, err, queue.ReasonStale)
 
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, b.Append(t, c, backendtest.Finished(4, completed)).Status)
 	ack := b.Append(t, c, three, backendtest.Finished(4, completed))
 	require.Equal(t, queue.Ack{Seq: 4, Status: completed}, ack, "acknowledged again after the end")
-	_, err = b.Queue.Append(t.Context(), id, token, []*backendv1.RunEvent{backendtest.Text(5, "late")}, nil)
+	_, err = b.Queue.Append(t.Context(), id, token, 0, []*backendv1.RunEvent{backendtest.Text(5, "late")}, nil)
 	requireReason(t, err, queue.ReasonFinished)
 
 	require.Equal(t, []int64{1, 2, 3, 4}, runSeqs(events(t, b, c.GetRun().GetSessionId())))
@@ -103,7 +103,7 @@ func TestAppendRefusesWhatNoExecutorSends(t *testing.T) {
 		"the backend's events": {backendtest.Event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_SessionUpdated{SessionUpdated: &backendv1.SessionUpdated{}}})},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), batch, nil)
+			_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, batch, nil)
 			requireReason(t, err, "INVALID_ARGUMENT")
 		})
 	}
@@ -124,7 +124,7 @@ func TestConcurrentAppendsOfTheSameEvents(t *testing.T) {
 			copied[i] = proto.CloneOf(e)
 		}
 		wg.Go(func() {
-			_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), copied, nil)
+			_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, copied, nil)
 			errs <- err
 		})
 	}
@@ -324,7 +324,7 @@ func TestLeases(t *testing.T) {
 		require.NoError(t, b.Queue.ExpireLeases(t.Context()))
 		require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, status(c).GetStatus())
 		require.Equal(t, "executor_lost", status(c).GetStatusReason())
-		_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), []*backendv1.RunEvent{backendtest.Text(2, "late")}, nil)
+		_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, []*backendv1.RunEvent{backendtest.Text(2, "late")}, nil)
 		requireReason(t, err, queue.ReasonStale)
 	})
 	t.Run("a canceled run ends canceled", func(t *testing.T) {
@@ -385,7 +385,7 @@ func TestLeases(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, adopted, 1)
 		require.Greater(t, adopted[0].GetFencingToken(), c.GetFencingToken())
-		_, err = b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), []*backendv1.RunEvent{backendtest.Text(1, "old")}, nil)
+		_, err = b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, []*backendv1.RunEvent{backendtest.Text(1, "old")}, nil)
 		requireReason(t, err, queue.ReasonStale)
 		b.Append(t, adopted[0], backendtest.Text(1, "new"))
 	})

@@ -87,7 +87,7 @@ func TestTwoClaimersOnOneQueue(t *testing.T) {
 					delete(active, r.GetSessionId())
 					done++
 					mu.Unlock()
-					_, err := b.Queue.Append(t.Context(), r.GetId(), c.GetFencingToken(), []*backendv1.RunEvent{
+					_, err := b.Queue.Append(t.Context(), r.GetId(), c.GetFencingToken(), 0, []*backendv1.RunEvent{
 						backendtest.Text(1, "hello"), backendtest.Finished(2, completed),
 					}, nil)
 					if err != nil {

@@ -21,8 +21,13 @@ import (
 
 // projection derives what the tables show from a run's events.
 type projection struct {
-	session      *store.Session
-	run          *dbgen.Run
+	session *store.Session
+	run     *dbgen.Run
+	// attempt is the one whose events these are.
+	attempt int32
+	// late events are of a run that has ended: they are part of the record and
+	// change nothing that goes on.
+	late         bool
 	inputTimeout time.Duration
 	sweepBy      func(time.Time)
 
@@ -36,6 +41,12 @@ type projection struct {
 func (p *projection) apply(ctx context.Context, e *backendv1.RunEvent) error {
 	at := occurredAt(e)
 	payload := e.GetPayload()
+	if p.late {
+		if u := payload.GetUsageReported(); u != nil {
+			p.usage = u.GetUsage()
+		}
+		return p.store(e, at)
+	}
 	state := p.session.State
 	var asked *backendv1.UserInputRequested
 	switch kind := payload.GetKind().(type) {
@@ -64,12 +75,8 @@ func (p *projection) apply(ctx context.Context, e *backendv1.RunEvent) error {
 		}
 		p.finishWith(kind.RunFinished)
 	}
-	if err := p.session.Append(p.run.ID, e.GetRunSeq(), at, payload); err != nil {
+	if err := p.store(e, at); err != nil {
 		return err
-	}
-	p.run.LastRunSeq = e.GetRunSeq()
-	if m := payload.GetMessageAdded(); m != nil {
-		return p.tools(m, at)
 	}
 	if asked != nil {
 		expires := at.Add(p.inputTimeout)
@@ -78,6 +85,18 @@ func (p *projection) apply(ctx context.Context, e *backendv1.RunEvent) error {
 		}
 		p.sweepBy(expires)
 		return userinput.Open(ctx, p.session, p.run.ID, at, expires, asked)
+	}
+	return nil
+}
+
+// store stores one event, with the calls of tools in it.
+func (p *projection) store(e *backendv1.RunEvent, at time.Time) error {
+	if err := p.session.Append(p.run.ID, e.GetRunSeq(), at, e.GetPayload()); err != nil {
+		return err
+	}
+	p.run.LastRunSeq = e.GetRunSeq()
+	if m := e.GetPayload().GetMessageAdded(); m != nil {
+		return p.tools(m, at)
 	}
 	return nil
 }
@@ -173,7 +192,7 @@ func (p *projection) saveUsage(ctx context.Context) error {
 	}
 	q := p.session.Tx().Q
 	err = q.UsageUpsert(ctx, dbgen.UsageUpsertParams{
-		RunID: p.run.ID, Attempt: p.run.Attempt, SessionID: p.session.ID, TotalCostUsd: p.usage.GetTotalCostUsd(),
+		RunID: p.run.ID, Attempt: p.attempt, SessionID: p.session.ID, TotalCostUsd: p.usage.GetTotalCostUsd(),
 		InputTokens: p.usage.GetInputTokens(), OutputTokens: p.usage.GetOutputTokens(), Detail: detail,
 	})
 	if err != nil {

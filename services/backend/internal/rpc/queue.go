@@ -68,11 +68,20 @@ func (s *QueueService) StartRun(ctx context.Context, req *queuev1.StartRunReques
 
 // AppendRunEvents implements RunQueueService.
 func (s *QueueService) AppendRunEvents(ctx context.Context, req *queuev1.AppendRunEventsRequest) (*queuev1.AppendRunEventsResponse, error) {
-	ack, err := s.Queue.Append(ctx, req.GetRunId(), req.GetFencingToken(), req.GetEvents(), req.GetPartials())
+	ack, err := s.Queue.Append(ctx, req.GetRunId(), req.GetFencingToken(), req.GetAttempt(), req.GetEvents(), req.GetPartials())
 	if err != nil {
 		return nil, err
 	}
 	return &queuev1.AppendRunEventsResponse{AckedRunSeq: ack.Seq, Status: ack.Status}, nil
+}
+
+// RecoverRunEvents implements RunQueueService.
+func (s *QueueService) RecoverRunEvents(ctx context.Context, req *queuev1.RecoverRunEventsRequest) (*queuev1.RecoverRunEventsResponse, error) {
+	seq, err := s.Queue.Recover(ctx, req.GetWorkerId(), req.GetRunId(), req.GetAttempt(), req.GetEvents())
+	if err != nil {
+		return nil, err
+	}
+	return &queuev1.RecoverRunEventsResponse{AckedRunSeq: seq}, nil
 }
 
 // FinishRun implements RunQueueService.

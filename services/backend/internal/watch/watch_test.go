@@ -131,7 +131,7 @@ func TestPartialsReachWatchersOfEveryBackend(t *testing.T) {
 	for i := range long {
 		long[i] = 'x'
 	}
-	_, err := one.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), []*backendv1.RunEvent{backendtest.Text(1, "one")},
+	_, err := one.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, []*backendv1.RunEvent{backendtest.Text(1, "one")},
 		[]*backendv1.PartialContent{{AgentMessageId: "m", AfterRunSeq: 1, Delta: &backendv1.PartialContent_Text{Text: string(long)}}})
 	require.NoError(t, err)
 	for _, w := range []*watcher{w, local} {
@@ -207,7 +207,7 @@ func TestWatchAcrossPostgresRestart(t *testing.T) {
 	w.untilRunSeq(1)
 
 	require.NoError(t, server.Stop(context.Background()))
-	_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), []*backendv1.RunEvent{backendtest.Text(2, "two")}, nil)
+	_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, []*backendv1.RunEvent{backendtest.Text(2, "two")}, nil)
 	require.Error(t, err)
 	again, err := embedded.StartPostgres(context.Background(), opts)
 	require.NoError(t, err)

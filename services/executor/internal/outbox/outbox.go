@@ -3,9 +3,11 @@
 package outbox
 
 import (
+	"errors"
 	"sync"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/journal"
 	"github.com/poco-ai/poco/services/internal/partial"
 
 	"google.golang.org/protobuf/proto"
@@ -39,6 +41,12 @@ type Outbox struct {
 	events []*backendv1.RunEvent
 	bytes  int
 	closed bool
+	// finished is set by the terminal event.
+	finished bool
+	// journal keeps what is not acknowledged on the disk; nil without one.
+	journal *journal.Writer
+	// broken hears that it cannot any more.
+	broken func(error)
 	// changed is closed and replaced on every change; room when space was freed.
 	changed, room chan struct{}
 
@@ -55,6 +63,38 @@ func New(runID string, next int64) *Outbox {
 	}
 }
 
+// Keep writes all that comes into a journal, until it is acknowledged. What goes
+// wrong with it is told to broken, once, and holds nothing up.
+func (o *Outbox) Keep(j *journal.Writer, broken func(error)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.journal, o.broken = j, broken
+}
+
+// keep does something with the journal. One that cannot be written is removed:
+// that it is missing tells more than a part of it. The lock is held.
+func (o *Outbox) keep(do func(*journal.Writer) error) {
+	if o.journal == nil {
+		return
+	}
+	if err := do(o.journal); err != nil {
+		broken := o.broken
+		err = errors.Join(err, o.journal.Remove())
+		o.journal = nil
+		go broken(err) // it may report an event
+	}
+}
+
+// LetGo leaves the journal to whoever delivers the rest.
+func (o *Outbox) LetGo() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.journal != nil {
+		_ = o.journal.Close() // written already
+		o.journal = nil
+	}
+}
+
 // Append numbers an event and keeps it. It never blocks; see Room.
 func (o *Outbox) Append(payload *backendv1.EventPayload) int64 {
 	o.mu.Lock()
@@ -63,10 +103,15 @@ func (o *Outbox) Append(payload *backendv1.EventPayload) int64 {
 		// The text that was being written is in it.
 		o.dropPartials()
 	}
+	if o.finished {
+		return o.last // nothing follows the end
+	}
+	o.finished = payload.GetRunFinished() != nil
 	o.last++
 	e := &backendv1.RunEvent{RunSeq: o.last, OccurredAt: timestamppb.New(o.now()), Payload: payload}
 	o.events = append(o.events, e)
 	o.bytes += proto.Size(e)
+	o.keep(func(j *journal.Writer) error { return j.Append(e) })
 	o.notify()
 	return o.last
 }
@@ -122,6 +167,13 @@ func (o *Outbox) Ack(seq int64) {
 		n++
 	}
 	o.events = append([]*backendv1.RunEvent(nil), o.events[n:]...)
+	if len(o.events) == 0 {
+		o.keep((*journal.Writer).Reset)
+		if o.closed && o.journal != nil {
+			o.keep((*journal.Writer).Remove)
+			o.journal = nil
+		}
+	}
 	close(o.room)
 	o.room = make(chan struct{})
 	o.notify()

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/journal"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/text"
 
@@ -65,6 +66,25 @@ func newRun(request *executorv1.StartRunRequest, settings *Settings) *activeRun 
 	r.ctx, r.cancel = context.WithCancelCause(logging.WithRun(context.Background(), request.GetRunId(), request.GetSessionId()))
 	r.lease = newLease(request.GetLeaseTtl().AsDuration(), r.hold, r.release, r.leaseLost)
 	return r
+}
+
+// keepJournal has the events survive this process. Without a journal the run goes
+// on, and says so.
+func (r *activeRun) keepJournal() {
+	j, err := journal.Create(r.settings.StatePath, r.id, r.request.GetAttempt(), journal.KeyOf(r.request.GetChannelToken()))
+	if err != nil {
+		r.journalBroken(err)
+		return
+	}
+	r.outbox.Keep(j, r.journalBroken)
+}
+
+func (r *activeRun) journalBroken(err error) {
+	r.logger.Warn("events that are not delivered cannot be kept on the disk", logging.KeyError, err)
+	r.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{
+		Level: backendv1.Notice_LEVEL_WARNING, Code: "events_not_kept",
+		Text: fmt.Sprintf("What this run reports is not kept on the disk until it is delivered, and would be lost with its executor: %v.", err),
+	}}})
 }
 
 // end asks the agent to stop; before it has started, the run just stops.

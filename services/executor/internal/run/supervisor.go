@@ -159,6 +159,7 @@ func (s *Supervisor) Start(request *executorv1.StartRunRequest) error {
 		return err
 	}
 	r := newRun(request, &s.settings)
+	r.keepJournal()
 	s.current = r
 	client := channel.New(channel.Options{RunID: r.id, Conn: conn, Outbox: r.outbox, Run: r, Logger: r.logger})
 	s.wg.Go(r.execute)
@@ -169,6 +170,7 @@ func (s *Supervisor) Start(request *executorv1.StartRunRequest) error {
 		defer cancel()
 		client.Serve(ctx)
 		<-r.worked
+		r.outbox.LetGo()
 		if err := conn.Close(); err != nil {
 			r.logger.Debug("closing the channel's connection", logging.KeyError, err)
 		}

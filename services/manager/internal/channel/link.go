@@ -297,6 +297,22 @@ func (l *Link) await(ctx context.Context, ok func() bool) bool {
 	}
 }
 
+// Acked is the number of the last event that is known to be committed.
+func (l *Link) Acked() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.acked
+}
+
+// Recovered says that events up to seq were committed by somebody else, while
+// the executor has no channel.
+func (l *Link) Recovered(seq int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.acked, l.received = max(l.acked, seq), max(l.received, seq)
+	l.notify()
+}
+
 // Finalize ends the link because the backend says that the run is in a final
 // state.
 func (l *Link) Finalize(status backendv1.RunStatus) {

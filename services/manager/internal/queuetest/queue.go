@@ -391,6 +391,31 @@ func (q *Queue) AppendRunEvents(ctx context.Context, req *queuev1.AppendRunEvent
 	})
 }
 
+// RecoverRunEvents implements the queue.
+func (q *Queue) RecoverRunEvents(ctx context.Context, req *queuev1.RecoverRunEventsRequest, _ ...grpc.CallOption) (*queuev1.RecoverRunEventsResponse, error) {
+	return call(q, ctx, "RecoverRunEvents", func() (*queuev1.RecoverRunEventsResponse, error) {
+		r := q.find(req.GetRunId())
+		switch {
+		case r == nil:
+			return nil, status.Error(codes.NotFound, "no such run")
+		case r.Worker != req.GetWorkerId():
+			return nil, Failure("FENCING_TOKEN_STALE", nil)
+		case !r.final():
+			return nil, Failure("RUN_NOT_FINISHED", nil)
+		}
+		for _, e := range req.GetEvents() {
+			next := int64(len(r.Events)) + 1
+			switch {
+			case e.GetRunSeq() > next:
+				return nil, Failure("RUN_SEQ_GAP", map[string]string{"expected_run_seq": strconv.FormatInt(next, 10)})
+			case e.GetRunSeq() == next && e.GetPayload().GetRunFinished() == nil:
+				r.Events = append(r.Events, e)
+			}
+		}
+		return &queuev1.RecoverRunEventsResponse{AckedRunSeq: int64(len(r.Events))}, nil
+	})
+}
+
 // FinishRun implements the queue.
 func (q *Queue) FinishRun(ctx context.Context, req *queuev1.FinishRunRequest, _ ...grpc.CallOption) (*queuev1.FinishRunResponse, error) {
 	return call(q, ctx, "FinishRun", func() (*queuev1.FinishRunResponse, error) {

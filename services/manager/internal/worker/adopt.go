@@ -167,7 +167,9 @@ func (w *Worker) removeOrphans(orphans []runtime.Executor) {
 		stopping.Go(func() {
 			logger := logging.OfRun(w.logger, e.RunID, e.SessionID)
 			logger.Info("removing an executor of no held run", logging.KeyExecutorID, e.ID)
-			_ = w.stopExecutor(w.settling, e.ID, logger) // it has told; the session's next run tries again
+			if w.stopExecutor(w.settling, e.ID, logger) == nil { // else the session's next run tries again
+				w.recoverEnded(w.settling, e.UserID, e.SessionID, nil, logger)
+			}
 		})
 	}
 	stopping.Wait()
@@ -177,6 +179,9 @@ func (w *Worker) removeOrphans(orphans []runtime.Executor) {
 // may have died after telling the backend and before telling the executor.
 func (r *heldRun) resume(ctx context.Context) (ending, bool) {
 	if r.executor.ID == "" {
+		if r.recoverGone(ctx) {
+			return r.linkEnded(), false
+		}
 		return failed(reasonExecutorLost, "The executor was gone when the manager started again."), false
 	}
 	if !r.executor.Alive {
@@ -193,6 +198,9 @@ func (r *heldRun) resume(ctx context.Context) (ending, bool) {
 		return failed(reasonExecutorLost, "The executor had given the run up when the manager started again."), false
 	case has:
 		return ending{}, true
+	}
+	if end, ok := r.recoverBefore(ctx); !ok {
+		return end, false
 	}
 	// It never got the run. It finds out by itself whether another one did.
 	mcpConfig, err := r.resolveConfig(ctx)

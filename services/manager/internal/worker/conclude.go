@@ -51,7 +51,9 @@ func (r *heldRun) conclude(end ending) {
 	}
 	if end.how == howLeft {
 		r.giveBack(ctx)
+		return
 	}
+	r.w.recoverEnded(ctx, r.userID, r.sessionID, r, r.logger)
 }
 
 // giveBack puts a run that no executor was given back into the queue. When that

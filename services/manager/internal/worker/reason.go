@@ -13,6 +13,7 @@ import (
 const (
 	reasonRunCanceled    = "canceled"
 	reasonExecutorLost   = "executor_lost"
+	reasonLeaseLost      = "lease_lost"
 	reasonStartFailed    = "executor_start_failed"
 	reasonImageMissing   = "image_missing"
 	reasonEngineDown     = "engine_unavailable"

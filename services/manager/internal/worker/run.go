@@ -221,10 +221,8 @@ func (r *heldRun) executorGone(ctx context.Context, exit runtime.Exit) ending {
 	if !r.link.AwaitFlushed(ctx) {
 		return r.interrupted()
 	}
-	select {
-	case <-r.link.Done():
+	if r.recoverGone(ctx) {
 		return r.linkEnded()
-	default:
 	}
 	r.mu.Lock()
 	wasCanceled := r.canceled

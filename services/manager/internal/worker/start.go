@@ -127,6 +127,10 @@ func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end ending, ok
 		if resolveErr == nil {
 			end, ok = r.declareStarted(ctx)
 		}
+		if ok {
+			end, ok = r.recoverBefore(ctx)
+			r.w.recoverEnded(ctx, r.userID, r.sessionID, nil, r.logger)
+		}
 	})
 	if err == nil {
 		r.executor = &executor

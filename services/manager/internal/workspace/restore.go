@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
 	"github.com/google/uuid"
 
+	"github.com/poco-ai/poco/services/internal/journal"
 	"github.com/poco-ai/poco/services/internal/objectstore"
 	"github.com/poco-ai/poco/services/manager/internal/tree"
 )
@@ -30,6 +32,10 @@ const (
 // Kept tells what of a session's folder belongs into its snapshot: the
 // workspace, and what executors keep beside it.
 func Kept(name string, _ fs.FileMode) bool {
+	// What is still to be delivered is this disk's.
+	if name == path.Join(stateDir, journal.DirName) {
+		return false
+	}
 	top, _, _ := strings.Cut(name, "/")
 	return top == workspaceDir || top == stateDir
 }

@@ -797,7 +797,9 @@ type AppendRunEventsRequest struct {
 	// In order of run_seq, contiguous.
 	Events []*v1.RunEvent `protobuf:"bytes,3,rep,name=events,proto3" json:"events,omitempty"`
 	// Forwarded to live watchers after the commit, not stored.
-	Partials      []*v1.PartialContent `protobuf:"bytes,4,rep,name=partials,proto3" json:"partials,omitempty"`
+	Partials []*v1.PartialContent `protobuf:"bytes,4,rep,name=partials,proto3" json:"partials,omitempty"`
+	// The attempt that the events are of; 0: the one that is under way.
+	Attempt       int32 `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -860,6 +862,13 @@ func (x *AppendRunEventsRequest) GetPartials() []*v1.PartialContent {
 	return nil
 }
 
+func (x *AppendRunEventsRequest) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
 type AppendRunEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// All events up to this number are committed.
@@ -913,6 +922,121 @@ func (x *AppendRunEventsResponse) GetStatus() v1.RunStatus {
 	return v1.RunStatus(0)
 }
 
+type RecoverRunEventsRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	WorkerId string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	RunId    string                 `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// The attempt that the events are of.
+	Attempt int32 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// In order of run_seq, contiguous.
+	Events        []*v1.RunEvent `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecoverRunEventsRequest) Reset() {
+	*x = RecoverRunEventsRequest{}
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoverRunEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoverRunEventsRequest) ProtoMessage() {}
+
+func (x *RecoverRunEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoverRunEventsRequest.ProtoReflect.Descriptor instead.
+func (*RecoverRunEventsRequest) Descriptor() ([]byte, []int) {
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RecoverRunEventsRequest) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+func (x *RecoverRunEventsRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *RecoverRunEventsRequest) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *RecoverRunEventsRequest) GetEvents() []*v1.RunEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+type RecoverRunEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All events up to this number are committed.
+	AckedRunSeq   int64 `protobuf:"varint,1,opt,name=acked_run_seq,json=ackedRunSeq,proto3" json:"acked_run_seq,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecoverRunEventsResponse) Reset() {
+	*x = RecoverRunEventsResponse{}
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoverRunEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoverRunEventsResponse) ProtoMessage() {}
+
+func (x *RecoverRunEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoverRunEventsResponse.ProtoReflect.Descriptor instead.
+func (*RecoverRunEventsResponse) Descriptor() ([]byte, []int) {
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RecoverRunEventsResponse) GetAckedRunSeq() int64 {
+	if x != nil {
+		return x.AckedRunSeq
+	}
+	return 0
+}
+
 type FinishRunRequest struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	RunId        string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
@@ -927,7 +1051,7 @@ type FinishRunRequest struct {
 
 func (x *FinishRunRequest) Reset() {
 	*x = FinishRunRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[15]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1063,7 @@ func (x *FinishRunRequest) String() string {
 func (*FinishRunRequest) ProtoMessage() {}
 
 func (x *FinishRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[15]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1076,7 @@ func (x *FinishRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRunRequest.ProtoReflect.Descriptor instead.
 func (*FinishRunRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{15}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FinishRunRequest) GetRunId() string {
@@ -999,7 +1123,7 @@ type FinishRunResponse struct {
 
 func (x *FinishRunResponse) Reset() {
 	*x = FinishRunResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[16]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1135,7 @@ func (x *FinishRunResponse) String() string {
 func (*FinishRunResponse) ProtoMessage() {}
 
 func (x *FinishRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[16]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1148,7 @@ func (x *FinishRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRunResponse.ProtoReflect.Descriptor instead.
 func (*FinishRunResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{16}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FinishRunResponse) GetRun() *v1.Run {
@@ -1062,7 +1186,7 @@ type ReportExportRequest struct {
 
 func (x *ReportExportRequest) Reset() {
 	*x = ReportExportRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[17]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1198,7 @@ func (x *ReportExportRequest) String() string {
 func (*ReportExportRequest) ProtoMessage() {}
 
 func (x *ReportExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[17]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1211,7 @@ func (x *ReportExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportExportRequest.ProtoReflect.Descriptor instead.
 func (*ReportExportRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{17}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReportExportRequest) GetWorkerId() string {
@@ -1187,7 +1311,7 @@ type ReportExportResponse struct {
 
 func (x *ReportExportResponse) Reset() {
 	*x = ReportExportResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[18]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1199,7 +1323,7 @@ func (x *ReportExportResponse) String() string {
 func (*ReportExportResponse) ProtoMessage() {}
 
 func (x *ReportExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[18]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1212,7 +1336,7 @@ func (x *ReportExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportExportResponse.ProtoReflect.Descriptor instead.
 func (*ReportExportResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{18}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReportExportResponse) GetAccepted() bool {
@@ -1238,7 +1362,7 @@ type ListPendingExportsRequest struct {
 
 func (x *ListPendingExportsRequest) Reset() {
 	*x = ListPendingExportsRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[19]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +1374,7 @@ func (x *ListPendingExportsRequest) String() string {
 func (*ListPendingExportsRequest) ProtoMessage() {}
 
 func (x *ListPendingExportsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[19]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +1387,7 @@ func (x *ListPendingExportsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPendingExportsRequest.ProtoReflect.Descriptor instead.
 func (*ListPendingExportsRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{19}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListPendingExportsRequest) GetWorkerId() string {
@@ -1282,7 +1406,7 @@ type ListPendingExportsResponse struct {
 
 func (x *ListPendingExportsResponse) Reset() {
 	*x = ListPendingExportsResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[20]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1294,7 +1418,7 @@ func (x *ListPendingExportsResponse) String() string {
 func (*ListPendingExportsResponse) ProtoMessage() {}
 
 func (x *ListPendingExportsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[20]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1307,7 +1431,7 @@ func (x *ListPendingExportsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPendingExportsResponse.ProtoReflect.Descriptor instead.
 func (*ListPendingExportsResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{20}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListPendingExportsResponse) GetExports() []*PendingExport {
@@ -1329,7 +1453,7 @@ type PendingExport struct {
 
 func (x *PendingExport) Reset() {
 	*x = PendingExport{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[21]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1465,7 @@ func (x *PendingExport) String() string {
 func (*PendingExport) ProtoMessage() {}
 
 func (x *PendingExport) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[21]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1478,7 @@ func (x *PendingExport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PendingExport.ProtoReflect.Descriptor instead.
 func (*PendingExport) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{21}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PendingExport) GetSessionId() string {
@@ -1387,7 +1511,7 @@ type WatchQueueRequest struct {
 
 func (x *WatchQueueRequest) Reset() {
 	*x = WatchQueueRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[22]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1399,7 +1523,7 @@ func (x *WatchQueueRequest) String() string {
 func (*WatchQueueRequest) ProtoMessage() {}
 
 func (x *WatchQueueRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[22]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1412,7 +1536,7 @@ func (x *WatchQueueRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchQueueRequest.ProtoReflect.Descriptor instead.
 func (*WatchQueueRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{22}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchQueueRequest) GetWorkerId() string {
@@ -1430,7 +1554,7 @@ type WatchQueueResponse struct {
 
 func (x *WatchQueueResponse) Reset() {
 	*x = WatchQueueResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[23]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1442,7 +1566,7 @@ func (x *WatchQueueResponse) String() string {
 func (*WatchQueueResponse) ProtoMessage() {}
 
 func (x *WatchQueueResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[23]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1455,7 +1579,7 @@ func (x *WatchQueueResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchQueueResponse.ProtoReflect.Descriptor instead.
 func (*WatchQueueResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{23}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{25}
 }
 
 type WatchRunCommandsRequest struct {
@@ -1467,7 +1591,7 @@ type WatchRunCommandsRequest struct {
 
 func (x *WatchRunCommandsRequest) Reset() {
 	*x = WatchRunCommandsRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[24]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1603,7 @@ func (x *WatchRunCommandsRequest) String() string {
 func (*WatchRunCommandsRequest) ProtoMessage() {}
 
 func (x *WatchRunCommandsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[24]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1616,7 @@ func (x *WatchRunCommandsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunCommandsRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunCommandsRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{24}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WatchRunCommandsRequest) GetWorkerId() string {
@@ -1511,7 +1635,7 @@ type WatchRunCommandsResponse struct {
 
 func (x *WatchRunCommandsResponse) Reset() {
 	*x = WatchRunCommandsResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[25]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1523,7 +1647,7 @@ func (x *WatchRunCommandsResponse) String() string {
 func (*WatchRunCommandsResponse) ProtoMessage() {}
 
 func (x *WatchRunCommandsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[25]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1536,7 +1660,7 @@ func (x *WatchRunCommandsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunCommandsResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunCommandsResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{25}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchRunCommandsResponse) GetCommand() *RunCommand {
@@ -1565,7 +1689,7 @@ type RunCommand struct {
 
 func (x *RunCommand) Reset() {
 	*x = RunCommand{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[26]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1577,7 +1701,7 @@ func (x *RunCommand) String() string {
 func (*RunCommand) ProtoMessage() {}
 
 func (x *RunCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[26]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1590,7 +1714,7 @@ func (x *RunCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunCommand.ProtoReflect.Descriptor instead.
 func (*RunCommand) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{26}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RunCommand) GetId() string {
@@ -1687,7 +1811,7 @@ type CancelCommand struct {
 
 func (x *CancelCommand) Reset() {
 	*x = CancelCommand{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[27]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1699,7 +1823,7 @@ func (x *CancelCommand) String() string {
 func (*CancelCommand) ProtoMessage() {}
 
 func (x *CancelCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[27]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1712,7 +1836,7 @@ func (x *CancelCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelCommand.ProtoReflect.Descriptor instead.
 func (*CancelCommand) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{27}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CancelCommand) GetReason() string {
@@ -1736,7 +1860,7 @@ type AnswerCommand struct {
 
 func (x *AnswerCommand) Reset() {
 	*x = AnswerCommand{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[28]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1872,7 @@ func (x *AnswerCommand) String() string {
 func (*AnswerCommand) ProtoMessage() {}
 
 func (x *AnswerCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[28]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1885,7 @@ func (x *AnswerCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerCommand.ProtoReflect.Descriptor instead.
 func (*AnswerCommand) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{28}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AnswerCommand) GetUserInputRequestId() string {
@@ -1794,7 +1918,7 @@ type ExportCommand struct {
 
 func (x *ExportCommand) Reset() {
 	*x = ExportCommand{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[29]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +1930,7 @@ func (x *ExportCommand) String() string {
 func (*ExportCommand) ProtoMessage() {}
 
 func (x *ExportCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[29]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +1943,7 @@ func (x *ExportCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportCommand.ProtoReflect.Descriptor instead.
 func (*ExportCommand) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{29}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{31}
 }
 
 type AckRunCommandRequest struct {
@@ -1832,7 +1956,7 @@ type AckRunCommandRequest struct {
 
 func (x *AckRunCommandRequest) Reset() {
 	*x = AckRunCommandRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[30]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1844,7 +1968,7 @@ func (x *AckRunCommandRequest) String() string {
 func (*AckRunCommandRequest) ProtoMessage() {}
 
 func (x *AckRunCommandRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[30]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1857,7 +1981,7 @@ func (x *AckRunCommandRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckRunCommandRequest.ProtoReflect.Descriptor instead.
 func (*AckRunCommandRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{30}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AckRunCommandRequest) GetWorkerId() string {
@@ -1882,7 +2006,7 @@ type AckRunCommandResponse struct {
 
 func (x *AckRunCommandResponse) Reset() {
 	*x = AckRunCommandResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[31]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1894,7 +2018,7 @@ func (x *AckRunCommandResponse) String() string {
 func (*AckRunCommandResponse) ProtoMessage() {}
 
 func (x *AckRunCommandResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[31]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1907,7 +2031,7 @@ func (x *AckRunCommandResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckRunCommandResponse.ProtoReflect.Descriptor instead.
 func (*AckRunCommandResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{31}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{33}
 }
 
 type ResolveRunConfigRequest struct {
@@ -1920,7 +2044,7 @@ type ResolveRunConfigRequest struct {
 
 func (x *ResolveRunConfigRequest) Reset() {
 	*x = ResolveRunConfigRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[32]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2056,7 @@ func (x *ResolveRunConfigRequest) String() string {
 func (*ResolveRunConfigRequest) ProtoMessage() {}
 
 func (x *ResolveRunConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[32]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2069,7 @@ func (x *ResolveRunConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveRunConfigRequest.ProtoReflect.Descriptor instead.
 func (*ResolveRunConfigRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{32}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ResolveRunConfigRequest) GetRunId() string {
@@ -1972,7 +2096,7 @@ type ResolveRunConfigResponse struct {
 
 func (x *ResolveRunConfigResponse) Reset() {
 	*x = ResolveRunConfigResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[33]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1984,7 +2108,7 @@ func (x *ResolveRunConfigResponse) String() string {
 func (*ResolveRunConfigResponse) ProtoMessage() {}
 
 func (x *ResolveRunConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[33]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1997,7 +2121,7 @@ func (x *ResolveRunConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveRunConfigResponse.ProtoReflect.Descriptor instead.
 func (*ResolveRunConfigResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{33}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ResolveRunConfigResponse) GetMcpConfigJson() string {
@@ -2069,15 +2193,24 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12#\n" +
 	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\":\n" +
 	"\x10StartRunResponse\x12&\n" +
-	"\x03run\x18\x01 \x01(\v2\x14.poco.backend.v1.RunR\x03run\"\xe4\x01\n" +
+	"\x03run\x18\x01 \x01(\v2\x14.poco.backend.v1.RunR\x03run\"\xfe\x01\n" +
 	"\x16AppendRunEventsRequest\x12\x1f\n" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12#\n" +
 	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\x12<\n" +
 	"\x06events\x18\x03 \x03(\v2\x19.poco.backend.v1.RunEventB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06events\x12F\n" +
-	"\bpartials\x18\x04 \x03(\v2\x1f.poco.backend.v1.PartialContentB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\bpartials\"q\n" +
+	"\bpartials\x18\x04 \x03(\v2\x1f.poco.backend.v1.PartialContentB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\bpartials\x12\x18\n" +
+	"\aattempt\x18\x05 \x01(\x05R\aattempt\"q\n" +
 	"\x17AppendRunEventsResponse\x12\"\n" +
 	"\racked_run_seq\x18\x01 \x01(\x03R\vackedRunSeq\x122\n" +
-	"\x06status\x18\x02 \x01(\x0e2\x1a.poco.backend.v1.RunStatusR\x06status\"\xdf\x01\n" +
+	"\x06status\x18\x02 \x01(\x0e2\x1a.poco.backend.v1.RunStatusR\x06status\"\xbb\x01\n" +
+	"\x17RecoverRunEventsRequest\x12'\n" +
+	"\tworker_id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\bworkerId\x12\x1f\n" +
+	"\x06run_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12<\n" +
+	"\x06events\x18\x04 \x03(\v2\x19.poco.backend.v1.RunEventB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06events\">\n" +
+	"\x18RecoverRunEventsResponse\x12\"\n" +
+	"\racked_run_seq\x18\x01 \x01(\x03R\vackedRunSeq\"\xdf\x01\n" +
 	"\x10FinishRunRequest\x12\x1f\n" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12#\n" +
 	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\x12>\n" +
@@ -2160,14 +2293,16 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12#\n" +
 	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\"B\n" +
 	"\x18ResolveRunConfigResponse\x12&\n" +
-	"\x0fmcp_config_json\x18\x01 \x01(\tR\rmcpConfigJson2\xcf\t\n" +
+	"\x0fmcp_config_json\x18\x01 \x01(\tR\rmcpConfigJson2\xb9\n" +
+	"\n" +
 	"\x0fRunQueueService\x12N\n" +
 	"\tClaimRuns\x12\x1f.poco.queue.v1.ClaimRunsRequest\x1a .poco.queue.v1.ClaimRunsResponse\x12Y\n" +
 	"\vRenewLeases\x12!.poco.queue.v1.RenewLeasesRequest\x1a\".poco.queue.v1.RenewLeasesResponse\"\x03\x90\x02\x02\x12S\n" +
 	"\tAdoptRuns\x12\x1f.poco.queue.v1.AdoptRunsRequest\x1a .poco.queue.v1.AdoptRunsResponse\"\x03\x90\x02\x02\x12Y\n" +
 	"\vReleaseRuns\x12!.poco.queue.v1.ReleaseRunsRequest\x1a\".poco.queue.v1.ReleaseRunsResponse\"\x03\x90\x02\x02\x12P\n" +
 	"\bStartRun\x12\x1e.poco.queue.v1.StartRunRequest\x1a\x1f.poco.queue.v1.StartRunResponse\"\x03\x90\x02\x02\x12e\n" +
-	"\x0fAppendRunEvents\x12%.poco.queue.v1.AppendRunEventsRequest\x1a&.poco.queue.v1.AppendRunEventsResponse\"\x03\x90\x02\x02\x12S\n" +
+	"\x0fAppendRunEvents\x12%.poco.queue.v1.AppendRunEventsRequest\x1a&.poco.queue.v1.AppendRunEventsResponse\"\x03\x90\x02\x02\x12h\n" +
+	"\x10RecoverRunEvents\x12&.poco.queue.v1.RecoverRunEventsRequest\x1a'.poco.queue.v1.RecoverRunEventsResponse\"\x03\x90\x02\x02\x12S\n" +
 	"\tFinishRun\x12\x1f.poco.queue.v1.FinishRunRequest\x1a .poco.queue.v1.FinishRunResponse\"\x03\x90\x02\x02\x12\\\n" +
 	"\fReportExport\x12\".poco.queue.v1.ReportExportRequest\x1a#.poco.queue.v1.ReportExportResponse\"\x03\x90\x02\x02\x12n\n" +
 	"\x12ListPendingExports\x12(.poco.queue.v1.ListPendingExportsRequest\x1a).poco.queue.v1.ListPendingExportsResponse\"\x03\x90\x02\x02\x12S\n" +
@@ -2190,7 +2325,7 @@ func file_poco_queue_v1_run_queue_service_proto_rawDescGZIP() []byte {
 	return file_poco_queue_v1_run_queue_service_proto_rawDescData
 }
 
-var file_poco_queue_v1_run_queue_service_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_poco_queue_v1_run_queue_service_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_poco_queue_v1_run_queue_service_proto_goTypes = []any{
 	(*ClaimRunsRequest)(nil),           // 0: poco.queue.v1.ClaimRunsRequest
 	(*ClaimRunsResponse)(nil),          // 1: poco.queue.v1.ClaimRunsResponse
@@ -2207,94 +2342,99 @@ var file_poco_queue_v1_run_queue_service_proto_goTypes = []any{
 	(*StartRunResponse)(nil),           // 12: poco.queue.v1.StartRunResponse
 	(*AppendRunEventsRequest)(nil),     // 13: poco.queue.v1.AppendRunEventsRequest
 	(*AppendRunEventsResponse)(nil),    // 14: poco.queue.v1.AppendRunEventsResponse
-	(*FinishRunRequest)(nil),           // 15: poco.queue.v1.FinishRunRequest
-	(*FinishRunResponse)(nil),          // 16: poco.queue.v1.FinishRunResponse
-	(*ReportExportRequest)(nil),        // 17: poco.queue.v1.ReportExportRequest
-	(*ReportExportResponse)(nil),       // 18: poco.queue.v1.ReportExportResponse
-	(*ListPendingExportsRequest)(nil),  // 19: poco.queue.v1.ListPendingExportsRequest
-	(*ListPendingExportsResponse)(nil), // 20: poco.queue.v1.ListPendingExportsResponse
-	(*PendingExport)(nil),              // 21: poco.queue.v1.PendingExport
-	(*WatchQueueRequest)(nil),          // 22: poco.queue.v1.WatchQueueRequest
-	(*WatchQueueResponse)(nil),         // 23: poco.queue.v1.WatchQueueResponse
-	(*WatchRunCommandsRequest)(nil),    // 24: poco.queue.v1.WatchRunCommandsRequest
-	(*WatchRunCommandsResponse)(nil),   // 25: poco.queue.v1.WatchRunCommandsResponse
-	(*RunCommand)(nil),                 // 26: poco.queue.v1.RunCommand
-	(*CancelCommand)(nil),              // 27: poco.queue.v1.CancelCommand
-	(*AnswerCommand)(nil),              // 28: poco.queue.v1.AnswerCommand
-	(*ExportCommand)(nil),              // 29: poco.queue.v1.ExportCommand
-	(*AckRunCommandRequest)(nil),       // 30: poco.queue.v1.AckRunCommandRequest
-	(*AckRunCommandResponse)(nil),      // 31: poco.queue.v1.AckRunCommandResponse
-	(*ResolveRunConfigRequest)(nil),    // 32: poco.queue.v1.ResolveRunConfigRequest
-	(*ResolveRunConfigResponse)(nil),   // 33: poco.queue.v1.ResolveRunConfigResponse
-	nil,                                // 34: poco.queue.v1.AnswerCommand.AnswersEntry
-	(*durationpb.Duration)(nil),        // 35: google.protobuf.Duration
-	(*v1.Run)(nil),                     // 36: poco.backend.v1.Run
-	(*v1.TaskConfig)(nil),              // 37: poco.backend.v1.TaskConfig
-	(v1.RunStatus)(0),                  // 38: poco.backend.v1.RunStatus
-	(*v1.RunEvent)(nil),                // 39: poco.backend.v1.RunEvent
-	(*v1.PartialContent)(nil),          // 40: poco.backend.v1.PartialContent
-	(v1.ExportStatus)(0),               // 41: poco.backend.v1.ExportStatus
-	(v1.UserInputStatus)(0),            // 42: poco.backend.v1.UserInputStatus
+	(*RecoverRunEventsRequest)(nil),    // 15: poco.queue.v1.RecoverRunEventsRequest
+	(*RecoverRunEventsResponse)(nil),   // 16: poco.queue.v1.RecoverRunEventsResponse
+	(*FinishRunRequest)(nil),           // 17: poco.queue.v1.FinishRunRequest
+	(*FinishRunResponse)(nil),          // 18: poco.queue.v1.FinishRunResponse
+	(*ReportExportRequest)(nil),        // 19: poco.queue.v1.ReportExportRequest
+	(*ReportExportResponse)(nil),       // 20: poco.queue.v1.ReportExportResponse
+	(*ListPendingExportsRequest)(nil),  // 21: poco.queue.v1.ListPendingExportsRequest
+	(*ListPendingExportsResponse)(nil), // 22: poco.queue.v1.ListPendingExportsResponse
+	(*PendingExport)(nil),              // 23: poco.queue.v1.PendingExport
+	(*WatchQueueRequest)(nil),          // 24: poco.queue.v1.WatchQueueRequest
+	(*WatchQueueResponse)(nil),         // 25: poco.queue.v1.WatchQueueResponse
+	(*WatchRunCommandsRequest)(nil),    // 26: poco.queue.v1.WatchRunCommandsRequest
+	(*WatchRunCommandsResponse)(nil),   // 27: poco.queue.v1.WatchRunCommandsResponse
+	(*RunCommand)(nil),                 // 28: poco.queue.v1.RunCommand
+	(*CancelCommand)(nil),              // 29: poco.queue.v1.CancelCommand
+	(*AnswerCommand)(nil),              // 30: poco.queue.v1.AnswerCommand
+	(*ExportCommand)(nil),              // 31: poco.queue.v1.ExportCommand
+	(*AckRunCommandRequest)(nil),       // 32: poco.queue.v1.AckRunCommandRequest
+	(*AckRunCommandResponse)(nil),      // 33: poco.queue.v1.AckRunCommandResponse
+	(*ResolveRunConfigRequest)(nil),    // 34: poco.queue.v1.ResolveRunConfigRequest
+	(*ResolveRunConfigResponse)(nil),   // 35: poco.queue.v1.ResolveRunConfigResponse
+	nil,                                // 36: poco.queue.v1.AnswerCommand.AnswersEntry
+	(*durationpb.Duration)(nil),        // 37: google.protobuf.Duration
+	(*v1.Run)(nil),                     // 38: poco.backend.v1.Run
+	(*v1.TaskConfig)(nil),              // 39: poco.backend.v1.TaskConfig
+	(v1.RunStatus)(0),                  // 40: poco.backend.v1.RunStatus
+	(*v1.RunEvent)(nil),                // 41: poco.backend.v1.RunEvent
+	(*v1.PartialContent)(nil),          // 42: poco.backend.v1.PartialContent
+	(v1.ExportStatus)(0),               // 43: poco.backend.v1.ExportStatus
+	(v1.UserInputStatus)(0),            // 44: poco.backend.v1.UserInputStatus
 }
 var file_poco_queue_v1_run_queue_service_proto_depIdxs = []int32{
-	35, // 0: poco.queue.v1.ClaimRunsRequest.lease_duration:type_name -> google.protobuf.Duration
+	37, // 0: poco.queue.v1.ClaimRunsRequest.lease_duration:type_name -> google.protobuf.Duration
 	2,  // 1: poco.queue.v1.ClaimRunsResponse.runs:type_name -> poco.queue.v1.ClaimedRun
-	36, // 2: poco.queue.v1.ClaimedRun.run:type_name -> poco.backend.v1.Run
-	37, // 3: poco.queue.v1.ClaimedRun.config:type_name -> poco.backend.v1.TaskConfig
-	35, // 4: poco.queue.v1.ClaimedRun.lease_duration:type_name -> google.protobuf.Duration
+	38, // 2: poco.queue.v1.ClaimedRun.run:type_name -> poco.backend.v1.Run
+	39, // 3: poco.queue.v1.ClaimedRun.config:type_name -> poco.backend.v1.TaskConfig
+	37, // 4: poco.queue.v1.ClaimedRun.lease_duration:type_name -> google.protobuf.Duration
 	4,  // 5: poco.queue.v1.RenewLeasesRequest.leases:type_name -> poco.queue.v1.Lease
-	35, // 6: poco.queue.v1.RenewLeasesRequest.lease_duration:type_name -> google.protobuf.Duration
+	37, // 6: poco.queue.v1.RenewLeasesRequest.lease_duration:type_name -> google.protobuf.Duration
 	6,  // 7: poco.queue.v1.RenewLeasesResponse.renewals:type_name -> poco.queue.v1.LeaseRenewal
-	35, // 8: poco.queue.v1.LeaseRenewal.lease_duration:type_name -> google.protobuf.Duration
-	38, // 9: poco.queue.v1.LeaseRenewal.status:type_name -> poco.backend.v1.RunStatus
-	35, // 10: poco.queue.v1.AdoptRunsRequest.lease_duration:type_name -> google.protobuf.Duration
+	37, // 8: poco.queue.v1.LeaseRenewal.lease_duration:type_name -> google.protobuf.Duration
+	40, // 9: poco.queue.v1.LeaseRenewal.status:type_name -> poco.backend.v1.RunStatus
+	37, // 10: poco.queue.v1.AdoptRunsRequest.lease_duration:type_name -> google.protobuf.Duration
 	2,  // 11: poco.queue.v1.AdoptRunsResponse.runs:type_name -> poco.queue.v1.ClaimedRun
 	4,  // 12: poco.queue.v1.ReleaseRunsRequest.leases:type_name -> poco.queue.v1.Lease
-	36, // 13: poco.queue.v1.StartRunResponse.run:type_name -> poco.backend.v1.Run
-	39, // 14: poco.queue.v1.AppendRunEventsRequest.events:type_name -> poco.backend.v1.RunEvent
-	40, // 15: poco.queue.v1.AppendRunEventsRequest.partials:type_name -> poco.backend.v1.PartialContent
-	38, // 16: poco.queue.v1.AppendRunEventsResponse.status:type_name -> poco.backend.v1.RunStatus
-	38, // 17: poco.queue.v1.FinishRunRequest.status:type_name -> poco.backend.v1.RunStatus
-	36, // 18: poco.queue.v1.FinishRunResponse.run:type_name -> poco.backend.v1.Run
-	41, // 19: poco.queue.v1.ReportExportRequest.status:type_name -> poco.backend.v1.ExportStatus
-	21, // 20: poco.queue.v1.ListPendingExportsResponse.exports:type_name -> poco.queue.v1.PendingExport
-	26, // 21: poco.queue.v1.WatchRunCommandsResponse.command:type_name -> poco.queue.v1.RunCommand
-	27, // 22: poco.queue.v1.RunCommand.cancel:type_name -> poco.queue.v1.CancelCommand
-	28, // 23: poco.queue.v1.RunCommand.answer:type_name -> poco.queue.v1.AnswerCommand
-	29, // 24: poco.queue.v1.RunCommand.export:type_name -> poco.queue.v1.ExportCommand
-	42, // 25: poco.queue.v1.AnswerCommand.status:type_name -> poco.backend.v1.UserInputStatus
-	34, // 26: poco.queue.v1.AnswerCommand.answers:type_name -> poco.queue.v1.AnswerCommand.AnswersEntry
-	0,  // 27: poco.queue.v1.RunQueueService.ClaimRuns:input_type -> poco.queue.v1.ClaimRunsRequest
-	3,  // 28: poco.queue.v1.RunQueueService.RenewLeases:input_type -> poco.queue.v1.RenewLeasesRequest
-	7,  // 29: poco.queue.v1.RunQueueService.AdoptRuns:input_type -> poco.queue.v1.AdoptRunsRequest
-	9,  // 30: poco.queue.v1.RunQueueService.ReleaseRuns:input_type -> poco.queue.v1.ReleaseRunsRequest
-	11, // 31: poco.queue.v1.RunQueueService.StartRun:input_type -> poco.queue.v1.StartRunRequest
-	13, // 32: poco.queue.v1.RunQueueService.AppendRunEvents:input_type -> poco.queue.v1.AppendRunEventsRequest
-	15, // 33: poco.queue.v1.RunQueueService.FinishRun:input_type -> poco.queue.v1.FinishRunRequest
-	17, // 34: poco.queue.v1.RunQueueService.ReportExport:input_type -> poco.queue.v1.ReportExportRequest
-	19, // 35: poco.queue.v1.RunQueueService.ListPendingExports:input_type -> poco.queue.v1.ListPendingExportsRequest
-	22, // 36: poco.queue.v1.RunQueueService.WatchQueue:input_type -> poco.queue.v1.WatchQueueRequest
-	24, // 37: poco.queue.v1.RunQueueService.WatchRunCommands:input_type -> poco.queue.v1.WatchRunCommandsRequest
-	30, // 38: poco.queue.v1.RunQueueService.AckRunCommand:input_type -> poco.queue.v1.AckRunCommandRequest
-	32, // 39: poco.queue.v1.RunQueueService.ResolveRunConfig:input_type -> poco.queue.v1.ResolveRunConfigRequest
-	1,  // 40: poco.queue.v1.RunQueueService.ClaimRuns:output_type -> poco.queue.v1.ClaimRunsResponse
-	5,  // 41: poco.queue.v1.RunQueueService.RenewLeases:output_type -> poco.queue.v1.RenewLeasesResponse
-	8,  // 42: poco.queue.v1.RunQueueService.AdoptRuns:output_type -> poco.queue.v1.AdoptRunsResponse
-	10, // 43: poco.queue.v1.RunQueueService.ReleaseRuns:output_type -> poco.queue.v1.ReleaseRunsResponse
-	12, // 44: poco.queue.v1.RunQueueService.StartRun:output_type -> poco.queue.v1.StartRunResponse
-	14, // 45: poco.queue.v1.RunQueueService.AppendRunEvents:output_type -> poco.queue.v1.AppendRunEventsResponse
-	16, // 46: poco.queue.v1.RunQueueService.FinishRun:output_type -> poco.queue.v1.FinishRunResponse
-	18, // 47: poco.queue.v1.RunQueueService.ReportExport:output_type -> poco.queue.v1.ReportExportResponse
-	20, // 48: poco.queue.v1.RunQueueService.ListPendingExports:output_type -> poco.queue.v1.ListPendingExportsResponse
-	23, // 49: poco.queue.v1.RunQueueService.WatchQueue:output_type -> poco.queue.v1.WatchQueueResponse
-	25, // 50: poco.queue.v1.RunQueueService.WatchRunCommands:output_type -> poco.queue.v1.WatchRunCommandsResponse
-	31, // 51: poco.queue.v1.RunQueueService.AckRunCommand:output_type -> poco.queue.v1.AckRunCommandResponse
-	33, // 52: poco.queue.v1.RunQueueService.ResolveRunConfig:output_type -> poco.queue.v1.ResolveRunConfigResponse
-	40, // [40:53] is the sub-list for method output_type
-	27, // [27:40] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	38, // 13: poco.queue.v1.StartRunResponse.run:type_name -> poco.backend.v1.Run
+	41, // 14: poco.queue.v1.AppendRunEventsRequest.events:type_name -> poco.backend.v1.RunEvent
+	42, // 15: poco.queue.v1.AppendRunEventsRequest.partials:type_name -> poco.backend.v1.PartialContent
+	40, // 16: poco.queue.v1.AppendRunEventsResponse.status:type_name -> poco.backend.v1.RunStatus
+	41, // 17: poco.queue.v1.RecoverRunEventsRequest.events:type_name -> poco.backend.v1.RunEvent
+	40, // 18: poco.queue.v1.FinishRunRequest.status:type_name -> poco.backend.v1.RunStatus
+	38, // 19: poco.queue.v1.FinishRunResponse.run:type_name -> poco.backend.v1.Run
+	43, // 20: poco.queue.v1.ReportExportRequest.status:type_name -> poco.backend.v1.ExportStatus
+	23, // 21: poco.queue.v1.ListPendingExportsResponse.exports:type_name -> poco.queue.v1.PendingExport
+	28, // 22: poco.queue.v1.WatchRunCommandsResponse.command:type_name -> poco.queue.v1.RunCommand
+	29, // 23: poco.queue.v1.RunCommand.cancel:type_name -> poco.queue.v1.CancelCommand
+	30, // 24: poco.queue.v1.RunCommand.answer:type_name -> poco.queue.v1.AnswerCommand
+	31, // 25: poco.queue.v1.RunCommand.export:type_name -> poco.queue.v1.ExportCommand
+	44, // 26: poco.queue.v1.AnswerCommand.status:type_name -> poco.backend.v1.UserInputStatus
+	36, // 27: poco.queue.v1.AnswerCommand.answers:type_name -> poco.queue.v1.AnswerCommand.AnswersEntry
+	0,  // 28: poco.queue.v1.RunQueueService.ClaimRuns:input_type -> poco.queue.v1.ClaimRunsRequest
+	3,  // 29: poco.queue.v1.RunQueueService.RenewLeases:input_type -> poco.queue.v1.RenewLeasesRequest
+	7,  // 30: poco.queue.v1.RunQueueService.AdoptRuns:input_type -> poco.queue.v1.AdoptRunsRequest
+	9,  // 31: poco.queue.v1.RunQueueService.ReleaseRuns:input_type -> poco.queue.v1.ReleaseRunsRequest
+	11, // 32: poco.queue.v1.RunQueueService.StartRun:input_type -> poco.queue.v1.StartRunRequest
+	13, // 33: poco.queue.v1.RunQueueService.AppendRunEvents:input_type -> poco.queue.v1.AppendRunEventsRequest
+	15, // 34: poco.queue.v1.RunQueueService.RecoverRunEvents:input_type -> poco.queue.v1.RecoverRunEventsRequest
+	17, // 35: poco.queue.v1.RunQueueService.FinishRun:input_type -> poco.queue.v1.FinishRunRequest
+	19, // 36: poco.queue.v1.RunQueueService.ReportExport:input_type -> poco.queue.v1.ReportExportRequest
+	21, // 37: poco.queue.v1.RunQueueService.ListPendingExports:input_type -> poco.queue.v1.ListPendingExportsRequest
+	24, // 38: poco.queue.v1.RunQueueService.WatchQueue:input_type -> poco.queue.v1.WatchQueueRequest
+	26, // 39: poco.queue.v1.RunQueueService.WatchRunCommands:input_type -> poco.queue.v1.WatchRunCommandsRequest
+	32, // 40: poco.queue.v1.RunQueueService.AckRunCommand:input_type -> poco.queue.v1.AckRunCommandRequest
+	34, // 41: poco.queue.v1.RunQueueService.ResolveRunConfig:input_type -> poco.queue.v1.ResolveRunConfigRequest
+	1,  // 42: poco.queue.v1.RunQueueService.ClaimRuns:output_type -> poco.queue.v1.ClaimRunsResponse
+	5,  // 43: poco.queue.v1.RunQueueService.RenewLeases:output_type -> poco.queue.v1.RenewLeasesResponse
+	8,  // 44: poco.queue.v1.RunQueueService.AdoptRuns:output_type -> poco.queue.v1.AdoptRunsResponse
+	10, // 45: poco.queue.v1.RunQueueService.ReleaseRuns:output_type -> poco.queue.v1.ReleaseRunsResponse
+	12, // 46: poco.queue.v1.RunQueueService.StartRun:output_type -> poco.queue.v1.StartRunResponse
+	14, // 47: poco.queue.v1.RunQueueService.AppendRunEvents:output_type -> poco.queue.v1.AppendRunEventsResponse
+	16, // 48: poco.queue.v1.RunQueueService.RecoverRunEvents:output_type -> poco.queue.v1.RecoverRunEventsResponse
+	18, // 49: poco.queue.v1.RunQueueService.FinishRun:output_type -> poco.queue.v1.FinishRunResponse
+	20, // 50: poco.queue.v1.RunQueueService.ReportExport:output_type -> poco.queue.v1.ReportExportResponse
+	22, // 51: poco.queue.v1.RunQueueService.ListPendingExports:output_type -> poco.queue.v1.ListPendingExportsResponse
+	25, // 52: poco.queue.v1.RunQueueService.WatchQueue:output_type -> poco.queue.v1.WatchQueueResponse
+	27, // 53: poco.queue.v1.RunQueueService.WatchRunCommands:output_type -> poco.queue.v1.WatchRunCommandsResponse
+	33, // 54: poco.queue.v1.RunQueueService.AckRunCommand:output_type -> poco.queue.v1.AckRunCommandResponse
+	35, // 55: poco.queue.v1.RunQueueService.ResolveRunConfig:output_type -> poco.queue.v1.ResolveRunConfigResponse
+	42, // [42:56] is the sub-list for method output_type
+	28, // [28:42] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_poco_queue_v1_run_queue_service_proto_init() }
@@ -2302,7 +2442,7 @@ func file_poco_queue_v1_run_queue_service_proto_init() {
 	if File_poco_queue_v1_run_queue_service_proto != nil {
 		return
 	}
-	file_poco_queue_v1_run_queue_service_proto_msgTypes[26].OneofWrappers = []any{
+	file_poco_queue_v1_run_queue_service_proto_msgTypes[28].OneofWrappers = []any{
 		(*RunCommand_Cancel)(nil),
 		(*RunCommand_Answer)(nil),
 		(*RunCommand_Export)(nil),
@@ -2313,7 +2453,7 @@ func file_poco_queue_v1_run_queue_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_poco_queue_v1_run_queue_service_proto_rawDesc), len(file_poco_queue_v1_run_queue_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   35,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

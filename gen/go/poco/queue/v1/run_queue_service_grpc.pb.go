@@ -25,6 +25,7 @@ const (
 	RunQueueService_ReleaseRuns_FullMethodName        = "/poco.queue.v1.RunQueueService/ReleaseRuns"
 	RunQueueService_StartRun_FullMethodName           = "/poco.queue.v1.RunQueueService/StartRun"
 	RunQueueService_AppendRunEvents_FullMethodName    = "/poco.queue.v1.RunQueueService/AppendRunEvents"
+	RunQueueService_RecoverRunEvents_FullMethodName   = "/poco.queue.v1.RunQueueService/RecoverRunEvents"
 	RunQueueService_FinishRun_FullMethodName          = "/poco.queue.v1.RunQueueService/FinishRun"
 	RunQueueService_ReportExport_FullMethodName       = "/poco.queue.v1.RunQueueService/ReportExport"
 	RunQueueService_ListPendingExports_FullMethodName = "/poco.queue.v1.RunQueueService/ListPendingExports"
@@ -68,6 +69,11 @@ type RunQueueServiceClient interface {
 	// A gap gets FailedPrecondition with reason RUN_SEQ_GAP and the expected
 	// number as metadata "expected_run_seq".
 	AppendRunEvents(ctx context.Context, in *AppendRunEventsRequest, opts ...grpc.CallOption) (*AppendRunEventsResponse, error)
+	// RecoverRunEvents stores what an executor had not delivered when its run was
+	// ended without it. The run stays as it ended. The worker must have held it
+	// last. FailedPrecondition with reason RUN_NOT_FINISHED for a run that has not
+	// ended; else like AppendRunEvents.
+	RecoverRunEvents(ctx context.Context, in *RecoverRunEventsRequest, opts ...grpc.CallOption) (*RecoverRunEventsResponse, error)
 	// FinishRun ends a run whose executor cannot say so itself: it could not be
 	// launched, or is gone. Idempotent for a run in a final state.
 	FinishRun(ctx context.Context, in *FinishRunRequest, opts ...grpc.CallOption) (*FinishRunResponse, error)
@@ -151,6 +157,16 @@ func (c *runQueueServiceClient) AppendRunEvents(ctx context.Context, in *AppendR
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AppendRunEventsResponse)
 	err := c.cc.Invoke(ctx, RunQueueService_AppendRunEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *runQueueServiceClient) RecoverRunEvents(ctx context.Context, in *RecoverRunEventsRequest, opts ...grpc.CallOption) (*RecoverRunEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecoverRunEventsResponse)
+	err := c.cc.Invoke(ctx, RunQueueService_RecoverRunEvents_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -279,6 +295,11 @@ type RunQueueServiceServer interface {
 	// A gap gets FailedPrecondition with reason RUN_SEQ_GAP and the expected
 	// number as metadata "expected_run_seq".
 	AppendRunEvents(context.Context, *AppendRunEventsRequest) (*AppendRunEventsResponse, error)
+	// RecoverRunEvents stores what an executor had not delivered when its run was
+	// ended without it. The run stays as it ended. The worker must have held it
+	// last. FailedPrecondition with reason RUN_NOT_FINISHED for a run that has not
+	// ended; else like AppendRunEvents.
+	RecoverRunEvents(context.Context, *RecoverRunEventsRequest) (*RecoverRunEventsResponse, error)
 	// FinishRun ends a run whose executor cannot say so itself: it could not be
 	// launched, or is gone. Idempotent for a run in a final state.
 	FinishRun(context.Context, *FinishRunRequest) (*FinishRunResponse, error)
@@ -325,6 +346,9 @@ func (UnimplementedRunQueueServiceServer) StartRun(context.Context, *StartRunReq
 }
 func (UnimplementedRunQueueServiceServer) AppendRunEvents(context.Context, *AppendRunEventsRequest) (*AppendRunEventsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AppendRunEvents not implemented")
+}
+func (UnimplementedRunQueueServiceServer) RecoverRunEvents(context.Context, *RecoverRunEventsRequest) (*RecoverRunEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RecoverRunEvents not implemented")
 }
 func (UnimplementedRunQueueServiceServer) FinishRun(context.Context, *FinishRunRequest) (*FinishRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method FinishRun not implemented")
@@ -476,6 +500,24 @@ func _RunQueueService_AppendRunEvents_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RunQueueService_RecoverRunEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecoverRunEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunQueueServiceServer).RecoverRunEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunQueueService_RecoverRunEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunQueueServiceServer).RecoverRunEvents(ctx, req.(*RecoverRunEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RunQueueService_FinishRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(FinishRunRequest)
 	if err := dec(in); err != nil {
@@ -618,6 +660,10 @@ var RunQueueService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AppendRunEvents",
 			Handler:    _RunQueueService_AppendRunEvents_Handler,
+		},
+		{
+			MethodName: "RecoverRunEvents",
+			Handler:    _RunQueueService_RecoverRunEvents_Handler,
 		},
 		{
 			MethodName: "FinishRun",

@@ -39,6 +39,9 @@ const (
 	// RunQueueServiceAppendRunEventsProcedure is the procedure name of the RunQueueService's
 	// AppendRunEvents RPC.
 	RunQueueServiceAppendRunEventsProcedure = "/poco.queue.v1.RunQueueService/AppendRunEvents"
+	// RunQueueServiceRecoverRunEventsProcedure is the procedure name of the RunQueueService's
+	// RecoverRunEvents RPC.
+	RunQueueServiceRecoverRunEventsProcedure = "/poco.queue.v1.RunQueueService/RecoverRunEvents"
 	// RunQueueServiceFinishRunProcedure is the procedure name of the RunQueueService's FinishRun RPC.
 	RunQueueServiceFinishRunProcedure = "/poco.queue.v1.RunQueueService/FinishRun"
 	// RunQueueServiceReportExportProcedure is the procedure name of the RunQueueService's ReportExport
@@ -105,6 +108,14 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("AppendRunEvents"),
 			Procedure:        RunQueueServiceAppendRunEventsProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
+		}
+	})
+	runQueueServiceRecoverRunEventsSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("RecoverRunEvents"),
+			Procedure:        RunQueueServiceRecoverRunEventsProcedure,
 			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
@@ -189,6 +200,11 @@ type RunQueueServiceClient interface {
 	// A gap gets FailedPrecondition with reason RUN_SEQ_GAP and the expected
 	// number as metadata "expected_run_seq".
 	AppendRunEvents(context.Context, *v1.AppendRunEventsRequest) (*v1.AppendRunEventsResponse, error)
+	// RecoverRunEvents stores what an executor had not delivered when its run was
+	// ended without it. The run stays as it ended. The worker must have held it
+	// last. FailedPrecondition with reason RUN_NOT_FINISHED for a run that has not
+	// ended; else like AppendRunEvents.
+	RecoverRunEvents(context.Context, *v1.RecoverRunEventsRequest) (*v1.RecoverRunEventsResponse, error)
 	// FinishRun ends a run whose executor cannot say so itself: it could not be
 	// launched, or is gone. Idempotent for a run in a final state.
 	FinishRun(context.Context, *v1.FinishRunRequest) (*v1.FinishRunResponse, error)
@@ -283,6 +299,11 @@ type RunQueueServiceHandler interface {
 	// A gap gets FailedPrecondition with reason RUN_SEQ_GAP and the expected
 	// number as metadata "expected_run_seq".
 	AppendRunEvents(context.Context, *v1.AppendRunEventsRequest) (*v1.AppendRunEventsResponse, error)
+	// RecoverRunEvents stores what an executor had not delivered when its run was
+	// ended without it. The run stays as it ended. The worker must have held it
+	// last. FailedPrecondition with reason RUN_NOT_FINISHED for a run that has not
+	// ended; else like AppendRunEvents.
+	RecoverRunEvents(context.Context, *v1.RecoverRunEventsRequest) (*v1.RecoverRunEventsResponse, error)
 	// FinishRun ends a run whose executor cannot say so itself: it could not be
 	// launched, or is gone. Idempotent for a run in a final state.
 	FinishRun(context.Context, *v1.FinishRunRequest) (*v1.FinishRunResponse, error)
@@ -315,6 +336,7 @@ func RegisterRunQueueServiceHandler(server *connect.Server, svc RunQueueServiceH
 		connect.Method{Spec: runQueueServiceReleaseRunsSpec(), Handler: adapter.releaseRuns},
 		connect.Method{Spec: runQueueServiceStartRunSpec(), Handler: adapter.startRun},
 		connect.Method{Spec: runQueueServiceAppendRunEventsSpec(), Handler: adapter.appendRunEvents},
+		connect.Method{Spec: runQueueServiceRecoverRunEventsSpec(), Handler: adapter.recoverRunEvents},
 		connect.Method{Spec: runQueueServiceFinishRunSpec(), Handler: adapter.finishRun},
 		connect.Method{Spec: runQueueServiceReportExportSpec(), Handler: adapter.reportExport},
 		connect.Method{Spec: runQueueServiceListPendingExportsSpec(), Handler: adapter.listPendingExports},
@@ -382,6 +404,10 @@ func (UnimplementedRunQueueServiceHandler) StartRun(context.Context, *v1.StartRu
 
 func (UnimplementedRunQueueServiceHandler) AppendRunEvents(context.Context, *v1.AppendRunEventsRequest) (*v1.AppendRunEventsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "poco.queue.v1.RunQueueService.AppendRunEvents is not implemented")
+}
+
+func (UnimplementedRunQueueServiceHandler) RecoverRunEvents(context.Context, *v1.RecoverRunEventsRequest) (*v1.RecoverRunEventsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "poco.queue.v1.RunQueueService.RecoverRunEvents is not implemented")
 }
 
 func (UnimplementedRunQueueServiceHandler) FinishRun(context.Context, *v1.FinishRunRequest) (*v1.FinishRunResponse, error) {
@@ -459,6 +485,14 @@ func (c *runQueueServiceClient) StartRun(ctx context.Context, req *v1.StartRunRe
 func (c *runQueueServiceClient) AppendRunEvents(ctx context.Context, req *v1.AppendRunEventsRequest) (*v1.AppendRunEventsResponse, error) {
 	var res v1.AppendRunEventsResponse
 	if err := c.client.CallUnary(ctx, runQueueServiceAppendRunEventsSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *runQueueServiceClient) RecoverRunEvents(ctx context.Context, req *v1.RecoverRunEventsRequest) (*v1.RecoverRunEventsResponse, error) {
+	var res v1.RecoverRunEventsResponse
+	if err := c.client.CallUnary(ctx, runQueueServiceRecoverRunEventsSpec(), req, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil
@@ -588,6 +622,18 @@ func (h runQueueServiceHandler) appendRunEvents(ctx context.Context, _ connect.S
 		return err
 	}
 	res, err := h.svc.AppendRunEvents(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h runQueueServiceHandler) recoverRunEvents(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.RecoverRunEventsRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.RecoverRunEvents(ctx, &req)
 	if err != nil {
 		return err
 	}

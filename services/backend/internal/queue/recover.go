@@ -1,0 +1,72 @@
+package queue
+
+import (
+	"context"
+
+	"github.com/poco-ai/poco/db/dbgen"
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/backend/internal/run"
+	"github.com/poco-ai/poco/services/backend/internal/storable"
+	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+)
+
+// ReasonNotFinished: the events of a run that has not ended are appended.
+const ReasonNotFinished = "RUN_NOT_FINISHED"
+
+// Recover stores what the executor of a run that has ended had not delivered,
+// for the worker that held the run last. The run and the session's state stay
+// as they are: only what happened is added to the record.
+func (q *Queue) Recover(ctx context.Context, worker, runID string, attempt int32, events []*backendv1.RunEvent) (int64, error) {
+	if err := checkBatch(events); err != nil {
+		return 0, err
+	}
+	for _, e := range events {
+		storable.Event(e.GetPayload())
+	}
+	var acked int64
+	err := q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		s, err := tx.LockSessionOfRun(ctx, runID)
+		if store.IsNotFound(err) {
+			return rpcerror.NotFound("run", runID)
+		}
+		if err != nil {
+			return err
+		}
+		logging.About(ctx, runID, s.ID)
+		r, _, err := tx.LockRun(ctx, runID)
+		if err != nil {
+			return err
+		}
+		switch {
+		case r.WorkerID == nil || *r.WorkerID != worker:
+			return rpcerror.FailedPrecondition(ReasonStale, "another worker held the run", nil)
+		case !run.IsFinal(r.Status):
+			return rpcerror.FailedPrecondition(ReasonNotFinished, "the run has not ended", nil)
+		}
+		err = recoverNew(ctx, s, r, attempt, newOf(r, events))
+		acked = r.LastRunSeq
+		return err
+	})
+	return acked, err
+}
+
+func recoverNew(ctx context.Context, s *store.Session, r *dbgen.Run, attempt int32, events []*backendv1.RunEvent) error {
+	if len(events) == 0 {
+		return nil
+	}
+	if events[0].GetRunSeq() != r.LastRunSeq+1 {
+		return gap(r)
+	}
+	p := projection{session: s, run: r, attempt: attempt, late: true}
+	for _, e := range events {
+		if e.GetPayload().GetRunFinished() != nil {
+			break // the run has an end already
+		}
+		if err := p.apply(ctx, e); err != nil {
+			return err
+		}
+	}
+	return p.finish(ctx)
+}
