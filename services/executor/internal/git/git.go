@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/poco-ai/poco/services/internal/egress"
 )
 
 const (
@@ -50,6 +52,8 @@ type Git struct {
 	Alternates []string
 	// Protocols that git may fetch over, separated by colons; empty for none.
 	Protocols string
+	// Env is added to git's environment.
+	Env []string
 }
 
 // Command returns a command of git that has not started. All that it starts
@@ -69,6 +73,10 @@ func (g Git) Command(ctx context.Context, args ...string) *exec.Cmd {
 		// A broken repository must not make git find another one further up.
 		"GIT_CEILING_DIRECTORIES=" + filepath.Dir(g.Dir),
 	}
+	if g.Protocols != "" {
+		cmd.Env = append(cmd.Env, egress.List(egress.Environment())...)
+	}
+	cmd.Env = append(cmd.Env, g.Env...)
 	if g.GitDir != "" {
 		cmd.Env = append(cmd.Env, "GIT_DIR="+g.GitDir)
 	}

@@ -270,7 +270,7 @@ func TestRepositoriesOfEveryKind(t *testing.T) {
 				sh(t, origin, c.origin)
 			}
 			root := t.TempDir()
-			opts := Options{Root: root, State: stateOf(root), RunID: "r1", RepoURL: "file://" + origin, protocols: "file"}
+			opts := Options{Root: root, State: stateOf(root), RunID: "r1", RepoURL: served(t, there) + "/project"}
 			w := prepare(t, opts)
 			require.Empty(t, w.Notices)
 			// As the clone left it.

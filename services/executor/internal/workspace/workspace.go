@@ -8,11 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -21,6 +19,7 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/executor/internal/git"
 	"github.com/poco-ai/poco/services/executor/internal/recorder"
+	"github.com/poco-ai/poco/services/internal/repourl"
 	"github.com/poco-ai/poco/services/internal/text"
 )
 
@@ -28,9 +27,8 @@ const (
 	// InputsDirName is where input files are put.
 	InputsDirName = "inputs"
 
-	// cloneTimeout bounds a clone, gitTimeout a question to a repository.
-	cloneTimeout = 10 * time.Minute
-	gitTimeout   = 30 * time.Second
+	// gitTimeout bounds a question to a repository.
+	gitTimeout = 30 * time.Second
 
 	// The folders of the state: the CLI's config directory, the agent's home, and
 	// what we record of its work.
@@ -40,11 +38,6 @@ const (
 
 	// ownerAccess is what is needed in a folder to work in it.
 	ownerAccess = 0o700
-
-	// defaultBranch is tried first when no branch is named.
-	defaultBranch = "main"
-	// allProtocols are what a repository may be cloned over.
-	allProtocols = "http:https"
 )
 
 // builtinExcludes is what does not count as the agent's work unless a repository
@@ -71,9 +64,6 @@ type Options struct {
 	// RunID names the run.
 	RunID  string
 	Logger *slog.Logger
-
-	// protocols is set by tests, which have no web server to clone from.
-	protocols string
 }
 
 // Workspace is a prepared workspace at the start of a run.
@@ -93,9 +83,6 @@ type Workspace struct {
 // record of what is there before. Its errors are for people. It may be called
 // again for the same run.
 func Prepare(ctx context.Context, opts Options) (*Workspace, error) {
-	if opts.protocols == "" {
-		opts.protocols = allProtocols
-	}
 	w := &Workspace{
 		opts: opts, ConfigDir: filepath.Join(opts.State, configDirName), HomeDir: filepath.Join(opts.State, homeDirName),
 	}
@@ -216,94 +203,6 @@ func (w *Workspace) clearTheWay(dir string) error {
 	return nil
 }
 
-// findDir finds the working directory, and clones the repository.
-func (w *Workspace) findDir(ctx context.Context) error {
-	w.Dir = w.opts.Root
-	if w.opts.RepoURL == "" {
-		return nil
-	}
-	name, err := repositoryName(w.opts.RepoURL)
-	if err != nil {
-		return err
-	}
-	w.Dir = filepath.Join(w.opts.Root, name)
-	return w.clone(ctx)
-}
-
-var safeName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
-
-// repositoryName is the folder a repository is cloned into.
-func repositoryName(repoURL string) (string, error) {
-	u, err := url.Parse(repoURL)
-	if err != nil {
-		return "", errors.New("the repository's URL cannot be read")
-	}
-	name := strings.TrimSuffix(path.Base(path.Clean("/"+u.Path)), ".git")
-	if !safeName.MatchString(name) || name == InputsDirName {
-		return "", fmt.Errorf("the repository's URL %s does not end in a usable name", redactURL(repoURL))
-	}
-	return name, nil
-}
-
-// redactURL removes credentials.
-func redactURL(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return "(unreadable)"
-	}
-	u.User = nil
-	return u.String()
-}
-
-// stagingPrefix begins the name of a clone that is under way.
-const stagingPrefix = ".poco-clone-"
-
-// clone clones the repository unless an earlier run has. The clone appears
-// whole or not at all.
-func (w *Workspace) clone(ctx context.Context) error {
-	if err := w.clearTheWay(w.Dir); err != nil {
-		return err
-	}
-	if _, err := os.Lstat(filepath.Join(w.Dir, ".git")); err == nil {
-		return nil
-	}
-	if _, err := os.Lstat(w.Dir); err == nil {
-		w.Notices = append(w.Notices, fmt.Sprintf("The folder %s is no Git repository any more. It stays as it is.", filepath.Base(w.Dir)))
-		return nil
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, cloneTimeout, fmt.Errorf("not done within %s", cloneTimeout))
-	defer cancel()
-	// On the workspace's own file system, so that it can be moved into place.
-	staging, err := os.MkdirTemp(w.opts.Root, stagingPrefix)
-	if err != nil {
-		return fmt.Errorf("the repository cannot be cloned: %w", err)
-	}
-	defer os.RemoveAll(staging)
-	target := filepath.Join(staging, "repository")
-	g := git.Git{Dir: staging, Protocols: w.opts.protocols}
-	branch := w.opts.Branch
-	if branch == "" {
-		branch = defaultBranch
-	}
-	_, err = g.Output(ctx, "clone", "--quiet", "--branch", branch, "--", w.opts.RepoURL, target)
-	if err != nil && ctx.Err() == nil {
-		if err := os.RemoveAll(target); err != nil {
-			return fmt.Errorf("the repository cannot be cloned: %w", err)
-		}
-		if _, err = g.Output(ctx, "clone", "--quiet", "--", w.opts.RepoURL, target); err == nil && w.opts.Branch != "" {
-			w.Notices = append(w.Notices, fmt.Sprintf("The repository has no branch %q; its default branch is used.", w.opts.Branch))
-		}
-	}
-	if err != nil {
-		why := strings.ReplaceAll(err.Error(), w.opts.RepoURL, redactURL(w.opts.RepoURL))
-		return fmt.Errorf("the repository %s cannot be cloned: %s", redactURL(w.opts.RepoURL), why)
-	}
-	if err := os.Rename(target, w.Dir); err != nil {
-		return fmt.Errorf("the repository cannot be put into the workspace: %w", err)
-	}
-	return nil
-}
-
 // InputsDir is where the input files are, seen from the working directory.
 func (w *Workspace) InputsDir() string {
 	if w.Dir == w.opts.Root {
@@ -335,7 +234,7 @@ func (w *Workspace) branch(ctx context.Context) string {
 func (w *Workspace) remote(ctx context.Context) string {
 	for _, name := range []string{"origin", "upstream"} {
 		if raw := w.ask(ctx, "config", "--get", "remote."+name+".url"); raw != "" {
-			return redactURL(raw)
+			return repourl.Redact(raw)
 		}
 	}
 	return ""

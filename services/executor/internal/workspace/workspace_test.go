@@ -111,7 +111,7 @@ func TestClone(t *testing.T) {
 
 	root := t.TempDir()
 	write(t, root, "inputs/data.txt", "in\n")
-	opts := Options{Root: root, RunID: "r1", RepoURL: "file://" + origin, Branch: "nosuch", protocols: "file"}
+	opts := Options{Root: root, RunID: "r1", RepoURL: served(t, filepath.Dir(origin)) + "/project", Branch: "nosuch"}
 	w := prepare(t, opts)
 	require.Equal(t, filepath.Join(root, "project"), w.Dir)
 	require.FileExists(t, filepath.Join(w.Dir, "readme.txt"))
@@ -131,7 +131,7 @@ func TestClone(t *testing.T) {
 	require.ErrorContains(t, err, "cannot be cloned")
 	require.NotContains(t, err.Error(), "secret")
 	_, err = Prepare(t.Context(), Options{Root: t.TempDir(), State: t.TempDir(), RunID: "r", RepoURL: "file://" + origin})
-	require.ErrorContains(t, err, "not allowed")
+	require.ErrorContains(t, err, "config.repo_url: is a folder of some machine")
 }
 
 // Input files are no new files of the person's repository.
@@ -143,20 +143,6 @@ func TestInputsDoNotShowInGit(t *testing.T) {
 	require.Empty(t, sh(t, root, `git status --porcelain`))
 	require.Empty(t, changes(t, w))
 	require.Equal(t, "inputs", w.InputsDir())
-}
-
-func TestRepositoryName(t *testing.T) {
-	for in, want := range map[string]string{
-		"https://github.com/a/b.git": "b", "https://github.com/a/b/": "b", "https://x/a.b-c_d": "a.b-c_d",
-		"https://x/..": "", "https://x": "", "https://x/.git": "", "https://x/inputs": "", "https://x/a%2Fb": "b",
-	} {
-		name, err := repositoryName(in)
-		if want == "" {
-			require.Error(t, err, in)
-		} else {
-			require.Equal(t, want, name, in)
-		}
-	}
 }
 
 func TestNotWritable(t *testing.T) {

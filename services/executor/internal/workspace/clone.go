@@ -1,0 +1,159 @@
+package workspace
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/poco-ai/poco/services/executor/internal/git"
+	"github.com/poco-ai/poco/services/internal/repourl"
+)
+
+const (
+	cloneTimeout = 10 * time.Minute
+	// defaultBranch is tried first when no branch is named.
+	defaultBranch = "main"
+	// protocols are what a repository may be cloned over, redirects included.
+	protocols = "http:https"
+	// stagingPrefix begins the name of a clone that is under way.
+	stagingPrefix = ".poco-clone-"
+	// clonesName is the file, in the state, that tells which repository is where.
+	clonesName = "clones.json"
+	// maxSameName bounds how many repositories of one name a workspace has.
+	maxSameName = 100
+)
+
+// findDir finds the working directory, and clones the repository unless an
+// earlier run has.
+func (w *Workspace) findDir(ctx context.Context) error {
+	w.Dir = w.opts.Root
+	if w.opts.RepoURL == "" {
+		return nil
+	}
+	repository, err := repourl.Parse(w.opts.RepoURL)
+	if err != nil {
+		return fmt.Errorf("config.repo_url: %w", err)
+	}
+	clones := w.clones()
+	if name := clones[repository.URL]; filepath.IsLocal(name) && filepath.Base(name) == name {
+		w.Dir = filepath.Join(w.opts.Root, name)
+		if err := w.clearTheWay(w.Dir); err != nil {
+			return err
+		}
+		if _, err := os.Lstat(filepath.Join(w.Dir, ".git")); err == nil {
+			return nil
+		}
+		if _, err := os.Lstat(w.Dir); err == nil {
+			w.Notices = append(w.Notices, fmt.Sprintf("The folder %s is no Git repository any more. It stays as it is.", name))
+			return nil
+		}
+	}
+	if w.Dir, err = w.freeFolder(repository.Name); err != nil {
+		return err
+	}
+	if err := w.clone(ctx, repository); err != nil {
+		return err
+	}
+	clones[repository.URL] = filepath.Base(w.Dir)
+	return w.rememberClones(clones)
+}
+
+// freeFolder is where a repository of a name can be put: what is there already
+// is another repository, or somebody's work.
+func (w *Workspace) freeFolder(name string) (string, error) {
+	dir := filepath.Join(w.opts.Root, name)
+	for n := 2; n <= maxSameName; n++ {
+		if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
+			return dir, nil
+		} else if err != nil {
+			return "", fmt.Errorf("the repository cannot be put into the workspace: %w", err)
+		}
+		dir = filepath.Join(w.opts.Root, fmt.Sprintf("%s-%d", name, n))
+	}
+	return "", fmt.Errorf("the workspace has %d folders called %s already", maxSameName, name)
+}
+
+// clones tells which repositories have been cloned, by URL, and into which
+// folders of the workspace.
+func (w *Workspace) clones() map[string]string {
+	clones := map[string]string{}
+	content, err := os.ReadFile(filepath.Join(w.opts.State, clonesName))
+	if err == nil {
+		err = json.Unmarshal(content, &clones)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) || clones == nil {
+		return map[string]string{} // Then the repository is cloned once more.
+	}
+	return clones
+}
+
+func (w *Workspace) rememberClones(clones map[string]string) error {
+	content, err := json.Marshal(clones)
+	if err != nil {
+		return err
+	}
+	name := filepath.Join(w.opts.State, clonesName)
+	if err := os.WriteFile(name+".new", content, 0o644); err != nil {
+		return fmt.Errorf("where the repository is cannot be noted: %w", err)
+	}
+	return os.Rename(name+".new", name)
+}
+
+// clone clones the repository. The clone appears whole or not at all.
+func (w *Workspace) clone(ctx context.Context, repository repourl.Repository) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, cloneTimeout, fmt.Errorf("not done within %s", cloneTimeout))
+	defer cancel()
+	// On the workspace's own file system, so that it can be moved into place.
+	staging, err := os.MkdirTemp(w.opts.Root, stagingPrefix)
+	if err != nil {
+		return fmt.Errorf("the repository cannot be cloned: %w", err)
+	}
+	defer os.RemoveAll(staging)
+	target := filepath.Join(staging, "repository")
+	g := git.Git{Dir: staging, Protocols: protocols, Env: credentials(repository)}
+	branch := w.opts.Branch
+	if branch == "" {
+		branch = defaultBranch
+	}
+	_, err = g.Output(ctx, "clone", "--quiet", "--branch", branch, "--", repository.URL, target)
+	if err != nil && ctx.Err() == nil {
+		if err := os.RemoveAll(target); err != nil {
+			return fmt.Errorf("the repository cannot be cloned: %w", err)
+		}
+		if _, err = g.Output(ctx, "clone", "--quiet", "--", repository.URL, target); err == nil && w.opts.Branch != "" {
+			w.Notices = append(w.Notices, fmt.Sprintf("The repository has no branch %q; its default branch is used.", w.opts.Branch))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("the repository %s cannot be cloned: %w", repository.URL, err)
+	}
+	if err := os.Rename(target, w.Dir); err != nil {
+		return fmt.Errorf("the repository cannot be put into the workspace: %w", err)
+	}
+	if repository.Password != "" || repository.User != "" {
+		w.Notices = append(w.Notices, "The user and password in the repository's URL served for the clone alone: they are not in the workspace, and the agent cannot fetch or push with them.")
+	}
+	return nil
+}
+
+// credentials have git ask us for user and password, for the repository's server
+// alone. They are on no command line and in no file.
+func credentials(repository repourl.Repository) []string {
+	if repository.User == "" && repository.Password == "" {
+		return nil
+	}
+	scheme, rest, _ := strings.Cut(repository.URL, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	return []string{
+		"GIT_CONFIG_COUNT=1",
+		"GIT_CONFIG_KEY_0=credential." + scheme + "://" + host + ".helper",
+		`GIT_CONFIG_VALUE_0=!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$POCO_CLONE_USER" "$POCO_CLONE_PASSWORD"; }; f`,
+		"POCO_CLONE_USER=" + repository.User,
+		"POCO_CLONE_PASSWORD=" + repository.Password,
+	}
+}
