@@ -407,7 +407,7 @@ func TestWhatIsLive(t *testing.T) {
 	token, keys := "INTERNAL_API_TOKEN", []string{"S3_ACCESS_KEY", "S3_SECRET_KEY"}
 	want := map[string][]string{
 		"backend":  slices.Concat(logs, []string{token}, keys),
-		"manager":  slices.Concat(logs, []string{token}, keys, []string{"ANTHROPIC_AUTH_TOKEN"}),
+		"manager":  slices.Concat(logs, []string{token}, keys, []string{"ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"}),
 		"executor": logs,
 		"frontend": slices.Concat(logs, []string{token}),
 	}

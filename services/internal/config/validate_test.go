@@ -71,6 +71,8 @@ func TestRulesAboutSeveralSettings(t *testing.T) {
 		{"idle without limit", []string{"RUN_IDLE_TIMEOUT_SECONDS=0"}, nil},
 		{"questions longer than a run", []string{"USER_INPUT_TIMEOUT_SECONDS=7200"}, []string{"timeout_order USER_INPUT_TIMEOUT_SECONDS"}},
 		{"runs without limit", []string{"USER_INPUT_TIMEOUT_SECONDS=7200", "RUN_TIMEOUT_SECONDS=0"}, nil},
+		{"two credentials", []string{"ANTHROPIC_AUTH_TOKEN=" + own, "ANTHROPIC_API_KEY=" + own}, []string{"unused_credential ANTHROPIC_API_KEY"}},
+		{"a key alone", []string{"ANTHROPIC_API_KEY=" + own}, nil},
 		{"looking rarely", []string{"TASK_PULL_INTERVAL_SECONDS=300"}, []string{"timeout_order TASK_PULL_INTERVAL_SECONDS"}},
 		{"a rule about a setting that is broken anyway", []string{"EXECUTOR_RUNTIME=podman", "CALLBACK_BASE_URL=http://localhost"}, []string{"!EXECUTOR_RUNTIME"}},
 	} {

@@ -38,6 +38,7 @@ import (
 const (
 	envInternalToken = "INTERNAL_API_TOKEN"
 	envModelToken    = "ANTHROPIC_AUTH_TOKEN"
+	envModelKey      = "ANTHROPIC_API_KEY"
 	envS3AccessKey   = "S3_ACCESS_KEY"
 	envS3SecretKey   = "S3_SECRET_KEY"
 )
@@ -117,7 +118,7 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 	managerv1connect.RegisterWorkspaceServiceHandler(server.Connect(), &inspection.Workspaces{Store: workspaces})
 
 	model, err := gateway.New(gateway.Options{
-		BaseURL: msg.GetModel().GetAnthropicBaseUrl(), Token: cfg.Secret(envModelToken), Refresh: cfg.Refresh, Verify: verifyModel(id, hub),
+		BaseURL: msg.GetModel().GetAnthropicBaseUrl(), Token: cfg.Secret(envModelToken), APIKey: cfg.Secret(envModelKey), Refresh: cfg.Refresh, Verify: verifyModel(id, hub),
 		Stopping: server.Draining(), Logger: opts.Logger, Registerer: server.Registry(),
 	})
 	if err != nil {

@@ -48,8 +48,9 @@ type VerifyToken func(token string) (held context.Context, err error)
 type Options struct {
 	// BaseURL of the model API.
 	BaseURL string
-	// Token of the model API.
-	Token config.Secret
+	// Token of the model API, and the key that stands in when there is none: it is
+	// sent as one, whatever it looks like.
+	Token, APIKey config.Secret
 	// Refresh, when set, is called before each call: a token that was rotated a
 	// moment ago may be refused already, and the run would fail for it.
 	Refresh func()
@@ -128,9 +129,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if g.opts.Refresh != nil {
 		g.opts.Refresh()
 	}
-	if !g.opts.Token.IsSet() {
+	if !g.opts.Token.IsSet() && !g.opts.APIKey.IsSet() {
 		writeError(w, http.StatusUnauthorized, "authentication_error",
-			"ANTHROPIC_AUTH_TOKEN is not set: give it to the executor manager")
+			"neither ANTHROPIC_AUTH_TOKEN nor ANTHROPIC_API_KEY is set: give one to the executor manager")
 		return
 	}
 	// A call in flight ends with its run.
@@ -214,10 +215,12 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest) {
 			pr.Out.Header.Del(name)
 		}
 	}
-	token := g.opts.Token.Reveal()
-	if strings.HasPrefix(token, apiKeyPrefix) {
+	switch token := g.opts.Token.Reveal(); {
+	case token == "":
+		pr.Out.Header.Set("X-Api-Key", g.opts.APIKey.Reveal())
+	case strings.HasPrefix(token, apiKeyPrefix):
 		pr.Out.Header.Set("X-Api-Key", token)
-	} else {
+	default:
 		pr.Out.Header.Set("Authorization", "Bearer "+token)
 	}
 }

@@ -37,12 +37,16 @@ type fixture struct {
 }
 
 func newFixture(t *testing.T, upstream, token string) *fixture {
+	return newFixtureWithKey(t, upstream, token, "")
+}
+
+func newFixtureWithKey(t *testing.T, upstream, token, key string) *fixture {
 	held, endRun := context.WithCancel(t.Context())
 	f := &fixture{log: &bytes.Buffer{}, endRun: endRun}
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	g, err := gateway.New(gateway.Options{
-		BaseURL: upstream, Token: config.NewSecret(token), Transport: transport,
+		BaseURL: upstream, Token: config.NewSecret(token), APIKey: config.NewSecret(key), Transport: transport,
 		Logger: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Registerer: prometheus.NewRegistry(),
 		Verify: func(token string) (context.Context, error) {
 			switch {
@@ -131,6 +135,23 @@ func TestConsoleKeysGoIntoTheirOwnHeader(t *testing.T) {
 	require.Empty(t, got.Get("Authorization"))
 }
 
+// A key is sent as a key, whatever it looks like: gateways of others make their
+// own. With a token it is not used.
+func TestTheAPIKeyStandsInForTheToken(t *testing.T) {
+	var got http.Header
+	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header }))
+	defer upstream.Close()
+	f := newFixtureWithKey(t, upstream.URL, "", "a-key-of-some-gateway")
+	f.post(t, "/model/v1/messages", bearer(runToken))
+	require.Equal(t, "a-key-of-some-gateway", got.Get("X-Api-Key"))
+	require.Empty(t, got.Get("Authorization"))
+
+	f = newFixtureWithKey(t, upstream.URL, realToken, "a-key-of-some-gateway")
+	f.post(t, "/model/v1/messages", bearer(runToken))
+	require.Equal(t, "Bearer "+realToken, got.Get("Authorization"))
+	require.Empty(t, got.Get("X-Api-Key"))
+}
+
 func TestStreamsPieceByPiece(t *testing.T) {
 	next := make(chan string)
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -191,7 +212,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		"no token":          {path: "/model/v1/messages", realToken: realToken, status: 401, kind: "authentication_error", says: "the token is not valid"},
 		"wrong token":       {path: "/model/v1/messages", runToken: "x", realToken: realToken, status: 401, kind: "authentication_error", says: "the token is not valid"},
-		"no credential":     {path: "/model/v1/messages", runToken: runToken, status: 401, kind: "authentication_error", says: "ANTHROPIC_AUTH_TOKEN is not set"},
+		"no credential":     {path: "/model/v1/messages", runToken: runToken, status: 401, kind: "authentication_error", says: "neither ANTHROPIC_AUTH_TOKEN nor ANTHROPIC_API_KEY is set"},
 		"another path":      {path: "/model/admin", runToken: runToken, realToken: realToken, status: 404, kind: "not_found_error", says: "messages"},
 		"the manager waits": {path: "/model/v1/messages", runToken: runToken, realToken: realToken, reject: rpcerror.Unavailable("X", "x"), status: 503, kind: "overloaded_error", says: "starting"},
 		"API away":          {upstream: gone.URL, path: "/model/v1/messages", runToken: runToken, realToken: realToken, status: 502, kind: "api_error", says: "cannot be reached"},

@@ -26,7 +26,7 @@ func (c *cli) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Start everything and run one task to the end",
 		Long: `Start everything on this machine, as "poco up" does, and run one task to the end:
-with the model behind ANTHROPIC_AUTH_TOKEN, or, when it is not set, with a
+with the model behind ANTHROPIC_AUTH_TOKEN or ANTHROPIC_API_KEY, or without, with a
 scripted model that plays a written scenario. Poco then keeps running until
 Ctrl-C; with --once it stops.
 ` + exitHelp,

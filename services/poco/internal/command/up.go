@@ -142,7 +142,7 @@ func (c *cli) announce(info stack.Info) {
 	case info.Scripted:
 		fmt.Fprintln(c.err, "note: the scripted model stands in for a real one: it plays written scenarios and thinks nothing")
 	case !info.ModelToken:
-		fmt.Fprintln(c.err, "note: ANTHROPIC_AUTH_TOKEN is not set, so every run will fail at the model: set it, or use --scripted-model")
+		fmt.Fprintln(c.err, "note: neither ANTHROPIC_AUTH_TOKEN nor ANTHROPIC_API_KEY is set, so every run will fail at the model: set one, or use --scripted-model")
 	}
 	hint := ""
 	if u, err := url.Parse(info.BackendURL); err == nil && u.Port() != "8000" {

@@ -272,12 +272,16 @@ func (s *stack) startModel(ctx context.Context) error {
 	s.parts.watch("the scripted model", model.Done())
 	s.overrides["ANTHROPIC_BASE_URL"] = model.URL
 	s.overrides["ANTHROPIC_AUTH_TOKEN"] = token
+	s.overrides["ANTHROPIC_API_KEY"] = "" // it would be told as not used
 	return nil
 }
 
 func (s *stack) clientToken() string { return s.settings.backend.Secret("CLIENT_TOKEN").Reveal() }
 
-func (s *stack) hasToken() bool { return s.settings.manager.Secret("ANTHROPIC_AUTH_TOKEN").IsSet() }
+func (s *stack) hasToken() bool {
+	manager := s.settings.manager
+	return manager.Secret("ANTHROPIC_AUTH_TOKEN").IsSet() || manager.Secret("ANTHROPIC_API_KEY").IsSet()
+}
 
 // ensureBucket makes the bucket of the embedded S3 server.
 func (s *stack) ensureBucket(ctx context.Context) error {

@@ -576,14 +576,19 @@ func (x *RunConfig) GetBackgroundTimeout() *durationpb.Duration {
 // its token in: an executor only has a token of its own run.
 type ModelConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Claude API token, needed to run tasks. Executors never see it.
+	// Claude API token, needed to run tasks unless ANTHROPIC_API_KEY is set. It is
+	// sent as a bearer token, or as an API key when it looks like one of
+	// Anthropic's. Executors never see it.
 	AnthropicAuthToken *SecretValue `protobuf:"bytes,1,opt,name=anthropic_auth_token,json=anthropicAuthToken,proto3" json:"anthropic_auth_token,omitempty"`
 	// Claude API address.
 	AnthropicBaseUrl string `protobuf:"bytes,2,opt,name=anthropic_base_url,json=anthropicBaseUrl,proto3" json:"anthropic_base_url,omitempty"`
 	// Model of tasks that name none.
-	DefaultModel  string `protobuf:"bytes,3,opt,name=default_model,json=defaultModel,proto3" json:"default_model,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	DefaultModel string `protobuf:"bytes,3,opt,name=default_model,json=defaultModel,proto3" json:"default_model,omitempty"`
+	// API key of the model API, sent as x-api-key. Used when ANTHROPIC_AUTH_TOKEN
+	// is not set. Executors never see it.
+	AnthropicApiKey *SecretValue `protobuf:"bytes,4,opt,name=anthropic_api_key,json=anthropicApiKey,proto3" json:"anthropic_api_key,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ModelConfig) Reset() {
@@ -635,6 +640,13 @@ func (x *ModelConfig) GetDefaultModel() string {
 		return x.DefaultModel
 	}
 	return ""
+}
+
+func (x *ModelConfig) GetAnthropicApiKey() *SecretValue {
+	if x != nil {
+		return x.AnthropicApiKey
+	}
+	return nil
 }
 
 // Where workspaces are on the manager's disk, and how long they stay.
@@ -860,14 +872,17 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x1eRUN_BACKGROUND_TIMEOUT_SECONDS\x1a\x03600 \x02R\xd4\x02Agent 的最后一轮结束后，run 为其仍在运行的部分（后台命令、后台子 Agent、脱离的进程）继续等待多久，从最后一次活动迹象算起。到时仍在运行的（例如服务器）会被停止，并在通知中列出；若是未完成的子 Agent，则 run 失败。0 表示直到 RUN_TIMEOUT_SECONDS。R\x11backgroundTimeout:\x9d\x05\xbaH\x8d\x04\x1a\xfb\x01\n" +
 	"\x19advice.timeout_order.idle\x12sRUN_IDLE_TIMEOUT_SECONDS is not shorter than the longest time of a run, and so has no effect: set it lower, or to 0\x1aithis.timeout == duration('0s') || this.idle_timeout == duration('0s') || this.idle_timeout < this.timeout\x1a\x8c\x02\n" +
 	"\x1dadvice.timeout_order.question\x12\xa0\x01USER_INPUT_TIMEOUT_SECONDS is not shorter than RUN_TIMEOUT_SECONDS, which ends a run while its question still waits: set it lower, or RUN_TIMEOUT_SECONDS higher\x1aHthis.timeout == duration('0s') || this.user_input_timeout < this.timeout\xf2\xb8\x18\x87\x01\n" +
-	"\x0fLimits of a run\x12\rrun 的限制\x1ae达到限制的 run 会结束，并说明原因。任务自身的配置只能更严，不能放宽。\"\xda\x04\n" +
-	"\vModelConfig\x12\xb5\x01\n" +
-	"\x14anthropic_auth_token\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueBf\xea\xb8\x18b\n" +
-	"\x14ANTHROPIC_AUTH_TOKEN(\x01H\x01RFClaude API token，运行任务时必需。Executor 接触不到它。R\x12anthropicAuthToken\x12y\n" +
+	"\x0fLimits of a run\x12\rrun 的限制\x1ae达到限制的 run 会结束，并说明原因。任务自身的配置只能更严，不能放宽。\"\x8f\t\n" +
+	"\vModelConfig\x12\xb7\x02\n" +
+	"\x14anthropic_auth_token\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\xe7\x01\xea\xb8\x18\xe2\x01\n" +
+	"\x14ANTHROPIC_AUTH_TOKEN(\x01H\x01R\xc5\x01Claude API token，运行任务时必需（设置了 ANTHROPIC_API_KEY 时除外）。作为 Bearer token 发送；形如 Anthropic API key 的值作为 API key 发送。Executor 接触不到它。R\x12anthropicAuthToken\x12y\n" +
 	"\x12anthropic_base_url\x18\x02 \x01(\tBK\xea\xb8\x18G\n" +
 	"\x12ANTHROPIC_BASE_URL\x1a\x19https://api.anthropic.comR\x14Claude API 地址。h\x01R\x10anthropicBaseUrl\x12\x82\x01\n" +
 	"\rdefault_model\x18\x03 \x01(\tB]\xbaH\x04r\x02\x10\x01\xea\xb8\x18R\n" +
-	"\rDEFAULT_MODEL\x1a\x18claude-sonnet-4-20250514R'任务没有指定时使用的模型。R\fdefaultModel:\x92\x01\xf2\xb8\x18\x8d\x01\n" +
+	"\rDEFAULT_MODEL\x1a\x18claude-sonnet-4-20250514R'任务没有指定时使用的模型。R\fdefaultModel\x12\xde\x01\n" +
+	"\x11anthropic_api_key\x18\x04 \x01(\v2\x1b.poco.config.v1.SecretValueB\x94\x01\xea\xb8\x18\x8f\x01\n" +
+	"\x11ANTHROPIC_API_KEY(\x01H\x01Rv模型 API 的 API key，以 x-api-key 发送。未设置 ANTHROPIC_AUTH_TOKEN 时使用。Executor 接触不到它。R\x0fanthropicApiKey:\xe4\x02\xbaH\xce\x01\x1a\xcb\x01\n" +
+	" advice.unused_credential.api_key\x12bANTHROPIC_API_KEY is set and not used, because ANTHROPIC_AUTH_TOKEN is set, too: unset one of them\x1aC!this.anthropic_api_key.is_set || !this.anthropic_auth_token.is_set\xf2\xb8\x18\x8d\x01\n" +
 	"\x05Model\x12\x06模型\x1a|run 使用的模型 API。Manager 转发 Agent 的调用并换上真正的 token，Executor 只持有本次 run 的 token。\"\xc0\x10\n" +
 	"\x0fWorkspaceConfig\x12\x83\x02\n" +
 	"\x04root\x18\x01 \x01(\tB\xee\x01\xea\xb8\x18\xe9\x01\n" +
@@ -941,14 +956,15 @@ var file_poco_config_v1_manager_config_proto_depIdxs = []int32{
 	11, // 17: poco.config.v1.RunConfig.user_input_timeout:type_name -> google.protobuf.Duration
 	11, // 18: poco.config.v1.RunConfig.background_timeout:type_name -> google.protobuf.Duration
 	10, // 19: poco.config.v1.ModelConfig.anthropic_auth_token:type_name -> poco.config.v1.SecretValue
-	11, // 20: poco.config.v1.WorkspaceConfig.cleanup_interval:type_name -> google.protobuf.Duration
-	11, // 21: poco.config.v1.WorkspaceConfig.max_age:type_name -> google.protobuf.Duration
-	11, // 22: poco.config.v1.WorkspaceConfig.archive_keep:type_name -> google.protobuf.Duration
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	10, // 20: poco.config.v1.ModelConfig.anthropic_api_key:type_name -> poco.config.v1.SecretValue
+	11, // 21: poco.config.v1.WorkspaceConfig.cleanup_interval:type_name -> google.protobuf.Duration
+	11, // 22: poco.config.v1.WorkspaceConfig.max_age:type_name -> google.protobuf.Duration
+	11, // 23: poco.config.v1.WorkspaceConfig.archive_keep:type_name -> google.protobuf.Duration
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_poco_config_v1_manager_config_proto_init() }
