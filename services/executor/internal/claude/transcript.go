@@ -69,3 +69,38 @@ func hasPrompt(root *os.Root, name, promptID string) (bool, error) {
 		}
 	}
 }
+
+// Whole tells whether the transcript of a conversation has its beginning. When
+// the agent removes it, the CLI goes on with one that has only what came later,
+// and would resume that as if it were all. A transcript that is not there at all
+// is for the CLI to miss.
+func Whole(configDir, conversation string) bool {
+	root, err := os.OpenRoot(configDir)
+	if err != nil {
+		return true
+	}
+	defer root.Close()
+	found, err := fs.Glob(root.FS(), "projects/*/"+conversation+".jsonl")
+	if err != nil || len(found) == 0 {
+		return true
+	}
+	if info, err := root.Stat(filepath.FromSlash(found[0])); err != nil || !info.Mode().IsRegular() {
+		return false // the agent can put anything there
+	}
+	file, err := root.Open(filepath.FromSlash(found[0]))
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	r := bufio.NewReaderSize(file, 1<<16)
+	for {
+		line, _, err := readLine(r)
+		var entry struct{ UUID, ParentUUID string }
+		if json.Unmarshal(line, &entry) == nil && entry.UUID != "" {
+			return entry.ParentUUID == "" // the first message follows on none
+		}
+		if err != nil {
+			return false // no message at all
+		}
+	}
+}

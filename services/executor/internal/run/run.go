@@ -199,13 +199,18 @@ func (r *activeRun) work() claude.Outcome {
 	case submitted:
 		options.Prompt, options.PromptID = claude.ContinuePrompt, ""
 	}
+	if options.ResumeID != "" && !claude.Whole(options.ConfigDir, options.ResumeID) {
+		if submitted {
+			return claude.Failed(claude.ReasonResumeFailed, "The agent had the prompt when it was lost, and the beginning of its conversation is gone, so it cannot go on.")
+		}
+		r.forget(&options, "The beginning of the conversation "+options.ResumeID+" is gone")
+	}
 	changes := watchChanges(r.ctx, w, r.emit, r.logger)
 	outcome := r.runAgent(options, &sink{run: r, workspace: w, changes: changes})
 	if outcome.Reason == claude.ReasonResumeFailed && !submitted {
 		// A run that was killed right after its start leaves the id of a
 		// conversation that was never written; the session has to go on.
-		r.notice("conversation_lost", outcome.Message+". The agent begins a new conversation and does not know what was said before.")
-		options.ResumeID = ""
+		r.forget(&options, outcome.Message)
 		outcome = r.runAgent(options, &sink{run: r, workspace: w, changes: changes})
 	}
 	changes.stop()
@@ -213,6 +218,12 @@ func (r *activeRun) work() claude.Outcome {
 		r.finish(changes)
 	}
 	return outcome
+}
+
+// forget has the agent begin a new conversation, and says so.
+func (r *activeRun) forget(options *claude.Options, why string) {
+	r.notice("conversation_lost", why+". The agent begins a new conversation and does not know what was said before.")
+	options.ResumeID = ""
 }
 
 // findPrompt tells whether the agent has taken the run's prompt before, and in

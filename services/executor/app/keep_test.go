@@ -1,0 +1,139 @@
+package app
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
+)
+
+// conversation is a session whose prompts follow on each other in one executor.
+type conversation struct {
+	t       *testing.T
+	client  executorv1.ExecutorServiceClient
+	request *executorv1.StartRunRequest
+}
+
+func newConversation(t *testing.T, dir string, env ...string) *conversation {
+	t.Helper()
+	req, _ := request(t, newManager(t), "")
+	client, _ := start(t, dir, env...)
+	return &conversation{t: t, client: client, request: req}
+}
+
+// say runs a prompt to its end and returns its events.
+func (c *conversation) say(prompt string) []*backendv1.EventPayload {
+	c.t.Helper()
+	m := newManager(c.t)
+	req := proto.CloneOf(c.request)
+	req.RunId, req.ChannelUrl, req.Prompt = uuid.NewString(), m.url, prompt
+	_, err := c.client.StartRun(c.t.Context(), req)
+	require.NoError(c.t, err)
+	end := m.finished()
+	require.Equal(c.t, completed, end.GetStatus(), end.GetMessage())
+	waitIdle(c.t, c.client)
+	for _, e := range m.log() {
+		if started := e.GetAgentStarted(); started != nil {
+			c.request.AgentSessionId = started.GetAgentSessionId()
+		}
+	}
+	return m.log()
+}
+
+// spoken is all that the agent said.
+func spoken(events []*backendv1.EventPayload) (text string) {
+	for _, e := range events {
+		for _, b := range e.GetMessageAdded().GetBlocks() {
+			text += b.GetText().GetText() + "\n"
+		}
+	}
+	return text
+}
+
+func notices(events []*backendv1.EventPayload) map[string]string {
+	codes := map[string]string{}
+	for _, e := range events {
+		if n := e.GetNotice(); n != nil {
+			codes[n.GetCode()] = n.GetText()
+		}
+	}
+	return codes
+}
+
+// Whatever the agent removes of its workspace and home, the session remembers,
+// and its runs show what they changed.
+func TestTheAgentRemovesEverything(t *testing.T) {
+	c := newConversation(t, workspaceDir(t))
+	c.say("Remember the pears.")
+	c.say("[[bash:git init -q; git clean -fdxq; rm -rf .git ./* ./.[!.]* ~; echo left > left.txt]]")
+	events := c.say("[[memory]]")
+	require.Contains(t, spoken(events), "Remember the pears.")
+	require.Empty(t, notices(events))
+	events = c.say("[[bash:echo more > more.txt]]")
+	require.Equal(t, "more.txt", changesOf(events).GetFiles()[0].GetPath())
+
+	// Only what is looked for is found.
+	c.say("[[bash:rm -rf \"$CLAUDE_CONFIG_DIR\"; echo gone]]")
+	events = c.say("[[memory]]")
+	require.NotContains(t, spoken(events), "Remember the pears.")
+	require.Contains(t, notices(events), "conversation_lost")
+	require.False(t, started(events).GetResumed())
+}
+
+// What a run writes last shows, however much it is and however soon it ends.
+func TestWhatIsWrittenLastShows(t *testing.T) {
+	c := newConversation(t, workspaceDir(t))
+	events := c.say("[[bash:head -c 60000000 /dev/urandom >data.bin; echo r >report.txt]]")
+	require.Empty(t, notices(events))
+	files := changesOf(events).GetFiles()
+	require.Len(t, files, 2)
+	require.Equal(t, "data.bin", files[0].GetPath())
+	require.True(t, files[0].GetBinary())
+	require.EqualValues(t, 60_000_000, files[0].GetSize())
+	require.Contains(t, files[1].GetDiff(), "+r\n")
+	events = c.say("[[bash:echo more >>report.txt]]")
+	require.Contains(t, changesOf(events).GetFiles()[0].GetDiff(), "+more\n")
+}
+
+// The agent's commits have an author, and the repository's own comes first.
+func TestTheAgentCommits(t *testing.T) {
+	c := newConversation(t, workspaceDir(t))
+	events := c.say("[[bash:git init -q; echo a >a; git add a; git commit -qm a && git log --format=%an:%ae]]")
+	require.Contains(t, spoken(events), "Poco:poco@localhost")
+	require.Len(t, changesOf(events).GetFiles(), 1)
+	events = c.say("[[bash:git config user.name Own; git config user.email own@example.org; git commit -qm b --allow-empty && git log -1 --format=%an:%ae]]")
+	require.Contains(t, spoken(events), "Own:own@example.org")
+}
+
+// Rules of the deployment hold for files that no repository tracks.
+func TestRulesOfTheDeployment(t *testing.T) {
+	c := newConversation(t, workspaceDir(t), "WORKSPACE_GIT_IGNORE=*.log,scratch/")
+	events := c.say("[[bash:mkdir scratch; echo x | tee a.log scratch/x kept.txt]]")
+	files := changesOf(events).GetFiles()
+	require.Len(t, files, 1)
+	require.Equal(t, "kept.txt", files[0].GetPath())
+}
+
+func started(events []*backendv1.EventPayload) *backendv1.AgentStarted {
+	for _, e := range events {
+		if s := e.GetAgentStarted(); s != nil {
+			return s
+		}
+	}
+	return nil
+}
+
+// changesOf are the changes that a run told last.
+func changesOf(events []*backendv1.EventPayload) *backendv1.FilesChanged {
+	var last *backendv1.FilesChanged
+	for _, e := range events {
+		if changed := e.GetFilesChanged(); changed != nil {
+			last = changed
+		}
+	}
+	return last
+}
