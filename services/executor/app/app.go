@@ -127,12 +127,13 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 func newServer(cfg *Config, token config.Secret, listener net.Listener, logger *slog.Logger) (*rpcserver.Server, error) {
 	options := rpcserver.Options{
 		Service: "executor", Logger: logger, Config: cfg,
-		// The executor has no internal token: its own opens its configuration.
-		InternalToken: token,
-		AccessLog:     func() bool { return cfg.Current().GetLogging().GetAccessLog() },
-		AllowedHosts:  cfg.Msg.GetDeployment().GetAllowedHosts(),
-		Validator:     rules.Validator{},
-		Interceptors:  []connect.ServerInterceptor{rpc.Interceptor(token)},
+		// The executor has no internal token: its own opens its configuration, and
+		// being on the same machine does not.
+		InternalToken: token, ClientToken: token,
+		AccessLog:    func() bool { return cfg.Current().GetLogging().GetAccessLog() },
+		AllowedHosts: cfg.Msg.GetDeployment().GetAllowedHosts(),
+		Validator:    rules.Validator{},
+		Interceptors: []connect.ServerInterceptor{rpc.Interceptor(token)},
 	}
 	if listener != nil {
 		options.Listeners = []net.Listener{listener}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/config"
@@ -362,6 +363,8 @@ func TestExecutorTokenIsDemanded(t *testing.T) {
 		require.NoError(t, err)
 		_, err = executorv1.NewExecutorServiceClient(conn).GetStatus(t.Context(), &executorv1.GetStatusRequest{})
 		require.Equal(t, codes.Unauthenticated, status.Code(err))
+		_, err = configv1.NewConfigServiceClient(conn).GetConfig(t.Context(), &configv1.GetConfigRequest{})
+		require.Equal(t, codes.Unauthenticated, status.Code(err), "over loopback, too")
 		require.NoError(t, conn.Close())
 	}
 }
