@@ -18,6 +18,7 @@ import (
 
 	"github.com/poco-ai/poco/services/backend/internal/hint"
 	"github.com/poco-ai/poco/services/backend/internal/page"
+	"github.com/poco-ai/poco/services/backend/internal/postgres"
 	"github.com/poco-ai/poco/services/backend/internal/presence"
 	"github.com/poco-ai/poco/services/backend/internal/queue"
 	"github.com/poco-ai/poco/services/backend/internal/rpc"
@@ -91,7 +92,8 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	vital("the sweep of what expires", runs.Sweep)
 	closers.Add("background work", func(context.Context) error { stopWork(); return work.Wait() })
 
-	server, err := newServer(cfg, opts, logger, st)
+	health := postgres.NewHealth(pool)
+	server, err := newServer(cfg, opts, logger, health)
 	if err != nil {
 		return err
 	}
@@ -100,7 +102,7 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 		return fmt.Errorf("listen: %w", err)
 	}
 	closers.Add("server", server.Shutdown)
-	vital("the watch over the database", func(ctx context.Context) error { here.Keep(ctx, st.Ping); return nil })
+	vital("the watch over the database", func(ctx context.Context) error { here.Keep(ctx, health.Ask); return nil })
 	if opts.Ready != nil {
 		opts.Ready("http://" + server.Addr().String())
 	}
@@ -116,13 +118,14 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	}
 }
 
-func newServer(cfg *Config, opts Options, logger *slog.Logger, st *store.Store) (*rpcserver.Server, error) {
+func newServer(cfg *Config, opts Options, logger *slog.Logger, health *postgres.Health) (*rpcserver.Server, error) {
 	token, clientToken := cfg.Secret("INTERNAL_API_TOKEN"), cfg.Secret("CLIENT_TOKEN")
 	so := rpcserver.Options{
 		Service: Service, Addrs: opts.Addrs, Logger: logger, Config: cfg, InternalToken: token, ClientToken: clientToken,
-		Ready: st.Ping, AccessLog: func() bool { return cfg.Current().GetLogging().GetAccessLog() },
+		Ready: health.Ready, AccessLog: func() bool { return cfg.Current().GetLogging().GetAccessLog() },
 		AllowedHosts: cfg.Msg.GetDeployment().GetAllowedHosts(), Middleware: allowOrigins(cfg.Msg.GetServer().GetCorsOrigins()),
 		Interceptors: []connect.ServerInterceptor{
+			postgres.Interceptor(health.Failed),
 			auth.BearerInterceptor(auth.ServiceMatcher("poco.queue.v1."), auth.StaticToken(token)),
 			// Everything else is for clients, but what has a rule of its own.
 			auth.ClientInterceptor(clientToken, token, auth.ServiceMatcher(

@@ -14,11 +14,11 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/poco-ai/poco/db/migrations"
+	"github.com/poco-ai/poco/services/backend/internal/postgres"
 )
 
 const (
@@ -31,8 +31,6 @@ const (
 	healthPeriod = 30 * time.Second
 	minRetry     = 50 * time.Millisecond
 	maxRetry     = 2 * time.Second
-	// errStarting is what Postgres says while it starts or stops.
-	errStarting = "57P03"
 )
 
 // openDatabase waits for Postgres, brings its schema up to date, and returns a
@@ -50,6 +48,10 @@ func openDatabase(ctx context.Context, cfg *Config, logger *slog.Logger) (*pgxpo
 	poolCfg.ConnConfig.RuntimeParams["application_name"] = "poco-backend"
 	poolCfg.ConnConfig.Tracer = statementLog{logger, func() bool { return cfg.Current().GetLogging().GetSql() }}
 	if err := waitForDatabase(ctx, poolCfg.ConnConfig, c.GetWaitTimeout().AsDuration(), logger); err != nil {
+		return nil, err
+	}
+	// Before the migrations, which fail with less telling words.
+	if err := postgres.CheckSessions(ctx, poolCfg.ConnConfig); err != nil {
 		return nil, err
 	}
 	if c.GetRunMigrations() {
@@ -71,11 +73,10 @@ func openDatabase(ctx context.Context, cfg *Config, logger *slog.Logger) (*pgxpo
 func waitForDatabase(ctx context.Context, cfg *pgx.ConnConfig, timeout time.Duration, logger *slog.Logger) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		conn, err := pgx.ConnectConfig(ctx, cfg)
-		var refused *pgconn.PgError
 		switch {
 		case err == nil:
 			return struct{}{}, conn.Close(ctx)
-		case errors.As(err, &refused) && refused.Code != errStarting:
+		case !postgres.MayPass(err):
 			return struct{}{}, backoff.Permanent(err)
 		}
 		return struct{}{}, err

@@ -109,6 +109,13 @@ func ResourceExhausted(reason, message string, retryAfter time.Duration) *Error 
 	return e
 }
 
+// RetryAfter tells the caller when trying again may help.
+func (e *Error) RetryAfter(d time.Duration) *Error {
+	c := *e
+	c.retryAfter = d
+	return &c
+}
+
 // WithCause keeps the error behind this one for the log; it never reaches the
 // wire.
 func (e *Error) WithCause(cause error) *Error {

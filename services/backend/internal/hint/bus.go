@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/backend/internal/postgres"
 	"github.com/poco-ai/poco/services/internal/logging"
 )
 
@@ -35,6 +36,9 @@ const (
 	probeTimeout  = 10 * time.Second
 	minBackoff    = 100 * time.Millisecond
 	maxBackoff    = 5 * time.Second
+	// deafTries is how often in a row a connection may hear nothing before that
+	// is taken for certain.
+	deafTries = 2
 )
 
 // Bus carries hints to this backend's handler, and through Postgres to the
@@ -167,12 +171,22 @@ func (b *Bus) take() []string {
 
 // listenAll keeps one connection listening. Whoever waits is woken after each
 // connect, because hints may have passed while there was none.
+//
+// It ends with postgres.ErrNoSessions when hints do not come through although
+// both ends work: a pooler was put before Postgres, and everybody would wait
+// for the next poll.
 func (b *Bus) listenAll(ctx context.Context) error {
 	retry := pace.BackOff(minBackoff, maxBackoff)
+	deaf := 0
 	for {
-		err := b.listenOnce(ctx, retry.Reset)
+		err := b.listenOnce(ctx, func() { retry.Reset(); deaf = 0 })
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // it was told to stop
+		}
+		if errors.Is(err, postgres.ErrNoSessions) {
+			if deaf++; deaf == deafTries {
+				return err
+			}
 		}
 		b.logger.Warn("listen for hints", logging.KeyError, err)
 		if !pace.Pause(ctx, retry.NextBackOff()) {
@@ -194,6 +208,9 @@ func (b *Bus) listenOnce(ctx context.Context, connected func()) error {
 	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
+	if err := b.proveListening(ctx, conn); err != nil {
+		return err
+	}
 	connected()
 	b.handler.WakeAll()
 	b.mu.Lock()
@@ -207,6 +224,28 @@ func (b *Bus) listenOnce(ctx context.Context, connected func()) error {
 		}
 		if n != nil {
 			dispatch(n.Payload, b.instance, b.handler)
+		}
+	}
+}
+
+// proveListening sends this backend a notification, which has to arrive. Others
+// that come meanwhile are no loss: everybody is woken after it.
+func (b *Bus) proveListening(ctx context.Context, conn *pgx.Conn) error {
+	proof := b.instance + " proof " + rand.Text()
+	if _, err := b.pool.Exec(ctx, "SELECT pg_notify('"+channel+"', $1)", proof); err != nil {
+		return fmt.Errorf("notify: %w", err)
+	}
+	waiting, cancel := context.WithTimeout(ctx, postgres.NotifyTimeout)
+	defer cancel()
+	for {
+		n, err := conn.WaitForNotification(waiting)
+		switch {
+		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+			return postgres.ErrNoSessions
+		case err != nil:
+			return fmt.Errorf("wait for the proof of listening: %w", err)
+		case n.Payload == proof:
+			return nil
 		}
 	}
 }

@@ -53,9 +53,6 @@ func New(pool *pgxpool.Pool, pub Publisher) *Store { return &Store{pool: pool, p
 // Read returns the queries outside of a transaction, for reading.
 func (s *Store) Read() *dbgen.Queries { return dbgen.New(s.pool) }
 
-// Ping says whether the database answers.
-func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
-
 // Tx is one transaction with the sessions it changes.
 type Tx struct {
 	// Q runs queries in the transaction.

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"

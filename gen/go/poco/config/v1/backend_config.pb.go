@@ -219,7 +219,8 @@ func (x *BackendServerConfig) GetMaxUploadSize() int64 {
 // How the backend reaches Postgres.
 type DatabaseConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Postgres connection URL. libpq's keyword notation works, too.
+	// Postgres connection URL. libpq's keyword notation works, too. A connection
+	// pooler in between has to keep sessions (PgBouncer: pool_mode = session).
 	Url *SecretValue `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
 	// Largest number of connections in the pool.
 	MaxConnections int32 `protobuf:"varint,2,opt,name=max_connections,json=maxConnections,proto3" json:"max_connections,omitempty"`
@@ -545,10 +546,10 @@ const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\x14EXECUTOR_MANAGER_URL\x1a\x15http://localhost:8001R\x86\x01Executor Manager 的地址。由 Manager 调用 Backend，而不是相反；此地址用于与 Manager 核对配置（CheckPeers）。h\x01\x92\x01\amanager\xaa\x01\x1chttp://executor-manager:8001R\x12executorManagerUrl\x12q\n" +
 	"\x0fmax_upload_size\x18\x05 \x01(\x03BI\xbaH\x04\"\x02 \x00\xea\xb8\x18>\n" +
 	"\x12MAX_UPLOAD_SIZE_MB\x1a\x03100 \bR\x1e上传文件的大小上限。\x88\x01\x01R\rmaxUploadSize:^\xf2\xb8\x18Z\n" +
-	"\x0eBackend server\x12\x0eBackend 服务\x1a8Backend 的监听地址，以及允许的访问来源。\"\xa0\x05\n" +
-	"\x0eDatabaseConfig\x12\xb9\x01\n" +
-	"\x03url\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\x89\x01\xea\xb8\x18\x84\x01\n" +
-	"\fDATABASE_URL0\x018\x01R:Postgres 连接串。也支持 libpq 的关键字形式。h\x04\xaa\x011postgresql://postgres:postgres@postgres:5432/pocoR\x03url\x12u\n" +
+	"\x0eBackend server\x12\x0eBackend 服务\x1a8Backend 的监听地址，以及允许的访问来源。\"\xed\x05\n" +
+	"\x0eDatabaseConfig\x12\x86\x02\n" +
+	"\x03url\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\xd6\x01\xea\xb8\x18\xd1\x01\n" +
+	"\fDATABASE_URL0\x018\x01R\x86\x01Postgres 连接串。也支持 libpq 的关键字形式。中间的连接池必须保持会话（PgBouncer：pool_mode = session）。h\x04\xaa\x011postgresql://postgres:postgres@postgres:5432/pocoR\x03url\x12u\n" +
 	"\x0fmax_connections\x18\x02 \x01(\x05BL\xbaH\a\x1a\x05\x18\xe8\a(\x02\xea\xb8\x18>\n" +
 	"\x18DATABASE_MAX_CONNECTIONS\x1a\x0215R\x1e连接池的最大连接数。R\x0emaxConnections\x12\x7f\n" +
 	"\x0erun_migrations\x18\x03 \x01(\bBX\xea\xb8\x18T\n" +

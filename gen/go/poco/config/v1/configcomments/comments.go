@@ -17,7 +17,7 @@ var Fields = map[string]string{
 	"poco.config.v1.ConditionalDefault.env":                   "The other setting's variable and the value, in environment notation, on which this default holds.",
 	"poco.config.v1.DatabaseConfig.max_connections":           "Largest number of connections in the pool.",
 	"poco.config.v1.DatabaseConfig.run_migrations":            "Bring the schema of the database up to date at the start.",
-	"poco.config.v1.DatabaseConfig.url":                       "Postgres connection URL. libpq's keyword notation works, too.",
+	"poco.config.v1.DatabaseConfig.url":                       "Postgres connection URL. libpq's keyword notation works, too. A connection pooler in between has to keep sessions (PgBouncer: pool_mode = session).",
 	"poco.config.v1.DatabaseConfig.wait_timeout":              "How long the start waits for Postgres.",
 	"poco.config.v1.DeploymentConfig.allowed_hosts":           "Host names, besides localhost and addresses, under which the service may be called over loopback: those of a reverse proxy on the same machine. Others are refused, because a web page can make its own name mean loopback.",
 	"poco.config.v1.DeploymentConfig.app_env":                 "Kind of deployment. Production refuses to start with insecure defaults, weak secrets, debug mode or SQL logging; development warns of the insecure ones.",
