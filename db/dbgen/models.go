@@ -44,8 +44,6 @@ type Run struct {
 	UpdatedAt       time.Time
 	StartedAt       *time.Time
 	FinishedAt      *time.Time
-	Prompt          string
-	Config          []byte
 	WorkerID        *string
 	LeaseExpiresAt  *time.Time
 	FencingToken    int64
@@ -78,14 +76,18 @@ type RunEvent struct {
 	Payload    []byte
 }
 
+type RunInput struct {
+	RunID  string
+	Prompt string
+	Config []byte
+}
+
 type Session struct {
 	ID             string
 	UserID         string
 	ProjectID      *string
 	Title          string
 	Status         string
-	Config         []byte
-	State          []byte
 	LastSeq        int64
 	ActiveRunID    *string
 	LatestRunID    *string
@@ -103,6 +105,12 @@ type Session struct {
 	DeletedAt      *time.Time
 	SnapshotKey    string
 	SnapshotRunID  *string
+}
+
+type SessionContent struct {
+	SessionID string
+	Config    []byte
+	State     []byte
 }
 
 type ToolExecution struct {

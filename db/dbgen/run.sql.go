@@ -21,7 +21,7 @@ WHERE id IN (
       AND r.worker_id = $3::text
       AND r.status IN ('claimed', 'running', 'canceling')
     ORDER BY r.id FOR NO KEY UPDATE)
-RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration
+RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration
 `
 
 func (q *Queries) RunAdopt(ctx context.Context, leaseDuration time.Duration, sessionIds []string, workerID string) ([]Run, error) {
@@ -48,8 +48,6 @@ func (q *Queries) RunAdopt(ctx context.Context, leaseDuration time.Duration, ses
 			&i.UpdatedAt,
 			&i.StartedAt,
 			&i.FinishedAt,
-			&i.Prompt,
-			&i.Config,
 			&i.WorkerID,
 			&i.LeaseExpiresAt,
 			&i.FencingToken,
@@ -107,7 +105,7 @@ WHERE id = ANY(ARRAY(
         ORDER BY q.scheduled_at, q.created_at, q.id
         LIMIT 1
     ) oldest))
-RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration
+RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration
 `
 
 type RunClaimParams struct {
@@ -149,8 +147,6 @@ func (q *Queries) RunClaim(ctx context.Context, arg RunClaimParams) ([]Run, erro
 			&i.UpdatedAt,
 			&i.StartedAt,
 			&i.FinishedAt,
-			&i.Prompt,
-			&i.Config,
 			&i.WorkerID,
 			&i.LeaseExpiresAt,
 			&i.FencingToken,
@@ -173,45 +169,6 @@ func (q *Queries) RunClaim(ctx context.Context, arg RunClaimParams) ([]Run, erro
 	return items, nil
 }
 
-const runGet = `-- name: RunGet :one
-SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration FROM runs WHERE id = $1
-`
-
-func (q *Queries) RunGet(ctx context.Context, id string) (Run, error) {
-	row := q.db.QueryRow(ctx, runGet, id)
-	var i Run
-	err := row.Scan(
-		&i.ID,
-		&i.SessionID,
-		&i.UserID,
-		&i.Status,
-		&i.StatusReason,
-		&i.StatusMessage,
-		&i.Attempt,
-		&i.Progress,
-		&i.ScheduleMode,
-		&i.ScheduledAt,
-		&i.CreatedAt,
-		&i.UpdatedAt,
-		&i.StartedAt,
-		&i.FinishedAt,
-		&i.Prompt,
-		&i.Config,
-		&i.WorkerID,
-		&i.LeaseExpiresAt,
-		&i.FencingToken,
-		&i.LastRunSeq,
-		&i.PromptSubmitted,
-		&i.Resumes,
-		&i.CancelMessage,
-		&i.ClientRequestID,
-		&i.RequestHash,
-		&i.OfferedAttempt,
-		&i.LeaseDuration,
-	)
-	return i, err
-}
-
 const runGetByClientRequest = `-- name: RunGetByClientRequest :one
 SELECT id, session_id, request_hash FROM runs WHERE user_id = $1 AND client_request_id = $2::text
 `
@@ -230,7 +187,7 @@ func (q *Queries) RunGetByClientRequest(ctx context.Context, userID string, clie
 }
 
 const runGetOwned = `-- name: RunGetOwned :one
-SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.prompt, r.config, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration FROM runs r JOIN sessions s ON s.id = r.session_id
+SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration FROM runs r JOIN sessions s ON s.id = r.session_id
 WHERE r.id = $1 AND r.user_id = $2 AND s.deleted_at IS NULL
 `
 
@@ -252,8 +209,6 @@ func (q *Queries) RunGetOwned(ctx context.Context, iD string, userID string) (Ru
 		&i.UpdatedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
-		&i.Prompt,
-		&i.Config,
 		&i.WorkerID,
 		&i.LeaseExpiresAt,
 		&i.FencingToken,
@@ -270,11 +225,11 @@ func (q *Queries) RunGetOwned(ctx context.Context, iD string, userID string) (Ru
 }
 
 const runInsert = `-- name: RunInsert :one
-INSERT INTO runs (id, session_id, user_id, schedule_mode, scheduled_at, created_at, prompt, config, client_request_id, request_hash)
-SELECT $1, $2, $3, $4, coalesce($5::timestamptz, t.now), t.now, $6, $7,
-       $8, $9
+INSERT INTO runs (id, session_id, user_id, schedule_mode, scheduled_at, created_at, client_request_id, request_hash)
+SELECT $1, $2, $3, $4, coalesce($5::timestamptz, t.now), t.now,
+       $6, $7
 FROM (SELECT clock_timestamp() AS now) t
-RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration
+RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration
 `
 
 type RunInsertParams struct {
@@ -283,8 +238,6 @@ type RunInsertParams struct {
 	UserID          string
 	ScheduleMode    string
 	ScheduledAt     *time.Time
-	Prompt          string
-	Config          []byte
 	ClientRequestID *string
 	RequestHash     []byte
 }
@@ -298,8 +251,6 @@ func (q *Queries) RunInsert(ctx context.Context, arg RunInsertParams) (Run, erro
 		arg.UserID,
 		arg.ScheduleMode,
 		arg.ScheduledAt,
-		arg.Prompt,
-		arg.Config,
 		arg.ClientRequestID,
 		arg.RequestHash,
 	)
@@ -319,8 +270,6 @@ func (q *Queries) RunInsert(ctx context.Context, arg RunInsertParams) (Run, erro
 		&i.UpdatedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
-		&i.Prompt,
-		&i.Config,
 		&i.WorkerID,
 		&i.LeaseExpiresAt,
 		&i.FencingToken,
@@ -337,7 +286,7 @@ func (q *Queries) RunInsert(ctx context.Context, arg RunInsertParams) (Run, erro
 }
 
 const runList = `-- name: RunList :many
-SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.prompt, r.config, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration FROM runs r JOIN sessions s ON s.id = r.session_id
+SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration FROM runs r JOIN sessions s ON s.id = r.session_id
 WHERE r.user_id = $1 AND s.deleted_at IS NULL
   AND (cardinality($2::text[]) = 0 OR r.status = ANY($2::text[]))
   AND (r.created_at, r.id) < ($3::timestamptz, $4::uuid)
@@ -383,8 +332,6 @@ func (q *Queries) RunList(ctx context.Context, arg RunListParams) ([]Run, error)
 			&i.UpdatedAt,
 			&i.StartedAt,
 			&i.FinishedAt,
-			&i.Prompt,
-			&i.Config,
 			&i.WorkerID,
 			&i.LeaseExpiresAt,
 			&i.FencingToken,
@@ -472,7 +419,7 @@ func (q *Queries) RunListHeld(ctx context.Context, workerID string) ([]RunListHe
 }
 
 const runListOfSession = `-- name: RunListOfSession :many
-SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration FROM runs
+SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration FROM runs
 WHERE session_id = $1
   AND (cardinality($2::text[]) = 0 OR status = ANY($2::text[]))
   AND (created_at, id) < ($3::timestamptz, $4::uuid)
@@ -518,8 +465,6 @@ func (q *Queries) RunListOfSession(ctx context.Context, arg RunListOfSessionPara
 			&i.UpdatedAt,
 			&i.StartedAt,
 			&i.FinishedAt,
-			&i.Prompt,
-			&i.Config,
 			&i.WorkerID,
 			&i.LeaseExpiresAt,
 			&i.FencingToken,
@@ -543,7 +488,7 @@ func (q *Queries) RunListOfSession(ctx context.Context, arg RunListOfSessionPara
 }
 
 const runLock = `-- name: RunLock :one
-SELECT runs.id, runs.session_id, runs.user_id, runs.status, runs.status_reason, runs.status_message, runs.attempt, runs.progress, runs.schedule_mode, runs.scheduled_at, runs.created_at, runs.updated_at, runs.started_at, runs.finished_at, runs.prompt, runs.config, runs.worker_id, runs.lease_expires_at, runs.fencing_token, runs.last_run_seq, runs.prompt_submitted, runs.resumes, runs.cancel_message, runs.client_request_id, runs.request_hash, runs.offered_attempt, runs.lease_duration, coalesce(lease_expires_at > clock_timestamp(), false)::boolean AS lease_valid
+SELECT runs.id, runs.session_id, runs.user_id, runs.status, runs.status_reason, runs.status_message, runs.attempt, runs.progress, runs.schedule_mode, runs.scheduled_at, runs.created_at, runs.updated_at, runs.started_at, runs.finished_at, runs.worker_id, runs.lease_expires_at, runs.fencing_token, runs.last_run_seq, runs.prompt_submitted, runs.resumes, runs.cancel_message, runs.client_request_id, runs.request_hash, runs.offered_attempt, runs.lease_duration, coalesce(lease_expires_at > clock_timestamp(), false)::boolean AS lease_valid
 FROM runs WHERE id = $1 FOR UPDATE
 `
 
@@ -571,8 +516,6 @@ func (q *Queries) RunLock(ctx context.Context, id string) (RunLockRow, error) {
 		&i.Run.UpdatedAt,
 		&i.Run.StartedAt,
 		&i.Run.FinishedAt,
-		&i.Run.Prompt,
-		&i.Run.Config,
 		&i.Run.WorkerID,
 		&i.Run.LeaseExpiresAt,
 		&i.Run.FencingToken,
@@ -590,7 +533,7 @@ func (q *Queries) RunLock(ctx context.Context, id string) (RunLockRow, error) {
 }
 
 const runLockQueued = `-- name: RunLockQueued :many
-SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, prompt, config, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration FROM runs WHERE session_id = $1 AND status = 'queued'
+SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration FROM runs WHERE session_id = $1 AND status = 'queued'
 ORDER BY scheduled_at, created_at, id FOR UPDATE
 `
 
@@ -618,8 +561,6 @@ func (q *Queries) RunLockQueued(ctx context.Context, sessionID string) ([]Run, e
 			&i.UpdatedAt,
 			&i.StartedAt,
 			&i.FinishedAt,
-			&i.Prompt,
-			&i.Config,
 			&i.WorkerID,
 			&i.LeaseExpiresAt,
 			&i.FencingToken,

@@ -37,6 +37,17 @@ func (q *Queries) RunCommandDeleteOfRun(ctx context.Context, runID string) error
 	return err
 }
 
+const runCommandGet = `-- name: RunCommandGet :one
+SELECT command FROM run_commands WHERE id = $1
+`
+
+func (q *Queries) RunCommandGet(ctx context.Context, id string) ([]byte, error) {
+	row := q.db.QueryRow(ctx, runCommandGet, id)
+	var command []byte
+	err := row.Scan(&command)
+	return command, err
+}
+
 const runCommandInsert = `-- name: RunCommandInsert :exec
 INSERT INTO run_commands (id, worker_id, run_id, session_id, kind, command)
 VALUES ($1, $2, $3, $4, $5, $6)
@@ -63,28 +74,23 @@ func (q *Queries) RunCommandInsert(ctx context.Context, arg RunCommandInsertPara
 	return err
 }
 
-const runCommandList = `-- name: RunCommandList :many
-SELECT id, command FROM run_commands WHERE worker_id = $1 ORDER BY created_at, id
+const runCommandListIDs = `-- name: RunCommandListIDs :many
+SELECT id FROM run_commands WHERE worker_id = $1 ORDER BY created_at, id
 `
 
-type RunCommandListRow struct {
-	ID      string
-	Command []byte
-}
-
-func (q *Queries) RunCommandList(ctx context.Context, workerID string) ([]RunCommandListRow, error) {
-	rows, err := q.db.Query(ctx, runCommandList, workerID)
+func (q *Queries) RunCommandListIDs(ctx context.Context, workerID string) ([]string, error) {
+	rows, err := q.db.Query(ctx, runCommandListIDs, workerID)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []RunCommandListRow
+	var items []string
 	for rows.Next() {
-		var i RunCommandListRow
-		if err := rows.Scan(&i.ID, &i.Command); err != nil {
+		var id string
+		if err := rows.Scan(&id); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

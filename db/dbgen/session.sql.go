@@ -10,80 +10,52 @@ import (
 	"time"
 )
 
-const sessionGet = `-- name: SessionGet :one
-SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = $1
+const sessionGetMany = `-- name: SessionGetMany :many
+SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, session_contents.session_id, session_contents.config, session_contents.state FROM sessions
+JOIN session_contents ON session_contents.session_id = sessions.id
+WHERE sessions.id = ANY($1::uuid[]) AND sessions.user_id = $2
 `
 
-func (q *Queries) SessionGet(ctx context.Context, id string) (Session, error) {
-	row := q.db.QueryRow(ctx, sessionGet, id)
-	var i Session
-	err := row.Scan(
-		&i.ID,
-		&i.UserID,
-		&i.ProjectID,
-		&i.Title,
-		&i.Status,
-		&i.Config,
-		&i.State,
-		&i.LastSeq,
-		&i.ActiveRunID,
-		&i.LatestRunID,
-		&i.QueuedRuns,
-		&i.AgentSessionID,
-		&i.WorkerID,
-		&i.ExportStatus,
-		&i.ExportReason,
-		&i.ExportRunID,
-		&i.ManifestKey,
-		&i.ArchiveKey,
-		&i.FilesPrefix,
-		&i.CreatedAt,
-		&i.UpdatedAt,
-		&i.DeletedAt,
-		&i.SnapshotKey,
-		&i.SnapshotRunID,
-	)
-	return i, err
+type SessionGetManyRow struct {
+	Session        Session
+	SessionContent SessionContent
 }
 
-const sessionGetMany = `-- name: SessionGetMany :many
-SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = ANY($1::uuid[]) AND user_id = $2
-`
-
-func (q *Queries) SessionGetMany(ctx context.Context, ids []string, userID string) ([]Session, error) {
+func (q *Queries) SessionGetMany(ctx context.Context, ids []string, userID string) ([]SessionGetManyRow, error) {
 	rows, err := q.db.Query(ctx, sessionGetMany, ids, userID)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []Session
+	var items []SessionGetManyRow
 	for rows.Next() {
-		var i Session
+		var i SessionGetManyRow
 		if err := rows.Scan(
-			&i.ID,
-			&i.UserID,
-			&i.ProjectID,
-			&i.Title,
-			&i.Status,
-			&i.Config,
-			&i.State,
-			&i.LastSeq,
-			&i.ActiveRunID,
-			&i.LatestRunID,
-			&i.QueuedRuns,
-			&i.AgentSessionID,
-			&i.WorkerID,
-			&i.ExportStatus,
-			&i.ExportReason,
-			&i.ExportRunID,
-			&i.ManifestKey,
-			&i.ArchiveKey,
-			&i.FilesPrefix,
-			&i.CreatedAt,
-			&i.UpdatedAt,
-			&i.DeletedAt,
-			&i.SnapshotKey,
-			&i.SnapshotRunID,
+			&i.Session.ID,
+			&i.Session.UserID,
+			&i.Session.ProjectID,
+			&i.Session.Title,
+			&i.Session.Status,
+			&i.Session.LastSeq,
+			&i.Session.ActiveRunID,
+			&i.Session.LatestRunID,
+			&i.Session.QueuedRuns,
+			&i.Session.AgentSessionID,
+			&i.Session.WorkerID,
+			&i.Session.ExportStatus,
+			&i.Session.ExportReason,
+			&i.Session.ExportRunID,
+			&i.Session.ManifestKey,
+			&i.Session.ArchiveKey,
+			&i.Session.FilesPrefix,
+			&i.Session.CreatedAt,
+			&i.Session.UpdatedAt,
+			&i.Session.DeletedAt,
+			&i.Session.SnapshotKey,
+			&i.Session.SnapshotRunID,
+			&i.SessionContent.SessionID,
+			&i.SessionContent.Config,
+			&i.SessionContent.State,
 		); err != nil {
 			return nil, err
 		}
@@ -96,7 +68,7 @@ func (q *Queries) SessionGetMany(ctx context.Context, ids []string, userID strin
 }
 
 const sessionGetOwned = `-- name: SessionGetOwned :one
-SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL
 `
 
 func (q *Queries) SessionGetOwned(ctx context.Context, iD string, userID string) (Session, error) {
@@ -108,8 +80,6 @@ func (q *Queries) SessionGetOwned(ctx context.Context, iD string, userID string)
 		&i.ProjectID,
 		&i.Title,
 		&i.Status,
-		&i.Config,
-		&i.State,
 		&i.LastSeq,
 		&i.ActiveRunID,
 		&i.LatestRunID,
@@ -132,8 +102,8 @@ func (q *Queries) SessionGetOwned(ctx context.Context, iD string, userID string)
 }
 
 const sessionInsert = `-- name: SessionInsert :exec
-INSERT INTO sessions (id, user_id, project_id, title, config, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $6)
+INSERT INTO sessions (id, user_id, project_id, title, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $5)
 `
 
 type SessionInsertParams struct {
@@ -141,7 +111,6 @@ type SessionInsertParams struct {
 	UserID    string
 	ProjectID *string
 	Title     string
-	Config    []byte
 	CreatedAt time.Time
 }
 
@@ -151,7 +120,6 @@ func (q *Queries) SessionInsert(ctx context.Context, arg SessionInsertParams) er
 		arg.UserID,
 		arg.ProjectID,
 		arg.Title,
-		arg.Config,
 		arg.CreatedAt,
 	)
 	return err
@@ -209,11 +177,23 @@ func (q *Queries) SessionLastSeqs(ctx context.Context, ids []string) ([]SessionL
 }
 
 const sessionList = `-- name: SessionList :many
-SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions
-WHERE user_id = $1 AND deleted_at IS NULL
-  AND (created_at, id) < ($2::timestamptz, $3::uuid)
-ORDER BY created_at DESC, id DESC
-LIMIT $4
+SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, session_contents.session_id, session_contents.config, session_contents.state, listed.candidates FROM (
+    SELECT page.id, count(*) OVER () AS candidates,
+           sum(octet_length(c.config) + octet_length(c.state)) OVER (
+               ORDER BY page.created_at DESC, page.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM (
+        SELECT s.id, s.created_at FROM sessions s
+        WHERE s.user_id = $1 AND s.deleted_at IS NULL
+          AND (s.created_at, s.id) < ($2::timestamptz, $3::uuid)
+        ORDER BY s.created_at DESC, s.id DESC
+        LIMIT $4
+    ) page
+    JOIN session_contents c ON c.session_id = page.id
+) listed
+JOIN sessions ON sessions.id = listed.id
+JOIN session_contents ON session_contents.session_id = listed.id
+WHERE coalesce(listed.before, 0) <= $5::bigint
+ORDER BY sessions.created_at DESC, sessions.id DESC
 `
 
 type SessionListParams struct {
@@ -221,47 +201,60 @@ type SessionListParams struct {
 	BeforeCreatedAt time.Time
 	BeforeID        string
 	PageLimit       int32
+	MaxBytes        int64
 }
 
-func (q *Queries) SessionList(ctx context.Context, arg SessionListParams) ([]Session, error) {
+type SessionListRow struct {
+	Session        Session
+	SessionContent SessionContent
+	Candidates     int64
+}
+
+// SessionList ends a page with the row that brings it over max_bytes. The sizes
+// are known without reading the contents; candidates is how many rows there were
+// before that cut.
+func (q *Queries) SessionList(ctx context.Context, arg SessionListParams) ([]SessionListRow, error) {
 	rows, err := q.db.Query(ctx, sessionList,
 		arg.UserID,
 		arg.BeforeCreatedAt,
 		arg.BeforeID,
 		arg.PageLimit,
+		arg.MaxBytes,
 	)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []Session
+	var items []SessionListRow
 	for rows.Next() {
-		var i Session
+		var i SessionListRow
 		if err := rows.Scan(
-			&i.ID,
-			&i.UserID,
-			&i.ProjectID,
-			&i.Title,
-			&i.Status,
-			&i.Config,
-			&i.State,
-			&i.LastSeq,
-			&i.ActiveRunID,
-			&i.LatestRunID,
-			&i.QueuedRuns,
-			&i.AgentSessionID,
-			&i.WorkerID,
-			&i.ExportStatus,
-			&i.ExportReason,
-			&i.ExportRunID,
-			&i.ManifestKey,
-			&i.ArchiveKey,
-			&i.FilesPrefix,
-			&i.CreatedAt,
-			&i.UpdatedAt,
-			&i.DeletedAt,
-			&i.SnapshotKey,
-			&i.SnapshotRunID,
+			&i.Session.ID,
+			&i.Session.UserID,
+			&i.Session.ProjectID,
+			&i.Session.Title,
+			&i.Session.Status,
+			&i.Session.LastSeq,
+			&i.Session.ActiveRunID,
+			&i.Session.LatestRunID,
+			&i.Session.QueuedRuns,
+			&i.Session.AgentSessionID,
+			&i.Session.WorkerID,
+			&i.Session.ExportStatus,
+			&i.Session.ExportReason,
+			&i.Session.ExportRunID,
+			&i.Session.ManifestKey,
+			&i.Session.ArchiveKey,
+			&i.Session.FilesPrefix,
+			&i.Session.CreatedAt,
+			&i.Session.UpdatedAt,
+			&i.Session.DeletedAt,
+			&i.Session.SnapshotKey,
+			&i.Session.SnapshotRunID,
+			&i.SessionContent.SessionID,
+			&i.SessionContent.Config,
+			&i.SessionContent.State,
+			&i.Candidates,
 		); err != nil {
 			return nil, err
 		}
@@ -274,11 +267,23 @@ func (q *Queries) SessionList(ctx context.Context, arg SessionListParams) ([]Ses
 }
 
 const sessionListOfProject = `-- name: SessionListOfProject :many
-SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions
-WHERE user_id = $1 AND project_id = $2::uuid AND deleted_at IS NULL
-  AND (created_at, id) < ($3::timestamptz, $4::uuid)
-ORDER BY created_at DESC, id DESC
-LIMIT $5
+SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, session_contents.session_id, session_contents.config, session_contents.state, listed.candidates FROM (
+    SELECT page.id, count(*) OVER () AS candidates,
+           sum(octet_length(c.config) + octet_length(c.state)) OVER (
+               ORDER BY page.created_at DESC, page.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM (
+        SELECT s.id, s.created_at FROM sessions s
+        WHERE s.user_id = $1 AND s.project_id = $2::uuid AND s.deleted_at IS NULL
+          AND (s.created_at, s.id) < ($3::timestamptz, $4::uuid)
+        ORDER BY s.created_at DESC, s.id DESC
+        LIMIT $5
+    ) page
+    JOIN session_contents c ON c.session_id = page.id
+) listed
+JOIN sessions ON sessions.id = listed.id
+JOIN session_contents ON session_contents.session_id = listed.id
+WHERE coalesce(listed.before, 0) <= $6::bigint
+ORDER BY sessions.created_at DESC, sessions.id DESC
 `
 
 type SessionListOfProjectParams struct {
@@ -287,48 +292,58 @@ type SessionListOfProjectParams struct {
 	BeforeCreatedAt time.Time
 	BeforeID        string
 	PageLimit       int32
+	MaxBytes        int64
 }
 
-func (q *Queries) SessionListOfProject(ctx context.Context, arg SessionListOfProjectParams) ([]Session, error) {
+type SessionListOfProjectRow struct {
+	Session        Session
+	SessionContent SessionContent
+	Candidates     int64
+}
+
+func (q *Queries) SessionListOfProject(ctx context.Context, arg SessionListOfProjectParams) ([]SessionListOfProjectRow, error) {
 	rows, err := q.db.Query(ctx, sessionListOfProject,
 		arg.UserID,
 		arg.ProjectID,
 		arg.BeforeCreatedAt,
 		arg.BeforeID,
 		arg.PageLimit,
+		arg.MaxBytes,
 	)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []Session
+	var items []SessionListOfProjectRow
 	for rows.Next() {
-		var i Session
+		var i SessionListOfProjectRow
 		if err := rows.Scan(
-			&i.ID,
-			&i.UserID,
-			&i.ProjectID,
-			&i.Title,
-			&i.Status,
-			&i.Config,
-			&i.State,
-			&i.LastSeq,
-			&i.ActiveRunID,
-			&i.LatestRunID,
-			&i.QueuedRuns,
-			&i.AgentSessionID,
-			&i.WorkerID,
-			&i.ExportStatus,
-			&i.ExportReason,
-			&i.ExportRunID,
-			&i.ManifestKey,
-			&i.ArchiveKey,
-			&i.FilesPrefix,
-			&i.CreatedAt,
-			&i.UpdatedAt,
-			&i.DeletedAt,
-			&i.SnapshotKey,
-			&i.SnapshotRunID,
+			&i.Session.ID,
+			&i.Session.UserID,
+			&i.Session.ProjectID,
+			&i.Session.Title,
+			&i.Session.Status,
+			&i.Session.LastSeq,
+			&i.Session.ActiveRunID,
+			&i.Session.LatestRunID,
+			&i.Session.QueuedRuns,
+			&i.Session.AgentSessionID,
+			&i.Session.WorkerID,
+			&i.Session.ExportStatus,
+			&i.Session.ExportReason,
+			&i.Session.ExportRunID,
+			&i.Session.ManifestKey,
+			&i.Session.ArchiveKey,
+			&i.Session.FilesPrefix,
+			&i.Session.CreatedAt,
+			&i.Session.UpdatedAt,
+			&i.Session.DeletedAt,
+			&i.Session.SnapshotKey,
+			&i.Session.SnapshotRunID,
+			&i.SessionContent.SessionID,
+			&i.SessionContent.Config,
+			&i.SessionContent.State,
+			&i.Candidates,
 		); err != nil {
 			return nil, err
 		}
@@ -402,7 +417,7 @@ func (q *Queries) SessionListPendingExports(ctx context.Context, workerID string
 }
 
 const sessionLock = `-- name: SessionLock :one
-SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = $1 FOR UPDATE
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = $1 FOR UPDATE
 `
 
 // SessionLock takes the lock that orders everything about a session.
@@ -415,8 +430,6 @@ func (q *Queries) SessionLock(ctx context.Context, id string) (Session, error) {
 		&i.ProjectID,
 		&i.Title,
 		&i.Status,
-		&i.Config,
-		&i.State,
 		&i.LastSeq,
 		&i.ActiveRunID,
 		&i.LatestRunID,
@@ -439,7 +452,7 @@ func (q *Queries) SessionLock(ctx context.Context, id string) (Session, error) {
 }
 
 const sessionLockClaimable = `-- name: SessionLockClaimable :many
-SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.config, s.state, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.agent_session_id, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at, s.snapshot_key, s.snapshot_run_id
+SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.agent_session_id, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at, s.snapshot_key, s.snapshot_run_id
 FROM runs r
 JOIN sessions s ON s.id = r.session_id
 WHERE r.status = 'queued'
@@ -493,8 +506,6 @@ func (q *Queries) SessionLockClaimable(ctx context.Context, arg SessionLockClaim
 			&i.ProjectID,
 			&i.Title,
 			&i.Status,
-			&i.Config,
-			&i.State,
 			&i.LastSeq,
 			&i.ActiveRunID,
 			&i.LatestRunID,
@@ -524,7 +535,7 @@ func (q *Queries) SessionLockClaimable(ctx context.Context, arg SessionLockClaim
 }
 
 const sessionLockMany = `-- name: SessionLockMany :many
-SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
 `
 
 // SessionLockMany locks in one order, so that two callers cannot block each
@@ -544,8 +555,6 @@ func (q *Queries) SessionLockMany(ctx context.Context, ids []string) ([]Session,
 			&i.ProjectID,
 			&i.Title,
 			&i.Status,
-			&i.Config,
-			&i.State,
 			&i.LastSeq,
 			&i.ActiveRunID,
 			&i.LatestRunID,
@@ -575,7 +584,7 @@ func (q *Queries) SessionLockMany(ctx context.Context, ids []string) ([]Session,
 }
 
 const sessionLockOfRun = `-- name: SessionLockOfRun :one
-SELECT id, user_id, project_id, title, status, config, state, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = (SELECT r.session_id FROM runs r WHERE r.id = $1) FOR UPDATE
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = (SELECT r.session_id FROM runs r WHERE r.id = $1) FOR UPDATE
 `
 
 func (q *Queries) SessionLockOfRun(ctx context.Context, runID string) (Session, error) {
@@ -587,8 +596,6 @@ func (q *Queries) SessionLockOfRun(ctx context.Context, runID string) (Session, 
 		&i.ProjectID,
 		&i.Title,
 		&i.Status,
-		&i.Config,
-		&i.State,
 		&i.LastSeq,
 		&i.ActiveRunID,
 		&i.LatestRunID,
@@ -615,33 +622,29 @@ UPDATE sessions SET
     project_id = $1,
     title = $2,
     status = $3,
-    config = $4,
-    state = $5,
-    last_seq = $6,
-    active_run_id = $7,
-    latest_run_id = $8,
-    queued_runs = $9,
-    agent_session_id = $10,
-    worker_id = $11,
-    export_status = $12,
-    export_reason = $13,
-    export_run_id = $14,
-    manifest_key = $15,
-    archive_key = $16,
-    files_prefix = $17,
-    snapshot_key = $18,
-    snapshot_run_id = $19,
-    deleted_at = $20,
+    last_seq = $4,
+    active_run_id = $5,
+    latest_run_id = $6,
+    queued_runs = $7,
+    agent_session_id = $8,
+    worker_id = $9,
+    export_status = $10,
+    export_reason = $11,
+    export_run_id = $12,
+    manifest_key = $13,
+    archive_key = $14,
+    files_prefix = $15,
+    snapshot_key = $16,
+    snapshot_run_id = $17,
+    deleted_at = $18,
     updated_at = clock_timestamp()
-WHERE id = $21
+WHERE id = $19
 `
 
 type SessionUpdateParams struct {
 	ProjectID      *string
 	Title          string
 	Status         string
-	Config         []byte
-	State          []byte
 	LastSeq        int64
 	ActiveRunID    *string
 	LatestRunID    *string
@@ -665,8 +668,6 @@ func (q *Queries) SessionUpdate(ctx context.Context, arg SessionUpdateParams) er
 		arg.ProjectID,
 		arg.Title,
 		arg.Status,
-		arg.Config,
-		arg.State,
 		arg.LastSeq,
 		arg.ActiveRunID,
 		arg.LatestRunID,

@@ -69,17 +69,25 @@ func (q *Queries) UserInputRequestInsert(ctx context.Context, arg UserInputReque
 }
 
 const userInputRequestList = `-- name: UserInputRequestList :many
-SELECT u.id, u.session_id, u.run_id, u.user_id, u.tool_name, u.request,
-       (CASE WHEN u.status = 'pending' AND u.expires_at <= clock_timestamp() THEN 'expired' ELSE u.status END)::text AS status,
-       u.resolution, u.expires_at, u.answered_at, u.created_at
-FROM user_input_requests u JOIN sessions s ON s.id = u.session_id
-WHERE u.user_id = $1 AND s.deleted_at IS NULL
-  AND (cardinality($2::text[]) = 0 OR u.status = ANY($2::text[]))
-  AND (cardinality($3::text[]) = 0 OR
-       CASE WHEN u.status = 'pending' AND u.expires_at <= clock_timestamp() THEN 'expired' ELSE u.status END = ANY($3::text[]))
-  AND (u.created_at, u.id) > ($4::timestamptz, $5::uuid)
+SELECT u.id, u.session_id, u.run_id, u.user_id, u.tool_name, u.request, u.status, u.resolution, u.expires_at, u.answered_at, u.created_at, listed.status_now, listed.candidates FROM (
+    SELECT page.id, page.status_now, count(*) OVER () AS candidates,
+           sum(page.bytes) OVER (ORDER BY page.created_at, page.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM (
+        SELECT u.id, u.created_at, octet_length(u.request) + coalesce(octet_length(u.resolution), 0) AS bytes,
+               (CASE WHEN u.status = 'pending' AND u.expires_at <= clock_timestamp() THEN 'expired' ELSE u.status END)::text AS status_now
+        FROM user_input_requests u JOIN sessions s ON s.id = u.session_id
+        WHERE u.user_id = $1 AND s.deleted_at IS NULL
+          AND (cardinality($2::text[]) = 0 OR u.status = ANY($2::text[]))
+          AND (cardinality($3::text[]) = 0 OR
+               CASE WHEN u.status = 'pending' AND u.expires_at <= clock_timestamp() THEN 'expired' ELSE u.status END = ANY($3::text[]))
+          AND (u.created_at, u.id) > ($4::timestamptz, $5::uuid)
+        ORDER BY u.created_at, u.id
+        LIMIT $6
+    ) page
+) listed
+JOIN user_input_requests u ON u.id = listed.id
+WHERE coalesce(listed.before, 0) <= $7::bigint
 ORDER BY u.created_at, u.id
-LIMIT $6
 `
 
 type UserInputRequestListParams struct {
@@ -89,25 +97,19 @@ type UserInputRequestListParams struct {
 	AfterCreatedAt time.Time
 	AfterID        string
 	PageLimit      int32
+	MaxBytes       int64
 }
 
 type UserInputRequestListRow struct {
-	ID         string
-	SessionID  string
-	RunID      string
-	UserID     string
-	ToolName   string
-	Request    []byte
-	Status     string
-	Resolution []byte
-	ExpiresAt  time.Time
-	AnsweredAt *time.Time
-	CreatedAt  time.Time
+	UserInputRequest UserInputRequest
+	StatusNow        string
+	Candidates       int64
 }
 
 // UserInputRequestList shows a question whose time is over as expired, even
 // before it is marked so. The states that are stored are filtered as well, for
-// the sake of the index of open questions.
+// the sake of the index of open questions. A page ends with the row that brings
+// it over max_bytes; candidates is how many rows there were before that cut.
 func (q *Queries) UserInputRequestList(ctx context.Context, arg UserInputRequestListParams) ([]UserInputRequestListRow, error) {
 	rows, err := q.db.Query(ctx, userInputRequestList,
 		arg.UserID,
@@ -116,6 +118,7 @@ func (q *Queries) UserInputRequestList(ctx context.Context, arg UserInputRequest
 		arg.AfterCreatedAt,
 		arg.AfterID,
 		arg.PageLimit,
+		arg.MaxBytes,
 	)
 	if err != nil {
 		return nil, err
@@ -125,17 +128,19 @@ func (q *Queries) UserInputRequestList(ctx context.Context, arg UserInputRequest
 	for rows.Next() {
 		var i UserInputRequestListRow
 		if err := rows.Scan(
-			&i.ID,
-			&i.SessionID,
-			&i.RunID,
-			&i.UserID,
-			&i.ToolName,
-			&i.Request,
-			&i.Status,
-			&i.Resolution,
-			&i.ExpiresAt,
-			&i.AnsweredAt,
-			&i.CreatedAt,
+			&i.UserInputRequest.ID,
+			&i.UserInputRequest.SessionID,
+			&i.UserInputRequest.RunID,
+			&i.UserInputRequest.UserID,
+			&i.UserInputRequest.ToolName,
+			&i.UserInputRequest.Request,
+			&i.UserInputRequest.Status,
+			&i.UserInputRequest.Resolution,
+			&i.UserInputRequest.ExpiresAt,
+			&i.UserInputRequest.AnsweredAt,
+			&i.UserInputRequest.CreatedAt,
+			&i.StatusNow,
+			&i.Candidates,
 		); err != nil {
 			return nil, err
 		}
@@ -179,16 +184,24 @@ func (q *Queries) UserInputRequestListExpired(ctx context.Context, maxRequests i
 }
 
 const userInputRequestListOfSession = `-- name: UserInputRequestListOfSession :many
-SELECT u.id, u.session_id, u.run_id, u.user_id, u.tool_name, u.request,
-       (CASE WHEN u.status = 'pending' AND u.expires_at <= clock_timestamp() THEN 'expired' ELSE u.status END)::text AS status,
-       u.resolution, u.expires_at, u.answered_at, u.created_at
-FROM user_input_requests u
-WHERE u.session_id = $1
-  AND (cardinality($2::text[]) = 0 OR
-       CASE WHEN u.status = 'pending' AND u.expires_at <= clock_timestamp() THEN 'expired' ELSE u.status END = ANY($2::text[]))
-  AND (u.created_at, u.id) > ($3::timestamptz, $4::uuid)
+SELECT u.id, u.session_id, u.run_id, u.user_id, u.tool_name, u.request, u.status, u.resolution, u.expires_at, u.answered_at, u.created_at, listed.status_now, listed.candidates FROM (
+    SELECT page.id, page.status_now, count(*) OVER () AS candidates,
+           sum(page.bytes) OVER (ORDER BY page.created_at, page.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM (
+        SELECT u.id, u.created_at, octet_length(u.request) + coalesce(octet_length(u.resolution), 0) AS bytes,
+               (CASE WHEN u.status = 'pending' AND u.expires_at <= clock_timestamp() THEN 'expired' ELSE u.status END)::text AS status_now
+        FROM user_input_requests u
+        WHERE u.session_id = $1
+          AND (cardinality($2::text[]) = 0 OR
+               CASE WHEN u.status = 'pending' AND u.expires_at <= clock_timestamp() THEN 'expired' ELSE u.status END = ANY($2::text[]))
+          AND (u.created_at, u.id) > ($3::timestamptz, $4::uuid)
+        ORDER BY u.created_at, u.id
+        LIMIT $5
+    ) page
+) listed
+JOIN user_input_requests u ON u.id = listed.id
+WHERE coalesce(listed.before, 0) <= $6::bigint
 ORDER BY u.created_at, u.id
-LIMIT $5
 `
 
 type UserInputRequestListOfSessionParams struct {
@@ -197,20 +210,13 @@ type UserInputRequestListOfSessionParams struct {
 	AfterCreatedAt time.Time
 	AfterID        string
 	PageLimit      int32
+	MaxBytes       int64
 }
 
 type UserInputRequestListOfSessionRow struct {
-	ID         string
-	SessionID  string
-	RunID      string
-	UserID     string
-	ToolName   string
-	Request    []byte
-	Status     string
-	Resolution []byte
-	ExpiresAt  time.Time
-	AnsweredAt *time.Time
-	CreatedAt  time.Time
+	UserInputRequest UserInputRequest
+	StatusNow        string
+	Candidates       int64
 }
 
 func (q *Queries) UserInputRequestListOfSession(ctx context.Context, arg UserInputRequestListOfSessionParams) ([]UserInputRequestListOfSessionRow, error) {
@@ -220,6 +226,7 @@ func (q *Queries) UserInputRequestListOfSession(ctx context.Context, arg UserInp
 		arg.AfterCreatedAt,
 		arg.AfterID,
 		arg.PageLimit,
+		arg.MaxBytes,
 	)
 	if err != nil {
 		return nil, err
@@ -229,17 +236,19 @@ func (q *Queries) UserInputRequestListOfSession(ctx context.Context, arg UserInp
 	for rows.Next() {
 		var i UserInputRequestListOfSessionRow
 		if err := rows.Scan(
-			&i.ID,
-			&i.SessionID,
-			&i.RunID,
-			&i.UserID,
-			&i.ToolName,
-			&i.Request,
-			&i.Status,
-			&i.Resolution,
-			&i.ExpiresAt,
-			&i.AnsweredAt,
-			&i.CreatedAt,
+			&i.UserInputRequest.ID,
+			&i.UserInputRequest.SessionID,
+			&i.UserInputRequest.RunID,
+			&i.UserInputRequest.UserID,
+			&i.UserInputRequest.ToolName,
+			&i.UserInputRequest.Request,
+			&i.UserInputRequest.Status,
+			&i.UserInputRequest.Resolution,
+			&i.UserInputRequest.ExpiresAt,
+			&i.UserInputRequest.AnsweredAt,
+			&i.UserInputRequest.CreatedAt,
+			&i.StatusNow,
+			&i.Candidates,
 		); err != nil {
 			return nil, err
 		}

@@ -1,14 +1,11 @@
 -- RunInsert takes the clock after the session's lock, so that runs of a session
 -- are in the order in which they were enqueued.
 -- name: RunInsert :one
-INSERT INTO runs (id, session_id, user_id, schedule_mode, scheduled_at, created_at, prompt, config, client_request_id, request_hash)
-SELECT @id, @session_id, @user_id, @schedule_mode, coalesce(sqlc.narg('scheduled_at')::timestamptz, t.now), t.now, @prompt, @config,
+INSERT INTO runs (id, session_id, user_id, schedule_mode, scheduled_at, created_at, client_request_id, request_hash)
+SELECT @id, @session_id, @user_id, @schedule_mode, coalesce(sqlc.narg('scheduled_at')::timestamptz, t.now), t.now,
        sqlc.narg('client_request_id'), sqlc.narg('request_hash')
 FROM (SELECT clock_timestamp() AS now) t
 RETURNING *;
-
--- name: RunGet :one
-SELECT * FROM runs WHERE id = @id;
 
 -- name: RunGetOwned :one
 SELECT r.* FROM runs r JOIN sessions s ON s.id = r.session_id

@@ -2,8 +2,11 @@
 INSERT INTO run_commands (id, worker_id, run_id, session_id, kind, command)
 VALUES (@id, @worker_id, @run_id, @session_id, @kind, @command);
 
--- name: RunCommandList :many
-SELECT id, command FROM run_commands WHERE worker_id = @worker_id ORDER BY created_at, id;
+-- name: RunCommandListIDs :many
+SELECT id FROM run_commands WHERE worker_id = @worker_id ORDER BY created_at, id;
+
+-- name: RunCommandGet :one
+SELECT command FROM run_commands WHERE id = @id;
 
 -- name: RunCommandDelete :exec
 DELETE FROM run_commands WHERE id = @id AND worker_id = @worker_id;

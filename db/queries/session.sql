@@ -1,9 +1,6 @@
 -- name: SessionInsert :exec
-INSERT INTO sessions (id, user_id, project_id, title, config, created_at, updated_at)
-VALUES (@id, @user_id, @project_id, @title, @config, @created_at, @created_at);
-
--- name: SessionGet :one
-SELECT * FROM sessions WHERE id = @id;
+INSERT INTO sessions (id, user_id, project_id, title, created_at, updated_at)
+VALUES (@id, @user_id, @project_id, @title, @created_at, @created_at);
 
 -- name: SessionGetOwned :one
 SELECT * FROM sessions WHERE id = @id AND user_id = @user_id AND deleted_at IS NULL;
@@ -50,8 +47,6 @@ UPDATE sessions SET
     project_id = @project_id,
     title = @title,
     status = @status,
-    config = @config,
-    state = @state,
     last_seq = @last_seq,
     active_run_id = @active_run_id,
     latest_run_id = @latest_run_id,
@@ -70,22 +65,51 @@ UPDATE sessions SET
     updated_at = clock_timestamp()
 WHERE id = @id;
 
+-- SessionList ends a page with the row that brings it over max_bytes. The sizes
+-- are known without reading the contents; candidates is how many rows there were
+-- before that cut.
 -- name: SessionList :many
-SELECT * FROM sessions
-WHERE user_id = @user_id AND deleted_at IS NULL
-  AND (created_at, id) < (@before_created_at::timestamptz, @before_id::uuid)
-ORDER BY created_at DESC, id DESC
-LIMIT @page_limit;
+SELECT sqlc.embed(sessions), sqlc.embed(session_contents), listed.candidates FROM (
+    SELECT page.id, count(*) OVER () AS candidates,
+           sum(octet_length(c.config) + octet_length(c.state)) OVER (
+               ORDER BY page.created_at DESC, page.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM (
+        SELECT s.id, s.created_at FROM sessions s
+        WHERE s.user_id = @user_id AND s.deleted_at IS NULL
+          AND (s.created_at, s.id) < (@before_created_at::timestamptz, @before_id::uuid)
+        ORDER BY s.created_at DESC, s.id DESC
+        LIMIT @page_limit
+    ) page
+    JOIN session_contents c ON c.session_id = page.id
+) listed
+JOIN sessions ON sessions.id = listed.id
+JOIN session_contents ON session_contents.session_id = listed.id
+WHERE coalesce(listed.before, 0) <= @max_bytes::bigint
+ORDER BY sessions.created_at DESC, sessions.id DESC;
 
 -- name: SessionListOfProject :many
-SELECT * FROM sessions
-WHERE user_id = @user_id AND project_id = @project_id::uuid AND deleted_at IS NULL
-  AND (created_at, id) < (@before_created_at::timestamptz, @before_id::uuid)
-ORDER BY created_at DESC, id DESC
-LIMIT @page_limit;
+SELECT sqlc.embed(sessions), sqlc.embed(session_contents), listed.candidates FROM (
+    SELECT page.id, count(*) OVER () AS candidates,
+           sum(octet_length(c.config) + octet_length(c.state)) OVER (
+               ORDER BY page.created_at DESC, page.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM (
+        SELECT s.id, s.created_at FROM sessions s
+        WHERE s.user_id = @user_id AND s.project_id = @project_id::uuid AND s.deleted_at IS NULL
+          AND (s.created_at, s.id) < (@before_created_at::timestamptz, @before_id::uuid)
+        ORDER BY s.created_at DESC, s.id DESC
+        LIMIT @page_limit
+    ) page
+    JOIN session_contents c ON c.session_id = page.id
+) listed
+JOIN sessions ON sessions.id = listed.id
+JOIN session_contents ON session_contents.session_id = listed.id
+WHERE coalesce(listed.before, 0) <= @max_bytes::bigint
+ORDER BY sessions.created_at DESC, sessions.id DESC;
 
 -- name: SessionGetMany :many
-SELECT * FROM sessions WHERE id = ANY(@ids::uuid[]) AND user_id = @user_id;
+SELECT sqlc.embed(sessions), sqlc.embed(session_contents) FROM sessions
+JOIN session_contents ON session_contents.session_id = sessions.id
+WHERE sessions.id = ANY(@ids::uuid[]) AND sessions.user_id = @user_id;
 
 -- SessionLastSeqs is the backup for hints that were missed.
 -- name: SessionLastSeqs :many

@@ -168,3 +168,17 @@ func Question(seq int64, id string, expires time.Time) *backendv1.RunEvent {
 		Questions: []*backendv1.UserQuestion{{Question: "Which?", Options: []*backendv1.UserQuestionOption{{Label: "A"}, {Label: "B"}}}},
 	}}})
 }
+
+// Commands reads what a worker has not acknowledged.
+func (b *Backend) Commands(t testing.TB, worker string) []*queuev1.RunCommand {
+	t.Helper()
+	ids, err := b.Queue.Commands(t.Context(), worker)
+	require.NoError(t, err)
+	commands := make([]*queuev1.RunCommand, 0, len(ids))
+	for _, id := range ids {
+		cmd, err := b.Queue.Command(t.Context(), id)
+		require.NoError(t, err)
+		commands = append(commands, cmd)
+	}
+	return commands
+}

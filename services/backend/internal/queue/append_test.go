@@ -237,8 +237,7 @@ func TestCancelAgainstCompletion(t *testing.T) {
 	r, err := b.Runs.Cancel(t.Context(), backendtest.User, id, "enough")
 	require.NoError(t, err)
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_CANCELING, r.GetStatus())
-	commands, err := b.Queue.Commands(t.Context(), "w1")
-	require.NoError(t, err)
+	commands := b.Commands(t, "w1")
 	require.Len(t, commands, 1)
 	require.Equal(t, "enough", commands[0].GetCancel().GetReason())
 
@@ -249,8 +248,7 @@ func TestCancelAgainstCompletion(t *testing.T) {
 			require.Equal(t, backendv1.RunStatus_RUN_STATUS_CANCELED, f.GetStatus())
 		}
 	}
-	commands, err = b.Queue.Commands(t.Context(), "w1")
-	require.NoError(t, err)
+	commands = b.Commands(t, "w1")
 	require.Empty(t, commands)
 
 	// Both at once: one of the two wins, and the run agrees with itself.

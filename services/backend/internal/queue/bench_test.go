@@ -16,9 +16,10 @@ func fill(b *testing.B, backend *backendtest.Backend, sessions int) {
 	_, err := backend.Pool.Exec(b.Context(), `
 		WITH s AS (
 			INSERT INTO sessions (id, user_id, status, last_seq)
-			SELECT gen_random_uuid(), 'user-' || n % 100, 'completed', 1 FROM generate_series(1, $1::int) n RETURNING id, user_id)
-		INSERT INTO runs (id, session_id, user_id, status, schedule_mode, scheduled_at, prompt)
-		SELECT gen_random_uuid(), id, user_id, 'completed', 'immediate', now() - interval '1 day', 'x' FROM s`, sessions)
+			SELECT gen_random_uuid(), 'user-' || n % 100, 'completed', 1 FROM generate_series(1, $1::int) n RETURNING id, user_id),
+		c AS (INSERT INTO session_contents (session_id, config) SELECT id, '' FROM s)
+		INSERT INTO runs (id, session_id, user_id, status, schedule_mode, scheduled_at)
+		SELECT gen_random_uuid(), id, user_id, 'completed', 'immediate', now() - interval '1 day' FROM s`, sessions)
 	require.NoError(b, err)
 	_, err = backend.Pool.Exec(b.Context(), "ANALYZE")
 	require.NoError(b, err)

@@ -7,23 +7,32 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/backend/internal/store"
 )
 
-// Commands lists what a worker has not acknowledged, oldest first.
-func (q *Queue) Commands(ctx context.Context, worker string) ([]*queuev1.RunCommand, error) {
-	rows, err := q.store.Read().RunCommandList(ctx, worker)
+// Commands lists the ids of what a worker has not acknowledged, oldest first.
+func (q *Queue) Commands(ctx context.Context, worker string) ([]string, error) {
+	ids, err := q.store.Read().RunCommandListIDs(ctx, worker)
 	if err != nil {
 		return nil, fmt.Errorf("list commands: %w", err)
 	}
-	commands := make([]*queuev1.RunCommand, 0, len(rows))
-	for _, row := range rows {
-		cmd := new(queuev1.RunCommand)
-		if err := proto.Unmarshal(row.Command, cmd); err != nil {
-			return nil, fmt.Errorf("decode command %s: %w", row.ID, err)
-		}
-		commands = append(commands, cmd)
+	return ids, nil
+}
+
+// Command reads one of them; nil when it was dropped meanwhile.
+func (q *Queue) Command(ctx context.Context, id string) (*queuev1.RunCommand, error) {
+	raw, err := q.store.Read().RunCommandGet(ctx, id)
+	if store.IsNotFound(err) {
+		return nil, nil //nolint:nilnil // said above
 	}
-	return commands, nil
+	if err != nil {
+		return nil, fmt.Errorf("read command: %w", err)
+	}
+	cmd := new(queuev1.RunCommand)
+	if err := proto.Unmarshal(raw, cmd); err != nil {
+		return nil, fmt.Errorf("decode command %s: %w", id, err)
+	}
+	return cmd, nil
 }
 
 // AckCommand drops a command. Dropping it twice is the same.

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/run"
@@ -106,9 +104,9 @@ func (q *Queue) expire(ctx context.Context, sessionID, runID string) error {
 		if leaseValid || !run.IsActive(r.Status) || !q.mayExpire(r.LeaseDuration) {
 			return nil
 		}
-		var cfg backendv1.TaskConfig
-		if err := proto.Unmarshal(r.Config, &cfg); err != nil {
-			return fmt.Errorf("decode config: %w", err)
+		_, cfg, err := input(ctx, tx, r.ID)
+		if err != nil {
+			return err
 		}
 		decision := judge(r, cfg.GetLostExecutorPolicy(), s.AgentSessionID)
 		logging.OfRun(q.logger, r.ID, s.ID).WarnContext(ctx, "lease ran out", "status", r.Status, "verdict", int(decision))

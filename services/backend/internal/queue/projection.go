@@ -47,7 +47,6 @@ func (p *projection) apply(ctx context.Context, e *backendv1.RunEvent) error {
 		}
 		return p.store(e, at)
 	}
-	state := p.session.State
 	var asked *backendv1.UserInputRequested
 	switch kind := payload.GetKind().(type) {
 	case *backendv1.EventPayload_AgentStarted:
@@ -56,14 +55,8 @@ func (p *projection) apply(ctx context.Context, e *backendv1.RunEvent) error {
 			p.session.AgentSessionID = id
 			p.session.Changed()
 		}
-		state.McpServers = kind.AgentStarted.GetMcpServers()
-	case *backendv1.EventPayload_McpServersChanged:
-		state.McpServers = kind.McpServersChanged.GetServers()
 	case *backendv1.EventPayload_TodosChanged:
-		state.Todos, state.CurrentStep = kind.TodosChanged.GetTodos(), kind.TodosChanged.GetCurrentStep()
-		p.run.Progress = progress(state.GetTodos())
-	case *backendv1.EventPayload_FilesChanged:
-		state.Files = withoutDiffs(kind.FilesChanged)
+		p.run.Progress = progress(kind.TodosChanged.GetTodos())
 	case *backendv1.EventPayload_UsageReported:
 		p.usage = kind.UsageReported.GetUsage()
 	case *backendv1.EventPayload_UserInputRequested:
@@ -74,6 +67,9 @@ func (p *projection) apply(ctx context.Context, e *backendv1.RunEvent) error {
 			p.usage = kind.RunFinished.GetUsage()
 		}
 		p.finishWith(kind.RunFinished)
+	}
+	if err := p.show(ctx, payload); err != nil {
+		return err
 	}
 	if err := p.store(e, at); err != nil {
 		return err
@@ -97,6 +93,31 @@ func (p *projection) store(e *backendv1.RunEvent, at time.Time) error {
 	p.run.LastRunSeq = e.GetRunSeq()
 	if m := e.GetPayload().GetMessageAdded(); m != nil {
 		return p.tools(m, at)
+	}
+	return nil
+}
+
+// show keeps in the session's state what it shows beside its messages.
+func (p *projection) show(ctx context.Context, payload *backendv1.EventPayload) error {
+	switch payload.GetKind().(type) {
+	case *backendv1.EventPayload_AgentStarted, *backendv1.EventPayload_McpServersChanged,
+		*backendv1.EventPayload_TodosChanged, *backendv1.EventPayload_FilesChanged:
+	default:
+		return nil
+	}
+	state, err := p.session.State(ctx)
+	if err != nil {
+		return err
+	}
+	switch kind := payload.GetKind().(type) {
+	case *backendv1.EventPayload_AgentStarted:
+		state.McpServers = kind.AgentStarted.GetMcpServers()
+	case *backendv1.EventPayload_McpServersChanged:
+		state.McpServers = kind.McpServersChanged.GetServers()
+	case *backendv1.EventPayload_TodosChanged:
+		state.Todos, state.CurrentStep = kind.TodosChanged.GetTodos(), kind.TodosChanged.GetCurrentStep()
+	case *backendv1.EventPayload_FilesChanged:
+		state.Files = withoutDiffs(kind.FilesChanged)
 	}
 	return nil
 }
@@ -206,7 +227,11 @@ func (p *projection) saveUsage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.session.State.Usage = total
+	state, err := p.session.State(ctx)
+	if err != nil {
+		return err
+	}
+	state.Usage = total
 	return nil
 }
 

@@ -123,15 +123,12 @@ func (q *Queue) claimBatch(ctx context.Context, worker string, limit int32, mode
 		if err != nil || len(rows) == 0 {
 			return err
 		}
-		sessions, ids, err := use(tx, rows)
-		if err != nil {
-			return err
-		}
+		sessions, ids := use(tx, rows)
 		runs, err := tx.Q.RunClaim(ctx, dbgen.RunClaimParams{WorkerID: worker, LeaseDuration: lease, SessionIds: ids, ScheduleModes: modes})
 		if err != nil {
 			return fmt.Errorf("claim runs: %w", err)
 		}
-		claimed, err = record(sessions, ids, runs, lease)
+		claimed, err = record(ctx, sessions, ids, runs, lease)
 		// With fewer rows than asked for, these were all.
 		more = len(claimed) > 0 && len(rows) == int(limit)
 		return err
@@ -141,7 +138,7 @@ func (q *Queue) claimBatch(ctx context.Context, worker string, limit int32, mode
 
 // record notes claimed runs in their sessions, in the order of the queue: the
 // database returns updated rows in none.
-func record(sessions map[string]*store.Session, ids []string, runs []dbgen.Run, lease time.Duration) ([]*queuev1.ClaimedRun, error) {
+func record(ctx context.Context, sessions map[string]*store.Session, ids []string, runs []dbgen.Run, lease time.Duration) ([]*queuev1.ClaimedRun, error) {
 	bySession := make(map[string]*dbgen.Run, len(runs))
 	for i := range runs {
 		bySession[runs[i].SessionID] = &runs[i]
@@ -155,7 +152,7 @@ func record(sessions map[string]*store.Session, ids []string, runs []dbgen.Run, 
 		if err := run.Claimed(sessions[id], r); err != nil {
 			return nil, err
 		}
-		c, err := claimedRun(sessions[id], r, lease)
+		c, err := claimedRun(ctx, sessions[id], r, lease)
 		if err != nil {
 			return nil, err
 		}
@@ -165,27 +162,36 @@ func record(sessions map[string]*store.Session, ids []string, runs []dbgen.Run, 
 }
 
 // use takes up locked sessions, each once, in their order.
-func use(tx *store.Tx, rows []dbgen.Session) (map[string]*store.Session, []string, error) {
+func use(tx *store.Tx, rows []dbgen.Session) (map[string]*store.Session, []string) {
 	sessions := make(map[string]*store.Session, len(rows))
 	ids := make([]string, 0, len(rows))
 	for _, row := range rows {
 		if sessions[row.ID] != nil {
 			continue
 		}
-		s, err := tx.Use(row)
-		if err != nil {
-			return nil, nil, err
-		}
-		sessions[row.ID] = s
+		sessions[row.ID] = tx.Use(row)
 		ids = append(ids, row.ID)
 	}
-	return sessions, ids, nil
+	return sessions, ids
 }
 
-func claimedRun(s *store.Session, r *dbgen.Run, lease time.Duration) (*queuev1.ClaimedRun, error) {
-	cfg := new(backendv1.TaskConfig)
-	if err := proto.Unmarshal(r.Config, cfg); err != nil {
-		return nil, fmt.Errorf("decode the config of run %s: %w", r.ID, err)
+// input reads what a run was asked to do.
+func input(ctx context.Context, tx *store.Tx, runID string) (prompt string, cfg *backendv1.TaskConfig, err error) {
+	row, err := tx.Q.RunInputGet(ctx, runID)
+	if err != nil {
+		return "", nil, fmt.Errorf("read the input of run %s: %w", runID, err)
+	}
+	cfg = new(backendv1.TaskConfig)
+	if err := proto.Unmarshal(row.Config, cfg); err != nil {
+		return "", nil, fmt.Errorf("decode the config of run %s: %w", runID, err)
+	}
+	return row.Prompt, cfg, nil
+}
+
+func claimedRun(ctx context.Context, s *store.Session, r *dbgen.Run, lease time.Duration) (*queuev1.ClaimedRun, error) {
+	prompt, cfg, err := input(ctx, s.Tx(), r.ID)
+	if err != nil {
+		return nil, err
 	}
 	workspaceWorker := ""
 	if s.WorkerID != nil {
@@ -193,7 +199,7 @@ func claimedRun(s *store.Session, r *dbgen.Run, lease time.Duration) (*queuev1.C
 	}
 	return &queuev1.ClaimedRun{
 		WorkspaceWorkerId: workspaceWorker, SnapshotKey: s.SnapshotKey,
-		Run: run.Proto(r), UserId: r.UserID, Prompt: r.Prompt, Config: cfg, AgentSessionId: s.AgentSessionID,
+		Run: run.Proto(r), UserId: r.UserID, Prompt: prompt, Config: cfg, AgentSessionId: s.AgentSessionID,
 		FencingToken: r.FencingToken, LeaseDuration: durationpb.New(lease), NextRunSeq: r.LastRunSeq + 1, PromptSubmitted: r.PromptSubmitted,
 		PromptOffered: r.OfferedAttempt != 0,
 	}, nil
@@ -277,16 +283,13 @@ func (q *Queue) Adopt(ctx context.Context, worker string, lease time.Duration) (
 		if err != nil {
 			return fmt.Errorf("lock sessions: %w", err)
 		}
-		sessions, ids, err := use(tx, rows)
-		if err != nil {
-			return err
-		}
+		sessions, ids := use(tx, rows)
 		runs, err := tx.Q.RunAdopt(ctx, lease, ids, worker)
 		if err != nil {
 			return fmt.Errorf("adopt runs: %w", err)
 		}
 		for i := range runs {
-			c, err := claimedRun(sessions[runs[i].SessionID], &runs[i], lease)
+			c, err := claimedRun(ctx, sessions[runs[i].SessionID], &runs[i], lease)
 			if err != nil {
 				return err
 			}

@@ -129,7 +129,7 @@ func (s *QueueService) WatchRunCommands(ctx context.Context, req *queuev1.WatchR
 	if err := stream.SendHeaders(); err != nil {
 		return err
 	}
-	return s.Hub.Commands(ctx, req.GetWorkerId(), s.Queue.Commands, func(cmd *queuev1.RunCommand) error {
+	return s.Hub.Commands(ctx, req.GetWorkerId(), s.Queue, func(cmd *queuev1.RunCommand) error {
 		return stream.Send(&queuev1.WatchRunCommandsResponse{Command: cmd})
 	})
 }

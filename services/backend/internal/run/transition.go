@@ -18,16 +18,22 @@ const (
 	ReasonExecutorLost = "executor_lost"
 )
 
+// maxMessage bounds, in characters, what a run says about its end: every list of
+// runs shows it. The event has the whole of it.
+const maxMessage = 10_000
+
 // Every function here works on a locked session and a locked run of it, in one
 // transaction.
 
 // Enqueued records a run that was inserted into the queue.
-func Enqueued(s *store.Session, r *dbgen.Run) error {
+func Enqueued(ctx context.Context, s *store.Session, r *dbgen.Run) error {
 	s.QueuedRuns++
 	s.LatestRunID = &r.ID
 	if s.ActiveRunID == nil {
 		s.Status = store.SessionPending
-		clearState(s)
+		if err := clearState(ctx, s); err != nil {
+			return err
+		}
 	}
 	s.Changed()
 	s.Tx().NotifyQueue()
@@ -51,7 +57,9 @@ func Start(ctx context.Context, s *store.Session, r *dbgen.Run) error {
 		r.StartedAt = &now
 	}
 	if r.OfferedAttempt == 0 {
-		clearState(s)
+		if err := clearState(ctx, s); err != nil {
+			return err
+		}
 		r.OfferedAttempt = r.Attempt
 	}
 	s.Status = store.SessionRunning
@@ -82,8 +90,13 @@ func takenOver(s *store.Session) *backendv1.EventPayload {
 }
 
 // clearState forgets what the session's previous run showed.
-func clearState(s *store.Session) {
-	s.State.Todos, s.State.CurrentStep, s.State.Files, s.State.McpServers = nil, "", nil, nil
+func clearState(ctx context.Context, s *store.Session) error {
+	state, err := s.State(ctx)
+	if err != nil {
+		return err
+	}
+	state.Todos, state.CurrentStep, state.Files, state.McpServers = nil, "", nil, nil
+	return nil
 }
 
 // Cancel ends a queued run, or tells the worker of an active one to stop it. It
@@ -136,6 +149,7 @@ func (o Outcome) Effective(r *dbgen.Run) Outcome {
 // export.
 func Finish(ctx context.Context, s *store.Session, r *dbgen.Run, outcome Outcome) error {
 	outcome = outcome.Effective(r)
+	outcome.Message = store.Cut(outcome.Message, maxMessage)
 	tx := s.Tx()
 	now := store.Now()
 	wasQueued := r.Status == store.RunQueued
@@ -145,6 +159,9 @@ func Finish(ctx context.Context, s *store.Session, r *dbgen.Run, outcome Outcome
 	}
 	if err := tx.SaveRun(ctx, r); err != nil {
 		return err
+	}
+	if err := tx.Q.RunInputDelete(ctx, r.ID); err != nil {
+		return fmt.Errorf("drop the run's input: %w", err)
 	}
 	if wasQueued {
 		s.QueuedRuns--

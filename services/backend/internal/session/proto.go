@@ -14,13 +14,9 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/store"
 )
 
-// Proto converts a row.
-func Proto(row *dbgen.Session) (*backendv1.Session, error) {
-	state := new(backendv1.SessionState)
-	if err := proto.Unmarshal(row.State, state); err != nil {
-		return nil, fmt.Errorf("decode the state of session %s: %w", row.ID, err)
-	}
-	cfg, err := Config(row)
+// Proto converts a row with its contents.
+func Proto(row *dbgen.Session, content *dbgen.SessionContent) (*backendv1.Session, error) {
+	cfg, state, err := store.DecodeContent(content)
 	if err != nil {
 		return nil, err
 	}
@@ -30,15 +26,6 @@ func Proto(row *dbgen.Session) (*backendv1.Session, error) {
 		State: state, Export: &backendv1.SessionExport{Status: store.ExportStatus(row.ExportStatus), Reason: row.ExportReason},
 		CreatedAt: timestamppb.New(row.CreatedAt), UpdatedAt: timestamppb.New(row.UpdatedAt), Config: shown(cfg),
 	}, nil
-}
-
-// Config decodes what follow-up prompts of a session inherit.
-func Config(row *dbgen.Session) (*backendv1.TaskConfig, error) {
-	cfg := new(backendv1.TaskConfig)
-	if err := proto.Unmarshal(row.Config, cfg); err != nil {
-		return nil, fmt.Errorf("decode the config of session %s: %w", row.ID, err)
-	}
-	return cfg, nil
 }
 
 func value(s *string) string {

@@ -92,7 +92,11 @@ func (s *Sessions) Get(ctx context.Context, userID, id string) (*backendv1.Sessi
 	if err != nil {
 		return nil, err
 	}
-	return Proto(&row)
+	content, err := s.store.Read().SessionContentGet(ctx, row.ID)
+	if err != nil {
+		return nil, fmt.Errorf("read the session's contents: %w", err)
+	}
+	return Proto(&row, &content)
 }
 
 // List lists a user's sessions, newest first.
@@ -103,24 +107,31 @@ func (s *Sessions) List(ctx context.Context, userID string, req *backendv1.ListS
 		return nil, err
 	}
 	size := page.Size(req.GetPageSize(), page.Standard)
-	var rows []dbgen.Session
+	var rows []dbgen.SessionListRow
 	if project := req.GetProjectId(); project == "" {
 		rows, err = s.store.Read().SessionList(ctx, dbgen.SessionListParams{
-			UserID: userID, BeforeCreatedAt: key.Time, BeforeID: key.ID, PageLimit: size + 1,
+			UserID: userID, BeforeCreatedAt: key.Time, BeforeID: key.ID, PageLimit: size + 1, MaxBytes: page.MaxBytes,
 		})
 	} else {
-		rows, err = s.store.Read().SessionListOfProject(ctx, dbgen.SessionListOfProjectParams{
-			UserID: userID, ProjectID: project, BeforeCreatedAt: key.Time, BeforeID: key.ID, PageLimit: size + 1,
+		var ofProject []dbgen.SessionListOfProjectRow
+		ofProject, err = s.store.Read().SessionListOfProject(ctx, dbgen.SessionListOfProjectParams{
+			UserID: userID, ProjectID: project, BeforeCreatedAt: key.Time, BeforeID: key.ID, PageLimit: size + 1, MaxBytes: page.MaxBytes,
 		})
+		for _, row := range ofProject {
+			rows = append(rows, dbgen.SessionListRow(row))
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list sessions: %w", err)
 	}
 	resp := &backendv1.ListSessionsResponse{}
 	var more bool
-	resp.Sessions, more, err = page.Fill(rows, size, Proto)
+	resp.Sessions, more, err = page.Fill(rows, size, func(row *dbgen.SessionListRow) (*backendv1.Session, error) {
+		return Proto(&row.Session, &row.SessionContent)
+	})
+	more = more || len(rows) > 0 && int64(len(rows)) < rows[0].Candidates
 	if err == nil && more {
-		last := rows[len(resp.GetSessions())-1]
+		last := rows[len(resp.GetSessions())-1].Session
 		resp.NextPageToken, err = s.tokens.Encode(list, page.Key{Time: last.CreatedAt, ID: last.ID})
 	}
 	return resp, err

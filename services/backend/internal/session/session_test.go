@@ -154,7 +154,6 @@ func TestExport(t *testing.T) {
 	s, err := b.Sessions.RetryExport(t.Context(), backendtest.User, id)
 	require.NoError(t, err)
 	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_PENDING, s.GetExport().GetStatus())
-	commands, err := b.Queue.Commands(t.Context(), "w1")
-	require.NoError(t, err)
+	commands := b.Commands(t, "w1")
 	require.NotNil(t, commands[0].GetExport())
 }

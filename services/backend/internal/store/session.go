@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -17,15 +16,13 @@ import (
 // previewRunes is how much of a message's first text lists show.
 const previewRunes = 500
 
-// Session is a locked session row. Change its fields and its State; Do saves
+// Session is a locked session row. Change its fields and its contents; Do saves
 // them, together with the events, which are numbered in the order of the calls.
 type Session struct {
 	*dbgen.Session
-	// State is what the row's state column holds.
-	State *backendv1.SessionState
 
 	tx       *Tx
-	stored   []byte // State as it was read
+	contents *contents // nil until someone asks for them
 	events   dbgen.RunEventInsertManyParams
 	messages dbgen.MessageInsertManyParams
 	listed   bool
@@ -45,13 +42,10 @@ func (s *Store) OwnedSession(ctx context.Context, userID, id string) (dbgen.Sess
 }
 
 // Use takes up a session row that is locked in the transaction.
-func (tx *Tx) Use(row dbgen.Session) (*Session, error) {
-	s := &Session{Session: &row, State: &backendv1.SessionState{}, tx: tx, stored: row.State}
-	if err := proto.Unmarshal(row.State, s.State); err != nil {
-		return nil, fmt.Errorf("decode the state of session %s: %w", row.ID, err)
-	}
+func (tx *Tx) Use(row dbgen.Session) *Session {
+	s := &Session{Session: &row, tx: tx}
 	tx.sessions = append(tx.sessions, s)
-	return s, nil
+	return s
 }
 
 // NewSession inserts a session. Nobody else can see it before the commit.
@@ -65,14 +59,20 @@ func (tx *Tx) NewSession(ctx context.Context, userID string, projectID *string, 
 		return nil, err
 	}
 	err = tx.Q.SessionInsert(ctx, dbgen.SessionInsertParams{
-		ID: id.String(), UserID: userID, ProjectID: projectID, Title: title, Config: config, CreatedAt: Now(),
+		ID: id.String(), UserID: userID, ProjectID: projectID, Title: title, CreatedAt: Now(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("insert session: %w", err)
 	}
+	if err := tx.Q.SessionContentInsert(ctx, id.String(), config); err != nil {
+		return nil, fmt.Errorf("insert the session's contents: %w", err)
+	}
 	s, err := tx.LockSession(ctx, id.String())
 	if err != nil {
 		return nil, err
+	}
+	s.contents = &contents{
+		stored: dbgen.SessionContent{SessionID: s.ID, Config: config, State: []byte{}}, config: cfg, state: &backendv1.SessionState{},
 	}
 	s.Changed()
 	return s, nil
@@ -151,13 +151,8 @@ func Cut(s string, n int) string {
 
 // save writes the row and its events.
 func (s *Session) save(ctx context.Context) error {
-	state, err := Marshal(s.State)
-	if err != nil {
+	if err := s.saveContents(ctx); err != nil {
 		return err
-	}
-	if !bytes.Equal(state, s.stored) {
-		s.Session.State = state
-		s.Changed()
 	}
 	if !s.dirty {
 		return nil
@@ -191,7 +186,7 @@ func (s *Session) save(ctx context.Context) error {
 func (s *Session) update(ctx context.Context) error {
 	row := s.Session
 	err := s.tx.Q.SessionUpdate(ctx, dbgen.SessionUpdateParams{
-		ID: row.ID, ProjectID: row.ProjectID, Title: row.Title, Status: row.Status, Config: notNil(row.Config), State: notNil(row.State),
+		ID: row.ID, ProjectID: row.ProjectID, Title: row.Title, Status: row.Status,
 		LastSeq: row.LastSeq, ActiveRunID: row.ActiveRunID, LatestRunID: row.LatestRunID, QueuedRuns: row.QueuedRuns,
 		AgentSessionID: row.AgentSessionID, WorkerID: row.WorkerID, ExportStatus: row.ExportStatus, ExportReason: row.ExportReason,
 		ExportRunID: row.ExportRunID, ManifestKey: row.ManifestKey, ArchiveKey: row.ArchiveKey, FilesPrefix: row.FilesPrefix,

@@ -115,7 +115,7 @@ func (tx *Tx) LockSession(ctx context.Context, id string) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock session: %w", err)
 	}
-	return tx.Use(row)
+	return tx.Use(row), nil
 }
 
 // LockSessionOfRun locks the session of a run. The error is pgx.ErrNoRows when
@@ -125,7 +125,7 @@ func (tx *Tx) LockSessionOfRun(ctx context.Context, runID string) (*Session, err
 	if err != nil {
 		return nil, fmt.Errorf("lock session of run: %w", err)
 	}
-	return tx.Use(row)
+	return tx.Use(row), nil
 }
 
 // LockRun locks a run, after its session. It says whether its lease is held.

@@ -78,7 +78,7 @@ func (t *Tasks) Enqueue(ctx context.Context, userID string, req *backendv1.Enque
 		if err != nil {
 			return err
 		}
-		if err := run.Enqueued(s, r); err != nil {
+		if err := run.Enqueued(ctx, s, r); err != nil {
 			return err
 		}
 		result = Enqueued{SessionID: s.ID, RunID: r.ID}
@@ -180,7 +180,7 @@ func openSession(ctx context.Context, tx *store.Tx, userID, prompt string, req *
 	if id := req.GetProjectId(); id != "" && (s.ProjectID == nil || !strings.EqualFold(*s.ProjectID, id)) {
 		return nil, nil, rpcerror.InvalidArgument("project_id", "must be the session's own project, or left out")
 	}
-	base, err := session.Config(s.Session)
+	base, err := s.Config(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -188,7 +188,7 @@ func openSession(ctx context.Context, tx *store.Tx, userID, prompt string, req *
 	if err != nil {
 		return nil, nil, err
 	}
-	if s.Session.Config, err = store.Marshal(kept); err != nil {
+	if err := s.SetConfig(ctx, kept); err != nil {
 		return nil, nil, err
 	}
 	if s.Title == "" {
@@ -207,7 +207,7 @@ func insertRun(ctx context.Context, tx *store.Tx, s *store.Session, cfg *backend
 		return nil, err
 	}
 	p := dbgen.RunInsertParams{
-		ID: id.String(), SessionID: s.ID, UserID: s.UserID, ScheduleMode: when.mode, ScheduledAt: when.at, Prompt: prompt, Config: config,
+		ID: id.String(), SessionID: s.ID, UserID: s.UserID, ScheduleMode: when.mode, ScheduledAt: when.at,
 	}
 	if clientRequestID != "" {
 		p.ClientRequestID, p.RequestHash = &clientRequestID, hash
@@ -215,6 +215,9 @@ func insertRun(ctx context.Context, tx *store.Tx, s *store.Session, cfg *backend
 	r, err := tx.Q.RunInsert(ctx, p)
 	if err != nil {
 		return nil, fmt.Errorf("insert run: %w", err)
+	}
+	if err := tx.Q.RunInputInsert(ctx, r.ID, prompt, config); err != nil {
+		return nil, fmt.Errorf("insert the run's input: %w", err)
 	}
 	return &r, nil
 }

@@ -55,40 +55,41 @@ func (s *Requests) List(ctx context.Context, userID string, req *backendv1.ListU
 	}
 	resp := &backendv1.ListUserInputRequestsResponse{}
 	var more bool
-	resp.UserInputRequests, more, err = page.Fill(rows, size, Proto)
+	resp.UserInputRequests, more, err = page.Fill(rows, size, func(row *dbgen.UserInputRequestListRow) (*backendv1.UserInputRequest, error) {
+		row.UserInputRequest.Status = row.StatusNow
+		return Proto(&row.UserInputRequest)
+	})
+	more = more || len(rows) > 0 && int64(len(rows)) < rows[0].Candidates
 	if err == nil && more {
-		last := rows[len(resp.GetUserInputRequests())-1]
+		last := rows[len(resp.GetUserInputRequests())-1].UserInputRequest
 		resp.NextPageToken, err = s.tokens.Encode(list, page.Key{Time: last.CreatedAt, ID: last.ID})
 	}
 	return resp, err
 }
 
-func (s *Requests) read(ctx context.Context, userID, sessionID string, statuses []string, key page.Key, limit int32) ([]dbgen.UserInputRequest, error) {
+func (s *Requests) read(ctx context.Context, userID, sessionID string, statuses []string, key page.Key, limit int32) ([]dbgen.UserInputRequestListRow, error) {
 	q := s.store.Read()
-	var result []dbgen.UserInputRequest
 	if sessionID == "" {
 		rows, err := q.UserInputRequestList(ctx, dbgen.UserInputRequestListParams{
-			UserID: userID, Statuses: statuses, StoredStatuses: stored(statuses), AfterCreatedAt: key.Time, AfterID: key.ID, PageLimit: limit,
+			UserID: userID, Statuses: statuses, StoredStatuses: stored(statuses), AfterCreatedAt: key.Time, AfterID: key.ID, PageLimit: limit, MaxBytes: page.MaxBytes,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("list questions: %w", err)
 		}
-		for _, row := range rows {
-			result = append(result, dbgen.UserInputRequest(row))
-		}
-		return result, nil
+		return rows, nil
 	}
 	if _, err := s.store.OwnedSession(ctx, userID, sessionID); err != nil {
 		return nil, err
 	}
 	rows, err := q.UserInputRequestListOfSession(ctx, dbgen.UserInputRequestListOfSessionParams{
-		SessionID: sessionID, Statuses: statuses, AfterCreatedAt: key.Time, AfterID: key.ID, PageLimit: limit,
+		SessionID: sessionID, Statuses: statuses, AfterCreatedAt: key.Time, AfterID: key.ID, PageLimit: limit, MaxBytes: page.MaxBytes,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list questions of session: %w", err)
 	}
+	result := make([]dbgen.UserInputRequestListRow, 0, len(rows))
 	for _, row := range rows {
-		result = append(result, dbgen.UserInputRequest(row))
+		result = append(result, dbgen.UserInputRequestListRow(row))
 	}
 	return result, nil
 }

@@ -37,8 +37,7 @@ func TestAnswer(t *testing.T) {
 	require.Equal(t, backendv1.UserInputStatus_USER_INPUT_STATUS_ANSWERED, p.GetStatus())
 	require.Equal(t, answers, p.GetAnswers())
 	require.NotNil(t, p.GetAnsweredAt())
-	commands, err := b.Queue.Commands(t.Context(), "w1")
-	require.NoError(t, err)
+	commands := b.Commands(t, "w1")
 	require.Len(t, commands, 1)
 	require.Equal(t, answers, commands[0].GetAnswer().GetAnswers())
 

@@ -8,12 +8,17 @@ import (
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
+// Commands are what workers have to do.
+type Commands interface {
+	// Commands lists the ids of what a worker has not acknowledged.
+	Commands(ctx context.Context, worker string) ([]string, error)
+	// Command reads one; nil when it was dropped meanwhile.
+	Command(ctx context.Context, id string) (*queuev1.RunCommand, error)
+}
+
 // Commands streams a worker's commands until ctx is done: each one once, the
 // unacknowledged ones of earlier streams included.
-func (h *Hub) Commands(
-	ctx context.Context, worker string,
-	list func(ctx context.Context, worker string) ([]*queuev1.RunCommand, error), send func(*queuev1.RunCommand) error,
-) error {
+func (h *Hub) Commands(ctx context.Context, worker string, from Commands, send func(*queuev1.RunCommand) error) error {
 	signal, release := h.Worker(worker)
 	defer release()
 	poll := time.NewTicker(pollInterval)
@@ -21,24 +26,10 @@ func (h *Hub) Commands(
 	sent := make(map[string]bool)
 	for {
 		changed := signal.C()
-		commands, err := list(ctx, worker)
-		if err != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			return rpcerror.Unavailable("DATABASE_UNAVAILABLE", "the commands cannot be read now; watch again").WithCause(err)
+		var err error
+		if sent, err = sendCommands(ctx, worker, from, sent, send); err != nil {
+			return err
 		}
-		open := make(map[string]bool, len(commands))
-		for _, cmd := range commands {
-			open[cmd.GetId()] = true
-			if sent[cmd.GetId()] {
-				continue
-			}
-			if err := send(cmd); err != nil {
-				return err
-			}
-		}
-		sent = open // what is acknowledged need not be remembered
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -46,4 +37,38 @@ func (h *Hub) Commands(
 		case <-poll.C:
 		}
 	}
+}
+
+// sendCommands sends what was not sent before, one at a time: an answer may be
+// long. It returns what is open now; what is acknowledged need not be remembered.
+func sendCommands(ctx context.Context, worker string, from Commands, sent map[string]bool, send func(*queuev1.RunCommand) error) (map[string]bool, error) {
+	ids, err := from.Commands(ctx, worker)
+	if err != nil {
+		return nil, unreadable(ctx, err)
+	}
+	open := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		open[id] = true
+		if sent[id] {
+			continue
+		}
+		cmd, err := from.Command(ctx, id)
+		if err != nil {
+			return nil, unreadable(ctx, err)
+		}
+		if cmd == nil {
+			continue
+		}
+		if err := send(cmd); err != nil {
+			return nil, err
+		}
+	}
+	return open, nil
+}
+
+func unreadable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return rpcerror.Unavailable("DATABASE_UNAVAILABLE", "the commands cannot be read now; watch again").WithCause(err)
 }

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// listBatch bounds one query for changed sessions.
-	listBatch = 100
+	// listBatch bounds one query for changed sessions, which may show a lot.
+	listBatch = 16
 	// maxMarked is how many changed sessions a slow watcher may have waiting;
 	// beyond it, it is asked to list again.
 	maxMarked = 1000
@@ -128,14 +128,14 @@ func (h *Hub) sendSessions(ctx context.Context, l *listWatch, userID, projectID 
 				WithCause(fmt.Errorf("read sessions: %w", err))
 		}
 		for i := range rows {
-			row := &rows[i]
+			row := &rows[i].Session
 			inProject := projectID == "" || (row.ProjectID != nil && *row.ProjectID == projectID)
 			m := &backendv1.WatchSessionsResponse{}
 			if row.DeletedAt != nil || !inProject {
 				// For this list, a session that left the project is gone.
 				m.Kind = &backendv1.WatchSessionsResponse_DeletedSessionId{DeletedSessionId: row.ID}
 			} else {
-				p, err := session.Proto(row)
+				p, err := session.Proto(row, &rows[i].SessionContent)
 				if err != nil {
 					return err
 				}

@@ -303,7 +303,7 @@ func TestCommandsAreRedeliveredUntilAcknowledged(t *testing.T) {
 	stop := errors.New("stop")
 	receive := func() *queuev1.RunCommand {
 		var got *queuev1.RunCommand
-		err := b.Hub.Commands(t.Context(), "w1", b.Queue.Commands, func(cmd *queuev1.RunCommand) error {
+		err := b.Hub.Commands(t.Context(), "w1", b.Queue, func(cmd *queuev1.RunCommand) error {
 			got = cmd
 			return stop
 		})
@@ -316,8 +316,7 @@ func TestCommandsAreRedeliveredUntilAcknowledged(t *testing.T) {
 	require.Equal(t, first.GetId(), second.GetId())
 	require.NoError(t, b.Queue.AckCommand(t.Context(), "w1", first.GetId()))
 	require.NoError(t, b.Queue.AckCommand(t.Context(), "w1", first.GetId()))
-	commands, err := b.Queue.Commands(t.Context(), "w1")
-	require.NoError(t, err)
+	commands := b.Commands(t, "w1")
 	require.Empty(t, commands)
 }
 
