@@ -30,7 +30,7 @@ func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	chain := []connect.ServerInterceptor{observe, otel, s.recovery, rpcerror.Interceptor(s.logger), tooLarge, s.draining, s.limitStreams, unbuffered, about}
+	chain := []connect.ServerInterceptor{observe, otel, s.recovery, rpcerror.Interceptor(s.logger), tooLarge, s.draining, s.limitStreams, unbuffered, canonicalIDs, about}
 	chain = append(chain, s.opts.Interceptors...)
 	var options []validate.Option
 	if s.opts.Validator != nil {

@@ -48,7 +48,7 @@ func (q *Queue) Append(ctx context.Context, runID string, token int64, attempt i
 	}
 	if active && len(partials) > 0 {
 		for _, p := range partials {
-			p.RunId = canonical(runID)
+			p.RunId = runID
 			storable.Message(p)
 		}
 		q.partials.PublishPartials(sessionID, partials)

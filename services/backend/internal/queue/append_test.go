@@ -367,7 +367,7 @@ func TestLeases(t *testing.T) {
 	})
 	t.Run("renewal and adoption", func(t *testing.T) {
 		c := b.Start(t, "w9")
-		lease := &queuev1.Lease{RunId: strings.ToUpper(c.GetRun().GetId()), FencingToken: c.GetFencingToken()}
+		lease := &queuev1.Lease{RunId: c.GetRun().GetId(), FencingToken: c.GetFencingToken()}
 		stale := &queuev1.Lease{RunId: c.GetRun().GetId(), FencingToken: c.GetFencingToken() - 1}
 		renewals, err := b.Queue.Renew(t.Context(), "w9", []*queuev1.Lease{lease, stale, {RunId: uuid.NewString()}}, time.Minute)
 		require.NoError(t, err)

@@ -27,7 +27,7 @@ func (q *Queue) ReportExport(ctx context.Context, report *queuev1.ReportExportRe
 		if err != nil {
 			return err
 		}
-		if s.ExportStatus != store.ExportPending || s.ExportRunID == nil || *s.ExportRunID != canonical(report.GetRunId()) ||
+		if s.ExportStatus != store.ExportPending || s.ExportRunID == nil || *s.ExportRunID != report.GetRunId() ||
 			s.WorkerID == nil || *s.WorkerID != report.GetWorkerId() {
 			return nil
 		}

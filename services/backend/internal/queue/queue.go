@@ -253,8 +253,7 @@ func (q *Queue) Renew(ctx context.Context, worker string, leases []*queuev1.Leas
 	}
 	renewals := make([]*queuev1.LeaseRenewal, 0, len(leases))
 	for _, l := range leases {
-		id := canonical(l.GetRunId())
-		renewal := &queuev1.LeaseRenewal{RunId: l.GetRunId(), Renewed: held[dbgen.RunRenewLeasesRow{ID: id, FencingToken: l.GetFencingToken()}], Status: store.RunStatus(status[id])}
+		renewal := &queuev1.LeaseRenewal{RunId: l.GetRunId(), Renewed: held[dbgen.RunRenewLeasesRow{ID: l.GetRunId(), FencingToken: l.GetFencingToken()}], Status: store.RunStatus(status[l.GetRunId()])}
 		if renewal.Renewed {
 			renewal.LeaseDuration = durationpb.New(duration)
 		}

@@ -177,7 +177,7 @@ func openSession(ctx context.Context, tx *store.Tx, userID, prompt string, req *
 	if err != nil {
 		return nil, nil, err
 	}
-	if id := req.GetProjectId(); id != "" && (s.ProjectID == nil || !strings.EqualFold(*s.ProjectID, id)) {
+	if id := req.GetProjectId(); id != "" && (s.ProjectID == nil || *s.ProjectID != id) {
 		return nil, nil, rpcerror.InvalidArgument("project_id", "must be the session's own project, or left out")
 	}
 	base, err := s.Config(ctx)
