@@ -55,6 +55,7 @@ type Run struct {
 	RequestHash     []byte
 	OfferedAttempt  int32
 	LeaseDuration   time.Duration
+	FilesSeq        int64
 }
 
 type RunCommand struct {

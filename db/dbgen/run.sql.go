@@ -21,7 +21,7 @@ WHERE id IN (
       AND r.worker_id = $3::text
       AND r.status IN ('claimed', 'running', 'canceling')
     ORDER BY r.id FOR NO KEY UPDATE)
-RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration
+RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration, files_seq
 `
 
 func (q *Queries) RunAdopt(ctx context.Context, leaseDuration time.Duration, sessionIds []string, workerID string) ([]Run, error) {
@@ -59,6 +59,7 @@ func (q *Queries) RunAdopt(ctx context.Context, leaseDuration time.Duration, ses
 			&i.RequestHash,
 			&i.OfferedAttempt,
 			&i.LeaseDuration,
+			&i.FilesSeq,
 		); err != nil {
 			return nil, err
 		}
@@ -105,7 +106,7 @@ WHERE id = ANY(ARRAY(
         ORDER BY q.scheduled_at, q.created_at, q.id
         LIMIT 1
     ) oldest))
-RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration
+RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration, files_seq
 `
 
 type RunClaimParams struct {
@@ -158,6 +159,7 @@ func (q *Queries) RunClaim(ctx context.Context, arg RunClaimParams) ([]Run, erro
 			&i.RequestHash,
 			&i.OfferedAttempt,
 			&i.LeaseDuration,
+			&i.FilesSeq,
 		); err != nil {
 			return nil, err
 		}
@@ -187,7 +189,7 @@ func (q *Queries) RunGetByClientRequest(ctx context.Context, userID string, clie
 }
 
 const runGetOwned = `-- name: RunGetOwned :one
-SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration FROM runs r JOIN sessions s ON s.id = r.session_id
+SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration, r.files_seq FROM runs r JOIN sessions s ON s.id = r.session_id
 WHERE r.id = $1 AND r.user_id = $2 AND s.deleted_at IS NULL
 `
 
@@ -220,6 +222,7 @@ func (q *Queries) RunGetOwned(ctx context.Context, iD string, userID string) (Ru
 		&i.RequestHash,
 		&i.OfferedAttempt,
 		&i.LeaseDuration,
+		&i.FilesSeq,
 	)
 	return i, err
 }
@@ -229,7 +232,7 @@ INSERT INTO runs (id, session_id, user_id, schedule_mode, scheduled_at, created_
 SELECT $1, $2, $3, $4, coalesce($5::timestamptz, t.now), t.now,
        $6, $7
 FROM (SELECT clock_timestamp() AS now) t
-RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration
+RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration, files_seq
 `
 
 type RunInsertParams struct {
@@ -281,12 +284,13 @@ func (q *Queries) RunInsert(ctx context.Context, arg RunInsertParams) (Run, erro
 		&i.RequestHash,
 		&i.OfferedAttempt,
 		&i.LeaseDuration,
+		&i.FilesSeq,
 	)
 	return i, err
 }
 
 const runList = `-- name: RunList :many
-SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration FROM runs r JOIN sessions s ON s.id = r.session_id
+SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration, r.files_seq FROM runs r JOIN sessions s ON s.id = r.session_id
 WHERE r.user_id = $1 AND s.deleted_at IS NULL
   AND (cardinality($2::text[]) = 0 OR r.status = ANY($2::text[]))
   AND (r.created_at, r.id) < ($3::timestamptz, $4::uuid)
@@ -343,6 +347,7 @@ func (q *Queries) RunList(ctx context.Context, arg RunListParams) ([]Run, error)
 			&i.RequestHash,
 			&i.OfferedAttempt,
 			&i.LeaseDuration,
+			&i.FilesSeq,
 		); err != nil {
 			return nil, err
 		}
@@ -419,7 +424,7 @@ func (q *Queries) RunListHeld(ctx context.Context, workerID string) ([]RunListHe
 }
 
 const runListOfSession = `-- name: RunListOfSession :many
-SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration FROM runs
+SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration, files_seq FROM runs
 WHERE session_id = $1
   AND (cardinality($2::text[]) = 0 OR status = ANY($2::text[]))
   AND (created_at, id) < ($3::timestamptz, $4::uuid)
@@ -476,6 +481,7 @@ func (q *Queries) RunListOfSession(ctx context.Context, arg RunListOfSessionPara
 			&i.RequestHash,
 			&i.OfferedAttempt,
 			&i.LeaseDuration,
+			&i.FilesSeq,
 		); err != nil {
 			return nil, err
 		}
@@ -488,7 +494,7 @@ func (q *Queries) RunListOfSession(ctx context.Context, arg RunListOfSessionPara
 }
 
 const runLock = `-- name: RunLock :one
-SELECT runs.id, runs.session_id, runs.user_id, runs.status, runs.status_reason, runs.status_message, runs.attempt, runs.progress, runs.schedule_mode, runs.scheduled_at, runs.created_at, runs.updated_at, runs.started_at, runs.finished_at, runs.worker_id, runs.lease_expires_at, runs.fencing_token, runs.last_run_seq, runs.prompt_submitted, runs.resumes, runs.cancel_message, runs.client_request_id, runs.request_hash, runs.offered_attempt, runs.lease_duration, coalesce(lease_expires_at > clock_timestamp(), false)::boolean AS lease_valid
+SELECT runs.id, runs.session_id, runs.user_id, runs.status, runs.status_reason, runs.status_message, runs.attempt, runs.progress, runs.schedule_mode, runs.scheduled_at, runs.created_at, runs.updated_at, runs.started_at, runs.finished_at, runs.worker_id, runs.lease_expires_at, runs.fencing_token, runs.last_run_seq, runs.prompt_submitted, runs.resumes, runs.cancel_message, runs.client_request_id, runs.request_hash, runs.offered_attempt, runs.lease_duration, runs.files_seq, coalesce(lease_expires_at > clock_timestamp(), false)::boolean AS lease_valid
 FROM runs WHERE id = $1 FOR UPDATE
 `
 
@@ -527,13 +533,14 @@ func (q *Queries) RunLock(ctx context.Context, id string) (RunLockRow, error) {
 		&i.Run.RequestHash,
 		&i.Run.OfferedAttempt,
 		&i.Run.LeaseDuration,
+		&i.Run.FilesSeq,
 		&i.LeaseValid,
 	)
 	return i, err
 }
 
 const runLockQueued = `-- name: RunLockQueued :many
-SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration FROM runs WHERE session_id = $1 AND status = 'queued'
+SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration, files_seq FROM runs WHERE session_id = $1 AND status = 'queued'
 ORDER BY scheduled_at, created_at, id FOR UPDATE
 `
 
@@ -572,6 +579,7 @@ func (q *Queries) RunLockQueued(ctx context.Context, sessionID string) ([]Run, e
 			&i.RequestHash,
 			&i.OfferedAttempt,
 			&i.LeaseDuration,
+			&i.FilesSeq,
 		); err != nil {
 			return nil, err
 		}
@@ -728,8 +736,9 @@ UPDATE runs SET
     prompt_submitted = $13,
     resumes = $14,
     cancel_message = $15,
+    files_seq = $16,
     updated_at = clock_timestamp()
-WHERE id = $16
+WHERE id = $17
 `
 
 type RunUpdateParams struct {
@@ -748,6 +757,7 @@ type RunUpdateParams struct {
 	PromptSubmitted bool
 	Resumes         int32
 	CancelMessage   string
+	FilesSeq        int64
 	ID              string
 }
 
@@ -768,6 +778,7 @@ func (q *Queries) RunUpdate(ctx context.Context, arg RunUpdateParams) error {
 		arg.PromptSubmitted,
 		arg.Resumes,
 		arg.CancelMessage,
+		arg.FilesSeq,
 		arg.ID,
 	)
 	return err

@@ -93,3 +93,14 @@ func (q *Queries) RunEventListAfter(ctx context.Context, arg RunEventListAfterPa
 	}
 	return items, nil
 }
+
+const runEventPayload = `-- name: RunEventPayload :one
+SELECT payload FROM run_events WHERE session_id = $1 AND seq = $2
+`
+
+func (q *Queries) RunEventPayload(ctx context.Context, sessionID string, seq int64) ([]byte, error) {
+	row := q.db.QueryRow(ctx, runEventPayload, sessionID, seq)
+	var payload []byte
+	err := row.Scan(&payload)
+	return payload, err
+}

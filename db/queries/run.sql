@@ -66,6 +66,7 @@ UPDATE runs SET
     prompt_submitted = @prompt_submitted,
     resumes = @resumes,
     cancel_message = @cancel_message,
+    files_seq = @files_seq,
     updated_at = clock_timestamp()
 WHERE id = @id;
 

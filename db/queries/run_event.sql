@@ -12,3 +12,6 @@ SELECT seq, run_id, run_seq, occurred_at, payload FROM (
 ) page
 WHERE n = 1 OR total <= @max_bytes::bigint
 ORDER BY seq;
+
+-- name: RunEventPayload :one
+SELECT payload FROM run_events WHERE session_id = @session_id AND seq = @seq;

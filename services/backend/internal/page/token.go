@@ -23,6 +23,8 @@ type Key struct {
 	Seq  int64     `json:"s,omitempty"`
 	ID   string    `json:"i,omitempty"`
 	Path string    `json:"p,omitempty"`
+	// Index is a position in what never changes.
+	Index int `json:"n,omitempty"`
 }
 
 // Where lists begin: before all rows, and after all of them for a list that

@@ -91,6 +91,9 @@ func (p *projection) store(e *backendv1.RunEvent, at time.Time) error {
 		return err
 	}
 	p.run.LastRunSeq = e.GetRunSeq()
+	if e.GetPayload().GetFilesChanged() != nil {
+		p.run.FilesSeq = p.session.LastSeq
+	}
 	if m := e.GetPayload().GetMessageAdded(); m != nil {
 		return p.tools(m, at)
 	}
@@ -235,14 +238,15 @@ func (p *projection) saveUsage(ctx context.Context) error {
 	return nil
 }
 
-// withoutDiffs is what the session's state keeps of changed files: the diffs
-// are in the event, and would make every list of sessions heavy.
+// withoutDiffs is what the session's state keeps of changed files, and says so:
+// the diffs are in the event, and would make every list of sessions heavy.
 func withoutDiffs(files *backendv1.FilesChanged) *backendv1.FilesChanged {
 	if !slices.ContainsFunc(files.GetFiles(), func(f *backendv1.FileChange) bool { return f.GetDiff() != "" }) {
 		return files
 	}
 	light := proto.CloneOf(files)
 	for _, f := range light.GetFiles() {
+		f.DiffTruncated = f.GetDiffTruncated() || f.GetDiff() != ""
 		f.Diff = ""
 	}
 	return light
@@ -268,12 +272,4 @@ func (b *batchErrors) add(_ int, err error) {
 	if b.first == nil {
 		b.first = err
 	}
-}
-
-// canonical is a UUID as the database writes it.
-func canonical(id string) string {
-	if parsed, err := uuid.Parse(id); err == nil {
-		return parsed.String()
-	}
-	return id
 }

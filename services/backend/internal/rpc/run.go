@@ -28,6 +28,11 @@ func (s *RunService) ListRuns(ctx context.Context, req *backendv1.ListRunsReques
 	return s.Runs.List(ctx, auth.User(ctx), req)
 }
 
+// ListFileChanges implements RunService.
+func (s *RunService) ListFileChanges(ctx context.Context, req *backendv1.ListFileChangesRequest) (*backendv1.ListFileChangesResponse, error) {
+	return s.Runs.Changes(ctx, auth.User(ctx), req)
+}
+
 // CancelRun implements RunService.
 func (s *RunService) CancelRun(ctx context.Context, req *backendv1.CancelRunRequest) (*backendv1.CancelRunResponse, error) {
 	r, err := s.Runs.Cancel(ctx, auth.User(ctx), req.GetRunId(), req.GetReason())

@@ -143,7 +143,7 @@ func (tx *Tx) SaveRun(ctx context.Context, r *dbgen.Run) error {
 		ID: r.ID, Status: r.Status, StatusReason: r.StatusReason, StatusMessage: r.StatusMessage, Progress: r.Progress,
 		StartedAt: r.StartedAt, FinishedAt: r.FinishedAt, WorkerID: r.WorkerID, LeaseExpiresAt: r.LeaseExpiresAt,
 		FencingToken: r.FencingToken, LastRunSeq: r.LastRunSeq, Attempt: r.Attempt, OfferedAttempt: r.OfferedAttempt, PromptSubmitted: r.PromptSubmitted, Resumes: r.Resumes,
-		CancelMessage: r.CancelMessage,
+		CancelMessage: r.CancelMessage, FilesSeq: r.FilesSeq,
 	})
 	if err != nil {
 		return fmt.Errorf("save run: %w", err)

@@ -49,6 +49,8 @@ type Backend struct {
 	// Questions are the open ones.
 	Questions []*backendv1.UserInputRequest
 	Sessions  []*backendv1.Session
+	// Changes are what the run changed.
+	Changes []*backendv1.FileChange
 
 	mu          sync.Mutex
 	connections []Connection
@@ -105,7 +107,7 @@ func (b *Backend) GetSession(_ context.Context, req *backendv1.GetSessionRequest
 	if req.GetSessionId() != SessionID {
 		return nil, connect.NewError(connect.CodeNotFound, "session not found")
 	}
-	return &backendv1.GetSessionResponse{Session: &backendv1.Session{Id: SessionID, LastSeq: 7}}, nil
+	return &backendv1.GetSessionResponse{Session: &backendv1.Session{Id: SessionID, LastSeq: 7, LatestRunId: RunID}}, nil
 }
 
 // ListSessions implements the service.
@@ -161,6 +163,19 @@ func (b *Backend) CancelSession(_ context.Context, req *backendv1.CancelSessionR
 		return nil, connect.NewError(connect.CodeNotFound, "session not found")
 	}
 	return &backendv1.CancelSessionResponse{CanceledRunIds: []string{RunID}}, nil
+}
+
+// ListFileChanges implements the service, one file a page.
+func (b *Backend) ListFileChanges(_ context.Context, req *backendv1.ListFileChangesRequest) (*backendv1.ListFileChangesResponse, error) {
+	if req.GetRunId() != RunID {
+		return nil, connect.NewError(connect.CodeNotFound, "run not found")
+	}
+	n := len(req.GetPageToken())
+	resp := &backendv1.ListFileChangesResponse{Files: b.Changes[n : n+1], Truncated: true}
+	if n+1 < len(b.Changes) {
+		resp.NextPageToken = req.GetPageToken() + "x"
+	}
+	return resp, nil
 }
 
 // ListUserInputRequests implements the service.

@@ -153,6 +153,23 @@ func TestCancelTakesARunOrASession(t *testing.T) {
 	require.Contains(t, out, test.RunID)
 }
 
+func TestDiffIsAPatch(t *testing.T) {
+	backend := test.New(t)
+	const patch = "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\x1b[31m\n"
+	backend.Changes = []*backendv1.FileChange{
+		{Path: "x", Diff: patch}, {Path: "bin", Binary: true}, {Path: "large", DiffTruncated: true, Additions: 7, Diff: "@@ the beginning"},
+	}
+	for _, id := range []string{test.RunID, test.SessionID} {
+		code, out, stderr := poco(t, backend.URL, "", "diff", id)
+		require.Equal(t, 0, code, stderr)
+		require.Equal(t, patch+"@@ the beginning\n", out, "to the byte")
+		require.Equal(t, "bin is a binary file\nlarge has changed more than was recorded: +7 −0\nmore files were changed than were recorded\n", stderr)
+	}
+	code, _, stderr := poco(t, backend.URL, "", "diff", test.OtherRunID)
+	require.Equal(t, 2, code)
+	require.Contains(t, stderr, "no run and no session")
+}
+
 func TestList(t *testing.T) {
 	backend := test.New(t)
 	code, out, _ := poco(t, backend.URL, "", "ls")
@@ -170,7 +187,7 @@ func TestList(t *testing.T) {
 
 func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 	_, out, _ := poco(t, "http://localhost", "", "--help")
-	for _, name := range []string{"up", "demo", "run", "attach", "ls", "cancel", "answer", "model", "config", "version"} {
+	for _, name := range []string{"up", "demo", "run", "attach", "ls", "cancel", "diff", "answer", "model", "config", "version"} {
 		require.Contains(t, out, "\n  "+name+" ")
 		code, help, _ := poco(t, "http://localhost", "", name, "--help")
 		require.Equal(t, 0, code)

@@ -130,7 +130,7 @@ Start everything with "poco up", then send work with "poco run".`,
 		"folder in which \"poco up\" keeps everything (POCO_DATA_DIR, default "+defaultDataDirHelp()+")")
 	root.AddCommand(
 		c.upCommand(), c.demoCommand(), c.runCommand(), c.attachCommand(), c.lsCommand(),
-		c.cancelCommand(), c.answerCommand(), c.modelCommand(), c.executorCommand(), c.fetchCommand(), c.configCommand(), c.tokenCommand(), c.versionCommand(),
+		c.cancelCommand(), c.diffCommand(), c.answerCommand(), c.modelCommand(), c.executorCommand(), c.fetchCommand(), c.configCommand(), c.tokenCommand(), c.versionCommand(),
 	)
 	return root
 }

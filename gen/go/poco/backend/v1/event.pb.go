@@ -923,7 +923,8 @@ type FileChange struct {
 	// Unified diff, empty for binary files.
 	Diff string `protobuf:"bytes,7,opt,name=diff,proto3" json:"diff,omitempty"`
 	// True when diff was left out or cut because of its size, or because the
-	// content was not kept.
+	// content was not kept. A session's state leaves out all of them: see
+	// RunService.ListFileChanges.
 	DiffTruncated bool `protobuf:"varint,8,opt,name=diff_truncated,json=diffTruncated,proto3" json:"diff_truncated,omitempty"`
 	// How many bytes the file has now; 0 for DELETED.
 	Size          int64 `protobuf:"varint,9,opt,name=size,proto3" json:"size,omitempty"`

@@ -234,6 +234,173 @@ func (x *ListRunsResponse) GetNextPageToken() string {
 	return ""
 }
 
+type ListFileChangesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Only this file. Empty: all.
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// Default 100, at most 1000. A page also ends before 2 MiB.
+	PageSize      int32  `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFileChangesRequest) Reset() {
+	*x = ListFileChangesRequest{}
+	mi := &file_poco_backend_v1_run_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFileChangesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFileChangesRequest) ProtoMessage() {}
+
+func (x *ListFileChangesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_backend_v1_run_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFileChangesRequest.ProtoReflect.Descriptor instead.
+func (*ListFileChangesRequest) Descriptor() ([]byte, []int) {
+	return file_poco_backend_v1_run_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListFileChangesRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *ListFileChangesRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ListFileChangesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListFileChangesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListFileChangesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Files whose diff was too large for the report have diff_truncated.
+	Files []*FileChange `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Of all files, on whichever page.
+	TotalAdditions int64  `protobuf:"varint,3,opt,name=total_additions,json=totalAdditions,proto3" json:"total_additions,omitempty"`
+	TotalDeletions int64  `protobuf:"varint,4,opt,name=total_deletions,json=totalDeletions,proto3" json:"total_deletions,omitempty"`
+	Branch         string `protobuf:"bytes,5,opt,name=branch,proto3" json:"branch,omitempty"`
+	// The repository's remote URL without credentials, when it has one.
+	RemoteUrl string `protobuf:"bytes,6,opt,name=remote_url,json=remoteUrl,proto3" json:"remote_url,omitempty"`
+	// True when more files were changed than are listed.
+	Truncated     bool `protobuf:"varint,7,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFileChangesResponse) Reset() {
+	*x = ListFileChangesResponse{}
+	mi := &file_poco_backend_v1_run_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFileChangesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFileChangesResponse) ProtoMessage() {}
+
+func (x *ListFileChangesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_backend_v1_run_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFileChangesResponse.ProtoReflect.Descriptor instead.
+func (*ListFileChangesResponse) Descriptor() ([]byte, []int) {
+	return file_poco_backend_v1_run_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ListFileChangesResponse) GetFiles() []*FileChange {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *ListFileChangesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListFileChangesResponse) GetTotalAdditions() int64 {
+	if x != nil {
+		return x.TotalAdditions
+	}
+	return 0
+}
+
+func (x *ListFileChangesResponse) GetTotalDeletions() int64 {
+	if x != nil {
+		return x.TotalDeletions
+	}
+	return 0
+}
+
+func (x *ListFileChangesResponse) GetBranch() string {
+	if x != nil {
+		return x.Branch
+	}
+	return ""
+}
+
+func (x *ListFileChangesResponse) GetRemoteUrl() string {
+	if x != nil {
+		return x.RemoteUrl
+	}
+	return ""
+}
+
+func (x *ListFileChangesResponse) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
 type CancelRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
@@ -245,7 +412,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_poco_backend_v1_run_service_proto_msgTypes[4]
+	mi := &file_poco_backend_v1_run_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -257,7 +424,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_run_service_proto_msgTypes[4]
+	mi := &file_poco_backend_v1_run_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -270,7 +437,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_run_service_proto_rawDescGZIP(), []int{4}
+	return file_poco_backend_v1_run_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CancelRunRequest) GetRunId() string {
@@ -296,7 +463,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_poco_backend_v1_run_service_proto_msgTypes[5]
+	mi := &file_poco_backend_v1_run_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -308,7 +475,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_run_service_proto_msgTypes[5]
+	mi := &file_poco_backend_v1_run_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -321,7 +488,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_run_service_proto_rawDescGZIP(), []int{5}
+	return file_poco_backend_v1_run_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CancelRunResponse) GetRun() *Run {
@@ -335,7 +502,7 @@ var File_poco_backend_v1_run_service_proto protoreflect.FileDescriptor
 
 const file_poco_backend_v1_run_service_proto_rawDesc = "" +
 	"\n" +
-	"!poco/backend/v1/run_service.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a\x19poco/backend/v1/run.proto\"0\n" +
+	"!poco/backend/v1/run_service.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a\x1bpoco/backend/v1/event.proto\x1a\x19poco/backend/v1/run.proto\"0\n" +
 	"\rGetRunRequest\x12\x1f\n" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\"8\n" +
 	"\x0eGetRunResponse\x12&\n" +
@@ -350,16 +517,33 @@ const file_poco_backend_v1_run_service_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"d\n" +
 	"\x10ListRunsResponse\x12(\n" +
 	"\x04runs\x18\x01 \x03(\v2\x14.poco.backend.v1.RunR\x04runs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"U\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa9\x01\n" +
+	"\x16ListFileChangesRequest\x12\x1f\n" +
+	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12\x1c\n" +
+	"\x04path\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x04path\x12'\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\x9b\x02\n" +
+	"\x17ListFileChangesResponse\x121\n" +
+	"\x05files\x18\x01 \x03(\v2\x1b.poco.backend.v1.FileChangeR\x05files\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12'\n" +
+	"\x0ftotal_additions\x18\x03 \x01(\x03R\x0etotalAdditions\x12'\n" +
+	"\x0ftotal_deletions\x18\x04 \x01(\x03R\x0etotalDeletions\x12\x16\n" +
+	"\x06branch\x18\x05 \x01(\tR\x06branch\x12\x1d\n" +
+	"\n" +
+	"remote_url\x18\x06 \x01(\tR\tremoteUrl\x12\x1c\n" +
+	"\ttruncated\x18\a \x01(\bR\ttruncated\"U\n" +
 	"\x10CancelRunRequest\x12\x1f\n" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12 \n" +
 	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06reason\";\n" +
 	"\x11CancelRunResponse\x12&\n" +
-	"\x03run\x18\x01 \x01(\v2\x14.poco.backend.v1.RunR\x03run2\x8b\x02\n" +
+	"\x03run\x18\x01 \x01(\v2\x14.poco.backend.v1.RunR\x03run2\xf6\x02\n" +
 	"\n" +
 	"RunService\x12N\n" +
 	"\x06GetRun\x12\x1e.poco.backend.v1.GetRunRequest\x1a\x1f.poco.backend.v1.GetRunResponse\"\x03\x90\x02\x02\x12T\n" +
-	"\bListRuns\x12 .poco.backend.v1.ListRunsRequest\x1a!.poco.backend.v1.ListRunsResponse\"\x03\x90\x02\x02\x12W\n" +
+	"\bListRuns\x12 .poco.backend.v1.ListRunsRequest\x1a!.poco.backend.v1.ListRunsResponse\"\x03\x90\x02\x02\x12i\n" +
+	"\x0fListFileChanges\x12'.poco.backend.v1.ListFileChangesRequest\x1a(.poco.backend.v1.ListFileChangesResponse\"\x03\x90\x02\x02\x12W\n" +
 	"\tCancelRun\x12!.poco.backend.v1.CancelRunRequest\x1a\".poco.backend.v1.CancelRunResponse\"\x03\x90\x02\x02B\xbe\x01\n" +
 	"\x13com.poco.backend.v1B\x0fRunServiceProtoP\x01Z8github.com/poco-ai/poco/gen/go/poco/backend/v1;backendv1\xa2\x02\x03PBX\xaa\x02\x0fPoco.Backend.V1\xca\x02\x0fPoco\\Backend\\V1\xe2\x02\x1bPoco\\Backend\\V1\\GPBMetadata\xea\x02\x11Poco::Backend::V1b\x06proto3"
 
@@ -375,33 +559,39 @@ func file_poco_backend_v1_run_service_proto_rawDescGZIP() []byte {
 	return file_poco_backend_v1_run_service_proto_rawDescData
 }
 
-var file_poco_backend_v1_run_service_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_poco_backend_v1_run_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_poco_backend_v1_run_service_proto_goTypes = []any{
-	(*GetRunRequest)(nil),     // 0: poco.backend.v1.GetRunRequest
-	(*GetRunResponse)(nil),    // 1: poco.backend.v1.GetRunResponse
-	(*ListRunsRequest)(nil),   // 2: poco.backend.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),  // 3: poco.backend.v1.ListRunsResponse
-	(*CancelRunRequest)(nil),  // 4: poco.backend.v1.CancelRunRequest
-	(*CancelRunResponse)(nil), // 5: poco.backend.v1.CancelRunResponse
-	(*Run)(nil),               // 6: poco.backend.v1.Run
-	(RunStatus)(0),            // 7: poco.backend.v1.RunStatus
+	(*GetRunRequest)(nil),           // 0: poco.backend.v1.GetRunRequest
+	(*GetRunResponse)(nil),          // 1: poco.backend.v1.GetRunResponse
+	(*ListRunsRequest)(nil),         // 2: poco.backend.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),        // 3: poco.backend.v1.ListRunsResponse
+	(*ListFileChangesRequest)(nil),  // 4: poco.backend.v1.ListFileChangesRequest
+	(*ListFileChangesResponse)(nil), // 5: poco.backend.v1.ListFileChangesResponse
+	(*CancelRunRequest)(nil),        // 6: poco.backend.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),       // 7: poco.backend.v1.CancelRunResponse
+	(*Run)(nil),                     // 8: poco.backend.v1.Run
+	(RunStatus)(0),                  // 9: poco.backend.v1.RunStatus
+	(*FileChange)(nil),              // 10: poco.backend.v1.FileChange
 }
 var file_poco_backend_v1_run_service_proto_depIdxs = []int32{
-	6, // 0: poco.backend.v1.GetRunResponse.run:type_name -> poco.backend.v1.Run
-	7, // 1: poco.backend.v1.ListRunsRequest.statuses:type_name -> poco.backend.v1.RunStatus
-	6, // 2: poco.backend.v1.ListRunsResponse.runs:type_name -> poco.backend.v1.Run
-	6, // 3: poco.backend.v1.CancelRunResponse.run:type_name -> poco.backend.v1.Run
-	0, // 4: poco.backend.v1.RunService.GetRun:input_type -> poco.backend.v1.GetRunRequest
-	2, // 5: poco.backend.v1.RunService.ListRuns:input_type -> poco.backend.v1.ListRunsRequest
-	4, // 6: poco.backend.v1.RunService.CancelRun:input_type -> poco.backend.v1.CancelRunRequest
-	1, // 7: poco.backend.v1.RunService.GetRun:output_type -> poco.backend.v1.GetRunResponse
-	3, // 8: poco.backend.v1.RunService.ListRuns:output_type -> poco.backend.v1.ListRunsResponse
-	5, // 9: poco.backend.v1.RunService.CancelRun:output_type -> poco.backend.v1.CancelRunResponse
-	7, // [7:10] is the sub-list for method output_type
-	4, // [4:7] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	8,  // 0: poco.backend.v1.GetRunResponse.run:type_name -> poco.backend.v1.Run
+	9,  // 1: poco.backend.v1.ListRunsRequest.statuses:type_name -> poco.backend.v1.RunStatus
+	8,  // 2: poco.backend.v1.ListRunsResponse.runs:type_name -> poco.backend.v1.Run
+	10, // 3: poco.backend.v1.ListFileChangesResponse.files:type_name -> poco.backend.v1.FileChange
+	8,  // 4: poco.backend.v1.CancelRunResponse.run:type_name -> poco.backend.v1.Run
+	0,  // 5: poco.backend.v1.RunService.GetRun:input_type -> poco.backend.v1.GetRunRequest
+	2,  // 6: poco.backend.v1.RunService.ListRuns:input_type -> poco.backend.v1.ListRunsRequest
+	4,  // 7: poco.backend.v1.RunService.ListFileChanges:input_type -> poco.backend.v1.ListFileChangesRequest
+	6,  // 8: poco.backend.v1.RunService.CancelRun:input_type -> poco.backend.v1.CancelRunRequest
+	1,  // 9: poco.backend.v1.RunService.GetRun:output_type -> poco.backend.v1.GetRunResponse
+	3,  // 10: poco.backend.v1.RunService.ListRuns:output_type -> poco.backend.v1.ListRunsResponse
+	5,  // 11: poco.backend.v1.RunService.ListFileChanges:output_type -> poco.backend.v1.ListFileChangesResponse
+	7,  // 12: poco.backend.v1.RunService.CancelRun:output_type -> poco.backend.v1.CancelRunResponse
+	9,  // [9:13] is the sub-list for method output_type
+	5,  // [5:9] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_poco_backend_v1_run_service_proto_init() }
@@ -410,6 +600,7 @@ func file_poco_backend_v1_run_service_proto_init() {
 		return
 	}
 	file_poco_backend_v1_enums_proto_init()
+	file_poco_backend_v1_event_proto_init()
 	file_poco_backend_v1_run_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -417,7 +608,7 @@ func file_poco_backend_v1_run_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_poco_backend_v1_run_service_proto_rawDesc), len(file_poco_backend_v1_run_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,9 +19,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RunService_GetRun_FullMethodName    = "/poco.backend.v1.RunService/GetRun"
-	RunService_ListRuns_FullMethodName  = "/poco.backend.v1.RunService/ListRuns"
-	RunService_CancelRun_FullMethodName = "/poco.backend.v1.RunService/CancelRun"
+	RunService_GetRun_FullMethodName          = "/poco.backend.v1.RunService/GetRun"
+	RunService_ListRuns_FullMethodName        = "/poco.backend.v1.RunService/ListRuns"
+	RunService_ListFileChanges_FullMethodName = "/poco.backend.v1.RunService/ListFileChanges"
+	RunService_CancelRun_FullMethodName       = "/poco.backend.v1.RunService/CancelRun"
 )
 
 // RunServiceClient is the client API for RunService service.
@@ -34,6 +35,10 @@ type RunServiceClient interface {
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
 	// ListRuns lists the user's runs, newest first.
 	ListRuns(ctx context.Context, in *ListRunsRequest, opts ...grpc.CallOption) (*ListRunsResponse, error)
+	// ListFileChanges lists the files that a run has changed, by path, with their
+	// diffs: what the run reported last. Errors: NotFound, also for a path that the
+	// run has not changed.
+	ListFileChanges(ctx context.Context, in *ListFileChangesRequest, opts ...grpc.CallOption) (*ListFileChangesResponse, error)
 	// CancelRun cancels a run: a queued one at once, an active one becomes
 	// CANCELING until its agent has stopped. A run in a final state is returned
 	// unchanged. Errors: NotFound.
@@ -68,6 +73,16 @@ func (c *runServiceClient) ListRuns(ctx context.Context, in *ListRunsRequest, op
 	return out, nil
 }
 
+func (c *runServiceClient) ListFileChanges(ctx context.Context, in *ListFileChangesRequest, opts ...grpc.CallOption) (*ListFileChangesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListFileChangesResponse)
+	err := c.cc.Invoke(ctx, RunService_ListFileChanges_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *runServiceClient) CancelRun(ctx context.Context, in *CancelRunRequest, opts ...grpc.CallOption) (*CancelRunResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CancelRunResponse)
@@ -88,6 +103,10 @@ type RunServiceServer interface {
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)
 	// ListRuns lists the user's runs, newest first.
 	ListRuns(context.Context, *ListRunsRequest) (*ListRunsResponse, error)
+	// ListFileChanges lists the files that a run has changed, by path, with their
+	// diffs: what the run reported last. Errors: NotFound, also for a path that the
+	// run has not changed.
+	ListFileChanges(context.Context, *ListFileChangesRequest) (*ListFileChangesResponse, error)
 	// CancelRun cancels a run: a queued one at once, an active one becomes
 	// CANCELING until its agent has stopped. A run in a final state is returned
 	// unchanged. Errors: NotFound.
@@ -107,6 +126,9 @@ func (UnimplementedRunServiceServer) GetRun(context.Context, *GetRunRequest) (*G
 }
 func (UnimplementedRunServiceServer) ListRuns(context.Context, *ListRunsRequest) (*ListRunsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListRuns not implemented")
+}
+func (UnimplementedRunServiceServer) ListFileChanges(context.Context, *ListFileChangesRequest) (*ListFileChangesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListFileChanges not implemented")
 }
 func (UnimplementedRunServiceServer) CancelRun(context.Context, *CancelRunRequest) (*CancelRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelRun not implemented")
@@ -168,6 +190,24 @@ func _RunService_ListRuns_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RunService_ListFileChanges_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListFileChangesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).ListFileChanges(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_ListFileChanges_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).ListFileChanges(ctx, req.(*ListFileChangesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RunService_CancelRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CancelRunRequest)
 	if err := dec(in); err != nil {
@@ -200,6 +240,10 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListRuns",
 			Handler:    _RunService_ListRuns_Handler,
+		},
+		{
+			MethodName: "ListFileChanges",
+			Handler:    _RunService_ListFileChanges_Handler,
 		},
 		{
 			MethodName: "CancelRun",

@@ -28,6 +28,8 @@ const (
 	RunServiceGetRunProcedure = "/poco.backend.v1.RunService/GetRun"
 	// RunServiceListRunsProcedure is the procedure name of the RunService's ListRuns RPC.
 	RunServiceListRunsProcedure = "/poco.backend.v1.RunService/ListRuns"
+	// RunServiceListFileChangesProcedure is the procedure name of the RunService's ListFileChanges RPC.
+	RunServiceListFileChangesProcedure = "/poco.backend.v1.RunService/ListFileChanges"
 	// RunServiceCancelRunProcedure is the procedure name of the RunService's CancelRun RPC.
 	RunServiceCancelRunProcedure = "/poco.backend.v1.RunService/CancelRun"
 )
@@ -49,6 +51,14 @@ var (
 			IdempotencyLevel: connect.IdempotencyIdempotent,
 		}
 	})
+	runServiceListFileChangesSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_backend_v1_run_service_proto.Services().ByName("RunService").Methods().ByName("ListFileChanges"),
+			Procedure:        RunServiceListFileChangesProcedure,
+			IdempotencyLevel: connect.IdempotencyIdempotent,
+		}
+	})
 	runServiceCancelRunSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
 			StreamType:       connect.StreamTypeUnary,
@@ -65,6 +75,10 @@ type RunServiceClient interface {
 	GetRun(context.Context, *v1.GetRunRequest) (*v1.GetRunResponse, error)
 	// ListRuns lists the user's runs, newest first.
 	ListRuns(context.Context, *v1.ListRunsRequest) (*v1.ListRunsResponse, error)
+	// ListFileChanges lists the files that a run has changed, by path, with their
+	// diffs: what the run reported last. Errors: NotFound, also for a path that the
+	// run has not changed.
+	ListFileChanges(context.Context, *v1.ListFileChangesRequest) (*v1.ListFileChangesResponse, error)
 	// CancelRun cancels a run: a queued one at once, an active one becomes
 	// CANCELING until its agent has stopped. A run in a final state is returned
 	// unchanged. Errors: NotFound.
@@ -83,6 +97,10 @@ type RunServiceHandler interface {
 	GetRun(context.Context, *v1.GetRunRequest) (*v1.GetRunResponse, error)
 	// ListRuns lists the user's runs, newest first.
 	ListRuns(context.Context, *v1.ListRunsRequest) (*v1.ListRunsResponse, error)
+	// ListFileChanges lists the files that a run has changed, by path, with their
+	// diffs: what the run reported last. Errors: NotFound, also for a path that the
+	// run has not changed.
+	ListFileChanges(context.Context, *v1.ListFileChangesRequest) (*v1.ListFileChangesResponse, error)
 	// CancelRun cancels a run: a queued one at once, an active one becomes
 	// CANCELING until its agent has stopped. A run in a final state is returned
 	// unchanged. Errors: NotFound.
@@ -96,6 +114,7 @@ func RegisterRunServiceHandler(server *connect.Server, svc RunServiceHandler) {
 	server.Register(
 		connect.Method{Spec: runServiceGetRunSpec(), Handler: adapter.getRun},
 		connect.Method{Spec: runServiceListRunsSpec(), Handler: adapter.listRuns},
+		connect.Method{Spec: runServiceListFileChangesSpec(), Handler: adapter.listFileChanges},
 		connect.Method{Spec: runServiceCancelRunSpec(), Handler: adapter.cancelRun},
 	)
 }
@@ -109,6 +128,10 @@ func (UnimplementedRunServiceHandler) GetRun(context.Context, *v1.GetRunRequest)
 
 func (UnimplementedRunServiceHandler) ListRuns(context.Context, *v1.ListRunsRequest) (*v1.ListRunsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "poco.backend.v1.RunService.ListRuns is not implemented")
+}
+
+func (UnimplementedRunServiceHandler) ListFileChanges(context.Context, *v1.ListFileChangesRequest) (*v1.ListFileChangesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "poco.backend.v1.RunService.ListFileChanges is not implemented")
 }
 
 func (UnimplementedRunServiceHandler) CancelRun(context.Context, *v1.CancelRunRequest) (*v1.CancelRunResponse, error) {
@@ -130,6 +153,14 @@ func (c *runServiceClient) GetRun(ctx context.Context, req *v1.GetRunRequest) (*
 func (c *runServiceClient) ListRuns(ctx context.Context, req *v1.ListRunsRequest) (*v1.ListRunsResponse, error) {
 	var res v1.ListRunsResponse
 	if err := c.client.CallUnary(ctx, runServiceListRunsSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *runServiceClient) ListFileChanges(ctx context.Context, req *v1.ListFileChangesRequest) (*v1.ListFileChangesResponse, error) {
+	var res v1.ListFileChangesResponse
+	if err := c.client.CallUnary(ctx, runServiceListFileChangesSpec(), req, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil
@@ -163,6 +194,18 @@ func (h runServiceHandler) listRuns(ctx context.Context, _ connect.Spec, stream 
 		return err
 	}
 	res, err := h.svc.ListRuns(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h runServiceHandler) listFileChanges(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.ListFileChangesRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.ListFileChanges(ctx, &req)
 	if err != nil {
 		return err
 	}
