@@ -2,7 +2,6 @@ package journal_test
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -73,7 +72,7 @@ func TestJournal(t *testing.T) {
 	}
 	require.NoError(t, w.Remove())
 	_, err = os.Stat(path)
-	require.True(t, errors.Is(err, os.ErrNotExist))
+	require.ErrorIs(t, err, os.ErrNotExist)
 
 	run, attempt, ok := journal.Parse(journal.Name("run", 12))
 	require.True(t, ok)

@@ -121,8 +121,7 @@ func TestWhatIsLeftOfARunThatHasEndedIsDelivered(t *testing.T) {
 
 // An executor that is killed after its agent's end has left the end behind.
 func TestTheEndThatAKilledExecutorHadNotDelivered(t *testing.T) {
-	var h *host
-	h = newHost(t, func(ctx context.Context, r *scriptedRun) {
+	h := newHost(t, func(ctx context.Context, r *scriptedRun) {
 		c := r.open(ctx)
 		r.notice(c)
 		c.until(func(m *managerv1.ConnectResponse) bool { return m.GetAck().GetRunSeq() == 1 })
