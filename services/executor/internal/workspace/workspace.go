@@ -13,12 +13,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/executor/internal/git"
 	"github.com/poco-ai/poco/services/executor/internal/recorder"
+	"github.com/poco-ai/poco/services/internal/disk"
 	"github.com/poco-ai/poco/services/internal/repourl"
 	"github.com/poco-ai/poco/services/internal/text"
 )
@@ -173,7 +173,7 @@ func (w *Workspace) prepareFolders() error {
 		return fmt.Errorf("an unfinished clone cannot be removed: %w", err)
 	}
 	probe, err := os.CreateTemp(w.opts.Root, ".poco-write-test-")
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if disk.Full(err) {
 		return nil // The agent may be there to clean up.
 	}
 	if err != nil {

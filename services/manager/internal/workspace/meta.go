@@ -2,10 +2,14 @@ package workspace
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/poco-ai/poco/services/internal/disk"
 )
 
 // Meta is what is remembered about a workspace besides its files.
@@ -51,16 +55,33 @@ func (s *Store) change(userID, sessionID string, change func(*Meta)) error {
 	return writeMeta(dir, meta)
 }
 
+// writeMeta replaces a meta.json. On a full disk it makes room by removing the
+// one before, and does without when that is not enough: a workspace without one
+// is never cleaned up, and the next run writes it again.
 func writeMeta(dir string, meta Meta) error {
 	b, err := json.MarshalIndent(meta, "", "  ")
 	if err != nil {
 		return err
 	}
-	// A crash must not leave half a file.
 	path := filepath.Join(dir, metaName)
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o644); err != nil {
+	err = replace(path, append(b, '\n'))
+	if disk.Full(err) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("workspace cannot be described: %w", err)
+		}
+		err = replace(path, append(b, '\n'))
+	}
+	if err != nil && !disk.Full(err) {
 		return fmt.Errorf("workspace cannot be described: %w", err)
+	}
+	return nil
+}
+
+// replace writes a file so that a crash does not leave half of it.
+func replace(path string, content []byte) error {
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, content, 0o644); err != nil {
+		return errors.Join(err, os.Remove(tmp))
 	}
 	return os.Rename(tmp, path)
 }

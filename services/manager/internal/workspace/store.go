@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/poco-ai/poco/services/internal/disk"
 	"github.com/poco-ai/poco/services/internal/objectstore"
 )
 
@@ -179,6 +180,9 @@ func unlock(dir string) error {
 
 func writable(dir string) error {
 	f, err := os.CreateTemp(dir, ".poco-writable-*")
+	if disk.Full(err) {
+		return nil // The agent may be there to clean up.
+	}
 	if err != nil {
 		return err
 	}

@@ -137,7 +137,8 @@ func (r *Runtime) start(ctx context.Context, command []string, spec runtime.Spec
 	if r.closed {
 		return nil, runtime.ErrClosed
 	}
-	if err := createState(r.statePath(st.ID), st); err != nil {
+	r.keepReserve()
+	if err := r.note(func() error { return createState(r.statePath(st.ID), st) }); err != nil {
 		return nil, err
 	}
 	c, err := r.spawn(command, environment(spec, addr.Port, r.cfg.CLIPath), socket, st)
@@ -176,7 +177,7 @@ func (r *Runtime) spawn(command, env []string, socket *os.File, st state) (*chil
 		c.proc, err = openProc(c.state.PID, c.state.Identity)
 	}
 	if err == nil {
-		err = replaceState(r.statePath(st.ID), c.state)
+		err = r.note(func() error { return replaceState(r.statePath(st.ID), c.state) })
 	}
 	if err != nil {
 		killErr := cmd.Process.Kill()

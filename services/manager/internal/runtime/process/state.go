@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/poco-ai/poco/services/internal/disk"
+	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
@@ -105,6 +107,33 @@ func writeBeside(path string, data []byte) (name string, err error) {
 		return "", errors.Join(err, os.Remove(f.Name()))
 	}
 	return f.Name(), nil
+}
+
+// reserveName is a file of reserveBytes that gives way on a full disk, so that an
+// executor can be noted whose agent may clean up.
+const (
+	reserveName  = "reserve"
+	reserveBytes = 64 << 10
+)
+
+// keepReserve makes the reserve unless it is there. On a full disk there is none.
+func (r *Runtime) keepReserve() {
+	path := filepath.Join(r.cfg.StateDir, reserveName)
+	if _, err := os.Lstat(path); err == nil {
+		return
+	}
+	if err := os.WriteFile(path, make([]byte, reserveBytes), 0o600); err != nil {
+		r.log.Warn("no disk space can be reserved for executors", logging.KeyError, errors.Join(err, os.Remove(path)))
+	}
+}
+
+// note writes what is remembered of an executor, if need be with the reserve.
+func (r *Runtime) note(write func() error) error {
+	err := write()
+	if disk.Full(err) && os.Remove(filepath.Join(r.cfg.StateDir, reserveName)) == nil {
+		err = write()
+	}
+	return err
 }
 
 // forget removes an executor's files, the state last: while it is there, List
