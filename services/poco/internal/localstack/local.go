@@ -77,7 +77,7 @@ func SignInURL(addr, token string) string {
 	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
 		addr = net.JoinHostPort("127.0.0.1", port)
 	}
-	return (&url.URL{Scheme: "http", Host: addr, Path: "/", Fragment: "token=" + url.QueryEscape(token)}).String()
+	return "http://" + addr + "/#token=" + url.QueryEscape(token) // as URLSearchParams reads it
 }
 
 // Dial connects to where the stack listens, whatever else a name of it means:

@@ -137,6 +137,7 @@ func TestTheTokenIsForTheStacksOwnAddresses(t *testing.T) {
 		}
 	}
 	require.Equal(t, "http://127.0.0.1:82/#token="+token, local.SignInURL())
+	require.Equal(t, "http://[::1]:82/#token=a%2Bb+%25%26", localstack.SignInURL("[::1]:82", "a+b %&"))
 }
 
 // TestLocalhostIsWhereTheStackListens: another user may listen on the same port of

@@ -12,9 +12,9 @@ const tokenKey = "poco-client-token";
 
 // takeToken reads the token of a link, and tells whether there was one.
 export function takeToken() {
-  const token = /^#token=([^&]+)/.exec(location.hash)?.[1];
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (!token) return false;
-  signIn(decodeURIComponent(token));
+  signIn(token);
   history.replaceState(null, "", location.pathname + location.search);
   return true;
 }
