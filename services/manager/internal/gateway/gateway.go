@@ -89,7 +89,7 @@ func New(opts Options) (*Gateway, error) {
 		Transport:      opts.Transport,
 		FlushInterval:  -1, // every piece of a stream at once
 		ErrorHandler:   g.upstreamFailed,
-		ModifyResponse: cleanResponse,
+		ModifyResponse: g.checkAnswer,
 		ErrorLog:       slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
 	}
 	return g, nil
@@ -97,15 +97,16 @@ func New(opts Options) (*Gateway, error) {
 
 func newTransport() *http.Transport {
 	return &http.Transport{
-		Proxy:                 egress.Proxy,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		ForceAttemptHTTP2:     true,
-		MaxIdleConns:          idleConnections,
-		MaxIdleConnsPerHost:   idleConnections,
-		IdleConnTimeout:       90 * time.Second,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ExpectContinueTimeout: time.Second,
-		DisableCompression:    true, // pass through what the client asked for
+		Proxy:                  egress.Proxy,
+		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:      true,
+		MaxIdleConns:           idleConnections,
+		MaxIdleConnsPerHost:    idleConnections,
+		IdleConnTimeout:        90 * time.Second,
+		TLSHandshakeTimeout:    10 * time.Second,
+		ExpectContinueTimeout:  time.Second,
+		DisableCompression:     true, // see rewrite
+		OnProxyConnectResponse: proxyAnswered,
 	}
 }
 
@@ -215,6 +216,8 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest) {
 			pr.Out.Header.Del(name)
 		}
 	}
+	// Whose answer it is has to be read.
+	pr.Out.Header.Set("Accept-Encoding", "identity")
 	switch token := g.opts.Token.Reveal(); {
 	case token == "":
 		pr.Out.Header.Set("X-Api-Key", g.opts.APIKey.Reveal())
@@ -225,17 +228,12 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest) {
 	}
 }
 
-func cleanResponse(resp *http.Response) error {
-	resp.Header.Del("Set-Cookie")
-	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
-		rpcserver.Unbuffered(resp.Header)
-	}
-	return nil
-}
-
 // upstreamFailed answers for a model API that could not be reached.
 func (g *Gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err error) {
-	var tooLarge *http.MaxBytesError
+	var (
+		tooLarge *http.MaxBytesError
+		foreign  *foreignError
+	)
 	switch {
 	case errors.Is(context.Cause(r.Context()), errRunOver):
 		writeError(w, http.StatusUnauthorized, "authentication_error", errRunOver.Error())
@@ -246,8 +244,11 @@ func (g *Gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err err
 	case errors.As(err, &tooLarge):
 		writeError(w, http.StatusRequestEntityTooLarge, "request_too_large", "the request is larger than the model API takes")
 	default:
-		g.opts.Logger.WarnContext(r.Context(), "model API cannot be reached", "host", g.target.Host, logging.KeyError, scrub(err))
-		writeError(w, http.StatusBadGateway, "api_error", "the model API at "+g.target.Host+" cannot be reached: "+scrub(err))
+		if !errors.As(err, &foreign) {
+			foreign = g.unreachable(err)
+		}
+		g.opts.Logger.WarnContext(r.Context(), "model API did not answer", "host", g.target.Host, logging.KeyError, foreign)
+		writeError(w, foreign.status, foreign.kind, foreign.message)
 	}
 }
 
