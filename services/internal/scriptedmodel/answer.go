@@ -75,6 +75,10 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, req *messagesRe
 		}
 		s.send("content_block_stop", map[string]any{"index": i})
 	}
+	if t.Break != nil && h.fails(c, "break", t.Break.Times) {
+		s.breakOff(t.Break)
+		return
+	}
 	s.send("message_delta", map[string]any{
 		"delta": map[string]any{"stop_reason": stopReason, "stop_sequence": nil},
 		"usage": map[string]any{"output_tokens": usage.OutputTokens},
@@ -153,6 +157,14 @@ func (s *eventStream) send(event string, data map[string]any) {
 	// A failed write means that the client left, which ends the context.
 	_, _ = fmt.Fprintf(s.w, "event: %s\ndata: %s\n\n", event, mustJSON(data))
 	_ = http.NewResponseController(s.w).Flush()
+}
+
+// breakOff ends the stream where it is.
+func (s *eventStream) breakOff(b *Break) {
+	if b.Error == nil {
+		panic(http.ErrAbortHandler) // Cuts the connection.
+	}
+	s.send("error", map[string]any{"error": map[string]any{"type": b.Error.Type, "message": b.Error.Message}})
 }
 
 func (s *eventStream) pause(d time.Duration) {

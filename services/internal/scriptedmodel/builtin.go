@@ -97,6 +97,16 @@ func Builtin() []Scenario {
 			Error:  &Error{Status: 529, Type: "overloaded_error", Message: "Overloaded", Times: 2},
 			Blocks: []Block{text("Served after two retries.")},
 		}}},
+		{Name: "broken", Turns: []Turn{{
+			Blocks: []Block{text("An answer that breaks off.")},
+			Break:  &Break{Error: &Error{Type: "overloaded_error", Message: "Overloaded"}, Times: 1},
+		}}},
+		{Name: "cut", Turns: []Turn{{Blocks: []Block{text("An answer that is cut.")}, Break: &Break{Times: 1}}}},
+		{Name: "plans", Turns: []Turn{
+			turn(tool("EnterPlanMode", map[string]any{})),
+			turn(tool("ExitPlanMode", map[string]any{"plan": "1. Do it."})),
+			turn(text("Plan: {output}")),
+		}},
 		{Name: "hang", Turns: []Turn{{Hang: true}}},
 		{Name: "nul", Turns: []Turn{
 			turn(bash(`printf 'before\000after \355\240\275 end'`, "print a NUL byte and half a surrogate")),

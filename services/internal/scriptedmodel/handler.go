@@ -230,7 +230,7 @@ func (h *Handler) serveMessages(w http.ResponseWriter, r *http.Request) {
 	}
 	t := h.turn(&c)
 	h.count(func(s *Stats) { s.Messages++; s.Scenarios[c.scenario]++ })
-	if t.Error != nil && h.fails(&c, t.Error) {
+	if t.Error != nil && h.fails(&c, "error", t.Error.Times) {
 		writeError(w, t.Error)
 		return
 	}
@@ -257,16 +257,17 @@ func (h *Handler) turn(c *conversation) Turn {
 	return s.Turns[c.step]
 }
 
-// fails says whether this call gets the error.
-func (h *Handler) fails(c *conversation, e *Error) bool {
-	if e.Times == 0 {
+// fails says whether this call of the turn fails, of which the first ones do;
+// 0 means all.
+func (h *Handler) fails(c *conversation, how string, times int) bool {
+	if times == 0 {
 		return true
 	}
-	key := fmt.Sprintf("%s/%s/%d", c.session, c.scenario, c.turns)
+	key := fmt.Sprintf("%s/%s/%s/%d", how, c.session, c.scenario, c.turns)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.failures[key]++
-	return h.failures[key] <= e.Times
+	return h.failures[key] <= times
 }
 
 // wait blocks until the gate opens; false when the client left first.

@@ -25,6 +25,8 @@ type Turn struct {
 	// Wait holds the answer back, before its blocks, until the signal of this
 	// name is given with Handler.Release. Placeholders are filled in.
 	Wait string
+	// Break ends the answer after its blocks, before it is complete.
+	Break *Break
 	// Hang never answers; only the client's going away ends the request.
 	Hang bool
 }
@@ -60,6 +62,14 @@ type Error struct {
 	Type    string
 	Message string
 	// Times is how many calls fail before the turn is answered; 0 means all.
+	Times int
+}
+
+// Break is an answer that does not come to its end.
+type Break struct {
+	// Error is sent as an event of the stream; without one the connection is cut.
+	Error *Error
+	// Times is how many calls break before the turn is answered; 0 means all.
 	Times int
 }
 

@@ -102,8 +102,11 @@ type Agent struct {
 	resting  bool
 	waitsFor []string
 	// watched: a watcher waits for a process that was left behind.
-	watched   bool
-	watchers  sync.WaitGroup
+	watched  bool
+	watchers sync.WaitGroup
+	// continued counts how often the model was asked to go on with an answer that
+	// broke off.
+	continued int32
 	usage     *backendv1.Usage
 	submitted bool
 	started   bool

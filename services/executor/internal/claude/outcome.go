@@ -13,6 +13,7 @@ const (
 	ReasonCanceled             = "canceled"
 	ReasonAgentError           = "agent_error"
 	ReasonAuthenticationFailed = "authentication_failed"
+	ReasonModelUnreachable     = "model_unreachable"
 	ReasonCLIMissing           = "cli_missing"
 	ReasonCLICrashed           = "cli_crashed"
 	ReasonCLIProtocolError     = "cli_protocol_error"
@@ -57,13 +58,47 @@ func Canceled(reason string) Outcome {
 }
 
 // authenticationFailed names what a person can do about it.
-func authenticationFailed(status int32, detail string) Outcome {
+func authenticationFailed(status int32, said string) Outcome {
 	return Failed(ReasonAuthenticationFailed,
 		"The model API refused the credential (HTTP %d%s). Check ANTHROPIC_AUTH_TOKEN and ANTHROPIC_BASE_URL.",
-		status, prefixed(": ", detail))
+		status, detail(said))
 }
 
 func isAuthenticationStatus(status int32) bool { return status == 401 || status == 403 }
+
+// statusOnTheWay is the manager's gateway's word for what stands between it and
+// the model API: HTTP 424, Failed Dependency.
+const statusOnTheWay = 424
+
+// isOnTheWay says whether something other than the model API refused a call: a
+// proxy, or a page in its place. The CLI puts the status before the message of
+// an API's error, and shows only the title of a page.
+func isOnTheWay(status int32, text string) bool {
+	switch status {
+	case statusOnTheWay, 407:
+		return true
+	case 401, 403:
+		return strings.Contains(text, apiErrorPrefix) && !strings.Contains(text, fmt.Sprintf("%s%d", apiErrorPrefix, status))
+	default:
+		return false
+	}
+}
+
+// apiErrorPrefix is how the CLI begins the text of a failed call.
+const apiErrorPrefix = "API Error: "
+
+func modelUnreachable(status int32, text string) Outcome {
+	said := text
+	if _, after, ok := strings.Cut(text, apiErrorPrefix); ok {
+		said = after
+	}
+	if status == statusOnTheWay {
+		return Failed(ReasonModelUnreachable, "The model API was not reached%s.", detail(strings.TrimPrefix(said, fmt.Sprintf("%d ", status))))
+	}
+	return Failed(ReasonModelUnreachable,
+		"Something on the way to the model API refused the call (HTTP %d%s). Check proxies, firewalls and ANTHROPIC_BASE_URL.",
+		status, detail(said))
+}
 
 // ofResult judges the CLI's result. subtype may say "success" while is_error
 // is true: only is_error and api_error_status count.
@@ -75,6 +110,8 @@ func ofResult(subtype string, r *wireResult, resuming bool) Outcome {
 	switch {
 	case !r.IsError:
 		return Outcome{Status: completedStatus}
+	case isOnTheWay(r.APIErrorStatus, text):
+		return modelUnreachable(r.APIErrorStatus, text)
 	case isAuthenticationStatus(r.APIErrorStatus):
 		return authenticationFailed(r.APIErrorStatus, text)
 	case subtype == "error_max_turns":
@@ -84,7 +121,7 @@ func ofResult(subtype string, r *wireResult, resuming bool) Outcome {
 	case resuming && isUnknownConversation(text):
 		return resumeFailed(text)
 	case r.APIErrorStatus != 0:
-		return Failed(ReasonAgentError, "The model API failed (HTTP %d)%s", r.APIErrorStatus, prefixed(": ", text))
+		return Failed(ReasonAgentError, "The model API failed (HTTP %d)%s", r.APIErrorStatus, detail(text))
 	default:
 		return Failed(ReasonAgentError, "%s", orElse(text, "The agent ended with "+subtype+"."))
 	}
@@ -94,15 +131,16 @@ func isUnknownConversation(text string) bool {
 	return strings.Contains(text, "No conversation found")
 }
 
-func resumeFailed(detail string) Outcome {
-	return Failed(ReasonResumeFailed, "The earlier conversation could not be resumed%s", prefixed(": ", detail))
+func resumeFailed(said string) Outcome {
+	return Failed(ReasonResumeFailed, "The earlier conversation could not be resumed%s", detail(said))
 }
 
-func prefixed(prefix, s string) string {
+// detail puts what was said behind a sentence, if anything was.
+func detail(s string) string {
 	if s == "" {
 		return ""
 	}
-	return prefix + s
+	return ": " + s
 }
 
 func orElse(s, otherwise string) string {

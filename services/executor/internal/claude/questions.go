@@ -33,11 +33,11 @@ type question struct {
 	expires   time.Time
 }
 
-// asksPerson says whether a permission request needs a person. Everything
-// else is allowed: the sandbox is the boundary, not the prompt.
-func asksPerson(tool string, planMode bool) bool {
-	return tool == toolAskUser || tool == toolExitPlan && planMode
-}
+// asksPerson says whether a permission request needs a person: a question, and
+// the approval of a plan, whoever chose to make one. The agent is told that its
+// user approved, so nobody else may. Everything else is allowed: the sandbox is
+// the boundary, not the prompt.
+func asksPerson(tool string) bool { return tool == toolAskUser || tool == toolExitPlan }
 
 func newQuestion(requestID string, r *controlRequest, expires time.Time) (*question, error) {
 	q := &question{id: uuid.NewString(), requestID: requestID, tool: r.ToolName, toolUseID: r.ToolUseID, expires: expires}

@@ -96,7 +96,7 @@ func (a *Agent) controlRequest(m *wireMessage) {
 		a.send(controlError(m.RequestID, fmt.Sprintf("control request %q is not supported", subtype)))
 		return
 	}
-	if !asksPerson(m.Request.ToolName, a.opts.PermissionMode == "plan") {
+	if !asksPerson(m.Request.ToolName) {
 		a.send(controlAnswer(m.RequestID, allow(m.Request.Input)))
 		return
 	}
@@ -160,6 +160,9 @@ func (a *Agent) report(data []byte, m *wireMessage) {
 // before it stands, whatever the CLI made of its work meanwhile.
 func (a *Agent) readResult(m *wireMessage) {
 	a.usage = a.translator.sumUp(a.usage, usageOf(&m.wireResult))
+	if a.ending == nil && a.continueBrokenAnswer(&m.wireResult) {
+		return
+	}
 	outcome := ofResult(m.Subtype, &m.wireResult, a.opts.ResumeID != "" && !a.started)
 	a.result = &outcome
 	if a.ending != nil {

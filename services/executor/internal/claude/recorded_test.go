@@ -40,7 +40,7 @@ func replay(t *testing.T, name string) (log, partial string, outcome *Outcome, u
 			o := ofResult(m.Subtype, &m.wireResult, resuming)
 			outcome, usage = &o, usageOf(&m.wireResult)
 		}
-		if m.Type == "control_request" && asksPerson(m.Request.ToolName, true) {
+		if m.Type == "control_request" && asksPerson(m.Request.ToolName) {
 			q, err := newQuestion(m.RequestID, m.Request, testTime)
 			require.NoError(t, err)
 			r.Emit(q.payload())

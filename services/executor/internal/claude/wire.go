@@ -50,6 +50,7 @@ type wireResult struct {
 	IsError        bool                      `json:"is_error"`
 	APIErrorStatus int32                     `json:"api_error_status"`
 	Result         string                    `json:"result"`
+	StopReason     string                    `json:"stop_reason"`
 	Errors         []string                  `json:"errors"`
 	NumTurns       int64                     `json:"num_turns"`
 	DurationMS     float64                   `json:"duration_ms"`

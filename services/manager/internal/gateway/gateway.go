@@ -23,7 +23,6 @@ import (
 	"github.com/poco-ai/poco/services/internal/egress"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
-	"github.com/poco-ai/poco/services/internal/rpcserver"
 )
 
 // Prefix is where the gateway is mounted. An executor's ANTHROPIC_BASE_URL is

@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -45,6 +48,12 @@ func TestRunsThatCannotSucceed(t *testing.T) {
 		{name: "wrong model token", reason: "authentication_failed", message: "ANTHROPIC_AUTH_TOKEN",
 			opts:    func(*testing.T) stackOptions { return stackOptions{} },
 			prepare: func(s *stack) { s.manager.env["ANTHROPIC_AUTH_TOKEN"] = "not-the-token" }},
+		{name: "a firewall's page", reason: "model_unreachable", message: `HTTP 403 with a page titled "Blocked"`,
+			opts: func(t *testing.T) stackOptions { return insteadOfTheModel(t, http.StatusForbidden, "") }},
+		{name: "a sign-in page", reason: "model_unreachable", message: "redirect (HTTP 302) to http://login.example/",
+			opts: func(t *testing.T) stackOptions {
+				return insteadOfTheModel(t, http.StatusFound, "http://login.example/")
+			}},
 		{name: "image missing", reason: "image_missing", message: "poco-no-such-image:none",
 			opts: func(t *testing.T) stackOptions {
 				requireEngine(t)
@@ -75,6 +84,20 @@ func TestRunsThatCannotSucceed(t *testing.T) {
 			require.Empty(t, s.session(session).GetActiveRunId())
 		})
 	}
+}
+
+// insteadOfTheModel answers every model call with a page.
+func insteadOfTheModel(t *testing.T, status int, location string) stackOptions {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		if location != "" {
+			w.Header().Set("Location", location)
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, "<html><head><title>Blocked</title></head></html>")
+	}))
+	t.Cleanup(server.Close)
+	return stackOptions{env: map[string]string{"ANTHROPIC_BASE_URL": server.URL}}
 }
 
 func withFakeCLI(mode string) func(*testing.T) stackOptions {
@@ -236,4 +259,14 @@ func TestFilesDoNotMoveTheModel(t *testing.T) {
 		return e.GetPayload().GetNotice().GetCode() == "project_settings_ignored"
 	})
 	require.Contains(t, notice.GetPayload().GetNotice().GetText(), "env.ANTHROPIC_BASE_URL in .claude/settings.json")
+}
+
+// An overload in the middle of an answer does not end the run.
+func TestAnswerBreaksOff(t *testing.T) {
+	s := newStack(t, stackOptions{}).start()
+	session, run := s.enqueue("[[broken]]", "")
+	f := s.follow(session)
+	f.await("a retry", func(e *backendv1.SessionEvent) bool { return e.GetPayload().GetApiRetried() != nil })
+	end := f.awaitEnd(run)
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, end.GetStatus(), end.GetMessage())
 }

@@ -1,0 +1,88 @@
+package claude
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+)
+
+// An answer that breaks off is asked for again, or gone on with.
+func TestRealBrokenAnswers(t *testing.T) {
+	opts, model := real(t, "[[broken]]")
+	r := &recorder{}
+	outcome := New(opts, r).Run(t.Context())
+	requireStatus(t, completed, "", outcome)
+	require.Equal(t, 2, model.Stats().Messages)
+	require.Contains(t, r.log(), "retry 1/5 0 API Error: Overloaded")
+	require.Contains(t, r.log(), `You asked: "`+brokenPrompt+`"`, "the scripted model shows what it was told")
+	require.EqualValues(t, 2, outcome.Usage.GetNumTurns())
+
+	// How much the CLI saw before the cut decides which of the two it is.
+	opts, model = real(t, "[[cut]]")
+	requireStatus(t, completed, "", New(opts, &recorder{}).Run(t.Context()))
+	require.Equal(t, 2, model.Stats().Messages)
+}
+
+func TestBrokenAnswersAreBounded(t *testing.T) {
+	a := New(fake(t, "unused"), &recorder{})
+	a.process, a.kill = &process{wake: make(chan struct{}, 1)}, newStoppedTimer()
+	turn := func() {
+		a.read(line{data: []byte(`{"type":"stream_event","event":{"type":"message_start","message":{"id":"m"}}}`)})
+		a.read(line{data: []byte(`{"type":"result","subtype":"success","is_error":false,"stop_reason":null,"result":"half"}`)})
+	}
+	for range maxContinued {
+		turn()
+		require.Nil(t, a.result)
+		a.killStep()
+	}
+	turn()
+	require.NotNil(t, a.result)
+	requireStatus(t, failed, ReasonAgentError, *a.result)
+	require.Equal(t, "The model's answer broke off.", a.result.Message)
+	a.kill.Stop()
+}
+
+// The agent may make a plan unasked. Nobody approves it in a person's name.
+func TestRealPlanOfItsOwn(t *testing.T) {
+	for answer, want := range map[string]string{planApprove: "User has approved your plan", planReject: "The user wants to keep planning"} {
+		t.Run(answer, func(t *testing.T) {
+			opts, _ := real(t, "[[plans]]")
+			r := &recorder{}
+			a := New(opts, r)
+			r.on = func(p *backendv1.EventPayload) {
+				if asked := p.GetUserInputRequested(); asked != nil {
+					go a.Answer(asked.GetUserInputRequestId(), map[string]string{asked.GetQuestions()[0].GetQuestion(): answer})
+				}
+			}
+			requireStatus(t, completed, "", a.Run(t.Context()))
+			require.Contains(t, r.log(), "asked ExitPlanMode Go ahead with this plan?")
+			last := r.payloads[len(r.payloads)-1].GetMessageAdded()
+			require.Contains(t, last.GetBlocks()[0].GetText().GetText(), want)
+		})
+	}
+}
+
+// Not every refusal is the model API's.
+func TestWhoRefused(t *testing.T) {
+	cases := map[string]struct {
+		status       int32
+		text         string
+		reason, says string
+	}{
+		"the API, 401":     {401, "Failed to authenticate. API Error: 401 invalid x-api-key", ReasonAuthenticationFailed, "Check ANTHROPIC_AUTH_TOKEN"},
+		"the API, 403":     {403, "Failed to authenticate. API Error: 403 not yours", ReasonAuthenticationFailed, "Check ANTHROPIC_AUTH_TOKEN"},
+		"a page":           {403, "Failed to authenticate. API Error: Blocked by Example", ReasonModelUnreachable, "(HTTP 403: Blocked by Example). Check proxies"},
+		"a proxy":          {407, "API Error: Sign in to the proxy", ReasonModelUnreachable, "(HTTP 407: Sign in to the proxy)"},
+		"said the gateway": {424, "API Error: 424 example.com answered HTTP 403", ReasonModelUnreachable, "The model API was not reached: example.com answered HTTP 403."},
+		"another failure":  {400, "API Error: 400 too long", ReasonAgentError, "too long"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			outcome := ofResult("success", &wireResult{IsError: true, APIErrorStatus: c.status, Result: c.text}, false)
+			requireStatus(t, failed, c.reason, outcome)
+			require.Contains(t, outcome.Message, c.says)
+		})
+	}
+}
