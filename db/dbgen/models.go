@@ -8,6 +8,13 @@ import (
 	"time"
 )
 
+type DeletedSession struct {
+	SessionID string
+	UserID    string
+	SweepAt   time.Time
+	Sweeps    int32
+}
+
 type Message struct {
 	SessionID    string
 	Seq          int64
@@ -61,7 +68,7 @@ type Run struct {
 type RunCommand struct {
 	ID        string
 	WorkerID  string
-	RunID     string
+	RunID     *string
 	SessionID string
 	Kind      string
 	Command   []byte
@@ -106,6 +113,7 @@ type Session struct {
 	DeletedAt      *time.Time
 	SnapshotKey    string
 	SnapshotRunID  *string
+	IdleSince      *time.Time
 }
 
 type SessionContent struct {

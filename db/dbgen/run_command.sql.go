@@ -32,7 +32,7 @@ DELETE FROM run_commands WHERE run_id = $1 AND kind IN ('cancel', 'answer')
 `
 
 // A run that has ended needs no cancel and no answer any more.
-func (q *Queries) RunCommandDeleteOfRun(ctx context.Context, runID string) error {
+func (q *Queries) RunCommandDeleteOfRun(ctx context.Context, runID *string) error {
 	_, err := q.db.Exec(ctx, runCommandDeleteOfRun, runID)
 	return err
 }
@@ -56,7 +56,7 @@ VALUES ($1, $2, $3, $4, $5, $6)
 type RunCommandInsertParams struct {
 	ID        string
 	WorkerID  string
-	RunID     string
+	RunID     *string
 	SessionID string
 	Kind      string
 	Command   []byte

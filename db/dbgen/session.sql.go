@@ -11,7 +11,7 @@ import (
 )
 
 const sessionGetMany = `-- name: SessionGetMany :many
-SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, session_contents.session_id, session_contents.config, session_contents.state FROM sessions
+SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, session_contents.session_id, session_contents.config, session_contents.state FROM sessions
 JOIN session_contents ON session_contents.session_id = sessions.id
 WHERE sessions.id = ANY($1::uuid[]) AND sessions.user_id = $2
 `
@@ -53,6 +53,7 @@ func (q *Queries) SessionGetMany(ctx context.Context, ids []string, userID strin
 			&i.Session.DeletedAt,
 			&i.Session.SnapshotKey,
 			&i.Session.SnapshotRunID,
+			&i.Session.IdleSince,
 			&i.SessionContent.SessionID,
 			&i.SessionContent.Config,
 			&i.SessionContent.State,
@@ -68,7 +69,7 @@ func (q *Queries) SessionGetMany(ctx context.Context, ids []string, userID strin
 }
 
 const sessionGetOwned = `-- name: SessionGetOwned :one
-SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since FROM sessions WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL
 `
 
 func (q *Queries) SessionGetOwned(ctx context.Context, iD string, userID string) (Session, error) {
@@ -97,6 +98,7 @@ func (q *Queries) SessionGetOwned(ctx context.Context, iD string, userID string)
 		&i.DeletedAt,
 		&i.SnapshotKey,
 		&i.SnapshotRunID,
+		&i.IdleSince,
 	)
 	return i, err
 }
@@ -177,7 +179,7 @@ func (q *Queries) SessionLastSeqs(ctx context.Context, ids []string) ([]SessionL
 }
 
 const sessionList = `-- name: SessionList :many
-SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, session_contents.session_id, session_contents.config, session_contents.state, listed.candidates FROM (
+SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, session_contents.session_id, session_contents.config, session_contents.state, listed.candidates FROM (
     SELECT page.id, count(*) OVER () AS candidates,
            sum(octet_length(c.config) + octet_length(c.state)) OVER (
                ORDER BY page.created_at DESC, page.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
@@ -251,6 +253,7 @@ func (q *Queries) SessionList(ctx context.Context, arg SessionListParams) ([]Ses
 			&i.Session.DeletedAt,
 			&i.Session.SnapshotKey,
 			&i.Session.SnapshotRunID,
+			&i.Session.IdleSince,
 			&i.SessionContent.SessionID,
 			&i.SessionContent.Config,
 			&i.SessionContent.State,
@@ -266,8 +269,43 @@ func (q *Queries) SessionList(ctx context.Context, arg SessionListParams) ([]Ses
 	return items, nil
 }
 
+const sessionListIdle = `-- name: SessionListIdle :many
+SELECT id, idle_since FROM sessions
+WHERE deleted_at IS NULL AND idle_since < clock_timestamp() - $1::interval
+  AND export_status <> 'pending'
+ORDER BY idle_since
+LIMIT $2
+`
+
+type SessionListIdleRow struct {
+	ID        string
+	IdleSince *time.Time
+}
+
+// SessionListIdle lists sessions that nothing was asked of for long, those
+// first that were idle longest.
+func (q *Queries) SessionListIdle(ctx context.Context, idleFor time.Duration, maxSessions int32) ([]SessionListIdleRow, error) {
+	rows, err := q.db.Query(ctx, sessionListIdle, idleFor, maxSessions)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SessionListIdleRow
+	for rows.Next() {
+		var i SessionListIdleRow
+		if err := rows.Scan(&i.ID, &i.IdleSince); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const sessionListOfProject = `-- name: SessionListOfProject :many
-SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, session_contents.session_id, session_contents.config, session_contents.state, listed.candidates FROM (
+SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, session_contents.session_id, session_contents.config, session_contents.state, listed.candidates FROM (
     SELECT page.id, count(*) OVER () AS candidates,
            sum(octet_length(c.config) + octet_length(c.state)) OVER (
                ORDER BY page.created_at DESC, page.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
@@ -340,6 +378,7 @@ func (q *Queries) SessionListOfProject(ctx context.Context, arg SessionListOfPro
 			&i.Session.DeletedAt,
 			&i.Session.SnapshotKey,
 			&i.Session.SnapshotRunID,
+			&i.Session.IdleSince,
 			&i.SessionContent.SessionID,
 			&i.SessionContent.Config,
 			&i.SessionContent.State,
@@ -386,7 +425,7 @@ func (q *Queries) SessionListOrphanedExports(ctx context.Context, goneAfter time
 
 const sessionListPendingExports = `-- name: SessionListPendingExports :many
 SELECT id, export_run_id, user_id FROM sessions
-WHERE worker_id = $1::text AND export_status = 'pending' AND active_run_id IS NULL
+WHERE worker_id = $1::text AND export_status = 'pending' AND active_run_id IS NULL AND deleted_at IS NULL
 ORDER BY updated_at
 `
 
@@ -416,8 +455,37 @@ func (q *Queries) SessionListPendingExports(ctx context.Context, workerID string
 	return items, nil
 }
 
+const sessionListSnapshots = `-- name: SessionListSnapshots :many
+SELECT id, snapshot_key FROM sessions WHERE id = ANY($1::uuid[])
+`
+
+type SessionListSnapshotsRow struct {
+	ID          string
+	SnapshotKey string
+}
+
+func (q *Queries) SessionListSnapshots(ctx context.Context, ids []string) ([]SessionListSnapshotsRow, error) {
+	rows, err := q.db.Query(ctx, sessionListSnapshots, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SessionListSnapshotsRow
+	for rows.Next() {
+		var i SessionListSnapshotsRow
+		if err := rows.Scan(&i.ID, &i.SnapshotKey); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const sessionLock = `-- name: SessionLock :one
-SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = $1 FOR UPDATE
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since FROM sessions WHERE id = $1 FOR UPDATE
 `
 
 // SessionLock takes the lock that orders everything about a session.
@@ -447,12 +515,13 @@ func (q *Queries) SessionLock(ctx context.Context, id string) (Session, error) {
 		&i.DeletedAt,
 		&i.SnapshotKey,
 		&i.SnapshotRunID,
+		&i.IdleSince,
 	)
 	return i, err
 }
 
 const sessionLockClaimable = `-- name: SessionLockClaimable :many
-SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.agent_session_id, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at, s.snapshot_key, s.snapshot_run_id
+SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.agent_session_id, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at, s.snapshot_key, s.snapshot_run_id, s.idle_since
 FROM runs r
 JOIN sessions s ON s.id = r.session_id
 WHERE r.status = 'queued'
@@ -523,6 +592,7 @@ func (q *Queries) SessionLockClaimable(ctx context.Context, arg SessionLockClaim
 			&i.DeletedAt,
 			&i.SnapshotKey,
 			&i.SnapshotRunID,
+			&i.IdleSince,
 		); err != nil {
 			return nil, err
 		}
@@ -535,7 +605,7 @@ func (q *Queries) SessionLockClaimable(ctx context.Context, arg SessionLockClaim
 }
 
 const sessionLockMany = `-- name: SessionLockMany :many
-SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since FROM sessions WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
 `
 
 // SessionLockMany locks in one order, so that two callers cannot block each
@@ -572,6 +642,7 @@ func (q *Queries) SessionLockMany(ctx context.Context, ids []string) ([]Session,
 			&i.DeletedAt,
 			&i.SnapshotKey,
 			&i.SnapshotRunID,
+			&i.IdleSince,
 		); err != nil {
 			return nil, err
 		}
@@ -584,7 +655,7 @@ func (q *Queries) SessionLockMany(ctx context.Context, ids []string) ([]Session,
 }
 
 const sessionLockOfRun = `-- name: SessionLockOfRun :one
-SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id FROM sessions WHERE id = (SELECT r.session_id FROM runs r WHERE r.id = $1) FOR UPDATE
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since FROM sessions WHERE id = (SELECT r.session_id FROM runs r WHERE r.id = $1) FOR UPDATE
 `
 
 func (q *Queries) SessionLockOfRun(ctx context.Context, runID string) (Session, error) {
@@ -613,6 +684,7 @@ func (q *Queries) SessionLockOfRun(ctx context.Context, runID string) (Session, 
 		&i.DeletedAt,
 		&i.SnapshotKey,
 		&i.SnapshotRunID,
+		&i.IdleSince,
 	)
 	return i, err
 }
@@ -637,8 +709,9 @@ UPDATE sessions SET
     snapshot_key = $16,
     snapshot_run_id = $17,
     deleted_at = $18,
+    idle_since = $19,
     updated_at = clock_timestamp()
-WHERE id = $19
+WHERE id = $20
 `
 
 type SessionUpdateParams struct {
@@ -660,6 +733,7 @@ type SessionUpdateParams struct {
 	SnapshotKey    string
 	SnapshotRunID  *string
 	DeletedAt      *time.Time
+	IdleSince      *time.Time
 	ID             string
 }
 
@@ -683,6 +757,7 @@ func (q *Queries) SessionUpdate(ctx context.Context, arg SessionUpdateParams) er
 		arg.SnapshotKey,
 		arg.SnapshotRunID,
 		arg.DeletedAt,
+		arg.IdleSince,
 		arg.ID,
 	)
 	return err

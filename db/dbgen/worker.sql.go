@@ -34,6 +34,30 @@ func (q *Queries) WorkerIsGone(ctx context.Context, iD string, goneAfter time.Du
 	return gone, err
 }
 
+const workerList = `-- name: WorkerList :many
+SELECT id FROM workers
+`
+
+func (q *Queries) WorkerList(ctx context.Context) ([]string, error) {
+	rows, err := q.db.Query(ctx, workerList)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const workerTouch = `-- name: WorkerTouch :exec
 INSERT INTO workers (id) VALUES ($1)
 ON CONFLICT (id) DO UPDATE SET last_seen = clock_timestamp()

@@ -62,6 +62,7 @@ UPDATE sessions SET
     snapshot_key = @snapshot_key,
     snapshot_run_id = @snapshot_run_id,
     deleted_at = @deleted_at,
+    idle_since = @idle_since,
     updated_at = clock_timestamp()
 WHERE id = @id;
 
@@ -124,7 +125,7 @@ FROM sessions s WHERE s.id = @id;
 
 -- name: SessionListPendingExports :many
 SELECT id, export_run_id, user_id FROM sessions
-WHERE worker_id = @worker_id::text AND export_status = 'pending' AND active_run_id IS NULL
+WHERE worker_id = @worker_id::text AND export_status = 'pending' AND active_run_id IS NULL AND deleted_at IS NULL
 ORDER BY updated_at;
 
 -- SessionListOrphanedExports lists the exports that are owed by workers that are
@@ -134,3 +135,15 @@ SELECT s.id FROM sessions s
 WHERE s.export_status = 'pending' AND s.active_run_id IS NULL
   AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = s.worker_id AND w.last_seen > clock_timestamp() - @gone_after::interval)
 LIMIT @max_sessions;
+
+-- SessionListIdle lists sessions that nothing was asked of for long, those
+-- first that were idle longest.
+-- name: SessionListIdle :many
+SELECT id, idle_since FROM sessions
+WHERE deleted_at IS NULL AND idle_since < clock_timestamp() - @idle_for::interval
+  AND export_status <> 'pending'
+ORDER BY idle_since
+LIMIT @max_sessions;
+
+-- name: SessionListSnapshots :many
+SELECT id, snapshot_key FROM sessions WHERE id = ANY(@ids::uuid[]);

@@ -12,3 +12,6 @@ SELECT (NOT EXISTS (
 -- A worker that was forgotten is gone, like one that was never heard of.
 -- name: WorkerDeleteSilent :exec
 DELETE FROM workers WHERE last_seen < clock_timestamp() - @silent_for::interval;
+
+-- name: WorkerList :many
+SELECT id FROM workers;

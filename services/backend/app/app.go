@@ -20,6 +20,7 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/page"
 	"github.com/poco-ai/poco/services/backend/internal/postgres"
 	"github.com/poco-ai/poco/services/backend/internal/presence"
+	"github.com/poco-ai/poco/services/backend/internal/purge"
 	"github.com/poco-ai/poco/services/backend/internal/queue"
 	"github.com/poco-ai/poco/services/backend/internal/rpc"
 	"github.com/poco-ai/poco/services/backend/internal/run"
@@ -87,6 +88,12 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	vital := func(name string, run func(context.Context) error) {
 		work.Go(func() error { return lifecycle.Vital(workCtx, name, run) })
 	}
+	retention := cfg.Msg.GetRetention()
+	purger := purge.New(purge.Options{
+		Store: st, Objects: objects, Logger: logger,
+		Retention: retention.GetSessionRetention().AsDuration(), Interval: retention.GetPurgeInterval().AsDuration(),
+	})
+	vital("the purger", purger.Run)
 	vital("the hub of watchers", hub.Run)
 	vital("the bus of hints", bus.Run)
 	vital("the sweep of what expires", runs.Sweep)

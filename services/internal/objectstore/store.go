@@ -226,23 +226,6 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 	return nil
 }
 
-// DeletePrefix removes every object whose key starts with prefix, which must
-// not be empty.
-func (s *Store) DeletePrefix(ctx context.Context, prefix string) error {
-	if prefix == "" {
-		return errors.New("delete objects: the prefix is empty")
-	}
-	var keys []string
-	err := s.List(ctx, prefix, func(o Object) error {
-		keys = append(keys, o.Key)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return s.Delete(ctx, keys...)
-}
-
 // Check makes sure that the bucket can be reached. The error names the setting
 // that has to be corrected where that is known.
 func (s *Store) Check(ctx context.Context) error {
@@ -297,7 +280,7 @@ func isNotFound(err error) bool {
 		return false
 	}
 	switch api.ErrorCode() {
-	case "NoSuchKey", "NotFound", "NoSuchBucket", "404":
+	case "NoSuchKey", "NotFound", "NoSuchBucket", "NoSuchUpload", "404":
 		return true
 	default:
 		return false

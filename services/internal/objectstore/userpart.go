@@ -20,15 +20,21 @@ func UserPart(userID string) string {
 	return "~" + hex.EncodeToString(sum[:16])
 }
 
+// What keys of exports and of snapshots begin with, whoever's they are.
+const (
+	Workspaces = "workspaces/"
+	Snapshots  = "private/snapshots/"
+)
+
 // SnapshotPrefix is what the keys of a session's private snapshots begin with.
 // No public RPC lists or signs anything below "private/".
 func SnapshotPrefix(userID, sessionID string) string {
-	return "private/snapshots/" + UserPart(userID) + "/" + sessionID + "/"
+	return Snapshots + UserPart(userID) + "/" + sessionID + "/"
 }
 
 // WorkspacePrefix is what the keys of a session's public export begin with.
 func WorkspacePrefix(userID, sessionID string) string {
-	return "workspaces/" + UserPart(userID) + "/" + sessionID + "/"
+	return Workspaces + UserPart(userID) + "/" + sessionID + "/"
 }
 
 // AttachmentPrefix is what the keys of a user's uploads begin with.

@@ -21,11 +21,15 @@ func (q *Queue) ReportExport(ctx context.Context, report *queuev1.ReportExportRe
 	err := q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
 		resp.Reset()
 		s, err := tx.LockSession(ctx, report.GetSessionId())
-		if store.IsNotFound(err) {
-			return rpcerror.NotFound("session", report.GetSessionId())
-		}
-		if err != nil {
+		if err != nil && !store.IsNotFound(err) {
 			return err
+		}
+		if err != nil || s.DeletedAt != nil {
+			// Not accepted. What was uploaded is known to nobody: sweep once more.
+			if err := tx.Q.DeletedSessionSoil(ctx, report.GetSessionId()); err != nil {
+				return fmt.Errorf("have the session swept: %w", err)
+			}
+			return nil
 		}
 		if s.ExportStatus != store.ExportPending || s.ExportRunID == nil || *s.ExportRunID != report.GetRunId() ||
 			s.WorkerID == nil || *s.WorkerID != report.GetWorkerId() {

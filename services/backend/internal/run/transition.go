@@ -169,7 +169,7 @@ func Finish(ctx context.Context, s *store.Session, r *dbgen.Run, outcome Outcome
 		if err := userinput.CancelOpen(ctx, s, r.ID); err != nil {
 			return err
 		}
-		if err := tx.Q.RunCommandDeleteOfRun(ctx, r.ID); err != nil {
+		if err := tx.Q.RunCommandDeleteOfRun(ctx, &r.ID); err != nil {
 			return fmt.Errorf("drop commands: %w", err)
 		}
 	}
@@ -203,7 +203,7 @@ func release(s *store.Session, r *dbgen.Run, outcome Outcome) {
 // changed it. A run that never started changed nothing, but an export that its
 // claim superseded is still owed.
 func requestExport(ctx context.Context, s *store.Session, r *dbgen.Run, noExport bool) error {
-	if r.StartedAt == nil && s.ExportStatus != store.ExportPending {
+	if s.DeletedAt != nil || r.StartedAt == nil && s.ExportStatus != store.ExportPending {
 		return nil
 	}
 	s.ExportRunID, s.ExportReason = &r.ID, ""
@@ -269,7 +269,7 @@ func Requeue(ctx context.Context, s *store.Session, r *dbgen.Run) error {
 	if err := userinput.CancelOpen(ctx, s, r.ID); err != nil {
 		return err
 	}
-	if err := s.Tx().Q.RunCommandDeleteOfRun(ctx, r.ID); err != nil {
+	if err := s.Tx().Q.RunCommandDeleteOfRun(ctx, &r.ID); err != nil {
 		return fmt.Errorf("drop commands: %w", err)
 	}
 	s.ActiveRunID = nil

@@ -173,24 +173,33 @@ func (s *Sessions) Update(ctx context.Context, userID string, req *backendv1.Upd
 	})
 }
 
-// Delete hides a session and cancels its runs.
+// Delete hides a session, cancels its runs, and has it purged.
 func (s *Sessions) Delete(ctx context.Context, userID, id string) error {
 	err := s.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
 		row, err := Lock(ctx, tx, userID, id)
 		if err != nil {
 			return err
 		}
-		if _, err := cancelAll(ctx, row, "The session was deleted."); err != nil {
-			return err
-		}
-		now := store.Now()
-		row.DeletedAt = &now
-		row.Changed()
-		return nil
+		return Remove(ctx, row, "The session was deleted.")
 	})
 	if err != nil {
 		return fmt.Errorf("delete session: %w", err)
 	}
+	return nil
+}
+
+// Remove deletes a locked session: nobody sees it from here on, its runs are
+// canceled for the reason given, and the purger has to make an end of it.
+func Remove(ctx context.Context, row *store.Session, reason string) error {
+	if _, err := cancelAll(ctx, row, reason); err != nil {
+		return err
+	}
+	if err := row.Tx().Q.DeletedSessionInsert(ctx, row.ID, row.UserID); err != nil {
+		return fmt.Errorf("note the deleted session: %w", err)
+	}
+	now := store.Now()
+	row.DeletedAt = &now
+	row.Changed()
 	return nil
 }
 

@@ -23,11 +23,37 @@ func (s *Session) Command(ctx context.Context, worker *string, runID, kind strin
 		return err
 	}
 	err = s.tx.Q.RunCommandInsert(ctx, dbgen.RunCommandInsertParams{
-		ID: cmd.GetId(), WorkerID: *worker, RunID: runID, SessionID: s.ID, Kind: kind, Command: raw,
+		ID: cmd.GetId(), WorkerID: *worker, RunID: &runID, SessionID: s.ID, Kind: kind, Command: raw,
 	})
 	if err != nil {
 		return fmt.Errorf("insert command: %w", err)
 	}
 	s.tx.NotifyWorker(*worker)
+	return nil
+}
+
+// CommandDelete tells every worker that a session is gone: any of them may have
+// had its workspace.
+func (s *Session) CommandDelete(ctx context.Context) error {
+	workers, err := s.tx.Q.WorkerList(ctx)
+	if err != nil {
+		return fmt.Errorf("list workers: %w", err)
+	}
+	for _, worker := range workers {
+		id := uuid.NewString()
+		raw, err := Marshal(&queuev1.RunCommand{
+			Id: id, SessionId: s.ID, UserId: s.UserID, Kind: &queuev1.RunCommand_DeleteSession{DeleteSession: &queuev1.DeleteSessionCommand{}},
+		})
+		if err != nil {
+			return err
+		}
+		err = s.tx.Q.RunCommandInsert(ctx, dbgen.RunCommandInsertParams{
+			ID: id, WorkerID: worker, SessionID: s.ID, Kind: CommandDelete, Command: raw,
+		})
+		if err != nil {
+			return fmt.Errorf("insert command: %w", err)
+		}
+		s.tx.NotifyWorker(worker)
+	}
 	return nil
 }

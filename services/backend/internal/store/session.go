@@ -185,12 +185,19 @@ func (s *Session) save(ctx context.Context) error {
 
 func (s *Session) update(ctx context.Context) error {
 	row := s.Session
+	switch idle := row.ActiveRunID == nil && row.QueuedRuns == 0; {
+	case !idle:
+		row.IdleSince = nil
+	case row.IdleSince == nil:
+		now := Now()
+		row.IdleSince = &now
+	}
 	err := s.tx.Q.SessionUpdate(ctx, dbgen.SessionUpdateParams{
 		ID: row.ID, ProjectID: row.ProjectID, Title: row.Title, Status: row.Status,
 		LastSeq: row.LastSeq, ActiveRunID: row.ActiveRunID, LatestRunID: row.LatestRunID, QueuedRuns: row.QueuedRuns,
 		AgentSessionID: row.AgentSessionID, WorkerID: row.WorkerID, ExportStatus: row.ExportStatus, ExportReason: row.ExportReason,
 		ExportRunID: row.ExportRunID, ManifestKey: row.ManifestKey, ArchiveKey: row.ArchiveKey, FilesPrefix: row.FilesPrefix,
-		SnapshotKey: row.SnapshotKey, SnapshotRunID: row.SnapshotRunID, DeletedAt: row.DeletedAt,
+		SnapshotKey: row.SnapshotKey, SnapshotRunID: row.SnapshotRunID, DeletedAt: row.DeletedAt, IdleSince: row.IdleSince,
 	})
 	if err != nil {
 		return fmt.Errorf("save session: %w", err)

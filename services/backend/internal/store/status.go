@@ -43,6 +43,7 @@ const (
 	CommandCancel = "cancel"
 	CommandAnswer = "answer"
 	CommandExport = "export"
+	CommandDelete = "delete"
 )
 
 // The database has the names of the API's enum values, in lower case and

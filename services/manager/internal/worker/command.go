@@ -47,6 +47,10 @@ func (w *Worker) command(cmd *queuev1.RunCommand) {
 		w.ack(cmd.GetId())
 		return
 	}
+	if cmd.GetDeleteSession() != nil {
+		w.background.Go(func() { w.forget(cmd) })
+		return
+	}
 	r := w.held(cmd.GetRunId())
 	if r == nil || !r.deliver(cmd) {
 		w.ack(cmd.GetId()) // never can take effect, or has

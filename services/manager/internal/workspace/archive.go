@@ -8,6 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/poco-ai/poco/services/internal/objectstore"
 )
 
 // Outcomes of Retire that are no failures.
@@ -90,4 +94,22 @@ func (s *Store) emptyOne(ctx context.Context, dir string, before time.Time) erro
 		}
 	}
 	return os.RemoveAll(dir)
+}
+
+// Remove removes all that this disk has of a session, in use before or retired;
+// nothing is left to restore it from. The caller makes sure that nobody works in
+// it.
+func (s *Store) Remove(userID, sessionID string) error {
+	// The id becomes a path: nothing but a UUID may.
+	if _, err := uuid.Parse(sessionID); err != nil {
+		return fmt.Errorf("session id %q is not a UUID", sessionID)
+	}
+	var errs []error
+	for _, dir := range []string{activeDir, archivedDir} {
+		err := removeAll(filepath.Join(s.root, dir, objectstore.UserPart(userID), sessionID))
+		if !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }

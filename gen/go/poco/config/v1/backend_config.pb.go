@@ -35,6 +35,7 @@ type BackendConfig struct {
 	Titles        *TitleConfig           `protobuf:"bytes,7,opt,name=titles,proto3" json:"titles,omitempty"`
 	UserInput     *UserInputConfig       `protobuf:"bytes,8,opt,name=user_input,json=userInput,proto3" json:"user_input,omitempty"`
 	Dispatch      *DispatchConfig        `protobuf:"bytes,9,opt,name=dispatch,proto3" json:"dispatch,omitempty"`
+	Retention     *RetentionConfig       `protobuf:"bytes,20,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -128,6 +129,13 @@ func (x *BackendConfig) GetUserInput() *UserInputConfig {
 func (x *BackendConfig) GetDispatch() *DispatchConfig {
 	if x != nil {
 		return x.Dispatch
+	}
+	return nil
+}
+
+func (x *BackendConfig) GetRetention() *RetentionConfig {
+	if x != nil {
+		return x.Retention
 	}
 	return nil
 }
@@ -516,11 +524,68 @@ func (x *DispatchConfig) GetWorkerGoneAfter() *durationpb.Duration {
 	return nil
 }
 
+// How long sessions are kept, with their runs, events and objects.
+type RetentionConfig struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long a session is kept after its last run has ended; 0 keeps it until
+	// somebody deletes it.
+	SessionRetention *durationpb.Duration `protobuf:"bytes,1,opt,name=session_retention,json=sessionRetention,proto3" json:"session_retention,omitempty"`
+	// How often the backend looks for what is to be removed: the rows and objects
+	// of deleted sessions.
+	PurgeInterval *durationpb.Duration `protobuf:"bytes,2,opt,name=purge_interval,json=purgeInterval,proto3" json:"purge_interval,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetentionConfig) Reset() {
+	*x = RetentionConfig{}
+	mi := &file_poco_config_v1_backend_config_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetentionConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetentionConfig) ProtoMessage() {}
+
+func (x *RetentionConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_config_v1_backend_config_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetentionConfig.ProtoReflect.Descriptor instead.
+func (*RetentionConfig) Descriptor() ([]byte, []int) {
+	return file_poco_config_v1_backend_config_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RetentionConfig) GetSessionRetention() *durationpb.Duration {
+	if x != nil {
+		return x.SessionRetention
+	}
+	return nil
+}
+
+func (x *RetentionConfig) GetPurgeInterval() *durationpb.Duration {
+	if x != nil {
+		return x.PurgeInterval
+	}
+	return nil
+}
+
 var File_poco_config_v1_backend_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\n" +
-	"#poco/config/v1/backend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\x9e\x05\n" +
+	"#poco/config/v1/backend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xdd\x05\n" +
 	"\rBackendConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -533,7 +598,8 @@ const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\x06titles\x18\a \x01(\v2\x1b.poco.config.v1.TitleConfigR\x06titles\x12>\n" +
 	"\n" +
 	"user_input\x18\b \x01(\v2\x1f.poco.config.v1.UserInputConfigR\tuserInput\x12:\n" +
-	"\bdispatch\x18\t \x01(\v2\x1e.poco.config.v1.DispatchConfigR\bdispatch:_\xf2\xb8\x18[\n" +
+	"\bdispatch\x18\t \x01(\v2\x1e.poco.config.v1.DispatchConfigR\bdispatch\x12=\n" +
+	"\tretention\x18\x14 \x01(\v2\x1f.poco.config.v1.RetentionConfigR\tretention:_\xf2\xb8\x18[\n" +
 	"\aBackend\x12\aBackend\x1aGBackend 提供 API，并在 Postgres 中保存会话、run 和事件。\"\xfc\x06\n" +
 	"\x13BackendServerConfig\x12:\n" +
 	"\x04host\x18\x01 \x01(\tB&\xea\xb8\x18\"\n" +
@@ -583,7 +649,13 @@ const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\x0eDispatchConfig\x12\xe1\x01\n" +
 	"\x11worker_gone_after\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x99\x01\xbaH\a\xaa\x01\x042\x02\b\x01\xea\xb8\x18\x8a\x01\n" +
 	"\x13WORKER_GONE_SECONDS\x1a\x03600 \x02Rl持有会话工作区的 Executor Manager 失联多久后，其他 Manager 可以从快照接管该会话。R\x0fworkerGoneAfter:<\xf2\xb8\x188\n" +
-	"\bDispatch\x12\x06派发\x1a$run 交给哪个 Executor Manager。B\xba\x01\n" +
+	"\bDispatch\x12\x06派发\x1a$run 交给哪个 Executor Manager。\"\x86\x04\n" +
+	"\x0fRetentionConfig\x12\xd6\x01\n" +
+	"\x11session_retention\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x8d\x01\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18\x80\x01\n" +
+	"\x16SESSION_RETENTION_DAYS\x1a\x010 \x05Ra会话在最后一个 run 结束后保留的时长；0 表示一直保留，直到有人删除。R\x10sessionRetention\x12\xc4\x01\n" +
+	"\x0epurge_interval\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x81\x01\xbaH\a\xaa\x01\x042\x02\b\x01\xea\xb8\x18s\n" +
+	"\x16PURGE_INTERVAL_SECONDS\x1a\x0230 \x02RSBackend 查找待清除内容（已删除会话的数据行和对象）的间隔。R\rpurgeInterval:S\xf2\xb8\x18O\n" +
+	"\tRetention\x12\f保留期限\x1a4会话及其 run、事件和对象的保留时长。B\xba\x01\n" +
 	"\x12com.poco.config.v1B\x12BackendConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (
@@ -598,7 +670,7 @@ func file_poco_config_v1_backend_config_proto_rawDescGZIP() []byte {
 	return file_poco_config_v1_backend_config_proto_rawDescData
 }
 
-var file_poco_config_v1_backend_config_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_poco_config_v1_backend_config_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_poco_config_v1_backend_config_proto_goTypes = []any{
 	(*BackendConfig)(nil),         // 0: poco.config.v1.BackendConfig
 	(*BackendServerConfig)(nil),   // 1: poco.config.v1.BackendServerConfig
@@ -607,35 +679,39 @@ var file_poco_config_v1_backend_config_proto_goTypes = []any{
 	(*TitleConfig)(nil),           // 4: poco.config.v1.TitleConfig
 	(*UserInputConfig)(nil),       // 5: poco.config.v1.UserInputConfig
 	(*DispatchConfig)(nil),        // 6: poco.config.v1.DispatchConfig
-	(*DeploymentConfig)(nil),      // 7: poco.config.v1.DeploymentConfig
-	(*LoggingConfig)(nil),         // 8: poco.config.v1.LoggingConfig
-	(*ObjectStoreConfig)(nil),     // 9: poco.config.v1.ObjectStoreConfig
-	(*SecretValue)(nil),           // 10: poco.config.v1.SecretValue
-	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
+	(*RetentionConfig)(nil),       // 7: poco.config.v1.RetentionConfig
+	(*DeploymentConfig)(nil),      // 8: poco.config.v1.DeploymentConfig
+	(*LoggingConfig)(nil),         // 9: poco.config.v1.LoggingConfig
+	(*ObjectStoreConfig)(nil),     // 10: poco.config.v1.ObjectStoreConfig
+	(*SecretValue)(nil),           // 11: poco.config.v1.SecretValue
+	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
 }
 var file_poco_config_v1_backend_config_proto_depIdxs = []int32{
-	7,  // 0: poco.config.v1.BackendConfig.deployment:type_name -> poco.config.v1.DeploymentConfig
-	8,  // 1: poco.config.v1.BackendConfig.logging:type_name -> poco.config.v1.LoggingConfig
+	8,  // 0: poco.config.v1.BackendConfig.deployment:type_name -> poco.config.v1.DeploymentConfig
+	9,  // 1: poco.config.v1.BackendConfig.logging:type_name -> poco.config.v1.LoggingConfig
 	1,  // 2: poco.config.v1.BackendConfig.server:type_name -> poco.config.v1.BackendServerConfig
 	2,  // 3: poco.config.v1.BackendConfig.database:type_name -> poco.config.v1.DatabaseConfig
 	3,  // 4: poco.config.v1.BackendConfig.security:type_name -> poco.config.v1.BackendSecurityConfig
-	9,  // 5: poco.config.v1.BackendConfig.object_store:type_name -> poco.config.v1.ObjectStoreConfig
+	10, // 5: poco.config.v1.BackendConfig.object_store:type_name -> poco.config.v1.ObjectStoreConfig
 	4,  // 6: poco.config.v1.BackendConfig.titles:type_name -> poco.config.v1.TitleConfig
 	5,  // 7: poco.config.v1.BackendConfig.user_input:type_name -> poco.config.v1.UserInputConfig
 	6,  // 8: poco.config.v1.BackendConfig.dispatch:type_name -> poco.config.v1.DispatchConfig
-	10, // 9: poco.config.v1.DatabaseConfig.url:type_name -> poco.config.v1.SecretValue
-	11, // 10: poco.config.v1.DatabaseConfig.wait_timeout:type_name -> google.protobuf.Duration
-	10, // 11: poco.config.v1.BackendSecurityConfig.secret_key:type_name -> poco.config.v1.SecretValue
-	10, // 12: poco.config.v1.BackendSecurityConfig.internal_api_token:type_name -> poco.config.v1.SecretValue
-	10, // 13: poco.config.v1.BackendSecurityConfig.client_token:type_name -> poco.config.v1.SecretValue
-	10, // 14: poco.config.v1.TitleConfig.openai_api_key:type_name -> poco.config.v1.SecretValue
-	11, // 15: poco.config.v1.UserInputConfig.timeout:type_name -> google.protobuf.Duration
-	11, // 16: poco.config.v1.DispatchConfig.worker_gone_after:type_name -> google.protobuf.Duration
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	7,  // 9: poco.config.v1.BackendConfig.retention:type_name -> poco.config.v1.RetentionConfig
+	11, // 10: poco.config.v1.DatabaseConfig.url:type_name -> poco.config.v1.SecretValue
+	12, // 11: poco.config.v1.DatabaseConfig.wait_timeout:type_name -> google.protobuf.Duration
+	11, // 12: poco.config.v1.BackendSecurityConfig.secret_key:type_name -> poco.config.v1.SecretValue
+	11, // 13: poco.config.v1.BackendSecurityConfig.internal_api_token:type_name -> poco.config.v1.SecretValue
+	11, // 14: poco.config.v1.BackendSecurityConfig.client_token:type_name -> poco.config.v1.SecretValue
+	11, // 15: poco.config.v1.TitleConfig.openai_api_key:type_name -> poco.config.v1.SecretValue
+	12, // 16: poco.config.v1.UserInputConfig.timeout:type_name -> google.protobuf.Duration
+	12, // 17: poco.config.v1.DispatchConfig.worker_gone_after:type_name -> google.protobuf.Duration
+	12, // 18: poco.config.v1.RetentionConfig.session_retention:type_name -> google.protobuf.Duration
+	12, // 19: poco.config.v1.RetentionConfig.purge_interval:type_name -> google.protobuf.Duration
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_poco_config_v1_backend_config_proto_init() }
@@ -651,7 +727,7 @@ func file_poco_config_v1_backend_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_poco_config_v1_backend_config_proto_rawDesc), len(file_poco_config_v1_backend_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

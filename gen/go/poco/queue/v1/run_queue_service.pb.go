@@ -1682,6 +1682,7 @@ type RunCommand struct {
 	//	*RunCommand_Cancel
 	//	*RunCommand_Answer
 	//	*RunCommand_Export
+	//	*RunCommand_DeleteSession
 	Kind          isRunCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1779,6 +1780,15 @@ func (x *RunCommand) GetExport() *ExportCommand {
 	return nil
 }
 
+func (x *RunCommand) GetDeleteSession() *DeleteSessionCommand {
+	if x != nil {
+		if x, ok := x.Kind.(*RunCommand_DeleteSession); ok {
+			return x.DeleteSession
+		}
+	}
+	return nil
+}
+
 type isRunCommand_Kind interface {
 	isRunCommand_Kind()
 }
@@ -1795,11 +1805,17 @@ type RunCommand_Export struct {
 	Export *ExportCommand `protobuf:"bytes,7,opt,name=export,proto3,oneof"`
 }
 
+type RunCommand_DeleteSession struct {
+	DeleteSession *DeleteSessionCommand `protobuf:"bytes,20,opt,name=delete_session,json=deleteSession,proto3,oneof"`
+}
+
 func (*RunCommand_Cancel) isRunCommand_Kind() {}
 
 func (*RunCommand_Answer) isRunCommand_Kind() {}
 
 func (*RunCommand_Export) isRunCommand_Kind() {}
+
+func (*RunCommand_DeleteSession) isRunCommand_Kind() {}
 
 // CancelCommand stops the agent.
 type CancelCommand struct {
@@ -1909,6 +1925,44 @@ func (x *AnswerCommand) GetAnswers() map[string]string {
 	return nil
 }
 
+// DeleteSessionCommand removes what the manager has of a session that is
+// deleted: its workspace, its waiting executor. There is no run_id.
+type DeleteSessionCommand struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteSessionCommand) Reset() {
+	*x = DeleteSessionCommand{}
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSessionCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSessionCommand) ProtoMessage() {}
+
+func (x *DeleteSessionCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSessionCommand.ProtoReflect.Descriptor instead.
+func (*DeleteSessionCommand) Descriptor() ([]byte, []int) {
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{31}
+}
+
 // ExportCommand exports the session's workspace again.
 type ExportCommand struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1918,7 +1972,7 @@ type ExportCommand struct {
 
 func (x *ExportCommand) Reset() {
 	*x = ExportCommand{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[31]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1930,7 +1984,7 @@ func (x *ExportCommand) String() string {
 func (*ExportCommand) ProtoMessage() {}
 
 func (x *ExportCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[31]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1943,7 +1997,7 @@ func (x *ExportCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportCommand.ProtoReflect.Descriptor instead.
 func (*ExportCommand) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{31}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{32}
 }
 
 type AckRunCommandRequest struct {
@@ -1956,7 +2010,7 @@ type AckRunCommandRequest struct {
 
 func (x *AckRunCommandRequest) Reset() {
 	*x = AckRunCommandRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[32]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1968,7 +2022,7 @@ func (x *AckRunCommandRequest) String() string {
 func (*AckRunCommandRequest) ProtoMessage() {}
 
 func (x *AckRunCommandRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[32]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1981,7 +2035,7 @@ func (x *AckRunCommandRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckRunCommandRequest.ProtoReflect.Descriptor instead.
 func (*AckRunCommandRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{32}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AckRunCommandRequest) GetWorkerId() string {
@@ -2006,7 +2060,7 @@ type AckRunCommandResponse struct {
 
 func (x *AckRunCommandResponse) Reset() {
 	*x = AckRunCommandResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[33]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +2072,7 @@ func (x *AckRunCommandResponse) String() string {
 func (*AckRunCommandResponse) ProtoMessage() {}
 
 func (x *AckRunCommandResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[33]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2031,7 +2085,7 @@ func (x *AckRunCommandResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckRunCommandResponse.ProtoReflect.Descriptor instead.
 func (*AckRunCommandResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{33}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{34}
 }
 
 type ResolveRunConfigRequest struct {
@@ -2044,7 +2098,7 @@ type ResolveRunConfigRequest struct {
 
 func (x *ResolveRunConfigRequest) Reset() {
 	*x = ResolveRunConfigRequest{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[34]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2110,7 @@ func (x *ResolveRunConfigRequest) String() string {
 func (*ResolveRunConfigRequest) ProtoMessage() {}
 
 func (x *ResolveRunConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[34]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2123,7 @@ func (x *ResolveRunConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveRunConfigRequest.ProtoReflect.Descriptor instead.
 func (*ResolveRunConfigRequest) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{34}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ResolveRunConfigRequest) GetRunId() string {
@@ -2096,7 +2150,7 @@ type ResolveRunConfigResponse struct {
 
 func (x *ResolveRunConfigResponse) Reset() {
 	*x = ResolveRunConfigResponse{}
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[35]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2162,7 @@ func (x *ResolveRunConfigResponse) String() string {
 func (*ResolveRunConfigResponse) ProtoMessage() {}
 
 func (x *ResolveRunConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[35]
+	mi := &file_poco_queue_v1_run_queue_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2175,7 @@ func (x *ResolveRunConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveRunConfigResponse.ProtoReflect.Descriptor instead.
 func (*ResolveRunConfigResponse) Descriptor() ([]byte, []int) {
-	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{35}
+	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ResolveRunConfigResponse) GetMcpConfigJson() string {
@@ -2261,7 +2315,7 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\tworker_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\bworkerId\"O\n" +
 	"\x18WatchRunCommandsResponse\x123\n" +
-	"\acommand\x18\x01 \x01(\v2\x19.poco.queue.v1.RunCommandR\acommand\"\x9b\x02\n" +
+	"\acommand\x18\x01 \x01(\v2\x19.poco.queue.v1.RunCommandR\acommand\"\xe9\x02\n" +
 	"\n" +
 	"RunCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x15\n" +
@@ -2271,7 +2325,8 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\auser_id\x18\x04 \x01(\tR\x06userId\x126\n" +
 	"\x06cancel\x18\x05 \x01(\v2\x1c.poco.queue.v1.CancelCommandH\x00R\x06cancel\x126\n" +
 	"\x06answer\x18\x06 \x01(\v2\x1c.poco.queue.v1.AnswerCommandH\x00R\x06answer\x126\n" +
-	"\x06export\x18\a \x01(\v2\x1c.poco.queue.v1.ExportCommandH\x00R\x06exportB\x06\n" +
+	"\x06export\x18\a \x01(\v2\x1c.poco.queue.v1.ExportCommandH\x00R\x06export\x12L\n" +
+	"\x0edelete_session\x18\x14 \x01(\v2#.poco.queue.v1.DeleteSessionCommandH\x00R\rdeleteSessionB\x06\n" +
 	"\x04kind\"'\n" +
 	"\rCancelCommand\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xfd\x01\n" +
@@ -2281,7 +2336,8 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\aanswers\x18\x03 \x03(\v2).poco.queue.v1.AnswerCommand.AnswersEntryR\aanswers\x1a:\n" +
 	"\fAnswersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x0f\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x16\n" +
+	"\x14DeleteSessionCommand\"\x0f\n" +
 	"\rExportCommand\"h\n" +
 	"\x14AckRunCommandRequest\x12'\n" +
 	"\tworker_id\x18\x01 \x01(\tB\n" +
@@ -2325,7 +2381,7 @@ func file_poco_queue_v1_run_queue_service_proto_rawDescGZIP() []byte {
 	return file_poco_queue_v1_run_queue_service_proto_rawDescData
 }
 
-var file_poco_queue_v1_run_queue_service_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_poco_queue_v1_run_queue_service_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_poco_queue_v1_run_queue_service_proto_goTypes = []any{
 	(*ClaimRunsRequest)(nil),           // 0: poco.queue.v1.ClaimRunsRequest
 	(*ClaimRunsResponse)(nil),          // 1: poco.queue.v1.ClaimRunsResponse
@@ -2358,83 +2414,85 @@ var file_poco_queue_v1_run_queue_service_proto_goTypes = []any{
 	(*RunCommand)(nil),                 // 28: poco.queue.v1.RunCommand
 	(*CancelCommand)(nil),              // 29: poco.queue.v1.CancelCommand
 	(*AnswerCommand)(nil),              // 30: poco.queue.v1.AnswerCommand
-	(*ExportCommand)(nil),              // 31: poco.queue.v1.ExportCommand
-	(*AckRunCommandRequest)(nil),       // 32: poco.queue.v1.AckRunCommandRequest
-	(*AckRunCommandResponse)(nil),      // 33: poco.queue.v1.AckRunCommandResponse
-	(*ResolveRunConfigRequest)(nil),    // 34: poco.queue.v1.ResolveRunConfigRequest
-	(*ResolveRunConfigResponse)(nil),   // 35: poco.queue.v1.ResolveRunConfigResponse
-	nil,                                // 36: poco.queue.v1.AnswerCommand.AnswersEntry
-	(*durationpb.Duration)(nil),        // 37: google.protobuf.Duration
-	(*v1.Run)(nil),                     // 38: poco.backend.v1.Run
-	(*v1.TaskConfig)(nil),              // 39: poco.backend.v1.TaskConfig
-	(v1.RunStatus)(0),                  // 40: poco.backend.v1.RunStatus
-	(*v1.RunEvent)(nil),                // 41: poco.backend.v1.RunEvent
-	(*v1.PartialContent)(nil),          // 42: poco.backend.v1.PartialContent
-	(v1.ExportStatus)(0),               // 43: poco.backend.v1.ExportStatus
-	(v1.UserInputStatus)(0),            // 44: poco.backend.v1.UserInputStatus
+	(*DeleteSessionCommand)(nil),       // 31: poco.queue.v1.DeleteSessionCommand
+	(*ExportCommand)(nil),              // 32: poco.queue.v1.ExportCommand
+	(*AckRunCommandRequest)(nil),       // 33: poco.queue.v1.AckRunCommandRequest
+	(*AckRunCommandResponse)(nil),      // 34: poco.queue.v1.AckRunCommandResponse
+	(*ResolveRunConfigRequest)(nil),    // 35: poco.queue.v1.ResolveRunConfigRequest
+	(*ResolveRunConfigResponse)(nil),   // 36: poco.queue.v1.ResolveRunConfigResponse
+	nil,                                // 37: poco.queue.v1.AnswerCommand.AnswersEntry
+	(*durationpb.Duration)(nil),        // 38: google.protobuf.Duration
+	(*v1.Run)(nil),                     // 39: poco.backend.v1.Run
+	(*v1.TaskConfig)(nil),              // 40: poco.backend.v1.TaskConfig
+	(v1.RunStatus)(0),                  // 41: poco.backend.v1.RunStatus
+	(*v1.RunEvent)(nil),                // 42: poco.backend.v1.RunEvent
+	(*v1.PartialContent)(nil),          // 43: poco.backend.v1.PartialContent
+	(v1.ExportStatus)(0),               // 44: poco.backend.v1.ExportStatus
+	(v1.UserInputStatus)(0),            // 45: poco.backend.v1.UserInputStatus
 }
 var file_poco_queue_v1_run_queue_service_proto_depIdxs = []int32{
-	37, // 0: poco.queue.v1.ClaimRunsRequest.lease_duration:type_name -> google.protobuf.Duration
+	38, // 0: poco.queue.v1.ClaimRunsRequest.lease_duration:type_name -> google.protobuf.Duration
 	2,  // 1: poco.queue.v1.ClaimRunsResponse.runs:type_name -> poco.queue.v1.ClaimedRun
-	38, // 2: poco.queue.v1.ClaimedRun.run:type_name -> poco.backend.v1.Run
-	39, // 3: poco.queue.v1.ClaimedRun.config:type_name -> poco.backend.v1.TaskConfig
-	37, // 4: poco.queue.v1.ClaimedRun.lease_duration:type_name -> google.protobuf.Duration
+	39, // 2: poco.queue.v1.ClaimedRun.run:type_name -> poco.backend.v1.Run
+	40, // 3: poco.queue.v1.ClaimedRun.config:type_name -> poco.backend.v1.TaskConfig
+	38, // 4: poco.queue.v1.ClaimedRun.lease_duration:type_name -> google.protobuf.Duration
 	4,  // 5: poco.queue.v1.RenewLeasesRequest.leases:type_name -> poco.queue.v1.Lease
-	37, // 6: poco.queue.v1.RenewLeasesRequest.lease_duration:type_name -> google.protobuf.Duration
+	38, // 6: poco.queue.v1.RenewLeasesRequest.lease_duration:type_name -> google.protobuf.Duration
 	6,  // 7: poco.queue.v1.RenewLeasesResponse.renewals:type_name -> poco.queue.v1.LeaseRenewal
-	37, // 8: poco.queue.v1.LeaseRenewal.lease_duration:type_name -> google.protobuf.Duration
-	40, // 9: poco.queue.v1.LeaseRenewal.status:type_name -> poco.backend.v1.RunStatus
-	37, // 10: poco.queue.v1.AdoptRunsRequest.lease_duration:type_name -> google.protobuf.Duration
+	38, // 8: poco.queue.v1.LeaseRenewal.lease_duration:type_name -> google.protobuf.Duration
+	41, // 9: poco.queue.v1.LeaseRenewal.status:type_name -> poco.backend.v1.RunStatus
+	38, // 10: poco.queue.v1.AdoptRunsRequest.lease_duration:type_name -> google.protobuf.Duration
 	2,  // 11: poco.queue.v1.AdoptRunsResponse.runs:type_name -> poco.queue.v1.ClaimedRun
 	4,  // 12: poco.queue.v1.ReleaseRunsRequest.leases:type_name -> poco.queue.v1.Lease
-	38, // 13: poco.queue.v1.StartRunResponse.run:type_name -> poco.backend.v1.Run
-	41, // 14: poco.queue.v1.AppendRunEventsRequest.events:type_name -> poco.backend.v1.RunEvent
-	42, // 15: poco.queue.v1.AppendRunEventsRequest.partials:type_name -> poco.backend.v1.PartialContent
-	40, // 16: poco.queue.v1.AppendRunEventsResponse.status:type_name -> poco.backend.v1.RunStatus
-	41, // 17: poco.queue.v1.RecoverRunEventsRequest.events:type_name -> poco.backend.v1.RunEvent
-	40, // 18: poco.queue.v1.FinishRunRequest.status:type_name -> poco.backend.v1.RunStatus
-	38, // 19: poco.queue.v1.FinishRunResponse.run:type_name -> poco.backend.v1.Run
-	43, // 20: poco.queue.v1.ReportExportRequest.status:type_name -> poco.backend.v1.ExportStatus
+	39, // 13: poco.queue.v1.StartRunResponse.run:type_name -> poco.backend.v1.Run
+	42, // 14: poco.queue.v1.AppendRunEventsRequest.events:type_name -> poco.backend.v1.RunEvent
+	43, // 15: poco.queue.v1.AppendRunEventsRequest.partials:type_name -> poco.backend.v1.PartialContent
+	41, // 16: poco.queue.v1.AppendRunEventsResponse.status:type_name -> poco.backend.v1.RunStatus
+	42, // 17: poco.queue.v1.RecoverRunEventsRequest.events:type_name -> poco.backend.v1.RunEvent
+	41, // 18: poco.queue.v1.FinishRunRequest.status:type_name -> poco.backend.v1.RunStatus
+	39, // 19: poco.queue.v1.FinishRunResponse.run:type_name -> poco.backend.v1.Run
+	44, // 20: poco.queue.v1.ReportExportRequest.status:type_name -> poco.backend.v1.ExportStatus
 	23, // 21: poco.queue.v1.ListPendingExportsResponse.exports:type_name -> poco.queue.v1.PendingExport
 	28, // 22: poco.queue.v1.WatchRunCommandsResponse.command:type_name -> poco.queue.v1.RunCommand
 	29, // 23: poco.queue.v1.RunCommand.cancel:type_name -> poco.queue.v1.CancelCommand
 	30, // 24: poco.queue.v1.RunCommand.answer:type_name -> poco.queue.v1.AnswerCommand
-	31, // 25: poco.queue.v1.RunCommand.export:type_name -> poco.queue.v1.ExportCommand
-	44, // 26: poco.queue.v1.AnswerCommand.status:type_name -> poco.backend.v1.UserInputStatus
-	36, // 27: poco.queue.v1.AnswerCommand.answers:type_name -> poco.queue.v1.AnswerCommand.AnswersEntry
-	0,  // 28: poco.queue.v1.RunQueueService.ClaimRuns:input_type -> poco.queue.v1.ClaimRunsRequest
-	3,  // 29: poco.queue.v1.RunQueueService.RenewLeases:input_type -> poco.queue.v1.RenewLeasesRequest
-	7,  // 30: poco.queue.v1.RunQueueService.AdoptRuns:input_type -> poco.queue.v1.AdoptRunsRequest
-	9,  // 31: poco.queue.v1.RunQueueService.ReleaseRuns:input_type -> poco.queue.v1.ReleaseRunsRequest
-	11, // 32: poco.queue.v1.RunQueueService.StartRun:input_type -> poco.queue.v1.StartRunRequest
-	13, // 33: poco.queue.v1.RunQueueService.AppendRunEvents:input_type -> poco.queue.v1.AppendRunEventsRequest
-	15, // 34: poco.queue.v1.RunQueueService.RecoverRunEvents:input_type -> poco.queue.v1.RecoverRunEventsRequest
-	17, // 35: poco.queue.v1.RunQueueService.FinishRun:input_type -> poco.queue.v1.FinishRunRequest
-	19, // 36: poco.queue.v1.RunQueueService.ReportExport:input_type -> poco.queue.v1.ReportExportRequest
-	21, // 37: poco.queue.v1.RunQueueService.ListPendingExports:input_type -> poco.queue.v1.ListPendingExportsRequest
-	24, // 38: poco.queue.v1.RunQueueService.WatchQueue:input_type -> poco.queue.v1.WatchQueueRequest
-	26, // 39: poco.queue.v1.RunQueueService.WatchRunCommands:input_type -> poco.queue.v1.WatchRunCommandsRequest
-	32, // 40: poco.queue.v1.RunQueueService.AckRunCommand:input_type -> poco.queue.v1.AckRunCommandRequest
-	34, // 41: poco.queue.v1.RunQueueService.ResolveRunConfig:input_type -> poco.queue.v1.ResolveRunConfigRequest
-	1,  // 42: poco.queue.v1.RunQueueService.ClaimRuns:output_type -> poco.queue.v1.ClaimRunsResponse
-	5,  // 43: poco.queue.v1.RunQueueService.RenewLeases:output_type -> poco.queue.v1.RenewLeasesResponse
-	8,  // 44: poco.queue.v1.RunQueueService.AdoptRuns:output_type -> poco.queue.v1.AdoptRunsResponse
-	10, // 45: poco.queue.v1.RunQueueService.ReleaseRuns:output_type -> poco.queue.v1.ReleaseRunsResponse
-	12, // 46: poco.queue.v1.RunQueueService.StartRun:output_type -> poco.queue.v1.StartRunResponse
-	14, // 47: poco.queue.v1.RunQueueService.AppendRunEvents:output_type -> poco.queue.v1.AppendRunEventsResponse
-	16, // 48: poco.queue.v1.RunQueueService.RecoverRunEvents:output_type -> poco.queue.v1.RecoverRunEventsResponse
-	18, // 49: poco.queue.v1.RunQueueService.FinishRun:output_type -> poco.queue.v1.FinishRunResponse
-	20, // 50: poco.queue.v1.RunQueueService.ReportExport:output_type -> poco.queue.v1.ReportExportResponse
-	22, // 51: poco.queue.v1.RunQueueService.ListPendingExports:output_type -> poco.queue.v1.ListPendingExportsResponse
-	25, // 52: poco.queue.v1.RunQueueService.WatchQueue:output_type -> poco.queue.v1.WatchQueueResponse
-	27, // 53: poco.queue.v1.RunQueueService.WatchRunCommands:output_type -> poco.queue.v1.WatchRunCommandsResponse
-	33, // 54: poco.queue.v1.RunQueueService.AckRunCommand:output_type -> poco.queue.v1.AckRunCommandResponse
-	35, // 55: poco.queue.v1.RunQueueService.ResolveRunConfig:output_type -> poco.queue.v1.ResolveRunConfigResponse
-	42, // [42:56] is the sub-list for method output_type
-	28, // [28:42] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	32, // 25: poco.queue.v1.RunCommand.export:type_name -> poco.queue.v1.ExportCommand
+	31, // 26: poco.queue.v1.RunCommand.delete_session:type_name -> poco.queue.v1.DeleteSessionCommand
+	45, // 27: poco.queue.v1.AnswerCommand.status:type_name -> poco.backend.v1.UserInputStatus
+	37, // 28: poco.queue.v1.AnswerCommand.answers:type_name -> poco.queue.v1.AnswerCommand.AnswersEntry
+	0,  // 29: poco.queue.v1.RunQueueService.ClaimRuns:input_type -> poco.queue.v1.ClaimRunsRequest
+	3,  // 30: poco.queue.v1.RunQueueService.RenewLeases:input_type -> poco.queue.v1.RenewLeasesRequest
+	7,  // 31: poco.queue.v1.RunQueueService.AdoptRuns:input_type -> poco.queue.v1.AdoptRunsRequest
+	9,  // 32: poco.queue.v1.RunQueueService.ReleaseRuns:input_type -> poco.queue.v1.ReleaseRunsRequest
+	11, // 33: poco.queue.v1.RunQueueService.StartRun:input_type -> poco.queue.v1.StartRunRequest
+	13, // 34: poco.queue.v1.RunQueueService.AppendRunEvents:input_type -> poco.queue.v1.AppendRunEventsRequest
+	15, // 35: poco.queue.v1.RunQueueService.RecoverRunEvents:input_type -> poco.queue.v1.RecoverRunEventsRequest
+	17, // 36: poco.queue.v1.RunQueueService.FinishRun:input_type -> poco.queue.v1.FinishRunRequest
+	19, // 37: poco.queue.v1.RunQueueService.ReportExport:input_type -> poco.queue.v1.ReportExportRequest
+	21, // 38: poco.queue.v1.RunQueueService.ListPendingExports:input_type -> poco.queue.v1.ListPendingExportsRequest
+	24, // 39: poco.queue.v1.RunQueueService.WatchQueue:input_type -> poco.queue.v1.WatchQueueRequest
+	26, // 40: poco.queue.v1.RunQueueService.WatchRunCommands:input_type -> poco.queue.v1.WatchRunCommandsRequest
+	33, // 41: poco.queue.v1.RunQueueService.AckRunCommand:input_type -> poco.queue.v1.AckRunCommandRequest
+	35, // 42: poco.queue.v1.RunQueueService.ResolveRunConfig:input_type -> poco.queue.v1.ResolveRunConfigRequest
+	1,  // 43: poco.queue.v1.RunQueueService.ClaimRuns:output_type -> poco.queue.v1.ClaimRunsResponse
+	5,  // 44: poco.queue.v1.RunQueueService.RenewLeases:output_type -> poco.queue.v1.RenewLeasesResponse
+	8,  // 45: poco.queue.v1.RunQueueService.AdoptRuns:output_type -> poco.queue.v1.AdoptRunsResponse
+	10, // 46: poco.queue.v1.RunQueueService.ReleaseRuns:output_type -> poco.queue.v1.ReleaseRunsResponse
+	12, // 47: poco.queue.v1.RunQueueService.StartRun:output_type -> poco.queue.v1.StartRunResponse
+	14, // 48: poco.queue.v1.RunQueueService.AppendRunEvents:output_type -> poco.queue.v1.AppendRunEventsResponse
+	16, // 49: poco.queue.v1.RunQueueService.RecoverRunEvents:output_type -> poco.queue.v1.RecoverRunEventsResponse
+	18, // 50: poco.queue.v1.RunQueueService.FinishRun:output_type -> poco.queue.v1.FinishRunResponse
+	20, // 51: poco.queue.v1.RunQueueService.ReportExport:output_type -> poco.queue.v1.ReportExportResponse
+	22, // 52: poco.queue.v1.RunQueueService.ListPendingExports:output_type -> poco.queue.v1.ListPendingExportsResponse
+	25, // 53: poco.queue.v1.RunQueueService.WatchQueue:output_type -> poco.queue.v1.WatchQueueResponse
+	27, // 54: poco.queue.v1.RunQueueService.WatchRunCommands:output_type -> poco.queue.v1.WatchRunCommandsResponse
+	34, // 55: poco.queue.v1.RunQueueService.AckRunCommand:output_type -> poco.queue.v1.AckRunCommandResponse
+	36, // 56: poco.queue.v1.RunQueueService.ResolveRunConfig:output_type -> poco.queue.v1.ResolveRunConfigResponse
+	43, // [43:57] is the sub-list for method output_type
+	29, // [29:43] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_poco_queue_v1_run_queue_service_proto_init() }
@@ -2446,6 +2504,7 @@ func file_poco_queue_v1_run_queue_service_proto_init() {
 		(*RunCommand_Cancel)(nil),
 		(*RunCommand_Answer)(nil),
 		(*RunCommand_Export)(nil),
+		(*RunCommand_DeleteSession)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2453,7 +2512,7 @@ func file_poco_queue_v1_run_queue_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_poco_queue_v1_run_queue_service_proto_rawDesc), len(file_poco_queue_v1_run_queue_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
