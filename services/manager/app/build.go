@@ -152,9 +152,7 @@ func newServer(cfg *Config, opts Options, hub *channel.Hub, w *worker.Worker) (*
 	if opts.Listener != nil {
 		options.Listeners = []net.Listener{opts.Listener}
 	} else {
-		for _, host := range cfg.Msg.GetServer().GetHosts() {
-			options.Addrs = append(options.Addrs, net.JoinHostPort(host, strconv.Itoa(int(cfg.Msg.GetServer().GetPort()))))
-		}
+		options.Addrs = listenAddrs(cfg.Msg.GetServer().GetHosts(), cfg.Msg.GetServer().GetPort())
 	}
 	return rpcserver.New(options)
 }
