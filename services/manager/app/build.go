@@ -24,6 +24,7 @@ import (
 	"github.com/poco-ai/poco/services/internal/rpcserver"
 	"github.com/poco-ai/poco/services/manager/internal/channel"
 	"github.com/poco-ai/poco/services/manager/internal/export"
+	"github.com/poco-ai/poco/services/manager/internal/fetch"
 	"github.com/poco-ai/poco/services/manager/internal/gateway"
 	"github.com/poco-ai/poco/services/manager/internal/identity"
 	"github.com/poco-ai/poco/services/manager/internal/inspection"
@@ -86,6 +87,8 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 	closers.Add("object store", plain(func() error { objects.Close(); return nil }))
 
 	uid, gid := rt.WorkspaceOwner()
+	web := fetch.New(fetch.Options{PrivateHosts: msg.GetWorkspace().GetInputPrivateHosts(), MaxBytes: workspace.MaxInputBytes})
+	closers.Add("web", plain(func() error { web.Close(); return nil }))
 	workspaces, err := workspace.Open(msg.GetWorkspace().GetRoot(), uid, gid, objects)
 	if err != nil {
 		return nil, err
@@ -100,7 +103,7 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 	callback := strings.TrimSuffix(msg.GetServer().GetCallbackBaseUrl(), "/")
 	reached := &reach.Check{Runtime: rt, URL: callback}
 	w := worker.New(worker.Options{
-		Identity: id, Queue: queue, Runtime: rt, Hub: hub, Workspaces: workspaces, Exporter: exporter, Dial: dialExecutor,
+		Identity: id, Queue: queue, Runtime: rt, Hub: hub, Workspaces: workspaces, Web: web, Exporter: exporter, Dial: dialExecutor,
 		QueueConfig: msg.GetQueue(), RunConfig: msg.GetRun(), StopGrace: msg.GetRuntime().GetStopGrace().AsDuration(),
 		Cleanup:     msg.GetWorkspace(),
 		CallbackURL: callback, Reached: reached.Reached, ModelURL: callback + gateway.Prefix, DefaultModel: msg.GetModel().GetDefaultModel(),

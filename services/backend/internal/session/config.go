@@ -92,23 +92,30 @@ func inputPath(path string) bool {
 }
 
 // CheckInputFiles refuses files that are not the user's own uploads, paths that
-// lead out of the folder for inputs, and links that lead anywhere but to GitHub.
+// lead out of the folder for inputs, and what is no URL to fetch. Where one may
+// lead is for the manager to say, which fetches it.
 func CheckInputFiles(userID string, files []*backendv1.InputFile) error {
 	prefix := objectstore.AttachmentPrefix(userID)
 	for i, f := range files {
-		field := fmt.Sprintf("config.input_files[%d].source", i)
-		if path := cmp.Or(f.GetPath(), f.GetName()); !inputPath(path) {
-			return rpcerror.InvalidArgument(fmt.Sprintf("config.input_files[%d].path", i), "must be a relative path below inputs/")
+		field := func(name string) string { return fmt.Sprintf("config.input_files[%d].%s", i, name) }
+		path, fetched := cmp.Or(f.GetPath(), f.GetName()), f.GetType() == "url"
+		if !inputPath(path) && (path != "" || !fetched) {
+			return rpcerror.InvalidArgument(field("path"), "must be a relative path below inputs/")
 		}
-		if f.GetType() == "file" {
+		if !fetched {
 			if !strings.HasPrefix(f.GetSource(), prefix) || strings.Contains(f.GetSource(), "..") {
 				return rpcerror.NotFound("attachment", f.GetSource())
 			}
 			continue
 		}
 		u, err := url.Parse(f.GetSource())
-		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || !strings.EqualFold(u.Hostname(), "github.com") || u.User != nil {
-			return rpcerror.InvalidArgument(field, "must be the http(s) URL of a public repository on github.com")
+		switch {
+		case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
+			return rpcerror.InvalidArgument(field("source"), "must be an http:// or https:// URL")
+		case u.User != nil:
+			return rpcerror.InvalidArgument(field("source"), "must not have a user or password: it is listed with the run")
+		case strings.HasSuffix(strings.TrimRight(u.Path, "/"), ".git") && !strings.EqualFold(u.Hostname(), "github.com"):
+			return rpcerror.InvalidArgument(field("source"), "is a Git repository: set config.repo_url to it, to have it cloned")
 		}
 	}
 	return nil

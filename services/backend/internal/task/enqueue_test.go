@@ -196,3 +196,24 @@ func TestAnswersDoNotRepeatARepositorysPassword(t *testing.T) {
 	require.Equal(t, "https://h/o/r.git", s.GetConfig().GetRepoUrl())
 	require.Equal(t, "https://me:secret@h/o/r.git", b.Claim(t, "w1").GetConfig().GetRepoUrl())
 }
+
+func TestInputsThatAreNamedByURL(t *testing.T) {
+	b := backendtest.New(t)
+	enqueue := func(f *backendv1.InputFile) error {
+		f.Type = "url"
+		_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{
+			Prompt: "x", Config: &backendv1.TaskConfig{InputFiles: []*backendv1.InputFile{f}},
+		})
+		return err
+	}
+	for _, source := range []string{"https://example.com/data.csv?x=y", "http://h:8080/", "https://github.com/org/repo.git"} {
+		require.NoError(t, enqueue(&backendv1.InputFile{Source: source}), source)
+	}
+	for source, want := range map[string]string{
+		"ftp://h/x": "config.input_files[0].source: must be an http:// or https:// URL", "data.csv": "must be an http://", "https:///x": "must be an http://",
+		"https://u:p@h/x": "must not have a user or password", "https://gitlab.com/o/r.git": "set config.repo_url",
+	} {
+		require.ErrorContains(t, enqueue(&backendv1.InputFile{Source: source}), want, source)
+	}
+	require.ErrorContains(t, enqueue(&backendv1.InputFile{Source: "https://h/x", Path: "../x"}), "config.input_files[0].path")
+}

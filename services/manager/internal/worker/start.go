@@ -114,8 +114,12 @@ func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end ending, ok
 		return "", failed(reasonWorkspaceError, "The workspace could not be prepared: %v", err), false
 	}
 	r.exports = true
-	if err := r.w.opts.Workspaces.StageInputs(ctx, r.userID, r.sessionID, r.claim.GetConfig().GetInputFiles()); err != nil {
+	inputs, err := r.w.opts.Workspaces.StageInputs(ctx, r.userID, r.sessionID, r.w.opts.Web, r.claim.GetConfig().GetInputFiles())
+	if err != nil {
 		return "", failed(reasonWorkspaceError, "The input files could not be put into the workspace: %v", err), false
+	}
+	if len(inputs) > 0 {
+		r.claim.GetConfig().InputFiles = inputs // with the names that the agent finds
 	}
 	// The backend answers while the executor starts. It has the run as started
 	// only once there is an executor that a restarted manager would find.

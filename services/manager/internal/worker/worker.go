@@ -38,6 +38,7 @@ type Options struct {
 	Runtime    runtime.Runtime
 	Hub        *channel.Hub
 	Workspaces *workspace.Store
+	Web        workspace.Web
 	Exporter   *export.Exporter
 	Dial       DialExecutor
 	// Config of the queue, of runs and of the runtime.

@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -11,17 +12,23 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"unicode"
+
+	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/manager/internal/fetch"
 )
 
-// maxInputBytes bounds one input file.
-const maxInputBytes = 2 << 30
+// MaxInputBytes bounds one input file.
+const MaxInputBytes = 2 << 30
 
-// inputTypeFile marks an uploaded file; repositories and URLs are fetched by
-// the executor, inside its sandbox.
-const inputTypeFile = "file"
+// Types of input files.
+const (
+	inputTypeFile = "file" // an uploaded one
+	inputTypeURL  = "url"
+)
 
 // Objects is where uploaded input files come from, and where snapshots are.
 type Objects interface {
@@ -29,28 +36,40 @@ type Objects interface {
 	Delete(ctx context.Context, keys ...string) error
 }
 
-// StageInputs puts a run's uploaded files under inputs/ of its workspace.
-func (s *Store) StageInputs(ctx context.Context, userID, sessionID string, files []*backendv1.InputFile) error {
-	var wanted []*backendv1.InputFile
-	for _, f := range files {
-		if f.GetType() == inputTypeFile {
-			wanted = append(wanted, f)
-		}
-	}
-	if len(wanted) == 0 {
-		return nil
+// Web is where input files come from that are named by their URL.
+type Web interface {
+	Get(ctx context.Context, url string) (*fetch.File, error)
+}
+
+// StageInputs puts a run's input files under inputs/ of its workspace, and
+// returns them with the paths that they have there.
+func (s *Store) StageInputs(ctx context.Context, userID, sessionID string, web Web, files []*backendv1.InputFile) ([]*backendv1.InputFile, error) {
+	if len(files) == 0 {
+		return nil, nil
 	}
 	root, err := s.OpenWorkspace(userID, sessionID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer root.Close()
-	for _, f := range wanted {
-		if err := s.stage(ctx, root, userID, f); err != nil {
-			return fmt.Errorf("input file %q: %w", f.GetName(), err)
+	staged := make([]*backendv1.InputFile, 0, len(files))
+	for _, f := range files {
+		at := proto.CloneOf(f)
+		switch f.GetType() {
+		case inputTypeFile:
+			at.Path = cmp.Or(f.GetPath(), f.GetName())
+			err = s.stage(ctx, root, userID, at)
+		case inputTypeURL:
+			err = s.download(ctx, root, web, at)
+		default:
+			err = fmt.Errorf("is of type %q, which this version does not know", f.GetType())
 		}
+		if err != nil {
+			return nil, fmt.Errorf("input file %q: %w", cmp.Or(f.GetName(), f.GetPath(), f.GetSource()), err)
+		}
+		staged = append(staged, at)
 	}
-	return nil
+	return staged, nil
 }
 
 func (s *Store) stage(ctx context.Context, root *os.Root, userID string, f *backendv1.InputFile) error {
@@ -59,22 +78,37 @@ func (s *Store) stage(ctx context.Context, root *os.Root, userID string, f *back
 	if !strings.HasPrefix(f.GetSource(), own) || path.Clean(f.GetSource()) != f.GetSource() {
 		return errors.New("is not an attachment of this user")
 	}
-	rel := f.GetPath()
-	if rel == "" {
-		rel = f.GetName()
-	}
-	if !filepath.IsLocal(rel) {
-		return fmt.Errorf("path %q leads out of the workspace", rel)
+	if !filepath.IsLocal(f.GetPath()) {
+		return fmt.Errorf("path %q leads out of the workspace", f.GetPath())
 	}
 	body, object, err := s.objects.Get(ctx, f.GetSource())
 	if err != nil {
 		return fmt.Errorf("cannot be read from object storage: %w", err)
 	}
 	defer body.Close()
-	if object.Size > maxInputBytes {
-		return fmt.Errorf("has %d bytes, more than %d", object.Size, int64(maxInputBytes))
+	if object.Size > MaxInputBytes {
+		return fmt.Errorf("has %d bytes, more than %d", object.Size, int64(MaxInputBytes))
 	}
-	return s.write(root, filepath.Join(inputsDir, rel), io.LimitReader(body, maxInputBytes))
+	return s.write(root, filepath.Join(inputsDir, f.GetPath()), io.LimitReader(body, MaxInputBytes))
+}
+
+// download fetches what a URL leads to. A file that has no name in the request
+// is called what it is called where it comes from.
+func (s *Store) download(ctx context.Context, root *os.Root, web Web, f *backendv1.InputFile) error {
+	file, err := web.Get(ctx, f.GetSource())
+	if err != nil {
+		return fmt.Errorf("cannot be fetched: %w", err)
+	}
+	defer file.Body.Close()
+	f.Path = cmp.Or(f.GetPath(), f.GetName(), file.Name)
+	if !filepath.IsLocal(f.GetPath()) || filepath.Clean(f.GetPath()) == "." || strings.ContainsFunc(f.GetPath(), unicode.IsControl) {
+		return fmt.Errorf("path %q leads out of the workspace", f.GetPath())
+	}
+	name := filepath.Join(inputsDir, f.GetPath())
+	if file.Tree {
+		return s.unpack(ctx, root, name, file.Body)
+	}
+	return s.write(root, name, file.Body)
 }
 
 // write puts a file in place in one step, so that a broken download is never

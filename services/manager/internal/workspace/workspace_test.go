@@ -115,7 +115,8 @@ func TestWorkspacesBelongToTheExecutorsUser(t *testing.T) {
 	folders, err := s.Prepare("default", session, uuid.NewString())
 	require.NoError(t, err)
 	dir := folders.Workspace
-	require.NoError(t, s.StageInputs(t.Context(), "default", session, []*backendv1.InputFile{file("a/b/f", "attachments/default/f")}))
+	_, err = s.StageInputs(t.Context(), "default", session, nil, []*backendv1.InputFile{file("a/b/f", "attachments/default/f")})
+	require.NoError(t, err)
 	for _, path := range []string{"", "inputs", "inputs/a", "inputs/a/b/f"} {
 		require.Equal(t, 1000, ownerOf(t, filepath.Join(dir, path)), path)
 	}
@@ -146,14 +147,14 @@ func TestStageInputs(t *testing.T) {
 	require.NoError(t, err)
 	dir := folders.Workspace
 	stage := func(f *backendv1.InputFile) error {
-		return s.StageInputs(t.Context(), "default", session, []*backendv1.InputFile{f})
+		_, err := s.StageInputs(t.Context(), "default", session, nil, []*backendv1.InputFile{f})
+		return err
 	}
 	require.NoError(t, stage(file("data/data.csv", "attachments/default/1/data.csv")))
 	require.NoError(t, stage(file("data/data.csv", "attachments/default/1/data.csv")), "again, as a follow-up does")
 	b, err := os.ReadFile(filepath.Join(dir, "inputs", "data", "data.csv"))
 	require.NoError(t, err)
 	require.Equal(t, "a,b", string(b))
-	require.NoError(t, stage(&backendv1.InputFile{Type: "url", Name: "r", Source: "https://github.com/a/b"}), "the executor's")
 
 	for name, f := range map[string]*backendv1.InputFile{
 		"another user's":     file("x", "attachments/other/1/secret"),
@@ -186,7 +187,8 @@ func TestStageInputsOverSpecialFiles(t *testing.T) {
 	dir := folders.Workspace
 	inputs, outside := filepath.Join(dir, "inputs"), t.TempDir()
 	stage := func() {
-		require.NoError(t, s.StageInputs(t.Context(), "default", session, []*backendv1.InputFile{file("f", "attachments/default/f")}))
+		_, err := s.StageInputs(t.Context(), "default", session, nil, []*backendv1.InputFile{file("f", "attachments/default/f")})
+		require.NoError(t, err)
 		b, err := os.ReadFile(filepath.Join(inputs, "f"))
 		require.NoError(t, err)
 		require.Equal(t, "new", string(b))

@@ -186,14 +186,17 @@ type InputFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// "file": source is an object key of an uploaded attachment.
-	// "url": source is an http(s) URL of a public GitHub repository.
+	// "url": source is an http(s) URL, which is fetched before the run starts. That
+	// of a public repository on github.com, also of one of its branches, gets its
+	// files. The run fails when it cannot be fetched.
 	Type   string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
 	Name   string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	Source string `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
 	// Bytes, when known.
 	Size        int64  `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
 	ContentType string `protobuf:"bytes,6,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	// The path below inputs/. Default: name.
+	// The path below inputs/. Default: name; for a URL without either, what it is
+	// called where it comes from.
 	Path          string `protobuf:"bytes,7,opt,name=path,proto3" json:"path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -321,12 +324,11 @@ const file_poco_backend_v1_task_config_proto_rawDesc = "" +
 	"_max_turnsB\x0f\n" +
 	"\r_max_cost_usdB\r\n" +
 	"\v_max_tokensB\x17\n" +
-	"\x15_lost_executor_policy\"\xf7\x01\n" +
+	"\x15_lost_executor_policy\"\xf5\x01\n" +
 	"\tInputFile\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x02id\x12$\n" +
-	"\x04type\x18\x02 \x01(\tB\x10\xbaH\rr\vR\x04fileR\x03urlR\x04type\x12\x1e\n" +
-	"\x04name\x18\x03 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xff\x01R\x04name\x12\"\n" +
+	"\x04type\x18\x02 \x01(\tB\x10\xbaH\rr\vR\x04fileR\x03urlR\x04type\x12\x1c\n" +
+	"\x04name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x04name\x12\"\n" +
 	"\x06source\x18\x04 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x06source\x12\x1b\n" +
 	"\x04size\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04size\x12+\n" +

@@ -676,9 +676,13 @@ type WorkspaceConfig struct {
 	IgnoreDotFiles bool `protobuf:"varint,7,opt,name=ignore_dot_files,json=ignoreDotFiles,proto3" json:"ignore_dot_files,omitempty"`
 	// Files that do not count as changes of a run besides what is built in, unless
 	// a repository tracks them: rules as in a .gitignore file. Handed to executors.
-	GitIgnore     []string `protobuf:"bytes,8,rep,name=git_ignore,json=gitIgnore,proto3" json:"git_ignore,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	GitIgnore []string `protobuf:"bytes,8,rep,name=git_ignore,json=gitIgnore,proto3" json:"git_ignore,omitempty"`
+	// Hosts in private networks, or on the manager's machine, from which input
+	// files may be fetched that are named by their URL. Others there are refused,
+	// because whoever sends prompts could read what only the manager reaches.
+	InputPrivateHosts []string `protobuf:"bytes,9,rep,name=input_private_hosts,json=inputPrivateHosts,proto3" json:"input_private_hosts,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *WorkspaceConfig) Reset() {
@@ -763,6 +767,13 @@ func (x *WorkspaceConfig) GetIgnoreDotFiles() bool {
 func (x *WorkspaceConfig) GetGitIgnore() []string {
 	if x != nil {
 		return x.GitIgnore
+	}
+	return nil
+}
+
+func (x *WorkspaceConfig) GetInputPrivateHosts() []string {
+	if x != nil {
+		return x.InputPrivateHosts
 	}
 	return nil
 }
@@ -883,7 +894,7 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x11anthropic_api_key\x18\x04 \x01(\v2\x1b.poco.config.v1.SecretValueB\x94\x01\xea\xb8\x18\x8f\x01\n" +
 	"\x11ANTHROPIC_API_KEY(\x01H\x01Rv模型 API 的 API key，以 x-api-key 发送。未设置 ANTHROPIC_AUTH_TOKEN 时使用。Executor 接触不到它。R\x0fanthropicApiKey:\xe4\x02\xbaH\xce\x01\x1a\xcb\x01\n" +
 	" advice.unused_credential.api_key\x12bANTHROPIC_API_KEY is set and not used, because ANTHROPIC_AUTH_TOKEN is set, too: unset one of them\x1aC!this.anthropic_api_key.is_set || !this.anthropic_auth_token.is_set\xf2\xb8\x18\x8d\x01\n" +
-	"\x05Model\x12\x06模型\x1a|run 使用的模型 API。Manager 转发 Agent 的调用并换上真正的 token，Executor 只持有本次 run 的 token。\"\xc0\x10\n" +
+	"\x05Model\x12\x06模型\x1a|run 使用的模型 API。Manager 转发 Agent 的调用并换上真正的 token，Executor 只持有本次 run 的 token。\"\xfc\x12\n" +
 	"\x0fWorkspaceConfig\x12\x83\x02\n" +
 	"\x04root\x18\x01 \x01(\tB\xee\x01\xea\xb8\x18\xe9\x01\n" +
 	"\x0eWORKSPACE_ROOT8\x01R\xb7\x01工作区根目录，须为专用目录。必须是宿主机路径（Manager 自己在容器中时，容器内外的路径须相同），因为会被 bind mount 到 Executor 容器。h\x05\xaa\x01\x18/var/lib/poco/workspacesR\x04root\x12\x88\x02\n" +
@@ -902,7 +913,9 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\n" +
 	"git_ignore\x18\b \x03(\tB\xc2\x01\xea\xb8\x18\xbd\x01\n" +
 	"\x14WORKSPACE_GIT_IGNORE \tR\x95\x01在内置规则之外，还有哪些文件不算 run 的改动（已被仓库跟踪的除外）：写法与 .gitignore 相同。会传给 Executor。\xaa\x01\n" +
-	"*.log,tmp/R\tgitIgnore:\xe7\x02\xbaH\x8d\x02\x1a\x8a\x02\n" +
+	"*.log,tmp/R\tgitIgnore\x12\xb9\x02\n" +
+	"\x13input_private_hosts\x18\t \x03(\tB\x88\x02\xea\xb8\x18\x83\x02\n" +
+	"\x13INPUT_PRIVATE_HOSTS \tR\xce\x01以 URL 给出的输入文件可以从哪些私有网络主机（或 Manager 所在机器）下载。其他私有地址一律拒绝，否则发送提示的人就能读到只有 Manager 能访问的内容。h\x03\xaa\x01\x16files.example.internalR\x11inputPrivateHosts:\xe7\x02\xbaH\x8d\x02\x1a\x8a\x02\n" +
 	"\x14workspace.own_folder\x12mWORKSPACE_ROOT is a folder of the system: set it to a folder of its own, for example /var/lib/poco/workspaces\x1a\x82\x01!this.root.matches('^[/.]*((bin|boot|dev|etc|home|lib|lib32|lib64|proc|root|run|sbin|sys|usr|var)(/[/.]*)?)?$') || this.root == ''\xf2\xb8\x18R\n" +
 	"\n" +
 	"Workspaces\x12\t工作区\x1a9工作区在 Manager 磁盘上的位置和保留时长。B\xba\x01\n" +
