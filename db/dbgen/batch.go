@@ -18,10 +18,11 @@ var (
 )
 
 const toolExecutionUpsertResult = `-- name: ToolExecutionUpsertResult :batchexec
-INSERT INTO tool_executions (id, session_id, run_id, seq, tool_use_id, tool_name, output, is_error, created_at)
-VALUES ($1, $2, $3, $4, $5, 'unknown', $6, $7, $8)
+INSERT INTO tool_executions (id, session_id, run_id, seq, tool_use_id, tool_name, result_seq, output_size, is_error, created_at)
+VALUES ($1, $2, $3, $4, $5, 'unknown', $4, $6, $7, $8)
 ON CONFLICT (session_id, tool_use_id) DO UPDATE SET
-    output = excluded.output,
+    result_seq = excluded.result_seq,
+    output_size = excluded.output_size,
     is_error = excluded.is_error,
     duration_us = coalesce(tool_executions.duration_us,
         greatest(0, (extract(epoch FROM excluded.created_at - tool_executions.created_at) * 1000000)::bigint))
@@ -34,14 +35,14 @@ type ToolExecutionUpsertResultBatchResults struct {
 }
 
 type ToolExecutionUpsertResultParams struct {
-	ID        string
-	SessionID string
-	RunID     string
-	Seq       int64
-	ToolUseID string
-	Output    []byte
-	IsError   bool
-	CreatedAt time.Time
+	ID         string
+	SessionID  string
+	RunID      string
+	Seq        int64
+	ToolUseID  string
+	OutputSize int64
+	IsError    bool
+	CreatedAt  time.Time
 }
 
 func (q *Queries) ToolExecutionUpsertResult(ctx context.Context, arg []ToolExecutionUpsertResultParams) *ToolExecutionUpsertResultBatchResults {
@@ -53,7 +54,7 @@ func (q *Queries) ToolExecutionUpsertResult(ctx context.Context, arg []ToolExecu
 			a.RunID,
 			a.Seq,
 			a.ToolUseID,
-			a.Output,
+			a.OutputSize,
 			a.IsError,
 			a.CreatedAt,
 		}
@@ -85,11 +86,12 @@ func (b *ToolExecutionUpsertResultBatchResults) Close() error {
 }
 
 const toolExecutionUpsertUse = `-- name: ToolExecutionUpsertUse :batchexec
-INSERT INTO tool_executions (id, session_id, run_id, seq, tool_use_id, tool_name, input, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO tool_executions (id, session_id, run_id, seq, tool_use_id, tool_name, use_seq, input_size, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $4, $7, $8)
 ON CONFLICT (session_id, tool_use_id) DO UPDATE SET
     tool_name = excluded.tool_name,
-    input = excluded.input
+    use_seq = excluded.use_seq,
+    input_size = excluded.input_size
 `
 
 type ToolExecutionUpsertUseBatchResults struct {
@@ -105,7 +107,7 @@ type ToolExecutionUpsertUseParams struct {
 	Seq       int64
 	ToolUseID string
 	ToolName  string
-	Input     []byte
+	InputSize int64
 	CreatedAt time.Time
 }
 
@@ -120,7 +122,7 @@ func (q *Queries) ToolExecutionUpsertUse(ctx context.Context, arg []ToolExecutio
 			a.Seq,
 			a.ToolUseID,
 			a.ToolName,
-			a.Input,
+			a.InputSize,
 			a.CreatedAt,
 		}
 		batch.Queue(toolExecutionUpsertUse, vals...)

@@ -82,6 +82,7 @@ type RunEvent struct {
 	RunSeq     int64
 	OccurredAt time.Time
 	Payload    []byte
+	Size       int64
 }
 
 type RunInput struct {
@@ -129,11 +130,13 @@ type ToolExecution struct {
 	Seq        int64
 	ToolUseID  string
 	ToolName   string
-	Input      []byte
-	Output     []byte
 	IsError    bool
 	DurationUs *int64
 	CreatedAt  time.Time
+	UseSeq     *int64
+	ResultSeq  *int64
+	InputSize  int64
+	OutputSize int64
 }
 
 type Usage struct {

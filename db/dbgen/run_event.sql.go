@@ -11,9 +11,9 @@ import (
 )
 
 const runEventInsertMany = `-- name: RunEventInsertMany :exec
-INSERT INTO run_events (session_id, seq, run_id, run_seq, occurred_at, payload)
+INSERT INTO run_events (session_id, seq, run_id, run_seq, occurred_at, payload, size)
 SELECT $1, unnest($2::bigint[]), nullif(unnest($3::text[]), '')::uuid, unnest($4::bigint[]),
-       unnest($5::timestamptz[]), unnest($6::bytea[])
+       unnest($5::timestamptz[]), unnest($6::bytea[]), unnest($7::bigint[])
 `
 
 type RunEventInsertManyParams struct {
@@ -23,6 +23,7 @@ type RunEventInsertManyParams struct {
 	RunSeqs     []int64
 	OccurredAts []time.Time
 	Payloads    [][]byte
+	Sizes       []int64
 }
 
 func (q *Queries) RunEventInsertMany(ctx context.Context, arg RunEventInsertManyParams) error {
@@ -33,14 +34,15 @@ func (q *Queries) RunEventInsertMany(ctx context.Context, arg RunEventInsertMany
 		arg.RunSeqs,
 		arg.OccurredAts,
 		arg.Payloads,
+		arg.Sizes,
 	)
 	return err
 }
 
 const runEventListAfter = `-- name: RunEventListAfter :many
 SELECT seq, run_id, run_seq, occurred_at, payload FROM (
-    SELECT e.session_id, e.seq, e.run_id, e.run_seq, e.occurred_at, e.payload, sum(octet_length(e.payload)) OVER (ORDER BY e.seq) AS total, row_number() OVER (ORDER BY e.seq) AS n
-    FROM (SELECT session_id, seq, run_id, run_seq, occurred_at, payload FROM run_events WHERE session_id = $1 AND seq > $2 ORDER BY seq LIMIT $3) e
+    SELECT e.session_id, e.seq, e.run_id, e.run_seq, e.occurred_at, e.payload, e.size, sum(e.size) OVER (ORDER BY e.seq) AS total, row_number() OVER (ORDER BY e.seq) AS n
+    FROM (SELECT session_id, seq, run_id, run_seq, occurred_at, payload, size FROM run_events WHERE session_id = $1 AND seq > $2 ORDER BY seq LIMIT $3) e
 ) page
 WHERE n = 1 OR total <= $4::bigint
 ORDER BY seq
@@ -62,7 +64,7 @@ type RunEventListAfterRow struct {
 }
 
 // RunEventListAfter ends a page before it has more than max_bytes, but never
-// before its first event. The size of a payload is known without reading it.
+// before its first event.
 func (q *Queries) RunEventListAfter(ctx context.Context, arg RunEventListAfterParams) ([]RunEventListAfterRow, error) {
 	rows, err := q.db.Query(ctx, runEventListAfter,
 		arg.SessionID,
@@ -84,6 +86,54 @@ func (q *Queries) RunEventListAfter(ctx context.Context, arg RunEventListAfterPa
 			&i.OccurredAt,
 			&i.Payload,
 		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const runEventListOf = `-- name: RunEventListOf :many
+SELECT seq, payload FROM (
+    SELECT e.session_id, e.seq, e.run_id, e.run_seq, e.occurred_at, e.payload, e.size, sum(e.size) OVER (ORDER BY e.seq) AS total, row_number() OVER (ORDER BY e.seq) AS n
+    FROM run_events e WHERE e.session_id = $1 AND e.seq = ANY($2::bigint[]) AND e.seq > $3
+) page
+WHERE n = 1 OR total <= $4::bigint
+ORDER BY seq
+`
+
+type RunEventListOfParams struct {
+	SessionID string
+	Seqs      []int64
+	AfterSeq  int64
+	MaxBytes  int64
+}
+
+type RunEventListOfRow struct {
+	Seq     int64
+	Payload []byte
+}
+
+// RunEventListOf reads some of the given events, of max_bytes at most, but never
+// less than one.
+func (q *Queries) RunEventListOf(ctx context.Context, arg RunEventListOfParams) ([]RunEventListOfRow, error) {
+	rows, err := q.db.Query(ctx, runEventListOf,
+		arg.SessionID,
+		arg.Seqs,
+		arg.AfterSeq,
+		arg.MaxBytes,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RunEventListOfRow
+	for rows.Next() {
+		var i RunEventListOfRow
+		if err := rows.Scan(&i.Seq, &i.Payload); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -7,14 +7,15 @@ package dbgen
 
 import (
 	"context"
+	"time"
 )
 
 const toolExecutionList = `-- name: ToolExecutionList :many
-SELECT id, session_id, run_id, seq, tool_use_id, tool_name, input, output, is_error, duration_us, created_at FROM (
-    SELECT t.id, t.session_id, t.run_id, t.seq, t.tool_use_id, t.tool_name, t.input, t.output, t.is_error, t.duration_us, t.created_at, sum(octet_length(t.input) + coalesce(octet_length(t.output), 0)) OVER (ORDER BY t.seq, t.id) AS total,
+SELECT id, session_id, run_id, seq, tool_use_id, tool_name, is_error, duration_us, created_at, use_seq, result_seq FROM (
+    SELECT t.id, t.session_id, t.run_id, t.seq, t.tool_use_id, t.tool_name, t.is_error, t.duration_us, t.created_at, t.use_seq, t.result_seq, t.input_size, t.output_size, sum(t.input_size + t.output_size) OVER (ORDER BY t.seq, t.id) AS total,
            row_number() OVER (ORDER BY t.seq, t.id) AS n
     FROM (
-        SELECT id, session_id, run_id, seq, tool_use_id, tool_name, input, output, is_error, duration_us, created_at FROM tool_executions x
+        SELECT id, session_id, run_id, seq, tool_use_id, tool_name, is_error, duration_us, created_at, use_seq, result_seq, input_size, output_size FROM tool_executions x
         WHERE x.session_id = $1
           AND ($2::uuid IS NULL OR x.run_id = $2::uuid)
           AND (x.seq, x.id) > ($3::bigint, $4::uuid)
@@ -34,9 +35,23 @@ type ToolExecutionListParams struct {
 	MaxBytes  int64
 }
 
+type ToolExecutionListRow struct {
+	ID         string
+	SessionID  string
+	RunID      string
+	Seq        int64
+	ToolUseID  string
+	ToolName   string
+	IsError    bool
+	DurationUs *int64
+	CreatedAt  time.Time
+	UseSeq     *int64
+	ResultSeq  *int64
+}
+
 // ToolExecutionList ends a page before it has more than max_bytes, but never
 // before its first row.
-func (q *Queries) ToolExecutionList(ctx context.Context, arg ToolExecutionListParams) ([]ToolExecution, error) {
+func (q *Queries) ToolExecutionList(ctx context.Context, arg ToolExecutionListParams) ([]ToolExecutionListRow, error) {
 	rows, err := q.db.Query(ctx, toolExecutionList,
 		arg.SessionID,
 		arg.RunID,
@@ -49,9 +64,9 @@ func (q *Queries) ToolExecutionList(ctx context.Context, arg ToolExecutionListPa
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ToolExecution
+	var items []ToolExecutionListRow
 	for rows.Next() {
-		var i ToolExecution
+		var i ToolExecutionListRow
 		if err := rows.Scan(
 			&i.ID,
 			&i.SessionID,
@@ -59,11 +74,11 @@ func (q *Queries) ToolExecutionList(ctx context.Context, arg ToolExecutionListPa
 			&i.Seq,
 			&i.ToolUseID,
 			&i.ToolName,
-			&i.Input,
-			&i.Output,
 			&i.IsError,
 			&i.DurationUs,
 			&i.CreatedAt,
+			&i.UseSeq,
+			&i.ResultSeq,
 		); err != nil {
 			return nil, err
 		}

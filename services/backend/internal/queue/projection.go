@@ -2,14 +2,12 @@ package queue
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
@@ -95,7 +93,7 @@ func (p *projection) store(e *backendv1.RunEvent, at time.Time) error {
 		p.run.FilesSeq = p.session.LastSeq
 	}
 	if m := e.GetPayload().GetMessageAdded(); m != nil {
-		return p.tools(m, at)
+		p.tools(m, at)
 	}
 	return nil
 }
@@ -139,50 +137,27 @@ func (p *projection) finishWith(f *backendv1.RunFinished) {
 
 // tools notes calls of tools and their answers. Blocks without an id are
 // nobody's.
-func (p *projection) tools(m *backendv1.MessageAdded, at time.Time) error {
+func (p *projection) tools(m *backendv1.MessageAdded, at time.Time) {
 	for _, block := range m.GetBlocks() {
 		switch kind := block.GetKind().(type) {
 		case *backendv1.ContentBlock_ToolUse:
 			if kind.ToolUse.GetId() == "" || kind.ToolUse.GetName() == "" {
 				continue
 			}
-			input, err := store.Marshal(kind.ToolUse.GetInput())
-			if err != nil {
-				return err
-			}
 			p.uses = append(p.uses, dbgen.ToolExecutionUpsertUseParams{
 				ID: uuid.NewString(), SessionID: p.session.ID, RunID: p.run.ID, Seq: p.session.LastSeq,
-				ToolUseID: toolUseID(kind.ToolUse.GetId()), ToolName: kind.ToolUse.GetName(), Input: input, CreatedAt: at,
+				ToolUseID: store.ToolUseID(kind.ToolUse.GetId()), ToolName: kind.ToolUse.GetName(), InputSize: int64(proto.Size(kind.ToolUse.GetInput())), CreatedAt: at,
 			})
 		case *backendv1.ContentBlock_ToolResult:
 			if kind.ToolResult.GetToolUseId() == "" {
 				continue
 			}
-			output, err := store.Marshal(&structpb.Struct{Fields: map[string]*structpb.Value{
-				"content": structpb.NewStringValue(kind.ToolResult.GetContent()),
-			}})
-			if err != nil {
-				return err
-			}
 			p.results = append(p.results, dbgen.ToolExecutionUpsertResultParams{
 				ID: uuid.NewString(), SessionID: p.session.ID, RunID: p.run.ID, Seq: p.session.LastSeq,
-				ToolUseID: toolUseID(kind.ToolResult.GetToolUseId()), Output: output, IsError: kind.ToolResult.GetIsError(), CreatedAt: at,
+				ToolUseID: store.ToolUseID(kind.ToolResult.GetToolUseId()), OutputSize: int64(len(kind.ToolResult.GetContent())), IsError: kind.ToolResult.GetIsError(), CreatedAt: at,
 			})
 		}
 	}
-	return nil
-}
-
-// maxToolUseID is how long an id may be to be kept as it is: it is in an index,
-// which takes no long values.
-const maxToolUseID = 256
-
-// toolUseID is what a call of a tool is known by; the model may give any id.
-func toolUseID(given string) string {
-	if len(given) <= maxToolUseID {
-		return given
-	}
-	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(given)))
 }
 
 // finish writes what the whole batch comes to.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"google.golang.org/protobuf/proto"
-
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/page"
 	"github.com/poco-ai/poco/services/backend/internal/store"
@@ -61,8 +59,8 @@ func (s *Runs) changes(ctx context.Context, sessionID string, seq int64) (*backe
 	if err != nil {
 		return nil, fmt.Errorf("read changed files: %w", err)
 	}
-	var payload backendv1.EventPayload
-	if err := proto.Unmarshal(raw, &payload); err != nil {
+	payload, err := store.DecodePayload(raw)
+	if err != nil {
 		return nil, fmt.Errorf("decode event %d of session %s: %w", seq, sessionID, err)
 	}
 	return payload.GetFilesChanged(), nil

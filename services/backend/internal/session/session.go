@@ -6,7 +6,6 @@ import (
 
 	"github.com/poco-ai/poco/services/internal/text"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/poco-ai/poco/db/dbgen"
@@ -315,8 +314,8 @@ func (s *Sessions) Messages(ctx context.Context, userID string, req *backendv1.L
 }
 
 func message(sessionID string, row dbgen.MessageListRow, verbatim bool) (*backendv1.Message, error) {
-	var payload backendv1.EventPayload
-	if err := proto.Unmarshal(row.Payload, &payload); err != nil {
+	payload, err := store.DecodePayload(row.Payload)
+	if err != nil {
 		return nil, fmt.Errorf("decode message %d of session %s: %w", row.Seq, sessionID, err)
 	}
 	m := &backendv1.Message{
@@ -351,15 +350,14 @@ func (s *Sessions) ToolExecutions(ctx context.Context, userID string, req *backe
 		return nil, fmt.Errorf("list tool executions: %w", err)
 	}
 	resp := &backendv1.ListToolExecutionsResponse{}
-	for _, t := range rows {
-		converted, err := toolExecution(t)
-		if err != nil {
-			return nil, err
-		}
-		resp.ToolExecutions = append(resp.ToolExecutions, converted)
-	}
 	if len(rows) == 0 {
 		return resp, nil
+	}
+	for i := range rows {
+		resp.ToolExecutions = append(resp.ToolExecutions, toolExecution(&rows[i]))
+	}
+	if err := s.fillTools(ctx, row.ID, rows, resp.GetToolExecutions()); err != nil {
+		return nil, err
 	}
 	last := rows[len(rows)-1]
 	p.AfterSeq, p.AfterID, p.PageLimit = last.Seq, last.ID, 1

@@ -93,7 +93,7 @@ func (s *Session) Emit(runID string, payload *backendv1.EventPayload) error {
 // Append stores an event under the session's next number. A message becomes a
 // part of the conversation as well.
 func (s *Session) Append(runID string, runSeq int64, at time.Time, payload *backendv1.EventPayload) error {
-	raw, err := Marshal(payload)
+	raw, size, err := EncodePayload(payload)
 	if err != nil {
 		return err
 	}
@@ -105,8 +105,9 @@ func (s *Session) Append(runID string, runSeq int64, at time.Time, payload *back
 	e.RunSeqs = append(e.RunSeqs, runSeq)
 	e.OccurredAts = append(e.OccurredAts, at)
 	e.Payloads = append(e.Payloads, raw)
+	e.Sizes = append(e.Sizes, int64(size))
 	if m := payload.GetMessageAdded(); m != nil {
-		s.addMessage(runID, at, m, len(raw))
+		s.addMessage(runID, at, m, size)
 	}
 	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/poco-ai/poco/db/dbgen"
@@ -226,8 +225,8 @@ func (h *Hub) readEvents(ctx context.Context, sessionID string, after int64) ([]
 	}
 	events := make([]*backendv1.SessionEvent, 0, len(rows))
 	for _, row := range rows {
-		payload := new(backendv1.EventPayload)
-		if err := proto.Unmarshal(row.Payload, payload); err != nil {
+		payload, err := store.DecodePayload(row.Payload)
+		if err != nil {
 			return nil, fmt.Errorf("decode event %d of session %s: %w", row.Seq, sessionID, err)
 		}
 		e := &backendv1.SessionEvent{Seq: row.Seq, RunSeq: row.RunSeq, OccurredAt: timestamppb.New(row.OccurredAt), Payload: payload}
