@@ -82,7 +82,7 @@ func TestEveryStateEndsWithoutItsOwner(t *testing.T) {
 		b := setup(t)
 		c := b.Start(t, "w1")
 		open, answered := uuid.NewString(), uuid.NewString()
-		b.Append(t, c, backendtest.Question(1, open, time.Now().Add(time.Hour)), backendtest.Question(2, answered, time.Now().Add(time.Hour)))
+		b.Append(t, c, backendtest.AgentStarted(1, "agent"), backendtest.Question(2, open, time.Now().Add(time.Hour)), backendtest.Question(3, answered, time.Now().Add(time.Hour)))
 		_, err := b.Questions.Answer(t.Context(), backendtest.User, answered, map[string]string{"Which?": "A"})
 		require.NoError(t, err)
 		abandon(t, b)
