@@ -76,3 +76,29 @@ func TestReleaseOfALaterAttempt(t *testing.T) {
 	require.True(t, again.GetPromptOffered())
 	require.Equal(t, "w1", again.GetWorkspaceWorkerId(), "its workspace tells whether the agent has the prompt")
 }
+
+// An executor that heard of no manager for too long says so; a run that may be
+// resumed goes on then, as when its lease runs out at the backend.
+func TestAnExecutorThatLostItsLease(t *testing.T) {
+	b := backendtest.New(t)
+	lost := func(seq int64) *backendv1.RunEvent {
+		e := backendtest.Finished(seq, backendv1.RunStatus_RUN_STATUS_FAILED)
+		e.GetPayload().GetRunFinished().Reason = "lease_lost"
+		return e
+	}
+	c := b.Start(t, "w1")
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, b.Append(t, c, backendtest.AgentStarted(1, "agent"), lost(2)).Status)
+
+	_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{
+		Prompt: "x", Config: &backendv1.TaskConfig{LostExecutorPolicy: backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME.Enum()},
+	})
+	require.NoError(t, err)
+	for _, want := range []backendv1.RunStatus{backendv1.RunStatus_RUN_STATUS_QUEUED, backendv1.RunStatus_RUN_STATUS_FAILED} {
+		c = b.Claim(t, "w1")
+		_, err = b.Queue.Start(t.Context(), c.GetRun().GetId(), c.GetFencingToken())
+		require.NoError(t, err)
+		seq := c.GetNextRunSeq()
+		require.Equal(t, want, b.Append(t, c, backendtest.AgentStarted(seq, "agent"), lost(seq+1)).Status, "once")
+	}
+	require.Equal(t, []int64{1, 2, 3}, runSeqs(events(t, b, c.GetRun().GetSessionId())), "there is one end")
+}

@@ -16,6 +16,8 @@ const (
 	ReasonCanceled     = "canceled"
 	ReasonAgentError   = "agent_error"
 	ReasonExecutorLost = "executor_lost"
+	// ReasonLeaseLost is an executor's own: it heard of no manager for too long.
+	ReasonLeaseLost = "lease_lost"
 )
 
 // maxMessage bounds, in characters, what a run says about its end: every list of
