@@ -2,6 +2,7 @@ package growth_test
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"testing"
@@ -49,6 +50,6 @@ func TestToolOutputIsStoredOnce(t *testing.T) {
 		require.NoError(t, err)
 	}
 	last := messages.GetMessages()[len(messages.GetMessages())-1]
-	require.True(t, string(verbatim) == last.GetVerbatimJson(), "the verbatim message is another")
-	require.True(t, output == last.GetBlocks()[0].GetToolResult().GetContent())
+	require.Equal(t, sha256.Sum256(verbatim), sha256.Sum256([]byte(last.GetVerbatimJson())))
+	require.Equal(t, sha256.Sum256([]byte(output)), sha256.Sum256([]byte(last.GetBlocks()[0].GetToolResult().GetContent())))
 }

@@ -36,10 +36,10 @@ func (p *Purger) Orphans(ctx context.Context, before time.Time) error {
 func (p *Purger) snapshots(ctx context.Context, before time.Time) error {
 	var keys []string
 	err := p.opts.Objects.List(ctx, objectstore.Snapshots, func(o objectstore.Object) error {
-		if uuid.Validate(sessionOf(o.Key)) != nil || !o.ModTime.Before(before) {
-			return nil
+		if err := uuid.Validate(sessionOf(o.Key)); err == nil && o.ModTime.Before(before) {
+			keys = append(keys, o.Key)
 		}
-		if keys = append(keys, o.Key); len(keys) < lookupBatch {
+		if len(keys) < lookupBatch {
 			return nil
 		}
 		err := p.removeUnused(ctx, keys)

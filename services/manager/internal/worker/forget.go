@@ -29,7 +29,9 @@ func (w *Worker) forget(cmd *queuev1.RunCommand) {
 		return // the worker stops
 	}
 	if executor, waits := w.unpark(session); waits {
-		w.stopExecutor(ctx, executor.ID, logger)
+		if err := w.stopExecutor(ctx, executor.ID, logger); err != nil {
+			return // the worker stops, and its next start finds the executor
+		}
 	}
 	for {
 		err := w.opts.Workspaces.Remove(cmd.GetUserId(), session)
