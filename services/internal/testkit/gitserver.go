@@ -14,7 +14,7 @@ import (
 // GitServer serves the repositories in a folder over HTTP, as Git itself does.
 func GitServer(t testing.TB, root string) http.Handler {
 	t.Helper()
-	path, err := exec.Command("git", "--exec-path").Output()
+	path, err := exec.CommandContext(t.Context(), "git", "--exec-path").Output()
 	require.NoError(t, err)
 	return &cgi.Handler{
 		Path: filepath.Join(strings.TrimSpace(string(path)), "git-http-backend"),

@@ -272,8 +272,10 @@ func TestOneObjectIsRefused(t *testing.T) {
 	server := testkit.S3(t)
 	target, err := url.Parse(server.Config.GetEndpoint())
 	require.NoError(t, err)
-	pass := httputil.NewSingleHostReverseProxy(target)
-	pass.Rewrite, pass.Director = func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host }, nil
+	pass := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host // which is signed
+	}}
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/files/refused") {
 			w.WriteHeader(http.StatusForbidden)

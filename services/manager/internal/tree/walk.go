@@ -140,7 +140,7 @@ func (w *walker) folder(dir string, depth int) error {
 		return err
 	case err != nil:
 		w.skip(Skipped{Path: dir, Err: err})
-		return nil
+		return nil //nolint:nilerr // It has been told.
 	}
 	return w.entries(dir, entries, depth)
 }
@@ -168,7 +168,7 @@ func (w *walker) entry(name string, e fs.DirEntry, depth int) error {
 	}
 	if err != nil {
 		w.skip(Skipped{Path: name, Err: err})
-		return nil
+		return nil //nolint:nilerr // It has been told.
 	}
 	mode := info.Mode()
 	switch {
