@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -65,6 +66,10 @@ func (c content) text() string {
 	return strings.Join(parts, "\n")
 }
 
+func (c content) callsTool() bool {
+	return slices.ContainsFunc(c, func(b contentBlock) bool { return b.Type == "tool_use" })
+}
+
 func (r *messagesRequest) validate() error {
 	switch {
 	case r.Model == "":
@@ -107,6 +112,7 @@ var (
 	cwdPattern         = regexp.MustCompile(`(?m)working directory: *(\S.*)$`)
 	taskPattern        = regexp.MustCompile(`Task #(\S+) created`)
 	answerPattern      = regexp.MustCompile(`"="((?:[^"\\]|\\.)*)"`)
+	continuePattern    = regexp.MustCompile(`(?i)^continue\b`)
 	placeholderPattern = regexp.MustCompile(`\{([a-z_]+)(?::([0-9]+))?(?:\|([^}]*))?\}`)
 )
 
@@ -150,18 +156,31 @@ func userPrompt(m message) string {
 	return strings.Join(parts, "\n")
 }
 
-func readConversation(r *messagesRequest) conversation {
+// readConversation finds out where a conversation is. callsTools tells whether a
+// turn of a scenario does; with it a turn is recognised that was cut off.
+func readConversation(r *messagesRequest, callsTools func(scenario string, step int) bool) conversation {
 	c := conversation{scenario: DefaultScenario, session: r.Metadata.UserID}
+	called := false // whether the last turn called tools
 	for _, m := range r.Messages {
 		if m.Role == "assistant" {
 			c.step++
 			c.turns++
+			called = m.Content.callsTool()
 			continue
 		}
 		if m.Role != "user" {
 			continue
 		}
-		if p := userPrompt(m); p != "" {
+		switch p := userPrompt(m); {
+		case p == "":
+		case continuePattern.MatchString(p) && c.prompts > 0 && !markerPattern.MatchString(p):
+			// The scenario goes on. Of a turn whose tools were not answered when
+			// the CLI was killed, the CLI leaves only the text in the history: it
+			// is played again.
+			if c.step > 0 && !called && callsTools(c.scenario, c.step-1) {
+				c.step--
+			}
+		default:
 			c.startPrompt(p)
 		}
 		for _, b := range m.Content {

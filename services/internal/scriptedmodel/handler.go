@@ -4,9 +4,9 @@
 // way, by ANTHROPIC_BASE_URL.
 //
 // A marker in the latest prompt chooses the scenario: [[demo]], or with an
-// argument [[bash:echo hi]]. Where a conversation stands is read from the
-// request's own history, so conversations can be resumed and the endpoint
-// restarted at will.
+// argument [[bash:echo hi]]. A prompt that begins with "continue" goes on with
+// the scenario. Where a conversation stands is read from the request's own
+// history, so conversations can be resumed and the endpoint restarted at will.
 package scriptedmodel
 
 import (
@@ -221,7 +221,7 @@ func (h *Handler) serveMessages(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	c := readConversation(req)
+	c := readConversation(req, h.callsTools)
 	if len(req.Tools) == 0 {
 		// A side request of the CLI: a title, a quota check.
 		h.count(func(s *Stats) { s.Auxiliary++ })
@@ -255,6 +255,12 @@ func (h *Handler) turn(c *conversation) Turn {
 		return turn(text("That is all there is in this scenario."))
 	}
 	return s.Turns[c.step]
+}
+
+// callsTools says whether a turn of a scenario calls tools.
+func (h *Handler) callsTools(scenario string, step int) bool {
+	turns := h.scenarios[scenario].Turns
+	return step < len(turns) && slices.ContainsFunc(turns[step].Blocks, func(b Block) bool { return b.Tool != nil })
 }
 
 // fails says whether this call of the turn fails, of which the first ones do;

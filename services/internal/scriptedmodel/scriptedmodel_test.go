@@ -213,3 +213,36 @@ func TestPieces(t *testing.T) {
 	require.Greater(t, len(pieces(s)), 1)
 	require.Empty(t, pieces(""))
 }
+
+// What the CLI sends when it was killed in the middle of a turn: the calls that
+// were not answered are gone, what was said before them is not.
+func TestContinueGoesOnWithTheScenario(t *testing.T) {
+	s := start(t, Options{Scenarios: []Scenario{{Name: "two", Turns: []Turn{
+		turn(text("First."), bash("one", "first")),
+		turn(text("Second."), bash("two", "second")),
+		turn(text("Both.")),
+	}}}})
+	use := func(id string) map[string]any {
+		return map[string]any{"type": "tool_use", "id": id, "name": "Bash", "input": map[string]any{}}
+	}
+	prompt, goOn := say("user", "Do it. [[two]]"), say("user", "Continue from where you left off.")
+	first := []any{say("assistant", []any{map[string]any{"type": "text", "text": "First."}, use("a")}), say("user", []any{toolResult("a", "1")})}
+	for name, c := range map[string]struct {
+		history []any
+		want    string
+	}{
+		"nothing was said":       {[]any{prompt, goOn}, `"command":"one"`},
+		"cut off in the first":   {[]any{prompt, say("assistant", "First."), goOn}, `"command":"one"`},
+		"after the first":        {append(append([]any{prompt}, first...), goOn), `"command":"two"`},
+		"cut off in the second":  {append(append([]any{prompt}, first...), say("assistant", "Second."), goOn), `"command":"two"`},
+		"nothing to go on with":  {[]any{goOn}, "Hello!"},
+		"a prompt of its own":    {append(append([]any{prompt}, first...), say("user", "Continue. [[two]]")), `"command":"one"`},
+		"no word of its own yet": {append(append([]any{prompt}, first...), say("user", "Continued fractions?")), "Hello!"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, body := post(t, s, "t", newRequest(c.history...))
+			require.Equal(t, http.StatusOK, status, body)
+			require.Contains(t, body, c.want)
+		})
+	}
+}

@@ -103,25 +103,37 @@ func (f *follower) fail(err error) {
 // await returns the first event that matches, from the beginning.
 func (f *follower) await(what string, match func(*backendv1.SessionEvent) bool) *backendv1.SessionEvent {
 	f.t.Helper()
-	timeout := time.NewTimer(awaitTimeout)
-	defer timeout.Stop()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.t.Context()), awaitTimeout)
+	defer cancel()
+	event, err := f.find(ctx, match)
+	if err != nil {
+		for _, e := range f.all() {
+			f.t.Logf("%d %s/%d %v", e.GetSeq(), e.GetRunId(), e.GetRunSeq(), e.GetPayload())
+		}
+		require.FailNow(f.t, "no event", "waited for %s: %v", what, err)
+	}
+	return event
+}
+
+// find waits for the first event that matches, from the beginning, until ctx
+// ends or the watch fails.
+func (f *follower) find(ctx context.Context, match func(*backendv1.SessionEvent) bool) (*backendv1.SessionEvent, error) {
 	for next := 0; ; {
 		f.mu.Lock()
 		events, changed, failed := f.events, f.changed, f.failed
 		f.mu.Unlock()
 		for ; next < len(events); next++ {
 			if match(events[next]) {
-				return events[next]
+				return events[next], nil
 			}
 		}
-		require.NoError(f.t, failed, "waiting for %s", what)
+		if failed != nil {
+			return nil, failed
+		}
 		select {
 		case <-changed:
-		case <-timeout.C:
-			for _, e := range events {
-				f.t.Logf("%d %s/%d %v", e.GetSeq(), e.GetRunId(), e.GetRunSeq(), e.GetPayload())
-			}
-			require.FailNow(f.t, "no event", "waited for %s", what)
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
 }
@@ -136,14 +148,19 @@ func (f *follower) all() []*backendv1.SessionEvent {
 // awaitEnd returns the final state of a run.
 func (f *follower) awaitEnd(runID string) *backendv1.RunStatusChanged {
 	f.t.Helper()
-	return f.await("the end of the run", func(e *backendv1.SessionEvent) bool {
+	return f.await("the end of the run", isEndOf(runID)).GetPayload().GetRunStatusChanged()
+}
+
+// isEndOf matches the event with a run's final state.
+func isEndOf(runID string) func(*backendv1.SessionEvent) bool {
+	return func(e *backendv1.SessionEvent) bool {
 		switch e.GetPayload().GetRunStatusChanged().GetStatus() {
 		case backendv1.RunStatus_RUN_STATUS_COMPLETED, backendv1.RunStatus_RUN_STATUS_FAILED, backendv1.RunStatus_RUN_STATUS_CANCELED:
 			return e.GetRunId() == runID
 		default:
 			return false
 		}
-	}).GetPayload().GetRunStatusChanged()
+	}
 }
 
 // awaitExport returns how the export after a sequence number ended.

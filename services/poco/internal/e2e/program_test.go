@@ -74,10 +74,12 @@ type program struct {
 	name string
 	port int
 	env  map[string]string
-	// log gets what the program writes, besides the test's own output.
-	log  io.Writer
-	cmd  *exec.Cmd
-	done chan struct{}
+	// log gets what the program writes, besides the test's own output, or, when
+	// quiet, instead of it.
+	log   io.Writer
+	quiet bool
+	cmd   *exec.Cmd
+	done  chan struct{}
 }
 
 // newProgram prepares a service; its port stays the same over restarts.
@@ -103,7 +105,10 @@ func (p *program) launch() {
 	}
 	p.cmd.Dir = p.t.TempDir()
 	output := p.t.Output()
-	if p.log != nil {
+	switch {
+	case p.quiet:
+		output = p.log
+	case p.log != nil:
 		output = io.MultiWriter(p.log, output)
 	}
 	p.cmd.Stdout, p.cmd.Stderr = output, output
@@ -191,20 +196,37 @@ func (p *program) cleanUp() {
 // environment contains text.
 func processesWith(t testing.TB, text string) []int {
 	t.Helper()
+	return processes(t, func(dir string) bool {
+		for _, file := range []string{"cmdline", "environ"} {
+			content, err := os.ReadFile(filepath.Join(dir, file))
+			if err == nil && strings.Contains(string(content), text) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// processesIn returns the ids of living processes that work in a folder.
+func processesIn(t testing.TB, dir string) []int {
+	t.Helper()
+	return processes(t, func(proc string) bool {
+		cwd, err := os.Readlink(filepath.Join(proc, "cwd"))
+		return err == nil && cwd == dir
+	})
+}
+
+// processes returns the ids of living processes, this one excepted, whose
+// folder below /proc matches.
+func processes(t testing.TB, match func(dir string) bool) []int {
+	t.Helper()
 	entries, err := os.ReadDir("/proc")
 	require.NoError(t, err)
 	var found []int
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
-		if err != nil || pid == os.Getpid() {
-			continue
-		}
-		for _, file := range []string{"cmdline", "environ"} {
-			content, err := os.ReadFile(filepath.Join("/proc", entry.Name(), file))
-			if err == nil && strings.Contains(string(content), text) {
-				found = append(found, pid)
-				break
-			}
+		if err == nil && pid != os.Getpid() && match(filepath.Join("/proc", entry.Name())) {
+			found = append(found, pid)
 		}
 	}
 	return found

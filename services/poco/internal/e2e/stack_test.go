@@ -67,6 +67,8 @@ type stackOptions struct {
 	pace time.Duration
 	// cli replaces the real CLI.
 	cli string
+	// scenarios are added to the model's own.
+	scenarios []scriptedmodel.Scenario
 }
 
 // newStack prepares a stack; nothing runs yet but the model and the servers.
@@ -87,7 +89,7 @@ func newStack(t testing.TB, opts stackOptions) *stack {
 	var err error
 	s.store, err = objectstore.New(t.Context(), opts.s3.Config, opts.s3.AccessKey, opts.s3.SecretKey)
 	require.NoError(t, err)
-	s.model, err = scriptedmodel.Start(context.WithoutCancel(t.Context()), "127.0.0.1:0", scriptedmodel.Options{Token: cmp.Or(opts.env["ANTHROPIC_AUTH_TOKEN"], modelToken), Pace: opts.pace})
+	s.model, err = scriptedmodel.Start(context.WithoutCancel(t.Context()), "127.0.0.1:0", scriptedmodel.Options{Token: cmp.Or(opts.env["ANTHROPIC_AUTH_TOKEN"], modelToken), Pace: opts.pace, Scenarios: opts.scenarios})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.model.Close()) })
 
