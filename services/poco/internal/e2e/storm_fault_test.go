@@ -88,7 +88,7 @@ func (s *storm) serverFaults() []fault {
 	return []fault{
 		{"killed", "backend", 0, stormLease / 2, s.backend.kill, s.backend.launch},
 		{"killed", "backend", stormLease, stormLease * 3 / 2, s.backend.kill, s.backend.launch},
-		{"restarted", "backend", 0, 0, s.backend.stop, s.backend.launch},
+		{"restarted", "backend", 0, 0, s.asked(s.backend), s.backend.launch},
 		{"frozen", "backend", 0, stormLease * 3 / 2, s.backend.freeze, s.backend.wake},
 		{"crashed", "postgres", 0, stormLease, s.crashPostgres, s.startPostgres},
 		{"stopped", "s3", 0, stormLease, s.stopS3, s.startS3},
@@ -102,7 +102,7 @@ func (s *storm) managerFaults() []fault {
 		faults = append(faults,
 			fault{"killed", name, 0, shortly, m.kill, m.launch},
 			fault{"killed", name, stormLease, forLong, s.losing(m, "killed for longer than its lease", m.kill), m.launch},
-			fault{"restarted", name, 0, 0, m.stop, m.launch},
+			fault{"restarted", name, 0, 0, s.asked(m), m.launch},
 			fault{"frozen", name, 0, shortly, m.freeze, m.wake},
 			fault{"frozen", name, stormLease, forLong, s.losing(m, "frozen for longer than its lease", m.freeze), m.wake},
 		)
@@ -138,6 +138,14 @@ func start[S interface{ Stop(context.Context) error }](s *storm, of *server[S]) 
 	again, err := of.start()
 	require.NoError(s.t, err)
 	of.now = again
+}
+
+// asked asks a program to end, and waits for it. It may be starting only.
+func (s *storm) asked(p *program) func() {
+	return func() {
+		require.NoError(s.t, p.cmd.Process.Signal(syscall.SIGTERM))
+		<-p.done
+	}
 }
 
 // losing excuses what a manager holds from its end before it does something.
