@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -46,7 +47,7 @@ func (s *stack) follow(sessionID string) *follower {
 	s.t.Cleanup(func() {
 		cancel()
 		<-done
-		require.NoError(s.t, f.failed)
+		assert.NoError(s.t, f.failed) //nolint:testifylint // the other clean-ups have to come, too
 	})
 	return f
 }
@@ -166,10 +167,15 @@ func isEndOf(runID string) func(*backendv1.SessionEvent) bool {
 // awaitExport returns how the export after a sequence number ended.
 func (f *follower) awaitExport(afterSeq int64) *backendv1.ExportChanged {
 	f.t.Helper()
-	return f.await("the end of the export", func(e *backendv1.SessionEvent) bool {
+	return f.await("the end of the export", isExportEnd(afterSeq)).GetPayload().GetExportChanged()
+}
+
+// isExportEnd matches the end of the export after a sequence number.
+func isExportEnd(afterSeq int64) func(*backendv1.SessionEvent) bool {
+	return func(e *backendv1.SessionEvent) bool {
 		s := e.GetPayload().GetExportChanged().GetStatus()
 		return e.GetSeq() > afterSeq && (s == backendv1.ExportStatus_EXPORT_STATUS_READY || s == backendv1.ExportStatus_EXPORT_STATUS_FAILED)
-	}).GetPayload().GetExportChanged()
+	}
 }
 
 // awaitTool returns the first call of a tool.

@@ -140,11 +140,24 @@ func start[S interface{ Stop(context.Context) error }](s *storm, of *server[S]) 
 	of.now = again
 }
 
-// asked asks a program to end, and waits for it. It may be starting only.
+// stopLimit is how long a program may take to end that was asked to; each has a
+// deadline of its own below it.
+const stopLimit = 45 * time.Second
+
+// asked asks a program to end, and waits for it. It may be starting only. One
+// that does not end has to say what it is doing.
 func (s *storm) asked(p *program) func() {
 	return func() {
 		require.NoError(s.t, p.cmd.Process.Signal(syscall.SIGTERM))
-		<-p.done
+		timeout := time.NewTimer(stopLimit)
+		defer timeout.Stop()
+		select {
+		case <-p.done:
+		case <-timeout.C:
+			s.blame("%s did not end within %s of SIGTERM; its goroutines are in its log", p.name, stopLimit)
+			require.NoError(s.t, p.cmd.Process.Signal(syscall.SIGQUIT))
+			<-p.done
+		}
 	}
 }
 

@@ -211,7 +211,10 @@ func (s *storm) exported(ctx context.Context, p *person) map[string]bool {
 		} else if after = lastPending(p.follower); after == 0 {
 			after = session.GetSession().GetLastSeq()
 		}
-		p.follower.awaitExport(after)
+		if err := awaitExportAfter(p.follower, after); err != nil {
+			s.blame("the export of session %s did not end: %v", p.session, err)
+			return nil
+		}
 	}
 	names := map[string]bool{}
 	for token, more := "", true; more; more = token != "" {
@@ -226,6 +229,14 @@ func (s *storm) exported(ctx context.Context, p *person) map[string]bool {
 		token = page.GetNextPageToken()
 	}
 	return names
+}
+
+// awaitExportAfter waits for the end of an export.
+func awaitExportAfter(f *follower, seq int64) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.t.Context()), awaitTimeout)
+	defer cancel()
+	_, err := f.find(ctx, isExportEnd(seq))
+	return err
 }
 
 // lastPending is the event with which the latest export began; 0 for none.
