@@ -145,8 +145,14 @@ func (s *storm) begin() {
 func (s *storm) blow() {
 	s.t.Helper()
 	rng := rand.New(rand.NewPCG(s.seed, 0)) //nolint:gosec // a storm is no secret
+	began := s.started
 	for _, a := range planFaults(s, rng, *stormFaults) {
-		pace.Pause(s.calm, time.Until(s.started.Add(a.at)))
+		// What takes longer than planned, a start on a busy machine, postpones all
+		// that follows: a fault lasts as long as it should.
+		if late := time.Since(began.Add(a.at)); late > 0 {
+			began = began.Add(late)
+		}
+		pace.Pause(s.calm, time.Until(began.Add(a.at)))
 		s.note("%s", a.what)
 		a.do()
 	}
