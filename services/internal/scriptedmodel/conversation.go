@@ -112,7 +112,7 @@ var (
 	cwdPattern         = regexp.MustCompile(`(?m)working directory: *(\S.*)$`)
 	taskPattern        = regexp.MustCompile(`Task #(\S+) created`)
 	answerPattern      = regexp.MustCompile(`"="((?:[^"\\]|\\.)*)"`)
-	continuePattern    = regexp.MustCompile(`(?i)^continue\b`)
+	continuePattern    = regexp.MustCompile(`(?i)^continue\b|Continue from where you left off\.$`)
 	placeholderPattern = regexp.MustCompile(`\{([a-z_]+)(?::([0-9]+))?(?:\|([^}]*))?\}`)
 )
 
@@ -156,16 +156,16 @@ func userPrompt(m message) string {
 	return strings.Join(parts, "\n")
 }
 
-// readConversation finds out where a conversation is. callsTools tells whether a
-// turn of a scenario does; with it a turn is recognised that was cut off.
-func readConversation(r *messagesRequest, callsTools func(scenario string, step int) bool) conversation {
+// readConversation finds out where a conversation is. whole tells whether an
+// answer is all of the turn that it belongs to.
+func readConversation(r *messagesRequest, whole func(c *conversation, said content) bool) conversation {
 	c := conversation{scenario: DefaultScenario, session: r.Metadata.UserID}
-	called := false // whether the last turn called tools
+	cutOff := false // whether the last answer was
 	for _, m := range r.Messages {
 		if m.Role == "assistant" {
+			cutOff = !whole(&c, m.Content)
 			c.step++
 			c.turns++
-			called = m.Content.callsTool()
 			continue
 		}
 		if m.Role != "user" {
@@ -174,10 +174,10 @@ func readConversation(r *messagesRequest, callsTools func(scenario string, step 
 		switch p := userPrompt(m); {
 		case p == "":
 		case continuePattern.MatchString(p) && c.prompts > 0 && !markerPattern.MatchString(p):
-			// The scenario goes on. Of a turn whose tools were not answered when
-			// the CLI was killed, the CLI leaves only the text in the history: it
-			// is played again.
-			if c.step > 0 && !called && callsTools(c.scenario, c.step-1) {
+			// The scenario goes on. Of a turn that broke off, or whose tools were
+			// not answered when the CLI was killed, the history has a part: it is
+			// played again.
+			if c.step > 0 && cutOff {
 				c.step--
 			}
 		default:

@@ -221,7 +221,7 @@ func (h *Handler) serveMessages(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	c := readConversation(req, h.callsTools)
+	c := readConversation(req, h.whole)
 	if len(req.Tools) == 0 {
 		// A side request of the CLI: a title, a quota check.
 		h.count(func(s *Stats) { s.Auxiliary++ })
@@ -257,10 +257,18 @@ func (h *Handler) turn(c *conversation) Turn {
 	return s.Turns[c.step]
 }
 
-// callsTools says whether a turn of a scenario calls tools.
-func (h *Handler) callsTools(scenario string, step int) bool {
-	turns := h.scenarios[scenario].Turns
-	return step < len(turns) && slices.ContainsFunc(turns[step].Blocks, func(b Block) bool { return b.Tool != nil })
+// whole says whether an answer is all of the turn where the conversation is.
+func (h *Handler) whole(c *conversation, said content) bool {
+	turns := h.scenarios[c.scenario].Turns
+	if c.step >= len(turns) {
+		return true
+	}
+	calls, length := false, 0
+	for _, b := range turns[c.step].Blocks {
+		calls = calls || b.Tool != nil
+		length += len(c.expand(b.Text))
+	}
+	return (!calls || said.callsTool()) && len(said.text()) >= length
 }
 
 // fails says whether this call of the turn fails, of which the first ones do;
