@@ -182,7 +182,11 @@ func withRunID(req *executorv1.StartRunRequest, id string) *executorv1.StartRunR
 
 func TestLeaseRunsOut(t *testing.T) {
 	m, dir := newManager(t), workspaceDir(t)
+	// A held agent is given up after the longest time that it was ever given.
+	const lease = 10 * time.Second
+	m.set(func() { m.ttl = lease })
 	req, model := request(t, m, "[[gate]]")
+	req.LeaseTtl = durationpb.New(lease)
 	client, _ := start(t, dir)
 	_, err := client.StartRun(t.Context(), req)
 	require.NoError(t, err)

@@ -41,7 +41,10 @@ func New() (*client.Client, error) {
 	}
 	// The client would go through the machine's proxy, which is for what lies
 	// outside. With TLS it makes a transport of its own.
-	transport := &http.Transport{}
+	// Without HTTP/2, for which a transport gets TLS settings, from which the
+	// client would take it that the engine speaks TLS.
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetHTTP1(true)
 	direct, err := client.New(client.WithHTTPClient(&http.Client{Transport: transport, CheckRedirect: client.CheckRedirect}), client.FromEnv)
 	if err != nil {
 		return nil, fmt.Errorf("container engine: %w", err)

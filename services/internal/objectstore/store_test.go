@@ -190,9 +190,9 @@ func TestRefusalsNameTheSetting(t *testing.T) {
 		change func(*testkit.S3Server)
 		want   string
 	}{
-		"another region":   {func(s *testkit.S3Server) { s.Config.Region = "eu-central-1" }, `S3_REGION is "eu-central-1"`},
-		"a wrong key":      {func(s *testkit.S3Server) { s.AccessKey = config.NewSecret("somebody") }, "S3_ACCESS_KEY"},
-		"a wrong secret":   {func(s *testkit.S3Server) { s.SecretKey = config.NewSecret("wrong") }, "S3_SECRET_KEY"},
+		"another region":  {func(s *testkit.S3Server) { s.Config.Region = "eu-central-1" }, `S3_REGION is "eu-central-1"`},
+		"a wrong key":     {func(s *testkit.S3Server) { s.AccessKey = config.NewSecret("somebody") }, "S3_ACCESS_KEY"},
+		"a wrong secret":  {func(s *testkit.S3Server) { s.SecretKey = config.NewSecret("wrong") }, "S3_SECRET_KEY"},
 		"a path too many": {func(s *testkit.S3Server) { s.Config.Endpoint += "/storage/v1" }, "S3_ENDPOINT has the path /storage/v1"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,7 +14,8 @@ import (
 // canonicalIDs writes the ids of every request in the one form that the
 // database writes them in, before anything reads them: whoever compares two of
 // them compares values. The fields are those with the rule string.uuid, which
-// takes upper case and refuses all other spellings.
+// takes upper case and refuses all other spellings, or with the pattern
+// optionalID.
 func canonicalIDs(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
 		return next(ctx, spec, canonicalizing{stream})
@@ -98,6 +99,10 @@ func leadsToID(fd protoreflect.FieldDescriptor, above map[protoreflect.FullName]
 	return false
 }
 
+// optionalID is the pattern of an id that may be set to nothing: a field with
+// presence cannot have the rule string.uuid and be empty.
+const optionalID = "^$|^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+
 func isID(fd protoreflect.FieldDescriptor) bool {
 	if fd.Kind() != protoreflect.StringKind {
 		return false
@@ -106,5 +111,5 @@ func isID(fd protoreflect.FieldDescriptor) bool {
 	if err != nil {
 		return false // no rules that can be read; validation says so at each call
 	}
-	return rules.GetString().GetUuid() || rules.GetRepeated().GetItems().GetString().GetUuid()
+	return rules.GetString().GetUuid() || rules.GetString().GetPattern() == optionalID || rules.GetRepeated().GetItems().GetString().GetUuid()
 }

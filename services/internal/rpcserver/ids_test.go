@@ -4,13 +4,15 @@ import (
 	"strings"
 	"testing"
 
+	"buf.build/go/protovalidate"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
 
-	_ "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	_ "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	_ "github.com/poco-ai/poco/gen/go/poco/manager/v1"
 	_ "github.com/poco-ai/poco/gen/go/poco/queue/v1"
@@ -77,6 +79,14 @@ func TestEveryIDOfARequestIsDeclaredAsOne(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A session is taken out of its project by an empty id.
+func TestAnIDMayBeSetToNothing(t *testing.T) {
+	request := &backendv1.UpdateSessionRequest{SessionId: uuid.NewString(), ProjectId: proto.String("")}
+	require.NoError(t, protovalidate.Validate(request))
+	request.ProjectId = proto.String("nothing")
+	require.Error(t, protovalidate.Validate(request))
 }
 
 // Every id of every request reaches its handler in one spelling.

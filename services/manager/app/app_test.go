@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -303,6 +304,8 @@ func TestTheManagerIsRestartedMidRun(t *testing.T) {
 	s.await(session, exported)
 	entries, err := os.ReadDir(filepath.Join(s.root, ".worker", "executors"))
 	require.NoError(t, err)
+	// What makes room when the disk is full belongs to no executor.
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == "reserve" })
 	require.Empty(t, entries, "nothing is left of the executor")
 }
 

@@ -94,7 +94,11 @@ func (e *scriptedExecutor) execute(req *executorv1.StartRunRequest) error {
 	}
 	defer conn.Close()
 	client := managerv1.NewRunChannelServiceClient(conn)
-	events := []*backendv1.EventPayload{{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{Code: "begun", Text: req.GetPrompt()}}}}
+	events := []*backendv1.EventPayload{
+		{Kind: &backendv1.EventPayload_AgentStarted{AgentStarted: &backendv1.AgentStarted{AgentSessionId: req.GetRunId()}}},
+		{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{Code: "begun", Text: req.GetPrompt()}}},
+	}
+	begun := len(events)
 	finish := &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{RunFinished: &backendv1.RunFinished{Status: backendv1.RunStatus_RUN_STATUS_COMPLETED}}}
 	if req.GetPrompt() == promptWork {
 		answer, err := ask(e.ctx, req)
@@ -107,7 +111,7 @@ func (e *scriptedExecutor) execute(req *executorv1.StartRunRequest) error {
 		events = append(events, finish)
 	}
 	for first := true; e.ctx.Err() == nil; first = false {
-		if !first && req.GetPrompt() == promptWait && len(events) == 1 {
+		if !first && req.GetPrompt() == promptWait && len(events) == begun {
 			events = append(events, finish)
 		}
 		if e.channel(client, req.GetRunId(), events) {

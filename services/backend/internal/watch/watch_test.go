@@ -32,13 +32,18 @@ type watcher struct {
 
 func follow(t *testing.T, b *backendtest.Backend, sessionID string, after int64, stopWhenIdle bool) *watcher {
 	t.Helper()
-	w := &watcher{t: t, c: make(chan *backendv1.WatchSessionResponse, 10000), done: make(chan error, 1), seq: after}
+	// Unbuffered: what was sent has been read when the watch ends.
+	w := &watcher{t: t, c: make(chan *backendv1.WatchSessionResponse), done: make(chan error, 1), seq: after}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		w.done <- b.Hub.Session(ctx, backendtest.User, sessionID, after, stopWhenIdle, func(m *backendv1.WatchSessionResponse) error {
-			w.c <- m
-			return nil
+			select {
+			case w.c <- m:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		})
 	})
 	t.Cleanup(func() { cancel(); wg.Wait() })

@@ -108,7 +108,13 @@ func TestFakeKilledAfterItsResult(t *testing.T) {
 	finished := make(chan struct{})
 	go func() {
 		for done := false; !done; {
-			a.call(func() { done = a.finished })
+			answer := make(chan bool, 1)
+			a.call(func() { answer <- a.finished })
+			select {
+			case done = <-answer:
+			case <-a.done:
+				done = true
+			}
 		}
 		a.End(Failed(ReasonRunTimeout, "late"))
 		close(finished)

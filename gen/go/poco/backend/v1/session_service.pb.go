@@ -1918,13 +1918,13 @@ const file_poco_backend_v1_session_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"t\n" +
 	"\x14ListSessionsResponse\x124\n" +
 	"\bsessions\x18\x01 \x03(\v2\x18.poco.backend.v1.SessionR\bsessions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xae\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe1\x01\n" +
 	"\x14UpdateSessionRequest\x12'\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12#\n" +
-	"\x05title\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01H\x00R\x05title\x88\x01\x01\x12/\n" +
+	"\x05title\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01H\x00R\x05title\x88\x01\x01\x12b\n" +
 	"\n" +
-	"project_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01H\x01R\tprojectId\x88\x01\x01B\b\n" +
+	"project_id\x18\x03 \x01(\tB>\xbaH;r927^$|^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$H\x01R\tprojectId\x88\x01\x01B\b\n" +
 	"\x06_titleB\r\n" +
 	"\v_project_id\"K\n" +
 	"\x15UpdateSessionResponse\x122\n" +

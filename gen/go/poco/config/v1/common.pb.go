@@ -376,7 +376,7 @@ const file_poco_config_v1_common_proto_rawDesc = "" +
 	"\x06format\x18\b \x01(\tBY\xbaH\x0er\fR\x04textR\x04json\xea\xb8\x18D\n" +
 	"\n" +
 	"LOG_FORMAT\x1a\x04textR0日志行的格式：纯文本或 JSON 对象。R\x06format:\xcd\x01\xf2\xb8\x18\xc8\x01\n" +
-	"\aLogging\x12\x06日志\x1a\xb4\x01服务的日志写到标准错误输出，需要时同时写入文件。Executor 的调试模式、级别、访问日志和格式由启动它的 Manager 决定，且不写文件。\"\xce\x11\n" +
+	"\aLogging\x12\x06日志\x1a\xb4\x01服务的日志写到标准错误输出，需要时同时写入文件。Executor 的调试模式、级别、访问日志和格式由启动它的 Manager 决定，且不写文件。\"\x8c\x12\n" +
 	"\x11ObjectStoreConfig\x12\x90\x01\n" +
 	"\bendpoint\x18\x01 \x01(\tBt\xea\xb8\x18p\n" +
 	"\vS3_ENDPOINT8\x01R6S3 兼容服务的地址，须能从本服务访问。h\x01\x98\x01\x02\xaa\x01\x12http://rustfs:9000\xb2\x01\fobject storeR\bendpoint\x12\xc4\x01\n" +
@@ -403,8 +403,8 @@ const file_poco_config_v1_common_proto_rawDesc = "" +
 	"\x12S3_PUBLIC_ENDPOINTR\x82\x01浏览器等客户端访问同一对象存储时使用的地址；文件链接按此地址签名。默认与 S3_ENDPOINT 相同。h\x01\xaa\x01\x19https://files.example.comR\x0epublicEndpoint\x12s\n" +
 	"\fmax_attempts\x18\n" +
 	" \x01(\x05BP\xbaH\x06\x1a\x04\x18\x14(\x01\xea\xb8\x18C\n" +
-	"\x0fS3_MAX_ATTEMPTS\x1a\x013R-每个请求最多尝试几次，含首次。R\vmaxAttempts:\x9d\x03\xbaH\x8a\x02\x1a\x87\x02\n" +
-	"!object_store.endpoint_with_bucket\x12zS3_ENDPOINT ends in the name of the bucket, which S3_BUCKET gives already: leave it out, for example http://localhost:9000\x1afthis.bucket == '' || !this.endpoint.matches('^https?://.+/' + this.bucket.replace('.', '[.]') + '/?$')\xf2\xb8\x18\x8a\x01\n" +
+	"\x0fS3_MAX_ATTEMPTS\x1a\x013R-每个请求最多尝试几次，含首次。R\vmaxAttempts:\xdb\x03\xbaH\xc8\x02\x1a\xc5\x02\n" +
+	"!object_store.endpoint_with_bucket\x12zS3_ENDPOINT ends in the name of the bucket, which S3_BUCKET gives already: leave it out, for example http://localhost:9000\x1a\xa3\x01this.bucket == '' || !this.endpoint.matches('^https?://[^/]+/.') || !(this.endpoint.endsWith('/' + this.bucket) || this.endpoint.endsWith('/' + this.bucket + '/'))\xf2\xb8\x18\x8a\x01\n" +
 	"\x0eObject storage\x12\f对象存储\x1aj存放导出的工作区和私有快照的 S3 兼容服务。Backend 与 Manager 使用同一个 bucket。B\xb3\x01\n" +
 	"\x12com.poco.config.v1B\vCommonProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
