@@ -47,7 +47,7 @@ func (s *stack) follow(sessionID string) *follower {
 	s.t.Cleanup(func() {
 		cancel()
 		<-done
-		assert.NoError(s.t, f.failed) //nolint:testifylint // the other clean-ups have to come, too
+		assert.NoError(s.t, f.failed) // the other clean-ups have to come, too
 	})
 	return f
 }

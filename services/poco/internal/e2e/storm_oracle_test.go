@@ -197,7 +197,7 @@ func (s *storm) exported(ctx context.Context, p *person) map[string]bool {
 		if export == backendv1.ExportStatus_EXPORT_STATUS_READY {
 			break
 		}
-		after := int64(0)
+		var after int64
 		if export != backendv1.ExportStatus_EXPORT_STATUS_PENDING {
 			if try > 0 {
 				s.blame("session %s cannot be exported: %s", p.session, session.GetSession().GetExport().GetReason())
