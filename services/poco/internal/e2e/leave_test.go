@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,7 +26,11 @@ func (s *stack) poco(args ...string) *exec.Cmd {
 // about the run, comes back, and finds the exit code of the run itself.
 func TestLeavingARunIsNotCancelingIt(t *testing.T) {
 	s := newStack(t, stackOptions{}).start()
-	for name, signal := range map[string]os.Signal{
+	// Under nohup the tests ignore it, and so would what they start.
+	hangUps := make(chan os.Signal, 1)
+	signal.Notify(hangUps, syscall.SIGHUP)
+	defer signal.Stop(hangUps)
+	for name, sent := range map[string]os.Signal{
 		"SIGTERM, as of a CI job's timeout":            syscall.SIGTERM,
 		"SIGHUP, as of a closed terminal":              syscall.SIGHUP,
 		"a reader that is gone, as of poco run | head": nil,
@@ -51,8 +56,8 @@ func TestLeavingARunIsNotCancelingIt(t *testing.T) {
 
 			var exit *exec.ExitError
 			var shown strings.Builder
-			if signal != nil {
-				require.NoError(t, cmd.Process.Signal(signal))
+			if sent != nil {
+				require.NoError(t, cmd.Process.Signal(sent))
 				for lines.Scan() {
 					shown.WriteString(lines.Text())
 				}
