@@ -216,8 +216,8 @@ func TestPurgersSideBySide(t *testing.T) {
 	for range 8 {
 		id := b.Enqueue(t, "", "x").SessionID
 		ids = append(ids, id)
-		_, err := b.Pool.Exec(t.Context(), `INSERT INTO run_events (session_id, seq, occurred_at, payload)
-			SELECT $1, n, now(), '' FROM generate_series(1000, 3600) n`, id)
+		_, err := b.Pool.Exec(t.Context(), `INSERT INTO run_events (session_id, seq, occurred_at, payload, size)
+			SELECT $1, n, now(), '', 0 FROM generate_series(1000, 3600) n`, id)
 		require.NoError(t, err)
 		require.NoError(t, b.Sessions.Delete(t.Context(), backendtest.User, id))
 	}
