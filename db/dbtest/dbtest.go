@@ -3,6 +3,7 @@ package dbtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
@@ -53,13 +55,36 @@ func create(t testing.TB, admin, options string) string {
 	return withDatabase(t, admin, name)
 }
 
-// PoolOn returns a pool on a given database, closed at the end of the test.
+// PoolOn returns a pool on a given database, closed at the end of the test. A
+// deadlock fails the test, also one that is tried again: it is a fault in the
+// order of locks.
 func PoolOn(t testing.TB, databaseURL string) *pgxpool.Pool {
 	t.Helper()
-	pool, err := pgxpool.New(context.Background(), databaseURL)
+	cfg, err := pgxpool.ParseConfig(databaseURL)
+	require.NoError(t, err)
+	cfg.ConnConfig.Tracer = deadlocks{t}
+	pool, err := pgxpool.NewWithConfig(context.Background(), cfg)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	return pool
+}
+
+// deadlocks is a pgx.QueryTracer.
+type deadlocks struct{ t testing.TB }
+
+type statement struct{}
+
+// TraceQueryStart notes the statement.
+func (d deadlocks) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	return context.WithValue(ctx, statement{}, data.SQL)
+}
+
+// TraceQueryEnd fails the test when the statement ended in a deadlock.
+func (d deadlocks) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
+	var pgErr *pgconn.PgError
+	if errors.As(data.Err, &pgErr) && pgErr.Code == "40P01" {
+		d.t.Errorf("deadlock in %v: %s", ctx.Value(statement{}), pgErr.Detail)
+	}
 }
 
 func templateOn(ctx context.Context, admin string) (string, error) {
