@@ -52,7 +52,7 @@ func variables(t *testing.T) []variable {
 	for _, row := range rows[1:] {
 		out = append(out, variable{row[0], row[1], row[2], row[3] == "yes", row[4], row[5]})
 	}
-	require.Len(t, out, 83)
+	require.Len(t, out, 84)
 	return out
 }
 

@@ -20,7 +20,7 @@ import (
 func poco(t *testing.T, backendURL, input string, args ...string) (code int, out, stderr string) {
 	t.Helper()
 	var stdout, errout bytes.Buffer
-	sources := config.Sources{Environ: []string{"POCO_BACKEND_URL=" + backendURL}}
+	sources := config.Sources{Environ: []string{"POCO_URL=" + backendURL}}
 	code = command.Main(sources, args, strings.NewReader(input), &stdout, &errout)
 	return code, stdout.String(), errout.String()
 }
@@ -54,6 +54,19 @@ func TestUnreachableBackend(t *testing.T) {
 		require.Equal(t, 4, code, args)
 		require.Contains(t, stderr, "poco up")
 	}
+}
+
+// The variables of a deployment's services say nothing about the commands.
+func TestTheCommandsTakeTheirOwnVariable(t *testing.T) {
+	backend := test.New(t, ending(backendv1.RunStatus_RUN_STATUS_COMPLETED))
+	var stdout, stderr bytes.Buffer
+	sources := config.Sources{Environ: []string{"POCO_BACKEND_URL=http://127.0.0.1:1", "BACKEND_URL=http://127.0.0.1:1", "POCO_URL=" + backend.URL}}
+	code := command.Main(sources, []string{"run", "go"}, strings.NewReader(""), &stdout, &stderr)
+	require.Zero(t, code, "%s", stderr.String())
+
+	sources.Environ = []string{"POCO_BACKEND_URL=" + backend.URL, "POCO_DATA_DIR=" + t.TempDir(), "POCO_URL=http://127.0.0.1:1"}
+	code = command.Main(sources, []string{"run", "go"}, strings.NewReader(""), &stdout, &stderr)
+	require.Equal(t, 4, code, "%s", stdout.String())
 }
 
 func TestWrongUse(t *testing.T) {

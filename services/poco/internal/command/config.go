@@ -20,7 +20,7 @@ var fleetServices = []string{"backend", "manager", "frontend"}
 
 const (
 	addressHelp = `
-The services are asked at POCO_BACKEND_URL, POCO_MANAGER_URL and
+The services are asked at POCO_URL, POCO_MANAGER_URL and
 POCO_FRONTEND_URL (default http://localhost: 8000, 8001 and 3000), or where --url
 says.`
 	fleetHelp = addressHelp + ` One in production wants the internal token: INTERNAL_API_TOKEN, or
@@ -110,7 +110,7 @@ func (c *cli) serviceTarget(name string) (fleet.Target, error) {
 	}
 	msg := c.config.Msg
 	target := map[string]fleet.Target{
-		"backend":  {Setting: "POCO_BACKEND_URL", URL: msg.GetBackendUrl()},
+		"backend":  {Setting: "POCO_URL", URL: msg.GetBackendUrl()},
 		"manager":  {Setting: "POCO_MANAGER_URL", URL: msg.GetManagerUrl()},
 		"frontend": {Setting: "POCO_FRONTEND_URL", URL: msg.GetFrontendUrl()},
 	}[name]

@@ -160,7 +160,7 @@ func unreachable(t *testing.T) []string {
 	require.NoError(t, err)
 	require.NoError(t, listener.Close())
 	var environ []string
-	for _, name := range []string{"POCO_BACKEND_URL", "POCO_MANAGER_URL", "POCO_FRONTEND_URL"} {
+	for _, name := range []string{"POCO_URL", "POCO_MANAGER_URL", "POCO_FRONTEND_URL"} {
 		environ = append(environ, name+"=http://"+listener.Addr().String())
 	}
 	return environ

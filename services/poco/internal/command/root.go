@@ -125,7 +125,7 @@ Start everything with "poco up", then send work with "poco run".`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().StringVar(&c.backend, "backend", "",
-		"URL of the backend, or of the frontend's /api/v1 (POCO_BACKEND_URL, default http://localhost:8000)")
+		"URL of the backend, or of the frontend's /api/v1 (POCO_URL, default http://localhost:8000)")
 	root.PersistentFlags().StringVar(&c.data, "data-dir", "",
 		"folder in which \"poco up\" keeps everything (POCO_DATA_DIR, default "+defaultDataDirHelp()+")")
 	root.AddCommand(
@@ -140,7 +140,7 @@ func (c *cli) checkBackendFlag() error {
 	if c.backend == "" {
 		return nil
 	}
-	_, err := config.Load(&configv1.PocoConfig{}, "poco", config.Sources{Environ: []string{"POCO_BACKEND_URL=" + c.backend}})
+	_, err := config.Load(&configv1.PocoConfig{}, "poco", config.Sources{Environ: []string{"POCO_URL=" + c.backend}})
 	var refused *config.Problems
 	if errors.As(err, &refused) {
 		return usageError("--backend: %s: %s", refused.List[0].Message, refused.List[0].Fix)

@@ -218,7 +218,7 @@ func (a *aviary) askOnCommandLine() {
 	env := maps.Clone(a.stack.backend.env)
 	maps.Copy(env, a.stack.manager.env)
 	maps.Copy(env, map[string]string{
-		"POCO_BACKEND_URL": a.stack.backend.url(), "POCO_MANAGER_URL": a.stack.manager.url(), "POCO_FRONTEND_URL": a.frontend.url(),
+		"POCO_URL": a.stack.backend.url(), "POCO_MANAGER_URL": a.stack.manager.url(), "POCO_FRONTEND_URL": a.frontend.url(),
 	})
 	var lines []string
 	for name, value := range env {

@@ -158,7 +158,7 @@ func (d *deployment) poco(line string) string {
 	d.t.Helper()
 	env := []string{"HOME=" + d.dir, "PATH=" + binDir + ":" + os.Getenv("PATH")}
 	if !strings.Contains(line, "config check") { // which needs no service, and would look at these
-		env = append(env, "POCO_BACKEND_URL="+d.backend.url(), "POCO_MANAGER_URL="+d.manager.url(), "POCO_FRONTEND_URL="+d.frontend.url())
+		env = append(env, "POCO_URL="+d.backend.url(), "POCO_MANAGER_URL="+d.manager.url(), "POCO_FRONTEND_URL="+d.frontend.url())
 	}
 	line = strings.NewReplacer("http://localhost:8001", d.manager.url(), "http://localhost:8002", d.other.url()).Replace(line)
 	cmd := exec.CommandContext(d.t.Context(), "sh", "-c", line)

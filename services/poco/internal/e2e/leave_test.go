@@ -18,7 +18,7 @@ import (
 func (s *stack) poco(args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(s.t.Context(), programPath("poco"), args...)
 	cmd.Dir = s.t.TempDir()
-	cmd.Env = []string{"HOME=" + cmd.Dir, "PATH=" + os.Getenv("PATH"), "POCO_BACKEND_URL=" + s.backend.url()}
+	cmd.Env = []string{"HOME=" + cmd.Dir, "PATH=" + os.Getenv("PATH"), "POCO_URL=" + s.backend.url()}
 	return cmd
 }
 

@@ -113,7 +113,7 @@ func (p *localPoco) poco(another bool, args ...string) (string, int) {
 	p.t.Helper()
 	program := programPath("poco")
 	cmd := exec.CommandContext(p.t.Context(), program, args...)
-	cmd.Env = append(slices.Clone(p.env), "POCO_BACKEND_URL="+p.urls["backend"], "POCO_MANAGER_URL="+p.urls["manager"], "POCO_FRONTEND_URL="+p.urls["frontend"])
+	cmd.Env = append(slices.Clone(p.env), "POCO_URL="+p.urls["backend"], "POCO_MANAGER_URL="+p.urls["manager"], "POCO_FRONTEND_URL="+p.urls["frontend"])
 	if another {
 		cmd.Env = append(cmd.Env, "HOME=/")
 		if os.Geteuid() == 0 {

@@ -6,6 +6,8 @@ import (
 	"net"
 	"strconv"
 	"time"
+
+	"github.com/poco-ai/poco/services/internal/config"
 )
 
 // scriptedPace is the pause between the pieces of the scripted model's text, so
@@ -34,7 +36,23 @@ func (s *stack) listen(ctx context.Context) error {
 	managerHost := s.settings.manager.Msg.GetServer().GetHosts()[0]
 	s.managerAddr = clientAddr(managerHost, managerPort)
 	s.layer.addresses(clientAddr(server.GetHost(), backendPort), s.managerAddr, s.home)
+	s.keepToOwnBackend()
 	return s.load()
+}
+
+// keepToOwnBackend has page and manager act on the backend that runs here,
+// whatever the environment of another deployment says: the page would hand
+// this stack's token to another system, and change what is there.
+func (s *stack) keepToOwnBackend() {
+	field := config.FieldOf(s.settings.frontend.Report(), "BACKEND_URL")
+	if !isSet(field) {
+		return
+	}
+	s.overrides["BACKEND_URL"] = s.layer["BACKEND_URL"]
+	for _, alias := range field.GetAliases() {
+		s.overrides[alias] = ""
+	}
+	s.opts.Progress("BACKEND_URL is set and has no effect: poco up runs a backend of its own")
 }
 
 // managerPort makes sure that the manager will get its port, on every address

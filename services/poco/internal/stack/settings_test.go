@@ -32,6 +32,24 @@ func TestEnvironmentStandsAboveTheLayerAndFlagsAboveBoth(t *testing.T) {
 	require.Equal(t, "process", s.manager.Msg.GetRuntime().GetRuntime())
 }
 
+// A page of this stack that acted on another deployment's backend would give it
+// this stack's token.
+func TestPageAndManagerKeepToTheirOwnBackend(t *testing.T) {
+	for _, name := range []string{"BACKEND_URL", "POCO_BACKEND_URL", "POCO_API_URL"} {
+		var told []string
+		s := &stack{layer: testLayer(t), overrides: map[string]string{}}
+		s.opts.Sources.Environ = []string{name + "=http://backend.example:8000"}
+		s.opts.Progress = func(line string) { told = append(told, line) }
+		s.layer["BACKEND_URL"] = "http://127.0.0.1:8000"
+		require.NoError(t, s.load())
+		s.keepToOwnBackend()
+		require.NoError(t, s.load(), name)
+		require.Equal(t, "http://127.0.0.1:8000", s.settings.frontend.Msg.GetBackendUrl(), name)
+		require.Equal(t, "http://127.0.0.1:8000", s.settings.manager.Msg.GetServer().GetBackendUrl(), name)
+		require.Len(t, told, 1, name)
+	}
+}
+
 func TestServersOfSomebodyElseSwitchTheEmbeddedOnesOff(t *testing.T) {
 	for _, test := range []struct {
 		name         string

@@ -160,7 +160,7 @@ var File_poco_config_v1_frontend_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_frontend_config_proto_rawDesc = "" +
 	"\n" +
-	"$poco/config/v1/frontend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xad\x0f\n" +
+	"$poco/config/v1/frontend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xbf\x0f\n" +
 	"\x0eFrontendConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -169,9 +169,9 @@ const file_poco_config_v1_frontend_config_proto_rawDesc = "" +
 	"\x04host\x18\x03 \x01(\tB/\xea\xb8\x18+\n" +
 	"\rFRONTEND_HOST\x1a\a0.0.0.0R\x0f监听地址。h\x03R\x04host\x12l\n" +
 	"\x04port\x18\x04 \x01(\x05BX\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00\xea\xb8\x18I\n" +
-	"\rFRONTEND_PORT\x1a\x043000R2监听端口；0 表示任选一个空闲端口。R\x04port\x12\xcb\x01\n" +
-	"\vbackend_url\x18\x05 \x01(\tB\xa9\x01\xea\xb8\x18\xa4\x01\n" +
-	"\vBACKEND_URL\x12\fPOCO_API_URL8\x01Rc服务器侧转发 /api/v1/* 的 Backend 地址。在同一台机器上为 http://localhost:8000。h\x01\x92\x01\abackend\xaa\x01\x13http://backend:8000R\n" +
+	"\rFRONTEND_PORT\x1a\x043000R2监听端口；0 表示任选一个空闲端口。R\x04port\x12\xdd\x01\n" +
+	"\vbackend_url\x18\x05 \x01(\tB\xbb\x01\xea\xb8\x18\xb6\x01\n" +
+	"\vBACKEND_URL\x12\x10POCO_BACKEND_URL\x12\fPOCO_API_URL8\x01Rc服务器侧转发 /api/v1/* 的 Backend 地址。在同一台机器上为 http://localhost:8000。h\x01\x92\x01\abackend\xaa\x01\x13http://backend:8000R\n" +
 	"backendUrl\x12\x87\x02\n" +
 	"\x0epublic_api_url\x18\x06 \x01(\tB\xe0\x01\xea\xb8\x18\xdb\x01\n" +
 	"\x13NEXT_PUBLIC_API_URLRg浏览器直接访问 Backend 时使用的地址。Backend 的 CORS_ORIGINS 须包含页面的来源。ZA\n" +

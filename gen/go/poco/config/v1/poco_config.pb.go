@@ -177,11 +177,11 @@ var File_poco_config_v1_poco_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_poco_config_proto_rawDesc = "" +
 	"\n" +
-	" poco/config/v1/poco_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cpoco/config/v1/setting.proto\"\xec\x0f\n" +
+	" poco/config/v1/poco_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cpoco/config/v1/setting.proto\"\xe3\x0f\n" +
 	"\n" +
-	"PocoConfig\x12\xa3\x01\n" +
-	"\vbackend_url\x18\x01 \x01(\tB\x81\x01\xea\xb8\x18}\n" +
-	"\x10POCO_BACKEND_URL\x1a\x15http://localhost:8000RP各命令访问的 Backend 地址：Backend 本身，或 Frontend 的 /api/v1。h\x01R\n" +
+	"PocoConfig\x12\x9a\x01\n" +
+	"\vbackend_url\x18\x01 \x01(\tBy\xea\xb8\x18u\n" +
+	"\bPOCO_URL\x1a\x15http://localhost:8000RP各命令访问的 Backend 地址：Backend 本身，或 Frontend 的 /api/v1。h\x01R\n" +
 	"backendUrl\x12\xd1\x01\n" +
 	"\bdata_dir\x18\x02 \x01(\tB\xb5\x01\xea\xb8\x18\xb0\x01\n" +
 	"\rPOCO_DATA_DIRR&poco up 保存所有数据的目录。Zw\n" +
