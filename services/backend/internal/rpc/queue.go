@@ -111,27 +111,12 @@ func (s *QueueService) ListPendingExports(ctx context.Context, req *queuev1.List
 
 // WatchQueue implements RunQueueService.
 func (s *QueueService) WatchQueue(ctx context.Context, _ *queuev1.WatchQueueRequest, stream queuev1connect.RunQueueServiceWatchQueueServerStream) error {
-	for {
-		changed := s.Hub.Queue.C()
-		if err := stream.Send(&queuev1.WatchQueueResponse{}); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-changed:
-		}
-	}
+	return s.Hub.Claims(ctx, stream.Send)
 }
 
 // WatchRunCommands implements RunQueueService.
 func (s *QueueService) WatchRunCommands(ctx context.Context, req *queuev1.WatchRunCommandsRequest, stream queuev1connect.RunQueueServiceWatchRunCommandsServerStream) error {
-	if err := stream.SendHeaders(); err != nil {
-		return err
-	}
-	return s.Hub.Commands(ctx, req.GetWorkerId(), s.Queue, func(cmd *queuev1.RunCommand) error {
-		return stream.Send(&queuev1.WatchRunCommandsResponse{Command: cmd})
-	})
+	return s.Hub.Commands(ctx, req.GetWorkerId(), s.Queue, stream.Send)
 }
 
 // AckRunCommand implements RunQueueService.

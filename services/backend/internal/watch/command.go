@@ -18,16 +18,22 @@ type Commands interface {
 
 // Commands streams a worker's commands until ctx is done: each one once, the
 // unacknowledged ones of earlier streams included.
-func (h *Hub) Commands(ctx context.Context, worker string, from Commands, send func(*queuev1.RunCommand) error) error {
+func (h *Hub) Commands(ctx context.Context, worker string, from Commands, send func(*queuev1.WatchRunCommandsResponse) error) error {
 	signal, release := h.Worker(worker)
 	defer release()
 	poll := time.NewTicker(pollInterval)
 	defer poll.Stop()
+	silence := time.NewTimer(0) // the first heartbeat says that the stream is open
+	defer silence.Stop()
+	emit := func(m *queuev1.WatchRunCommandsResponse) error {
+		silence.Reset(h.Heartbeat)
+		return send(m)
+	}
 	sent := make(map[string]bool)
 	for {
 		changed := signal.C()
 		var err error
-		if sent, err = sendCommands(ctx, worker, from, sent, send); err != nil {
+		if sent, err = sendCommands(ctx, worker, from, sent, emit); err != nil {
 			return err
 		}
 		select {
@@ -35,13 +41,17 @@ func (h *Hub) Commands(ctx context.Context, worker string, from Commands, send f
 			return context.Cause(ctx)
 		case <-changed:
 		case <-poll.C:
+		case <-silence.C:
+			if err := emit(&queuev1.WatchRunCommandsResponse{}); err != nil {
+				return err
+			}
 		}
 	}
 }
 
 // sendCommands sends what was not sent before, one at a time: an answer may be
 // long. It returns what is open now; what is acknowledged need not be remembered.
-func sendCommands(ctx context.Context, worker string, from Commands, sent map[string]bool, send func(*queuev1.RunCommand) error) (map[string]bool, error) {
+func sendCommands(ctx context.Context, worker string, from Commands, sent map[string]bool, send func(*queuev1.WatchRunCommandsResponse) error) (map[string]bool, error) {
 	ids, err := from.Commands(ctx, worker)
 	if err != nil {
 		return nil, unreadable(ctx, err)
@@ -59,7 +69,7 @@ func sendCommands(ctx context.Context, worker string, from Commands, sent map[st
 		if cmd == nil {
 			continue
 		}
-		if err := send(cmd); err != nil {
+		if err := send(&queuev1.WatchRunCommandsResponse{Command: cmd}); err != nil {
 			return nil, err
 		}
 	}

@@ -20,6 +20,9 @@ import (
 )
 
 const (
+	// heartbeatInterval is how long a stream is silent at most. Proxies on the way
+	// end one that is silent for longer, nginx after 60 seconds.
+	heartbeatInterval = 15 * time.Second
 	// pollInterval is the backup for hints that were missed.
 	pollInterval = 5 * time.Second
 	// retryInterval is the pause after a query that failed.
@@ -40,6 +43,10 @@ type Hub struct {
 	store  *store.Store
 	logger *slog.Logger
 
+	// Heartbeat is how long a stream is silent at most. It is not changed once
+	// something is watched.
+	Heartbeat time.Duration
+
 	// Queue wakes claimers.
 	Queue hint.Signal
 
@@ -59,7 +66,7 @@ type workerSignal struct {
 // NewHub returns a hub without a store; see Attach.
 func NewHub(logger *slog.Logger) *Hub {
 	return &Hub{
-		logger: logger, ctx: context.Background(), topics: make(map[string]*topic),
+		logger: logger, Heartbeat: heartbeatInterval, ctx: context.Background(), topics: make(map[string]*topic),
 		lists: make(map[string]map[*listWatch]struct{}), workers: make(map[string]*workerSignal),
 	}
 }
@@ -237,3 +244,6 @@ func (h *Hub) readEvents(ctx context.Context, sessionID string, after int64) ([]
 	}
 	return events, nil
 }
+
+// heartbeat says that a stream is alive.
+func heartbeat() *backendv1.Heartbeat { return &backendv1.Heartbeat{Time: timestamppb.Now()} }

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/hint"
 	"github.com/poco-ai/poco/services/backend/internal/session"
@@ -83,7 +81,7 @@ func (h *Hub) Sessions(ctx context.Context, userID, projectID string, send func(
 			delete(h.lists, key)
 		}
 	}()
-	timer := time.NewTimer(heartbeatInterval)
+	timer := time.NewTimer(h.Heartbeat)
 	defer timer.Stop()
 	resync := time.NewTicker(resyncInterval)
 	defer resync.Stop()
@@ -92,7 +90,7 @@ func (h *Hub) Sessions(ctx context.Context, userID, projectID string, send func(
 		if err := h.sendSessions(ctx, l, userID, projectID, send); err != nil {
 			return err
 		}
-		timer.Reset(heartbeatInterval)
+		timer.Reset(h.Heartbeat)
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -101,7 +99,7 @@ func (h *Hub) Sessions(ctx context.Context, userID, projectID string, send func(
 			l.resync()
 		case <-timer.C:
 			err := send(&backendv1.WatchSessionsResponse{Kind: &backendv1.WatchSessionsResponse_Heartbeat{
-				Heartbeat: &backendv1.Heartbeat{Time: timestamppb.Now()},
+				Heartbeat: heartbeat(),
 			}})
 			if err != nil {
 				return err

@@ -6,14 +6,9 @@ import (
 	"strconv"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
-
-// heartbeatInterval is how long a stream is silent at most.
-const heartbeatInterval = 15 * time.Second
 
 // ReasonAhead: the cursor is after the session's last event.
 const ReasonAhead = "CURSOR_AHEAD"
@@ -63,8 +58,8 @@ func (h *Hub) Session(ctx context.Context, userID, sessionID string, after int64
 }
 
 func (w *sessionWatch) run(ctx context.Context) error {
-	heartbeat := time.NewTimer(heartbeatInterval)
-	defer heartbeat.Stop()
+	silence := time.NewTimer(w.hub.Heartbeat)
+	defer silence.Stop()
 	for {
 		changed := w.topic.changed.C()
 		w.sent = false
@@ -72,16 +67,16 @@ func (w *sessionWatch) run(ctx context.Context) error {
 			return err
 		}
 		if w.sent {
-			heartbeat.Reset(heartbeatInterval)
+			silence.Reset(w.hub.Heartbeat)
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-changed:
-		case <-heartbeat.C:
-			heartbeat.Reset(heartbeatInterval)
+		case <-silence.C:
+			silence.Reset(w.hub.Heartbeat)
 			err := w.emit(&backendv1.WatchSessionResponse{Kind: &backendv1.WatchSessionResponse_Heartbeat{
-				Heartbeat: &backendv1.Heartbeat{Time: timestamppb.Now()},
+				Heartbeat: heartbeat(),
 			}})
 			if err != nil {
 				return err

@@ -308,8 +308,10 @@ func TestCommandsAreRedeliveredUntilAcknowledged(t *testing.T) {
 	stop := errors.New("stop")
 	receive := func() *queuev1.RunCommand {
 		var got *queuev1.RunCommand
-		err := b.Hub.Commands(t.Context(), "w1", b.Queue, func(cmd *queuev1.RunCommand) error {
-			got = cmd
+		err := b.Hub.Commands(t.Context(), "w1", b.Queue, func(m *queuev1.WatchRunCommandsResponse) error {
+			if got = m.GetCommand(); got == nil {
+				return nil // a heartbeat
+			}
 			return stop
 		})
 		require.ErrorIs(t, err, stop)

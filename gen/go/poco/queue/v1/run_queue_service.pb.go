@@ -1627,8 +1627,9 @@ func (x *WatchRunCommandsRequest) GetWorkerId() string {
 }
 
 type WatchRunCommandsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Command       *RunCommand            `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unset in a heartbeat, which is sent when nothing else was for 15 seconds.
+	Command       *RunCommand `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

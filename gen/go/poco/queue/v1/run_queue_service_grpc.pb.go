@@ -83,10 +83,12 @@ type RunQueueServiceClient interface {
 	// ListPendingExports lists the exports the worker owes, for a restart.
 	ListPendingExports(ctx context.Context, in *ListPendingExportsRequest, opts ...grpc.CallOption) (*ListPendingExportsResponse, error)
 	// WatchQueue streams hints that runs may be waiting. The first comes at
-	// once. A hint is never a promise.
+	// once, and one after 15 seconds without another, so that the stream is
+	// never silent. A hint is never a promise.
 	WatchQueue(ctx context.Context, in *WatchQueueRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchQueueResponse], error)
 	// WatchRunCommands streams what the worker's executors must be told. What
-	// is not acknowledged comes again on the next watch.
+	// is not acknowledged comes again on the next watch. It begins with a
+	// heartbeat.
 	WatchRunCommands(ctx context.Context, in *WatchRunCommandsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunCommandsResponse], error)
 	// AckRunCommand says that a command took effect, or never can. Idempotent.
 	AckRunCommand(ctx context.Context, in *AckRunCommandRequest, opts ...grpc.CallOption) (*AckRunCommandResponse, error)
@@ -309,10 +311,12 @@ type RunQueueServiceServer interface {
 	// ListPendingExports lists the exports the worker owes, for a restart.
 	ListPendingExports(context.Context, *ListPendingExportsRequest) (*ListPendingExportsResponse, error)
 	// WatchQueue streams hints that runs may be waiting. The first comes at
-	// once. A hint is never a promise.
+	// once, and one after 15 seconds without another, so that the stream is
+	// never silent. A hint is never a promise.
 	WatchQueue(*WatchQueueRequest, grpc.ServerStreamingServer[WatchQueueResponse]) error
 	// WatchRunCommands streams what the worker's executors must be told. What
-	// is not acknowledged comes again on the next watch.
+	// is not acknowledged comes again on the next watch. It begins with a
+	// heartbeat.
 	WatchRunCommands(*WatchRunCommandsRequest, grpc.ServerStreamingServer[WatchRunCommandsResponse]) error
 	// AckRunCommand says that a command took effect, or never can. Idempotent.
 	AckRunCommand(context.Context, *AckRunCommandRequest) (*AckRunCommandResponse, error)

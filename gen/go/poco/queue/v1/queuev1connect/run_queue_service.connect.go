@@ -214,10 +214,12 @@ type RunQueueServiceClient interface {
 	// ListPendingExports lists the exports the worker owes, for a restart.
 	ListPendingExports(context.Context, *v1.ListPendingExportsRequest) (*v1.ListPendingExportsResponse, error)
 	// WatchQueue streams hints that runs may be waiting. The first comes at
-	// once. A hint is never a promise.
+	// once, and one after 15 seconds without another, so that the stream is
+	// never silent. A hint is never a promise.
 	WatchQueue(context.Context, *v1.WatchQueueRequest) (RunQueueServiceWatchQueueClientStream, error)
 	// WatchRunCommands streams what the worker's executors must be told. What
-	// is not acknowledged comes again on the next watch.
+	// is not acknowledged comes again on the next watch. It begins with a
+	// heartbeat.
 	WatchRunCommands(context.Context, *v1.WatchRunCommandsRequest) (RunQueueServiceWatchRunCommandsClientStream, error)
 	// AckRunCommand says that a command took effect, or never can. Idempotent.
 	AckRunCommand(context.Context, *v1.AckRunCommandRequest) (*v1.AckRunCommandResponse, error)
@@ -313,10 +315,12 @@ type RunQueueServiceHandler interface {
 	// ListPendingExports lists the exports the worker owes, for a restart.
 	ListPendingExports(context.Context, *v1.ListPendingExportsRequest) (*v1.ListPendingExportsResponse, error)
 	// WatchQueue streams hints that runs may be waiting. The first comes at
-	// once. A hint is never a promise.
+	// once, and one after 15 seconds without another, so that the stream is
+	// never silent. A hint is never a promise.
 	WatchQueue(context.Context, *v1.WatchQueueRequest, RunQueueServiceWatchQueueServerStream) error
 	// WatchRunCommands streams what the worker's executors must be told. What
-	// is not acknowledged comes again on the next watch.
+	// is not acknowledged comes again on the next watch. It begins with a
+	// heartbeat.
 	WatchRunCommands(context.Context, *v1.WatchRunCommandsRequest, RunQueueServiceWatchRunCommandsServerStream) error
 	// AckRunCommand says that a command took effect, or never can. Idempotent.
 	AckRunCommand(context.Context, *v1.AckRunCommandRequest) (*v1.AckRunCommandResponse, error)
