@@ -15,6 +15,12 @@ type DeletedSession struct {
 	Sweeps    int32
 }
 
+type FileDiff struct {
+	SessionID string
+	Hash      []byte
+	Diff      string
+}
+
 type Message struct {
 	SessionID    string
 	Seq          int64

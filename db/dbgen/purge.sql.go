@@ -28,6 +28,19 @@ func (q *Queries) PurgeCommandsOfNobody(ctx context.Context) error {
 	return err
 }
 
+const purgeFileDiffs = `-- name: PurgeFileDiffs :execrows
+DELETE FROM file_diffs x WHERE x.session_id = $1
+  AND x.hash IN (SELECT d.hash FROM file_diffs d WHERE d.session_id = $1 ORDER BY d.hash LIMIT $2)
+`
+
+func (q *Queries) PurgeFileDiffs(ctx context.Context, sessionID string, maxRows int32) (int64, error) {
+	result, err := q.db.Exec(ctx, purgeFileDiffs, sessionID, maxRows)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const purgeMessages = `-- name: PurgeMessages :execrows
 DELETE FROM messages x WHERE x.session_id = $1
   AND x.seq IN (SELECT m.seq FROM messages m WHERE m.session_id = $1 ORDER BY m.seq LIMIT $2)

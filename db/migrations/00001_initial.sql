@@ -159,6 +159,15 @@ CREATE TABLE run_events (
 -- Storing an event twice is impossible, whatever the code does.
 CREATE UNIQUE INDEX run_events_run_seq ON run_events (run_id, run_seq) WHERE run_seq > 0;
 
+-- Diffs of changed files, by their SHA-256. A run reports all its changes again
+-- and again; what it has reported before is here once.
+CREATE TABLE file_diffs (
+    session_id uuid NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    hash bytea NOT NULL,
+    diff text NOT NULL,
+    PRIMARY KEY (session_id, hash)
+);
+
 -- The conversation: which events are messages. Their content is in run_events.
 CREATE TABLE messages (
     session_id uuid NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,

@@ -5,6 +5,10 @@
 DELETE FROM run_events x WHERE x.session_id = @session_id
   AND x.seq IN (SELECT e.seq FROM run_events e WHERE e.session_id = @session_id ORDER BY e.seq LIMIT @max_rows);
 
+-- name: PurgeFileDiffs :execrows
+DELETE FROM file_diffs x WHERE x.session_id = @session_id
+  AND x.hash IN (SELECT d.hash FROM file_diffs d WHERE d.session_id = @session_id ORDER BY d.hash LIMIT @max_rows);
+
 -- name: PurgeMessages :execrows
 DELETE FROM messages x WHERE x.session_id = @session_id
   AND x.seq IN (SELECT m.seq FROM messages m WHERE m.session_id = @session_id ORDER BY m.seq LIMIT @max_rows);

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,6 +13,17 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 )
+
+// errSeen ends a watch.
+var errSeen = errors.New("all seen")
+
+// tableBytes is what all tables take, with their indexes.
+func tableBytes(t *testing.T, b *backendtest.Backend) (n int64) {
+	t.Helper()
+	require.NoError(t, b.Pool.QueryRow(t.Context(), `SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c
+		JOIN pg_namespace s ON s.oid = c.relnamespace WHERE s.nspname = 'public' AND c.relkind = 'r'`).Scan(&n))
+	return n
+}
 
 // A tool's output takes its own size in the database, and is read where it was
 // read when it was stored three times.
@@ -27,16 +39,11 @@ func TestToolOutputIsStoredOnce(t *testing.T) {
 	b := backendtest.New(t)
 	c := b.Start(t, "w1")
 	id := c.GetRun().GetSessionId()
-	bytes := func() (n int64) {
-		require.NoError(t, b.Pool.QueryRow(t.Context(), `SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c
-			JOIN pg_namespace s ON s.oid = c.relnamespace WHERE s.nspname = 'public' AND c.relkind = 'r'`).Scan(&n))
-		return n
-	}
-	before := bytes()
+	before := tableBytes(t, b)
 	answer := backendtest.Message(2, &backendv1.ContentBlock{Kind: &backendv1.ContentBlock_ToolResult{ToolResult: &backendv1.ToolResultBlock{ToolUseId: "t1", Content: output}}})
 	answer.GetPayload().GetMessageAdded().VerbatimJson = string(verbatim)
 	b.Append(t, c, backendtest.Message(1, &backendv1.ContentBlock{Kind: &backendv1.ContentBlock_ToolUse{ToolUse: &backendv1.ToolUseBlock{Id: "t1", Name: "Bash"}}}), answer)
-	require.Less(t, bytes()-before, int64(size+size/2))
+	require.Less(t, tableBytes(t, b)-before, int64(size+size/2))
 
 	tools, err := b.Sessions.ToolExecutions(t.Context(), backendtest.User, &backendv1.ListToolExecutionsRequest{SessionId: id})
 	require.NoError(t, err)

@@ -38,7 +38,7 @@ func (p *Purger) rows(ctx context.Context, id string) (gone bool, err error) {
 	}
 	q := p.opts.Store.Read()
 	for _, remove := range []func(context.Context, string, int32) (int64, error){
-		q.PurgeRunEvents, q.PurgeMessages, q.PurgeToolExecutions, q.PurgeUserInputRequests, q.PurgeRuns,
+		q.PurgeRunEvents, q.PurgeFileDiffs, q.PurgeMessages, q.PurgeToolExecutions, q.PurgeUserInputRequests, q.PurgeRuns,
 	} {
 		for {
 			removed, err := remove(ctx, id, rowBatch)

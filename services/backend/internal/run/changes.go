@@ -34,9 +34,13 @@ func (s *Runs) Changes(ctx context.Context, userID string, req *backendv1.ListFi
 		}
 	}
 	files = files[min(key.Index, len(files)):]
+	if err := s.store.FillDiffs(ctx, row.SessionID, files); err != nil {
+		return nil, err
+	}
 	resp := &backendv1.ListFileChangesResponse{
 		TotalAdditions: changed.GetTotalAdditions(), TotalDeletions: changed.GetTotalDeletions(),
 		Branch: changed.GetBranch(), RemoteUrl: changed.GetRemoteUrl(), Truncated: changed.GetTruncated(),
+		TotalFiles: changed.GetTotalFiles(),
 	}
 	var more bool
 	resp.Files, more, err = page.Fill(files, page.Size(req.GetPageSize(), page.StandardLong),

@@ -34,8 +34,13 @@ var encodings = []func(string) string{
 // EncodePayload encodes an event for its column, and tells its size as it is
 // read. A message is there in blocks and once more as the agent sent it; long
 // texts of the blocks are left out of the latter, where they are to the byte what
-// DecodePayload puts in again.
-func EncodePayload(payload *backendv1.EventPayload) (raw []byte, size int, err error) {
+// DecodePayload puts in again. Long diffs of changed files are added to diffs, from
+// where FillDiffs puts them in again.
+func EncodePayload(payload *backendv1.EventPayload, diffs *Diffs) (raw []byte, size int, err error) {
+	if payload.GetFilesChanged() != nil {
+		raw, err = Marshal(diffs.share(payload))
+		return raw, proto.Size(payload), err
+	}
 	m := payload.GetMessageAdded()
 	verbatim := m.GetVerbatimJson()
 	if len(verbatim) < foldedBytes || strings.Contains(verbatim, mark) {
@@ -49,7 +54,7 @@ func EncodePayload(payload *backendv1.EventPayload) (raw []byte, size int, err e
 	return raw, size, err
 }
 
-// DecodePayload is the inverse of EncodePayload.
+// DecodePayload is the inverse of EncodePayload, but for diffs.
 func DecodePayload(raw []byte) (*backendv1.EventPayload, error) {
 	payload := new(backendv1.EventPayload)
 	if err := proto.Unmarshal(raw, payload); err != nil {

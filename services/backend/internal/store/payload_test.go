@@ -40,7 +40,7 @@ func TestPayloadsAreReadAsTheyWere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			payload := &backendv1.EventPayload{Kind: &backendv1.EventPayload_MessageAdded{MessageAdded: m}}
 			before := proto.CloneOf(payload)
-			raw, size, err := store.EncodePayload(payload)
+			raw, size, err := store.EncodePayload(payload, new(store.Diffs))
 			require.NoError(t, err)
 			require.True(t, proto.Equal(before, payload), "the event itself stays as it is")
 			require.Equal(t, proto.Size(payload), size)

@@ -25,6 +25,7 @@ type Session struct {
 	contents *contents // nil until someone asks for them
 	events   dbgen.RunEventInsertManyParams
 	messages dbgen.MessageInsertManyParams
+	diffs    Diffs
 	listed   bool
 	dirty    bool
 }
@@ -93,7 +94,7 @@ func (s *Session) Emit(runID string, payload *backendv1.EventPayload) error {
 // Append stores an event under the session's next number. A message becomes a
 // part of the conversation as well.
 func (s *Session) Append(runID string, runSeq int64, at time.Time, payload *backendv1.EventPayload) error {
-	raw, size, err := EncodePayload(payload)
+	raw, size, err := EncodePayload(payload, &s.diffs)
 	if err != nil {
 		return err
 	}
@@ -165,6 +166,11 @@ func (s *Session) save(ctx context.Context) error {
 			return fmt.Errorf("insert events: %w", err)
 		}
 		s.tx.hints.Session(s.ID, s.LastSeq)
+	}
+	if len(s.diffs.hashes) > 0 {
+		if err := q.FileDiffInsertMany(ctx, s.ID, s.diffs.hashes, s.diffs.texts); err != nil {
+			return fmt.Errorf("insert diffs: %w", err)
+		}
 	}
 	if len(s.messages.Seqs) > 0 {
 		s.messages.SessionID = s.ID

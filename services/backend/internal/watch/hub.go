@@ -231,6 +231,7 @@ func (h *Hub) readEvents(ctx context.Context, sessionID string, after int64) ([]
 		return nil, fmt.Errorf("read events: %w", err)
 	}
 	events := make([]*backendv1.SessionEvent, 0, len(rows))
+	var changed []*backendv1.FileChange
 	for _, row := range rows {
 		payload, err := store.DecodePayload(row.Payload)
 		if err != nil {
@@ -241,8 +242,9 @@ func (h *Hub) readEvents(ctx context.Context, sessionID string, after int64) ([]
 			e.RunId = *row.RunID
 		}
 		events = append(events, e)
+		changed = append(changed, payload.GetFilesChanged().GetFiles()...)
 	}
-	return events, nil
+	return events, h.store.FillDiffs(ctx, sessionID, changed)
 }
 
 // heartbeat says that a stream is alive.

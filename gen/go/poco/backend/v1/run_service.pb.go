@@ -317,7 +317,9 @@ type ListFileChangesResponse struct {
 	// The repository's remote URL without credentials, when it has one.
 	RemoteUrl string `protobuf:"bytes,6,opt,name=remote_url,json=remoteUrl,proto3" json:"remote_url,omitempty"`
 	// True when more files were changed than are listed.
-	Truncated     bool `protobuf:"varint,7,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	Truncated bool `protobuf:"varint,7,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	// How many files were changed, those that are not listed included.
+	TotalFiles    int64 `protobuf:"varint,8,opt,name=total_files,json=totalFiles,proto3" json:"total_files,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -399,6 +401,13 @@ func (x *ListFileChangesResponse) GetTruncated() bool {
 		return x.Truncated
 	}
 	return false
+}
+
+func (x *ListFileChangesResponse) GetTotalFiles() int64 {
+	if x != nil {
+		return x.TotalFiles
+	}
+	return 0
 }
 
 type CancelRunRequest struct {
@@ -524,7 +533,7 @@ const file_poco_backend_v1_run_service_proto_rawDesc = "" +
 	"\tpage_size\x18\x03 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\x9b\x02\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\xbc\x02\n" +
 	"\x17ListFileChangesResponse\x121\n" +
 	"\x05files\x18\x01 \x03(\v2\x1b.poco.backend.v1.FileChangeR\x05files\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12'\n" +
@@ -533,7 +542,9 @@ const file_poco_backend_v1_run_service_proto_rawDesc = "" +
 	"\x06branch\x18\x05 \x01(\tR\x06branch\x12\x1d\n" +
 	"\n" +
 	"remote_url\x18\x06 \x01(\tR\tremoteUrl\x12\x1c\n" +
-	"\ttruncated\x18\a \x01(\bR\ttruncated\"U\n" +
+	"\ttruncated\x18\a \x01(\bR\ttruncated\x12\x1f\n" +
+	"\vtotal_files\x18\b \x01(\x03R\n" +
+	"totalFiles\"U\n" +
 	"\x10CancelRunRequest\x12\x1f\n" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12 \n" +
 	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06reason\";\n" +
