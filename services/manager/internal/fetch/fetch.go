@@ -19,6 +19,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/poco-ai/poco/services/internal/egress"
 	"github.com/poco-ai/poco/services/internal/version"
@@ -31,6 +32,10 @@ const (
 	dialTimeout   = 15 * time.Second
 	maxRedirects  = 5
 	github        = "https://github.com"
+	// maxNameBytes leaves room below what file systems take for one name (255),
+	// maxExtBytes is what of a name that is cut may be kept as its ending.
+	maxNameBytes = 200
+	maxExtBytes  = 20
 )
 
 // Options describes a Fetcher.
@@ -169,7 +174,20 @@ func named(disposition string) string {
 
 func last(u *url.URL) string { return clean(path.Base(u.Path)) }
 
+// clean makes a name of somebody else's one that a file can have.
 func clean(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(name, "_"))
+	if ext := path.Ext(name); len(name) > maxNameBytes {
+		if len(ext) > maxExtBytes {
+			ext = ""
+		}
+		name = strings.ToValidUTF8(name[:maxNameBytes-len(ext)], "") + ext
+	}
 	if name == "." || name == "/" || name == ".." {
 		return ""
 	}

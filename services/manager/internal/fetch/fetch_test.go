@@ -39,6 +39,7 @@ func site(t *testing.T) string {
 	mux.HandleFunc("/named", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Disposition", `attachment; filename="../../etc/r\\eport.pdf"`)
 	})
+	mux.HandleFunc("/odd/", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/large", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, strings.Repeat("x", maxBytes+1))
 	})
@@ -67,15 +68,18 @@ func TestGet(t *testing.T) {
 		name, content string
 		tree          bool
 	}{
-		url + "/data.csv":                          {"data.csv", "a,b", false},
-		url + "/data.csv?token=x":                  {"data.csv", "a,b", false},
-		url + "/named":                             {"report.pdf", "", false},
-		url + "/to?url=/data.csv":                  {"to", "a,b", false},
-		"https://github.com/o/r":                   {"r", "the default branch", true},
-		"https://GitHub.com/o/r.git":               {"r", "the default branch", true},
-		"https://github.com/o/r/tree/a/b":          {"r", "another branch", true},
-		"https://github.com/o/r/blob/main/x.md":    {"x.md", "a file", false},
-		"https://github.com/o/r/raw/main/x.md?a=b": {"x.md", "a file", false},
+		url + "/data.csv":                                 {"data.csv", "a,b", false},
+		url + "/data.csv?token=x":                         {"data.csv", "a,b", false},
+		url + "/named":                                    {"report.pdf", "", false},
+		url + "/to?url=/data.csv":                         {"to", "a,b", false},
+		url + "/odd/a%0Ab%FF.txt":                         {"ab_.txt", "", false},
+		url + "/odd/" + strings.Repeat("é", 300) + ".txt": {strings.Repeat("é", 98) + ".txt", "", false},
+		url + "/odd/..%2F..%2Fx.txt":                      {"x.txt", "", false},
+		"https://github.com/o/r":                          {"r", "the default branch", true},
+		"https://GitHub.com/o/r.git":                      {"r", "the default branch", true},
+		"https://github.com/o/r/tree/a/b":                 {"r", "another branch", true},
+		"https://github.com/o/r/blob/main/x.md":           {"x.md", "a file", false},
+		"https://github.com/o/r/raw/main/x.md?a=b":        {"x.md", "a file", false},
 	} {
 		file, err := f.Get(t.Context(), raw)
 		require.NoError(t, err, raw)

@@ -53,14 +53,20 @@ func (s *Store) StageInputs(ctx context.Context, userID, sessionID string, web W
 	}
 	defer root.Close()
 	staged := make([]*backendv1.InputFile, 0, len(files))
+	taken := takenPaths{}
+	for _, f := range files {
+		if f.GetPath() != "" && !taken.take(f.GetPath()) {
+			return nil, fmt.Errorf("input file %q: path %q is that of another input file", cmp.Or(f.GetName(), f.GetSource()), f.GetPath())
+		}
+	}
 	for _, f := range files {
 		at := proto.CloneOf(f)
 		switch f.GetType() {
 		case inputTypeFile:
-			at.Path = cmp.Or(f.GetPath(), f.GetName())
+			at.Path = cmp.Or(f.GetPath(), taken.free(f.GetName()))
 			err = s.stage(ctx, root, userID, at)
 		case inputTypeURL:
-			err = s.download(ctx, root, web, at)
+			err = s.download(ctx, root, web, at, taken)
 		default:
 			err = fmt.Errorf("is of type %q, which this version does not know", f.GetType())
 		}
@@ -70,6 +76,30 @@ func (s *Store) StageInputs(ctx context.Context, userID, sessionID string, web W
 		staged = append(staged, at)
 	}
 	return staged, nil
+}
+
+// takenPaths are the paths below inputs/ that input files of the run have.
+type takenPaths map[string]bool
+
+// take tells whether a path was free.
+func (t takenPaths) take(name string) bool {
+	name = path.Clean(name)
+	if t[name] {
+		return false
+	}
+	t[name] = true
+	return true
+}
+
+// free takes a path for a file whose name says nothing of where it has to be:
+// two that are called the same are both there. "" stays empty.
+func (t takenPaths) free(name string) string {
+	ext := path.Ext(name)
+	stem, free := strings.TrimSuffix(name, ext), name
+	for n := 2; name != "" && !t.take(free); n++ {
+		free = fmt.Sprintf("%s-%d%s", stem, n, ext)
+	}
+	return free
 }
 
 func (s *Store) stage(ctx context.Context, root *os.Root, userID string, f *backendv1.InputFile) error {
@@ -94,13 +124,15 @@ func (s *Store) stage(ctx context.Context, root *os.Root, userID string, f *back
 
 // download fetches what a URL leads to. A file that has no name in the request
 // is called what it is called where it comes from.
-func (s *Store) download(ctx context.Context, root *os.Root, web Web, f *backendv1.InputFile) error {
+func (s *Store) download(ctx context.Context, root *os.Root, web Web, f *backendv1.InputFile, taken takenPaths) error {
 	file, err := web.Get(ctx, f.GetSource())
 	if err != nil {
 		return fmt.Errorf("cannot be fetched: %w", err)
 	}
 	defer file.Body.Close()
-	f.Path = cmp.Or(f.GetPath(), f.GetName(), file.Name)
+	if f.GetPath() == "" {
+		f.Path = taken.free(cmp.Or(f.GetName(), file.Name))
+	}
 	if !filepath.IsLocal(f.GetPath()) || filepath.Clean(f.GetPath()) == "." || strings.ContainsFunc(f.GetPath(), unicode.IsControl) {
 		return fmt.Errorf("path %q leads out of the workspace", f.GetPath())
 	}

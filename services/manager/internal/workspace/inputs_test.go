@@ -109,3 +109,36 @@ func TestInputsFromTheWeb(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, entries)
 }
+
+// TestInputsOfOneNameAreAllThere: no input file takes the place of another.
+func TestInputsOfOneNameAreAllThere(t *testing.T) {
+	s := open(t, nil)
+	session := uuid.NewString()
+	folders, err := s.Prepare("default", session, uuid.NewString())
+	require.NoError(t, err)
+	stage := func(files ...*backendv1.InputFile) ([]string, error) {
+		w := web{}
+		for _, f := range files {
+			f.Type = "url"
+			w[f.GetSource()] = fetch.File{Body: content(f.GetSource()), Name: "x.csv"}
+		}
+		staged, err := s.StageInputs(t.Context(), "default", session, w, files)
+		var paths []string
+		for i, f := range staged {
+			got, err := os.ReadFile(filepath.Join(folders.Workspace, "inputs", f.GetPath()))
+			require.NoError(t, err)
+			require.Equal(t, files[i].GetSource(), string(got), f.GetPath())
+			paths = append(paths, f.GetPath())
+		}
+		return paths, err
+	}
+	paths, err := stage(
+		&backendv1.InputFile{Source: "1"}, &backendv1.InputFile{Source: "2", Name: "x.csv"}, &backendv1.InputFile{Source: "3"},
+		&backendv1.InputFile{Source: "4", Path: "x-2.csv"}, &backendv1.InputFile{Source: "5", Path: "sub/x.csv"},
+	)
+	require.NoError(t, err)
+	require.Equal(t, []string{"x.csv", "x-3.csv", "x-4.csv", "x-2.csv", "sub/x.csv"}, paths)
+
+	_, err = stage(&backendv1.InputFile{Source: "1", Path: "a/b"}, &backendv1.InputFile{Source: "2", Path: "a//b"})
+	require.ErrorContains(t, err, `input file "2": path "a//b" is that of another input file`)
+}
