@@ -12,6 +12,7 @@ import (
 
 	"github.com/poco-ai/poco/services/executor/internal/git"
 	"github.com/poco-ai/poco/services/internal/repourl"
+	"github.com/poco-ai/poco/services/internal/text"
 )
 
 const (
@@ -121,7 +122,9 @@ func (w *Workspace) clone(ctx context.Context, repository repourl.Repository) er
 		branch = defaultBranch
 	}
 	_, err = g.Output(ctx, "clone", "--quiet", "--branch", branch, "--", repository.URL, target)
-	if err != nil && ctx.Err() == nil {
+	// Git takes a tag of that name as well, which nobody has asked for.
+	tag := err == nil && w.opts.Branch == "" && !onBranch(ctx, target)
+	if (err != nil || tag) && ctx.Err() == nil {
 		if err := os.RemoveAll(target); err != nil {
 			return fmt.Errorf("the repository cannot be cloned: %w", err)
 		}
@@ -132,6 +135,9 @@ func (w *Workspace) clone(ctx context.Context, repository repourl.Repository) er
 	if err != nil {
 		return fmt.Errorf("the repository %s cannot be cloned: %w", repository.URL, err)
 	}
+	if branches := unborn(ctx, target); branches != "" {
+		w.Notices = append(w.Notices, "Nothing is checked out: the repository's default branch does not exist. It has "+branches+": name one in config.git_branch.")
+	}
 	if err := os.Rename(target, w.Dir); err != nil {
 		return fmt.Errorf("the repository cannot be put into the workspace: %w", err)
 	}
@@ -139,6 +145,24 @@ func (w *Workspace) clone(ctx context.Context, repository repourl.Repository) er
 		w.Notices = append(w.Notices, "The user and password in the repository's URL served for the clone alone: they are not in the workspace, and the agent cannot fetch or push with them.")
 	}
 	return nil
+}
+
+func onBranch(ctx context.Context, dir string) bool {
+	_, err := git.Git{Dir: dir}.Output(ctx, "symbolic-ref", "--quiet", "HEAD")
+	return err == nil
+}
+
+// unborn names the branches of a clone that has some, and none checked out.
+func unborn(ctx context.Context, dir string) string {
+	g := git.Git{Dir: dir}
+	if _, err := g.Output(ctx, "rev-parse", "--verify", "--quiet", "HEAD"); err == nil {
+		return ""
+	}
+	branches, err := g.Output(ctx, "for-each-ref", fmt.Sprintf("--count=%d", maxNamed), "--format=%(refname:lstrip=3)", "refs/remotes/origin")
+	if err != nil {
+		return ""
+	}
+	return text.Storable(strings.Join(strings.Split(branches, "\n"), ", "))
 }
 
 // credentials have git ask us for user and password, for the repository's server

@@ -72,6 +72,41 @@ func TestClonesUnderEveryName(t *testing.T) {
 	}
 }
 
+// TestWhichBranchIsCheckedOut: a branch, whatever else is called so, or a word
+// on why there is none.
+func TestWhichBranchIsCheckedOut(t *testing.T) {
+	for name, c := range map[string]struct {
+		branch, want, notice string
+		refs                 [][]string // git commands in the repository
+	}{
+		"a tag called like the branch": {want: "main", refs: [][]string{{"tag", "main"}}},
+		"a tag called main": {want: "trunk", refs: [][]string{
+			{"branch", "-m", "main", "trunk"}, {"symbolic-ref", "HEAD", "refs/heads/trunk"}, {"tag", "main", "trunk"},
+		}},
+		"a tag that is asked for": {branch: "v1", want: "", refs: [][]string{{"tag", "v1"}}},
+		"a default branch that is gone": {want: "gone", notice: "It has other, second", refs: [][]string{
+			{"branch", "second"}, {"branch", "-m", "main", "other"}, {"symbolic-ref", "HEAD", "refs/heads/gone"},
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			origin := t.TempDir()
+			bare(t, origin, "repo.git")
+			for _, args := range c.refs {
+				out, err := exec.Command("git", append([]string{"-C", filepath.Join(origin, "repo.git")}, args...)...).CombinedOutput()
+				require.NoError(t, err, "%s", out)
+			}
+			w := prepare(t, Options{Root: t.TempDir(), State: t.TempDir(), RunID: "r1", RepoURL: served(t, origin) + "/repo.git", Branch: c.branch})
+			require.Equal(t, c.want, w.branch(t.Context()))
+			if c.notice == "" {
+				require.Empty(t, w.Notices)
+				return
+			}
+			require.Len(t, w.Notices, 1)
+			require.Contains(t, w.Notices[0], c.notice)
+		})
+	}
+}
+
 // TestAnotherRepositoryOfTheSameName is not taken for the one that is there.
 func TestAnotherRepositoryOfTheSameName(t *testing.T) {
 	origin := t.TempDir()

@@ -227,7 +227,8 @@ func (w *Workspace) hideInputs() {
 
 // branch is the branch of the working directory, empty without one.
 func (w *Workspace) branch(ctx context.Context) string {
-	return w.ask(ctx, "symbolic-ref", "--short", "--quiet", "HEAD")
+	// Not --short, which is another name when a tag has the branch's.
+	return strings.TrimPrefix(w.ask(ctx, "symbolic-ref", "--quiet", "HEAD"), "refs/heads/")
 }
 
 // remote returns the first remote's URL without credentials.
