@@ -22,7 +22,6 @@ import (
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/objectstore"
-	"github.com/poco-ai/poco/services/manager/internal/tree"
 	"github.com/poco-ai/poco/services/manager/internal/workspace"
 )
 
@@ -202,10 +201,9 @@ func (e *Exporter) run(ctx context.Context, job Job) {
 		logger.Info("workspace exported", "files", result.Files, "bytes", result.Bytes, "missing", report.MissingCount, "duration", time.Since(start))
 	}
 	e.metrics.exports.WithLabelValues(outcome(err)).Inc()
-	// What is too large to show may still be kept. When the object storage is
-	// away, the snapshot needs no tries of its own.
+	// When the object storage is away, the snapshot needs no tries of its own.
 	complete := true
-	if err == nil || errors.Is(err, tree.ErrTooLarge) {
+	if err == nil {
 		var lacks *missing
 		report.SnapshotKey, lacks = e.snapshot(ctx, job, logger)
 		if complete = !lacks.content(); !complete {
@@ -230,7 +228,7 @@ func attempt[T any](ctx context.Context, step func(context.Context) (T, error)) 
 		ctx, cancel := context.WithTimeout(ctx, exportTimeout)
 		defer cancel()
 		result, err := step(ctx)
-		if errors.Is(err, workspace.ErrMissing) || errors.Is(err, tree.ErrTooLarge) {
+		if errors.Is(err, workspace.ErrMissing) {
 			err = backoff.Permanent(err)
 		}
 		return result, err

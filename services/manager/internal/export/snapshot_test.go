@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/internal/objectstore"
 	"github.com/poco-ai/poco/services/internal/testkit"
 	"github.com/poco-ai/poco/services/manager/internal/export"
@@ -91,13 +90,22 @@ func TestAFollowUpSupersedesTheSnapshot(t *testing.T) {
 	require.Empty(t, kept)
 }
 
-func TestTooManyFilesToExportMayStillBeKept(t *testing.T) {
+// TestTooManyFilesToExport: what lies deepest stays out, and is counted; the
+// snapshot has it all the same.
+func TestTooManyFilesToExport(t *testing.T) {
 	f := newFixture(t, testkit.ObjectStore(t), "")
-	for i := range 50_001 {
-		require.NoError(t, os.Symlink("x", filepath.Join(f.dir, strconv.Itoa(i))))
+	f.write("report.txt", "r")
+	require.NoError(t, os.Mkdir(filepath.Join(f.dir, "many"), 0o755))
+	for i := range 50_000 {
+		require.NoError(t, os.Symlink("x", filepath.Join(f.dir, "many", strconv.Itoa(i))))
 	}
-	report := f.export()
-	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_FAILED, report.GetStatus())
-	require.Contains(t, report.GetReason(), "the workspace cannot be read: too large: more than 50000 files, folders and links")
+	report := f.ready()
+	require.EqualValues(t, 1, report.GetFileCount())
+	require.EqualValues(t, 2, report.GetMissingCount())
+	require.Contains(t, report.GetReason(), "2 paths could not be exported: many/9998 (is one too many")
+	require.NotContains(t, report.GetReason(), "elsewhere")
 	require.NotEmpty(t, report.GetSnapshotKey())
+	m := f.manifest(report)
+	require.Equal(t, "report.txt", m.Files[0].Path)
+	require.Len(t, m.Links, 49_998)
 }

@@ -40,6 +40,8 @@ var (
 	// ErrNoRoom: with it there would be more than Limits.Bytes. It is an
 	// ErrTooLarge that only one file has to pay for.
 	ErrNoRoom = fmt.Errorf("is %w", ErrTooLarge)
+	// ErrTooMany: with it there would be more than Limits.Entries or Limits.Seen.
+	ErrTooMany = fmt.Errorf("is one too many, which makes the whole %w", ErrTooLarge)
 )
 
 // Skipped is a path that is left out, with all that may be below it.
@@ -62,7 +64,7 @@ type budget struct {
 
 func (b *budget) take(info fs.FileInfo) error {
 	if b.entries >= b.limits.Entries {
-		return fmt.Errorf("%w: more than %d files, folders and links", ErrTooLarge, b.limits.Entries)
+		return fmt.Errorf("%w: there are more than %d files, folders and links", ErrTooMany, b.limits.Entries)
 	}
 	if info.Mode().IsRegular() {
 		if size := info.Size(); size < 0 || size > b.limits.Bytes-b.bytes {
@@ -90,7 +92,7 @@ func List(root *os.Root, dir string, limit int) ([]fs.DirEntry, error) {
 		batch, err := in.ReadDir(listBatch)
 		entries = append(entries, batch...)
 		if len(entries) > limit {
-			return nil, fmt.Errorf("%w: too many files and folders, at %s", ErrTooLarge, dir)
+			return nil, fmt.Errorf("%w: there are more than %d in it and in what was looked at before", ErrTooMany, limit)
 		}
 		if errors.Is(err, io.EOF) {
 			slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
@@ -103,10 +105,11 @@ func List(root *os.Root, dir string, limit int) ([]fs.DirEntry, error) {
 }
 
 // Walk calls visit for every folder, regular file and symbolic link below root,
-// in order, a folder before what is in it. What wanted refuses is left out, with
+// in order, a folder before what is in it and after the files beside it: where
+// there are too many, what lies deeper has to go. What wanted refuses is left out, with
 // all below it; so is what vanishes meanwhile. What cannot be visited goes to
 // skip, and the rest is visited all the same: an error is one of visit's, of the
-// context, of root itself, or ErrTooLarge. Only what is visited counts for the
+// context, or of root itself. Only what is visited counts for the
 // limits.
 func Walk(ctx context.Context, root *os.Root, limits Limits, wanted func(name string, mode fs.FileMode) bool, visit func(name string, info fs.FileInfo) error, skip Skip) error {
 	w := walker{ctx: ctx, root: root, budget: budget{limits: limits}, wanted: wanted, visit: visit, skip: skip}
@@ -136,9 +139,10 @@ func (w *walker) folder(dir string, depth int) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
 		return nil // vanished, or no folder any more
-	case errors.Is(err, ErrTooLarge):
-		return err
 	case err != nil:
+		if errors.Is(err, ErrTooMany) {
+			w.seen = w.budget.limits.Seen // No other large one is read in vain.
+		}
 		w.skip(Skipped{Path: dir, Err: err})
 		return nil //nolint:nilerr // It has been told.
 	}
@@ -147,6 +151,16 @@ func (w *walker) folder(dir string, depth int) error {
 
 func (w *walker) entries(dir string, entries []fs.DirEntry, depth int) error {
 	w.seen += len(entries)
+	slices.SortStableFunc(entries, func(a, b fs.DirEntry) int {
+		switch {
+		case a.IsDir() == b.IsDir():
+			return 0
+		case a.IsDir():
+			return 1
+		default:
+			return -1
+		}
+	})
 	for _, e := range entries {
 		if err := w.ctx.Err(); err != nil {
 			return err
@@ -179,11 +193,8 @@ func (w *walker) entry(name string, e fs.DirEntry, depth int) error {
 		return nil
 	}
 	if err := w.budget.take(info); err != nil {
-		if errors.Is(err, ErrNoRoom) {
-			w.skip(Skipped{Path: name, Err: err})
-			return nil
-		}
-		return err
+		w.skip(Skipped{Path: name, Err: err})
+		return nil //nolint:nilerr // It has been told.
 	}
 	if err := w.visit(name, info); err != nil || !mode.IsDir() {
 		return err
