@@ -54,29 +54,36 @@ func (w *Workspace) findDir(ctx context.Context) error {
 			return nil
 		}
 	}
-	if w.Dir, err = w.freeFolder(repository.Name); err != nil {
+	there, err := w.freeFolder(ctx, repository)
+	if err != nil {
 		return err
 	}
-	if err := w.clone(ctx, repository); err != nil {
-		return err
+	if !there {
+		if err := w.clone(ctx, repository); err != nil {
+			return err
+		}
 	}
 	clones[repository.URL] = filepath.Base(w.Dir)
 	return w.rememberClones(clones)
 }
 
-// freeFolder is where a repository of a name can be put: what is there already
-// is another repository, or somebody's work.
-func (w *Workspace) freeFolder(name string) (string, error) {
-	dir := filepath.Join(w.opts.Root, name)
+// freeFolder makes the working directory a folder where the repository can be
+// put: what is there already is another repository, or somebody's work. there
+// says that it is this one, which is not known any more.
+func (w *Workspace) freeFolder(ctx context.Context, repository repourl.Repository) (there bool, err error) {
+	w.Dir = filepath.Join(w.opts.Root, repository.Name)
 	for n := 2; n <= maxSameName; n++ {
-		if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
-			return dir, nil
+		if _, err := os.Lstat(w.Dir); errors.Is(err, os.ErrNotExist) {
+			return false, nil
 		} else if err != nil {
-			return "", fmt.Errorf("the repository cannot be put into the workspace: %w", err)
+			return false, fmt.Errorf("the repository cannot be put into the workspace: %w", err)
 		}
-		dir = filepath.Join(w.opts.Root, fmt.Sprintf("%s-%d", name, n))
+		if w.ask(ctx, "config", "--get", "remote.origin.url") == repository.URL {
+			return true, nil
+		}
+		w.Dir = filepath.Join(w.opts.Root, fmt.Sprintf("%s-%d", repository.Name, n))
 	}
-	return "", fmt.Errorf("the workspace has %d folders called %s already", maxSameName, name)
+	return false, fmt.Errorf("the workspace has %d folders called %s already", maxSameName, repository.Name)
 }
 
 // clones tells which repositories have been cloned, by URL, and into which
@@ -140,6 +147,9 @@ func (w *Workspace) clone(ctx context.Context, repository repourl.Repository) er
 	}
 	if err := os.Rename(target, w.Dir); err != nil {
 		return fmt.Errorf("the repository cannot be put into the workspace: %w", err)
+	}
+	if name := filepath.Base(w.Dir); name != repository.Name {
+		w.Notices = append(w.Notices, fmt.Sprintf("The repository is in the folder %s: what was in %s already stays as it is.", name, repository.Name))
 	}
 	if repository.Password != "" || repository.User != "" {
 		w.Notices = append(w.Notices, "The user and password in the repository's URL served for the clone alone: they are not in the workspace, and the agent cannot fetch or push with them.")

@@ -115,11 +115,17 @@ func TestAnotherRepositoryOfTheSameName(t *testing.T) {
 	bare(t, origin, "b/lib.git")
 	opts := Options{Root: t.TempDir(), State: t.TempDir(), RunID: "r1", RepoURL: url + "/a/lib.git"}
 	require.NoError(t, os.Mkdir(filepath.Join(opts.Root, "lib"), 0o755)) // somebody's work
-	first := prepare(t, opts).Dir
+	w := prepare(t, opts)
+	first := w.Dir
 	require.Equal(t, "of a/lib.git", subject(t, first))
+	require.Equal(t, []string{"The repository is in the folder lib-2: what was in lib already stays as it is."}, w.Notices)
 	opts.RunID, opts.RepoURL = "r2", url+"/b/lib.git"
 	require.Equal(t, "of b/lib.git", subject(t, prepare(t, opts).Dir))
 	opts.RunID, opts.RepoURL = "r3", url+"/a/lib.git"
+	require.Equal(t, first, prepare(t, opts).Dir)
+	// The agent can remove what was noted of it: its work is where it was.
+	require.NoError(t, os.RemoveAll(stateOf(opts.Root)))
+	opts.RunID = "r4"
 	require.Equal(t, first, prepare(t, opts).Dir)
 }
 
