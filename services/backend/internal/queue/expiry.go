@@ -113,7 +113,7 @@ func (q *Queue) expire(ctx context.Context, sessionID, runID string) error {
 		switch decision {
 		case verdictRequeue:
 			if r.PromptSubmitted && r.Status == store.RunRunning {
-				r.Resumes++
+				return goOn(ctx, s, r, notHeardOf(r))
 			}
 			return run.Requeue(ctx, s, r)
 		case verdictCanceled:
@@ -123,8 +123,12 @@ func (q *Queue) expire(ctx context.Context, sessionID, runID string) error {
 			r.FencingToken++
 			return run.Finish(ctx, s, r, run.Outcome{
 				Status: store.RunFailed, Reason: run.ReasonExecutorLost, NoExport: true,
-				Message: fmt.Sprintf("The executor manager that had the run was not heard of for %s, so the run was given up. Send the prompt again to go on.", r.LeaseDuration),
+				Message: notHeardOf(r) + " Send the prompt again to go on.",
 			})
 		}
 	})
+}
+
+func notHeardOf(r *dbgen.Run) string {
+	return fmt.Sprintf("The executor manager that had the run was not heard of for %s, so its executor was given up.", r.LeaseDuration)
 }

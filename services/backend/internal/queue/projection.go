@@ -33,8 +33,8 @@ type projection struct {
 	results []dbgen.ToolExecutionUpsertResultParams
 	usage   *backendv1.Usage
 	end     *run.Outcome
-	// lost is set when the attempt ended and the run goes on.
-	lost bool
+	// lost is the end of an attempt whose run goes on.
+	lost *backendv1.RunFinished
 }
 
 // apply stores one event and notes what follows from it.
@@ -63,12 +63,13 @@ func (p *projection) apply(ctx context.Context, e *backendv1.RunEvent) error {
 		asked = kind.UserInputRequested
 		asked.UserInputRequestId = userinput.ID(p.run.ID, asked.GetUserInputRequestId())
 	case *backendv1.EventPayload_RunFinished:
-		if kind.RunFinished.GetReason() == run.ReasonLeaseLost {
-			// An attempt's end that is not the run's is no event.
-			if goesOn, err := p.goesOn(ctx); err != nil || goesOn {
-				p.lost = goesOn
-				return err
-			}
+		goesOn, err := goesOnAfter(ctx, p.session, p.run, kind.RunFinished.GetReason())
+		if err != nil {
+			return err
+		}
+		if goesOn {
+			p.lost = kind.RunFinished // An attempt's end that is not the run's is no event.
+			return nil
 		}
 		if kind.RunFinished.GetUsage() != nil {
 			p.usage = kind.RunFinished.GetUsage()
@@ -187,28 +188,13 @@ func (p *projection) finish(ctx context.Context) error {
 			return err
 		}
 	}
-	if p.lost {
-		if p.run.PromptSubmitted {
-			p.run.Resumes++
-		}
-		return run.Requeue(ctx, p.session, p.run)
+	if p.lost != nil {
+		return goOn(ctx, p.session, p.run, p.lost.GetMessage())
 	}
 	if p.end != nil {
 		return run.Finish(ctx, p.session, p.run, *p.end)
 	}
 	return p.session.Tx().SaveRun(ctx, p.run)
-}
-
-// goesOn tells whether a run goes on whose executor heard of no manager for too
-// long: as one does whose lease runs out here.
-func (p *projection) goesOn(ctx context.Context) (bool, error) {
-	_, cfg, err := input(ctx, p.session.Tx(), p.run.ID)
-	if err != nil {
-		return false, err
-	}
-	policy := cfg.GetLostExecutorPolicy()
-	return policy == backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME &&
-		judge(p.run, policy, p.session.AgentSessionID) == verdictRequeue, nil
 }
 
 func (p *projection) saveUsage(ctx context.Context) error {

@@ -367,12 +367,13 @@ func (q *Queue) Release(ctx context.Context, leases []*queuev1.Lease) error {
 	return errors.Join(errs...)
 }
 
-// Finish ends a run whose executor cannot say so itself.
+// Finish ends a run whose executor cannot say so itself. One that goes on with
+// another executor is queued again.
 func (q *Queue) Finish(ctx context.Context, runID string, token int64, outcome run.Outcome) (*backendv1.Run, error) {
 	var result *backendv1.Run
 	err := q.change(ctx, runID, token, func(ctx context.Context, s *store.Session, r *dbgen.Run) error {
 		if !run.IsFinal(r.Status) {
-			if err := run.Finish(ctx, s, r, outcome); err != nil {
+			if err := finish(ctx, s, r, outcome); err != nil {
 				return err
 			}
 		}
@@ -380,6 +381,18 @@ func (q *Queue) Finish(ctx context.Context, runID string, token int64, outcome r
 		return nil
 	})
 	return result, err
+}
+
+func finish(ctx context.Context, s *store.Session, r *dbgen.Run, outcome run.Outcome) error {
+	goesOn, err := goesOnAfter(ctx, s, r, outcome.Reason)
+	switch {
+	case err != nil:
+		return err
+	case goesOn:
+		return goOn(ctx, s, r, outcome.Message)
+	default:
+		return run.Finish(ctx, s, r, outcome)
+	}
 }
 
 // CheckHeld returns nil when the run is held under the token.

@@ -44,6 +44,8 @@ type Run struct {
 	Submitted bool
 	// Worker has claimed it.
 	Worker string
+	// Resumes counts the executors that were lost while the run went on.
+	Resumes int
 }
 
 // Queue is a client of itself.
@@ -211,6 +213,12 @@ func (q *Queue) find(id string) *Run {
 
 func (r *Run) final() bool {
 	return r.Status >= backendv1.RunStatus_RUN_STATUS_COMPLETED
+}
+
+// goesOn tells whether the run goes on whose attempt ended for a reason.
+func (r *Run) goesOn(reason string) bool {
+	return r.Resumes == 0 && (reason == "executor_lost" || reason == "lease_lost") &&
+		r.Config.GetLostExecutorPolicy() == backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME
 }
 
 // call runs f under the lock unless the method is to fail.
@@ -420,16 +428,20 @@ func (q *Queue) RecoverRunEvents(ctx context.Context, req *queuev1.RecoverRunEve
 func (q *Queue) FinishRun(ctx context.Context, req *queuev1.FinishRunRequest, _ ...grpc.CallOption) (*queuev1.FinishRunResponse, error) {
 	return call(q, ctx, "FinishRun", func() (*queuev1.FinishRunResponse, error) {
 		r, err := q.owned(req.GetRunId(), req.GetFencingToken())
-		if err != nil || r.final() {
-			return &queuev1.FinishRunResponse{}, err
+		if err != nil {
+			return nil, err
 		}
-		if r.Status == backendv1.RunStatus_RUN_STATUS_CANCELING {
-			r.Status = backendv1.RunStatus_RUN_STATUS_CANCELED
-		} else {
-			r.Status = req.GetStatus()
+		switch {
+		case r.final():
+		case r.Status == backendv1.RunStatus_RUN_STATUS_CANCELING:
+			r.Status, r.Reason, r.Message = backendv1.RunStatus_RUN_STATUS_CANCELED, req.GetReason(), req.GetMessage()
+		case r.goesOn(req.GetReason()):
+			r.Status, r.Token, r.Resumes = backendv1.RunStatus_RUN_STATUS_QUEUED, r.Token+1, r.Resumes+1
+			q.hints++
+		default:
+			r.Status, r.Reason, r.Message = req.GetStatus(), req.GetReason(), req.GetMessage()
 		}
-		r.Reason, r.Message = req.GetReason(), req.GetMessage()
-		return &queuev1.FinishRunResponse{}, nil
+		return &queuev1.FinishRunResponse{Run: &backendv1.Run{Id: r.ID, Status: r.Status}}, nil
 	})
 }
 

@@ -192,6 +192,9 @@ type Exit struct {
 // LogTailBytes bounds Exit.LogTail.
 const LogTailBytes = 16 << 10
 
+// Killed tells whether somebody else ended it.
+func (e Exit) Killed() bool { return e.OOMKilled || e.Signal != 0 }
+
 // String is one line that a person can act on, without the log.
 func (e Exit) String() string {
 	var s string

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/status"
+
 	"github.com/poco-ai/poco/services/internal/pace"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
@@ -187,16 +189,16 @@ func (r *heldRun) resume(ctx context.Context) (ending, bool) {
 	if !r.executor.Alive {
 		return ending{}, true // watch tells how it ended
 	}
-	status, err := r.w.statusOf(ctx, *r.executor)
+	has, err := r.w.statusOf(ctx, *r.executor)
 	if err != nil {
 		r.logger.Warn("adopted executor does not answer, watching it", logging.KeyError, err)
 		return ending{}, true
 	}
-	has := status.GetRunId() == r.id && status.GetAttempt() == r.attempt().Number
+	mine := has.GetRunId() == r.id && has.GetAttempt() == r.attempt().Number
 	switch {
-	case has && status.GetIdle():
+	case mine && has.GetIdle():
 		return failed(reasonExecutorLost, "The executor had given the run up when the manager started again."), false
-	case has:
+	case mine:
 		return ending{}, true
 	}
 	if end, ok := r.recoverBefore(ctx); !ok {
@@ -210,7 +212,7 @@ func (r *heldRun) resume(ctx context.Context) (ending, bool) {
 	starting, cancel := context.WithTimeout(context.WithoutCancel(ctx), startRunTimeout)
 	defer cancel()
 	if err := r.handOver(starting, mcpConfig); err != nil {
-		return failed(reasonExecutorLost, "The adopted executor did not accept the run: %v", err), false
+		return failed(reasonExecutorLost, "The adopted executor did not accept the run: %s", status.Convert(err).Message()), false
 	}
 	return ending{}, true
 }

@@ -5,6 +5,7 @@ import (
 
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/manager/internal/channel"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
@@ -26,7 +27,7 @@ func (r *heldRun) conclude(end ending) {
 		// Nothing of the executor's may come after this.
 		r.finishing.Store(true)
 		r.link.Revoke(end.reason)
-		r.finish(ctx, end)
+		r.exports = r.finish(ctx, end) && r.exports
 		r.finishing.Store(false)
 	case howLost:
 		r.logger.Warn("run lost, its executor is stopped", "cause", end.message)
@@ -85,14 +86,25 @@ func (r *heldRun) noteEnd() {
 }
 
 // finish tells the backend how the run ended, until it has heard it or says
-// that the run is not ours.
-func (r *heldRun) finish(ctx context.Context, end ending) {
-	_, err := retry(ctx, func(ctx context.Context) (*queuev1.FinishRunResponse, error) {
+// that the run is not ours. False when the run goes on, here or elsewhere: its
+// workspace is exported after it.
+func (r *heldRun) finish(ctx context.Context, end ending) bool {
+	resp, err := retry(ctx, func(ctx context.Context) (*queuev1.FinishRunResponse, error) {
 		return r.w.opts.Queue.FinishRun(ctx, &queuev1.FinishRunRequest{
 			RunId: r.id, FencingToken: r.claim.GetFencingToken(), Status: end.status, Reason: end.reason, Message: clip(end.message),
 		})
 	})
-	if err != nil {
+	switch {
+	case notOurs(err):
+		r.logger.Warn("run lost before its end could be reported", logging.KeyError, err)
+		return false
+	case err != nil:
 		r.logger.Error("end of the run could not be reported", logging.KeyError, err)
+		return true
+	case !channel.Final(resp.GetRun().GetStatus()):
+		r.logger.Info("run goes on with another executor")
+		return false
+	default:
+		return true
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/poco-ai/poco/services/internal/text"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
+	"github.com/poco-ai/poco/services/internal/text"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
@@ -32,7 +34,10 @@ const (
 // launchFailed names why an executor could not be launched.
 func launchFailed(err error) ending {
 	reason := reasonStartFailed
+	var exited *runtime.ExitedError
 	switch {
+	case errors.As(err, &exited) && exited.Exit.Killed():
+		reason = reasonExecutorLost
 	case errors.Is(err, runtime.ErrImageMissing):
 		reason = reasonImageMissing
 	case errors.Is(err, runtime.ErrEngineUnavailable):
@@ -41,6 +46,16 @@ func launchFailed(err error) ending {
 		reason = reasonCLIMissing
 	}
 	return failed(reason, "The executor could not be started: %v", err)
+}
+
+// handOverFailed names why an executor that was ready did not take its run: it
+// refused, or is not there any more.
+func handOverFailed(err error) ending {
+	reason := reasonStartFailed
+	if code := status.Code(err); code == codes.Unavailable || code == codes.DeadlineExceeded {
+		reason = reasonExecutorLost
+	}
+	return failed(reason, "The executor did not accept the run: %s", status.Convert(err).Message())
 }
 
 // exitMessage tells how an executor ended, and what it said last.

@@ -46,7 +46,7 @@ func (r *heldRun) start(ctx context.Context) (ending, bool) {
 	defer cancel()
 	r.handedOver = true
 	if err := r.handOver(starting, mcp); err != nil {
-		return failed(reasonStartFailed, "The executor did not accept the run: %v", err), false
+		return handOverFailed(err), false
 	}
 	r.w.metrics.startTime.Observe(r.w.now().Sub(r.claimedAt).Seconds())
 	r.logger.Info("run started", logging.KeyExecutorID, r.executor.ID, "duration", r.w.now().Sub(r.claimedAt))
@@ -244,7 +244,7 @@ func (r *heldRun) handOver(ctx context.Context, mcpConfig string) error {
 			return nil
 		}
 		if status.Code(err) != codes.Unavailable || try == startRunTries || !pace.Pause(ctx, wait.NextBackOff()) {
-			return errors.New(status.Convert(err).Message())
+			return err
 		}
 	}
 }

@@ -534,8 +534,8 @@ func (ContainerMode) EnumDescriptor() ([]byte, []int) {
 	return file_poco_backend_v1_enums_proto_rawDescGZIP(), []int{8}
 }
 
-// LostExecutorPolicy tells what to do with a run whose manager is gone for
-// good after the agent had started.
+// LostExecutorPolicy tells what to do with a run whose executor, or whose
+// manager for good, is gone after the agent had started.
 type LostExecutorPolicy int32
 
 const (
@@ -543,8 +543,8 @@ const (
 	LostExecutorPolicy_LOST_EXECUTOR_POLICY_UNSPECIFIED LostExecutorPolicy = 0
 	// The run ends FAILED with reason "executor_lost".
 	LostExecutorPolicy_LOST_EXECUTOR_POLICY_FAIL LostExecutorPolicy = 1
-	// The run is queued once more and resumes the agent's conversation. The
-	// prompt is never submitted twice.
+	// The run is queued once more and resumes the agent's conversation, and says
+	// so in a notice "executor_lost". The prompt is never submitted twice.
 	LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME LostExecutorPolicy = 2
 )
 

@@ -75,7 +75,8 @@ type RunQueueServiceClient interface {
 	// ended; else like AppendRunEvents.
 	RecoverRunEvents(ctx context.Context, in *RecoverRunEventsRequest, opts ...grpc.CallOption) (*RecoverRunEventsResponse, error)
 	// FinishRun ends a run whose executor cannot say so itself: it could not be
-	// launched, or is gone. Idempotent for a run in a final state.
+	// launched, or is gone. One that may be resumed after its executor was lost
+	// is QUEUED in the answer. Idempotent for a run in a final state.
 	FinishRun(ctx context.Context, in *FinishRunRequest, opts ...grpc.CallOption) (*FinishRunResponse, error)
 	// ReportExport tells how a workspace export ended. A report for an export
 	// that was superseded by a later run's is accepted and changes nothing.
@@ -303,7 +304,8 @@ type RunQueueServiceServer interface {
 	// ended; else like AppendRunEvents.
 	RecoverRunEvents(context.Context, *RecoverRunEventsRequest) (*RecoverRunEventsResponse, error)
 	// FinishRun ends a run whose executor cannot say so itself: it could not be
-	// launched, or is gone. Idempotent for a run in a final state.
+	// launched, or is gone. One that may be resumed after its executor was lost
+	// is QUEUED in the answer. Idempotent for a run in a final state.
 	FinishRun(context.Context, *FinishRunRequest) (*FinishRunResponse, error)
 	// ReportExport tells how a workspace export ended. A report for an export
 	// that was superseded by a later run's is accepted and changes nothing.

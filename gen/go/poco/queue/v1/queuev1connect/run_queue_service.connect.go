@@ -206,7 +206,8 @@ type RunQueueServiceClient interface {
 	// ended; else like AppendRunEvents.
 	RecoverRunEvents(context.Context, *v1.RecoverRunEventsRequest) (*v1.RecoverRunEventsResponse, error)
 	// FinishRun ends a run whose executor cannot say so itself: it could not be
-	// launched, or is gone. Idempotent for a run in a final state.
+	// launched, or is gone. One that may be resumed after its executor was lost
+	// is QUEUED in the answer. Idempotent for a run in a final state.
 	FinishRun(context.Context, *v1.FinishRunRequest) (*v1.FinishRunResponse, error)
 	// ReportExport tells how a workspace export ended. A report for an export
 	// that was superseded by a later run's is accepted and changes nothing.
@@ -307,7 +308,8 @@ type RunQueueServiceHandler interface {
 	// ended; else like AppendRunEvents.
 	RecoverRunEvents(context.Context, *v1.RecoverRunEventsRequest) (*v1.RecoverRunEventsResponse, error)
 	// FinishRun ends a run whose executor cannot say so itself: it could not be
-	// launched, or is gone. Idempotent for a run in a final state.
+	// launched, or is gone. One that may be resumed after its executor was lost
+	// is QUEUED in the answer. Idempotent for a run in a final state.
 	FinishRun(context.Context, *v1.FinishRunRequest) (*v1.FinishRunResponse, error)
 	// ReportExport tells how a workspace export ended. A report for an export
 	// that was superseded by a later run's is accepted and changes nothing.
