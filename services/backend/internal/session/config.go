@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -32,10 +34,36 @@ func MergeConfig(base, asked *backendv1.TaskConfig) (kept, forRun *backendv1.Tas
 	}
 	kept = proto.CloneOf(forRun)
 	kept.InputFiles = nil
+	if err := errors.Join(checkInstalls("config.mcp_config", "MCP server", asked.GetMcpConfig()),
+		checkInstalls("config.skill_config", "skill", asked.GetSkillConfig())); err != nil {
+		return nil, nil, err
+	}
 	if err := checkRepository(forRun); err != nil {
 		return nil, nil, err
 	}
 	return kept, forRun, validate(forRun)
+}
+
+// CheckBranch refuses another branch for a repository that the session has
+// cloned: what is in the workspace stays as it is.
+func CheckBranch(base, asked *backendv1.TaskConfig) error {
+	if asked.GitBranch == nil || asked.GetGitBranch() == base.GetGitBranch() || base.GetRepoUrl() == "" ||
+		asked.RepoUrl != nil && asked.GetRepoUrl() != base.GetRepoUrl() {
+		return nil
+	}
+	return rpcerror.InvalidArgument("config.git_branch",
+		"differs from the one that the session's repository was cloned with, and what is checked out would stay: ask the agent to switch, or start a new session")
+}
+
+// checkInstalls refuses to switch on what nobody can have installed: the run
+// would go without it and not say so.
+func checkInstalls(field, what string, config map[string]bool) error {
+	for _, id := range slices.Sorted(maps.Keys(config)) {
+		if config[id] {
+			return rpcerror.InvalidArgument(field, fmt.Sprintf("names %q, and no %s is installed under that id: leave it out", id, what))
+		}
+	}
+	return nil
 }
 
 // checkRepository refuses a repository that no executor could clone.
@@ -46,6 +74,9 @@ func checkRepository(cfg *backendv1.TaskConfig) error {
 		}
 	}
 	if branch := cfg.GetGitBranch(); branch != "" {
+		if cfg.GetRepoUrl() == "" {
+			return rpcerror.InvalidArgument("config.git_branch", "needs config.repo_url: there is no repository to check it out of")
+		}
 		if err := repourl.CheckBranch(branch); err != nil {
 			return rpcerror.InvalidArgument("config.git_branch", err.Error())
 		}

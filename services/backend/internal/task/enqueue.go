@@ -184,6 +184,11 @@ func openSession(ctx context.Context, tx *store.Tx, userID, prompt string, req *
 	if err != nil {
 		return nil, nil, err
 	}
+	if s.WorkerID != nil && req.GetConfig() != nil {
+		if err := session.CheckBranch(base, req.GetConfig()); err != nil {
+			return nil, nil, err
+		}
+	}
 	kept, cfg, err := session.MergeConfig(base, req.GetConfig())
 	if err != nil {
 		return nil, nil, err

@@ -61,7 +61,7 @@ func TestConfigIsMergedOverTheSessions(t *testing.T) {
 	file := &backendv1.InputFile{Type: "file", Name: "a", Source: "attachments/default/1/a"}
 	id := enqueue("", &backendv1.TaskConfig{
 		RepoUrl: new("https://github.com/a/b"), Model: new("m1"), Timeout: durationpb.New(90*time.Second + 5),
-		McpConfig: map[string]bool{"a": true, "b": true}, InputFiles: []*backendv1.InputFile{file},
+		McpConfig: map[string]bool{"a": false}, InputFiles: []*backendv1.InputFile{file},
 	})
 	enqueue(id, &backendv1.TaskConfig{Model: new(""), Timeout: durationpb.New(time.Minute), McpConfig: map[string]bool{"b": false}})
 	first := b.Claim(t, "w1")
@@ -71,7 +71,7 @@ func TestConfigIsMergedOverTheSessions(t *testing.T) {
 	b.Append(t, first, backendtest.Finished(1, backendv1.RunStatus_RUN_STATUS_COMPLETED))
 
 	want := &backendv1.TaskConfig{
-		RepoUrl: new("https://github.com/a/b"), Model: new(""), Timeout: durationpb.New(time.Minute), McpConfig: map[string]bool{"a": true, "b": false},
+		RepoUrl: new("https://github.com/a/b"), Model: new(""), Timeout: durationpb.New(time.Minute), McpConfig: map[string]bool{"a": false, "b": false},
 	}
 	second := b.Claim(t, "w1")
 	require.True(t, proto.Equal(want, second.GetConfig()), "input files belong to one run only: %v", second.GetConfig())
@@ -127,7 +127,7 @@ func TestConfigsDoNotGrowForEver(t *testing.T) {
 	servers := func(prefix string) *backendv1.TaskConfig {
 		cfg := &backendv1.TaskConfig{McpConfig: map[string]bool{}}
 		for i := range 150 {
-			cfg.McpConfig[fmt.Sprint(prefix, i)] = true
+			cfg.McpConfig[fmt.Sprint(prefix, i)] = false
 		}
 		return cfg
 	}
@@ -167,7 +167,7 @@ func TestRepositoriesThatCannotBeClonedAreRefused(t *testing.T) {
 		_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", Config: cfg})
 		return err
 	}
-	for _, url := range []string{"https://h/o/.github", "https://h/o/my%20repo.git", "https://h/o/c++lib.git", ""} {
+	for _, url := range []string{"https://h/o/.github", "https://h/o/my%20repo.git", "https://h/o/c++lib.git"} {
 		require.NoError(t, enqueue(&backendv1.TaskConfig{RepoUrl: &url, GitBranch: new("feature/x")}), url)
 	}
 	for url, want := range map[string]string{
@@ -216,4 +216,43 @@ func TestInputsThatAreNamedByURL(t *testing.T) {
 		require.ErrorContains(t, enqueue(&backendv1.InputFile{Source: source}), want, source)
 	}
 	require.ErrorContains(t, enqueue(&backendv1.InputFile{Source: "https://h/x", Path: "../x"}), "config.input_files[0].path")
+}
+
+// What would have no effect is refused, by the name of its field.
+func TestWhatWouldHaveNoEffectIsRefused(t *testing.T) {
+	b := backendtest.New(t)
+	repo, other := new("https://github.com/a/b"), new("https://github.com/a/c")
+	cloned := func() string {
+		_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", Config: &backendv1.TaskConfig{RepoUrl: repo, GitBranch: new("main")}})
+		require.NoError(t, err)
+		c := b.Claim(t, "w1")
+		_, err = b.Queue.Start(t.Context(), c.GetRun().GetId(), c.GetFencingToken())
+		require.NoError(t, err)
+		return c.GetRun().GetSessionId()
+	}()
+	for name, c := range map[string]struct {
+		session string
+		config  *backendv1.TaskConfig
+		field   string
+	}{
+		"an MCP server that nobody installed":  {"", &backendv1.TaskConfig{McpConfig: map[string]bool{"a": false, "b": true}}, "config.mcp_config"},
+		"a skill that nobody installed":        {"", &backendv1.TaskConfig{SkillConfig: map[string]bool{"a": true}}, "config.skill_config"},
+		"what is off without being switched":   {"", &backendv1.TaskConfig{SkillConfig: map[string]bool{"a": false}}, ""},
+		"a branch of no repository":            {"", &backendv1.TaskConfig{GitBranch: new("main")}, "config.git_branch"},
+		"another branch than the clone's":      {cloned, &backendv1.TaskConfig{GitBranch: new("dev")}, "config.git_branch"},
+		"the clone's branch":                   {cloned, &backendv1.TaskConfig{GitBranch: new("main")}, ""},
+		"another repository, and a branch too": {cloned, &backendv1.TaskConfig{RepoUrl: other, GitBranch: new("dev")}, ""},
+	} {
+		_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", SessionId: c.session, Config: c.config})
+		if c.field == "" {
+			require.NoError(t, err, name)
+			continue
+		}
+		require.Equal(t, connect.CodeInvalidArgument, rpcerror.CodeOf(err), name)
+		require.ErrorContains(t, err, c.field, name)
+		if c.session == "" {
+			_, err := b.Sessions.Create(t.Context(), backendtest.User, &backendv1.CreateSessionRequest{Config: c.config})
+			require.ErrorContains(t, err, c.field, name)
+		}
+	}
 }

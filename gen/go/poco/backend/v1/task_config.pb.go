@@ -32,11 +32,13 @@ type TaskConfig struct {
 	// it serve for the clone alone: the workspace does not get them, and no answer
 	// repeats them.
 	RepoUrl *string `protobuf:"bytes,1,opt,name=repo_url,json=repoUrl,proto3,oneof" json:"repo_url,omitempty"`
-	// The branch to check out. Default: "main", then the repository's default.
+	// The branch to check out. Default: "main", then the repository's default. It
+	// needs a repo_url, and is not changed once that is cloned.
 	GitBranch *string `protobuf:"bytes,2,opt,name=git_branch,json=gitBranch,proto3,oneof" json:"git_branch,omitempty"`
-	// MCP servers of the user's installs to switch on or off, by id.
+	// MCP servers of the user's installs to switch on or off, by id. One that is
+	// not installed cannot be switched on; there are no installs yet.
 	McpConfig map[string]bool `protobuf:"bytes,3,rep,name=mcp_config,json=mcpConfig,proto3" json:"mcp_config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	// Skills of the user's installs to switch on or off, by id.
+	// Skills of the user's installs to switch on or off, by id, likewise.
 	SkillConfig map[string]bool `protobuf:"bytes,4,rep,name=skill_config,json=skillConfig,proto3" json:"skill_config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Files put under inputs/ before the run starts.
 	InputFiles []*InputFile `protobuf:"bytes,5,rep,name=input_files,json=inputFiles,proto3" json:"input_files,omitempty"`
