@@ -161,10 +161,12 @@ func (s *eventStream) send(event string, data map[string]any) {
 
 // breakOff ends the stream where it is.
 func (s *eventStream) breakOff(b *Break) {
-	if b.Error == nil {
+	switch {
+	case b.Error != nil:
+		s.send("error", map[string]any{"error": map[string]any{"type": b.Error.Type, "message": b.Error.Message}})
+	case !b.Ends:
 		panic(http.ErrAbortHandler) // Cuts the connection.
 	}
-	s.send("error", map[string]any{"error": map[string]any{"type": b.Error.Type, "message": b.Error.Message}})
 }
 
 func (s *eventStream) pause(d time.Duration) {

@@ -102,6 +102,10 @@ func Builtin() []Scenario {
 			Break:  &Break{Error: &Error{Type: "overloaded_error", Message: "Overloaded"}, Times: 1},
 		}}},
 		{Name: "cut", Turns: []Turn{{Blocks: []Block{text("An answer that is cut.")}, Break: &Break{Times: 1}}}},
+		{Name: "ends", Turns: []Turn{
+			turn(bash("echo one", "first step")),
+			{Blocks: []Block{text("An answer without an end.")}, Break: &Break{Ends: true, Times: 1}},
+		}},
 		{Name: "plans", Turns: []Turn{
 			turn(tool("EnterPlanMode", map[string]any{})),
 			turn(tool("ExitPlanMode", map[string]any{"plan": "1. Do it."})),

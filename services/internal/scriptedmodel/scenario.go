@@ -67,8 +67,10 @@ type Error struct {
 
 // Break is an answer that does not come to its end.
 type Break struct {
-	// Error is sent as an event of the stream; without one the connection is cut.
+	// Error is sent as an event of the stream. Without one the connection is cut,
+	// or with Ends the stream just ends.
 	Error *Error
+	Ends  bool
 	// Times is how many calls break before the turn is answered; 0 means all.
 	Times int
 }

@@ -46,12 +46,11 @@ func (a *Agent) continueBrokenAnswer(r *wireResult) bool {
 	return true
 }
 
-// brokeOff says whether a turn ended in the middle of an answer. An answer that
-// the CLI asked for again and got in one piece has a reason why it stopped.
+// brokeOff says whether a turn ended in the middle of an answer. The result's
+// own reason why the model stopped does not tell: it may be that of the answer
+// before.
 func (t *translator) brokeOff(r *wireResult) bool {
-	if _, writing := t.writing[""]; !writing {
-		return false
-	}
+	_, writing := t.writing[""]
 	delete(t.writing, "")
-	return r.IsError && r.APIErrorStatus == 0 || !r.IsError && r.StopReason == ""
+	return writing && r.APIErrorStatus == 0
 }

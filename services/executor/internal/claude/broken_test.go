@@ -19,6 +19,13 @@ func TestRealBrokenAnswers(t *testing.T) {
 	require.Contains(t, r.log(), "That is all there is in this scenario.", "the model was told to go on, and has said all before")
 	require.EqualValues(t, 2, outcome.Usage.GetNumTurns())
 
+	// The CLI takes for the whole what came of a stream that just ends.
+	opts, model = real(t, "[[ends]]")
+	r = &recorder{}
+	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	require.Equal(t, 3, model.Stats().Messages)
+	require.Contains(t, r.log(), "retry 1/5 0 The model's answer broke off.")
+
 	// How much the CLI saw before the cut decides which of the two it is.
 	opts, model = real(t, "[[cut]]")
 	requireStatus(t, completed, "", New(opts, &recorder{}).Run(t.Context()))

@@ -26,6 +26,9 @@ type translator struct {
 	usage   streamedUsage
 }
 
+// cliItself is the model of a message that the CLI wrote: the text of an error.
+const cliItself = "<synthetic>"
+
 type toolCall struct {
 	name   string
 	input  json.RawMessage
@@ -107,6 +110,11 @@ func mcpServers(servers []wireServer) []*backendv1.McpServer {
 func (t *translator) chat(raw []byte, m *wireMessage) translation {
 	if m.Message == nil || m.IsReplay {
 		return translation{}
+	}
+	if m.Message.StopReason != "" && m.Message.Model != cliItself {
+		// An answer in one piece, which was asked for again. One that is streamed
+		// has no reason yet when its blocks are told.
+		delete(t.writing, m.ParentToolUseID)
 	}
 	added := &backendv1.MessageAdded{
 		MessageId: messageID(m.UUID), Role: backendv1.MessageRole_MESSAGE_ROLE_ASSISTANT,

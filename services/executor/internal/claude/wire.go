@@ -50,7 +50,6 @@ type wireResult struct {
 	IsError        bool                      `json:"is_error"`
 	APIErrorStatus int32                     `json:"api_error_status"`
 	Result         string                    `json:"result"`
-	StopReason     string                    `json:"stop_reason"`
 	Errors         []string                  `json:"errors"`
 	NumTurns       int64                     `json:"num_turns"`
 	DurationMS     float64                   `json:"duration_ms"`
@@ -87,10 +86,12 @@ type wireServer struct {
 
 // wireChat is a message of the conversation.
 type wireChat struct {
-	ID      string      `json:"id"`
-	Role    string      `json:"role"`
-	Content wireContent `json:"content"`
-	Usage   wireUsage   `json:"usage"`
+	ID         string      `json:"id"`
+	Role       string      `json:"role"`
+	Model      string      `json:"model"`
+	StopReason string      `json:"stop_reason"`
+	Content    wireContent `json:"content"`
+	Usage      wireUsage   `json:"usage"`
 }
 
 // wireContent is a string or a list of blocks.
