@@ -293,7 +293,7 @@ func (a *Agent) patience() (until time.Time, over func()) {
 		return a.lastLine.Add(wakeTimeout), a.backgroundExpired
 	case a.resting && a.opts.BackgroundTimeout > 0:
 		return a.lastLine.Add(a.opts.BackgroundTimeout), a.backgroundExpired
-	case a.resting || a.opts.IdleTimeout <= 0 || a.busy():
+	case a.resting || a.opts.IdleTimeout <= 0 || !a.submitted || a.busy():
 		return time.Time{}, nil
 	default:
 		return a.idleAt(), a.idle

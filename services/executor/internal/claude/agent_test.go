@@ -49,9 +49,6 @@ func fakeCLI(mode string) {
 			_ = syscall.Pause()
 		}
 	}
-	if mode == "deaf" {
-		wait()
-	}
 	in.Scan() // initialize
 	if mode == "refuses" {
 		say(`{"type":"control_response","response":{"subtype":"error","request_id":"poco-initialize","error":"no"}}`)
@@ -137,7 +134,6 @@ func TestFakeFailures(t *testing.T) {
 		{"killed", ReasonCLICrashed, "killed by signal 9", nil},
 		{"refuses", ReasonCLIProtocolError, "refused to start: no", nil},
 		{"silent", ReasonIdleTimeout, "silent for 50ms", idle},
-		{"deaf", ReasonIdleTimeout, "silent for 50ms", idle},
 		{"none", ReasonCLIMissing, "cannot be started", func(o Options) Options { o.Path = "/nonexistent/claude"; return o }},
 	}
 	for _, c := range cases {

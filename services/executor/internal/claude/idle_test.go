@@ -49,7 +49,7 @@ func TestIdle(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			a := New(Options{IdleTimeout: time.Minute}, &recorder{})
-			a.lastLine = time.Now()
+			a.lastLine, a.submitted = time.Now(), true
 			for _, l := range c.lines {
 				a.read(line{data: []byte(l)})
 			}
@@ -57,6 +57,14 @@ func TestIdle(t *testing.T) {
 			require.Equal(t, c.idle, !until.IsZero() && until.Before(time.Now().Add(2*time.Minute)))
 		})
 	}
+}
+
+// How long the CLI may take to start is bounded by initializeTimeout.
+func TestAStartIsNotIdle(t *testing.T) {
+	a := New(Options{IdleTimeout: time.Minute}, &recorder{})
+	a.lastLine = time.Now()
+	until, _ := a.patience()
+	require.Zero(t, until)
 }
 
 func TestBackgroundTimeoutCountsFromTheLastSignOfLife(t *testing.T) {

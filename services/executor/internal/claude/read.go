@@ -83,7 +83,7 @@ func (a *Agent) controlResponse(m *wireMessage) {
 		return
 	}
 	a.kill.Stop()
-	a.submitted = true
+	a.submitted, a.lastLine = true, time.Now()
 	a.send(userMessage(cmp.Or(a.opts.PromptID, uuid.NewString()), a.opts.Prompt))
 }
 
