@@ -52,6 +52,10 @@ type Backend struct {
 	// Changes are what the run changed.
 	Changes []*backendv1.FileChange
 
+	// Enqueueing, when there is one, is told of each EnqueueTask, which then waits
+	// until what is sent there is closed.
+	Enqueueing chan<- chan struct{}
+
 	mu          sync.Mutex
 	connections []Connection
 	cursors     []int64
@@ -95,7 +99,16 @@ func (b *Backend) Enqueued(t testing.TB) *backendv1.EnqueueTaskRequest {
 }
 
 // EnqueueTask implements the service.
-func (b *Backend) EnqueueTask(_ context.Context, req *backendv1.EnqueueTaskRequest) (*backendv1.EnqueueTaskResponse, error) {
+func (b *Backend) EnqueueTask(ctx context.Context, req *backendv1.EnqueueTaskRequest) (*backendv1.EnqueueTaskResponse, error) {
+	if b.Enqueueing != nil {
+		goOn := make(chan struct{})
+		b.Enqueueing <- goOn
+		select {
+		case <-goOn:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.enqueued = append(b.enqueued, req)

@@ -193,7 +193,7 @@ func (c *cli) interactive() bool {
 // endings returns the channel of the signals that end this program. What it was
 // started to ignore stays ignored: SIGHUP by nohup, SIGINT by a shell that puts
 // it into the background. That output is gone shows as an error of writing.
-func endings() (<-chan os.Signal, func()) {
+func endings() (chan os.Signal, func()) {
 	signals := make(chan os.Signal, 2)
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
 		if !signal.Ignored(sig) {

@@ -1,9 +1,11 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -25,6 +27,7 @@ const maxPromptBytes = 1 << 20
 // runFlags are the flags of "poco run".
 type runFlags struct {
 	session, project, model, repo string
+	requestID                     string
 	timeout                       time.Duration
 	json, detach, waitExport      bool
 	// firstOption answers questions that nobody answers, see
@@ -45,8 +48,9 @@ changed files and the cost.
 
 Ctrl-C cancels the run and waits until it has ended; a second Ctrl-C leaves at
 once. Any other end of this command, by SIGTERM, with its terminal or for want
-of a reader, leaves the run going on: come back with "poco attach". With "-" the
-prompt is read from standard input.
+of a reader, leaves the run going on: come back with "poco attach". Where it ends
+before the backend has answered, it says so, and --request-id sends the prompt
+again without starting it twice. With "-" the prompt is read from standard input.
 ` + exitHelp,
 		Example: `  poco run "write a haiku about queues to haiku.txt"
   poco run --session 6f9c… "now in German"
@@ -68,6 +72,7 @@ prompt is read from standard input.
 	set.StringVar(&flags.model, "model", "", "the model (default: the manager's DEFAULT_MODEL)")
 	set.StringVar(&flags.repo, "repo", "", "http(s) URL of a Git repository to clone into a new workspace")
 	set.DurationVar(&flags.timeout, "timeout", 0, "the longest the run may take, for example 10m")
+	set.StringVar(&flags.requestID, "request-id", "", "name of this request: the same prompt with the same name starts one run, however often it is sent")
 	set.BoolVar(&flags.json, "json", false, "print one event per line as JSON")
 	set.BoolVar(&flags.detach, "detach", false, "print the ids and do not follow")
 	set.BoolVar(&flags.waitExport, "wait-export", false, "also wait until the workspace is exported")
@@ -104,42 +109,41 @@ func (f *runFlags) config() *backendv1.TaskConfig {
 }
 
 func (c *cli) run(ctx context.Context, backend *client.Backend, prompt string, flags runFlags) error {
-	var afterSeq int64
-	if flags.session != "" {
-		answer, err := backend.Sessions.GetSession(ctx, &backendv1.GetSessionRequest{SessionId: flags.session})
-		if err != nil {
-			return c.refused(backend, err)
-		}
-		afterSeq = answer.GetSession().GetLastSeq()
+	var signals chan os.Signal
+	if !flags.embedded { // there, signals end the context
+		var stop func()
+		signals, stop = endings()
+		defer stop()
 	}
-	task, err := backend.Tasks.EnqueueTask(ctx, &backendv1.EnqueueTaskRequest{
+	started, err := c.start(ctx, backend, &backendv1.EnqueueTaskRequest{
 		Prompt: prompt, Config: flags.config(), SessionId: flags.session, ProjectId: flags.project,
-		ClientRequestId: uuid.NewString(),
-	})
+		ClientRequestId: cmp.Or(flags.requestID, uuid.NewString()),
+	}, signals)
 	if err != nil {
-		return c.refused(backend, err)
+		return err
 	}
+	task := started.task
+	where := c.out
 	switch {
 	case flags.detach && flags.json:
-		return writeJSON(c.out, task)
+		err = writeJSON(where, task)
 	case flags.detach:
-		fmt.Fprintf(c.out, "session %s\nrun     %s\nFollow it with: poco attach %s\n", task.GetSessionId(), task.GetRunId(), task.GetSessionId())
+		_, err = fmt.Fprintf(where, "session %s\nrun     %s\nFollow it with: poco attach %s\n", task.GetSessionId(), task.GetRunId(), task.GetSessionId())
+	default:
+		if flags.json {
+			where = c.err
+		}
+		_, err = fmt.Fprintln(where, terminal.Style(c.screen().color && !flags.json).Dim("session "+task.GetSessionId()))
+	}
+	switch {
+	case err != nil:
+		return &exitError{exitDetached, fmt.Errorf("%w: %w; the run goes on, come back with: poco attach %s", conversation.ErrOutput, err, task.GetSessionId())}
+	case flags.detach:
 		return nil
 	}
-	where := c.out
-	if flags.json {
-		where = c.err
-	}
-	fmt.Fprintln(where, terminal.Style(c.screen().color && !flags.json).Dim("session "+task.GetSessionId()))
-	follower := &conversation.Follower{
-		Backend: backend, Watch: client.Watch{SessionID: task.GetSessionId(), AfterSeq: afterSeq},
+	return c.follow(ctx, &conversation.Follower{
+		Backend: backend, Watch: client.Watch{SessionID: task.GetSessionId(), AfterSeq: started.afterSeq},
 		RunID: task.GetRunId(), CancelOnInterrupt: true, WaitForExport: flags.waitExport,
-		FirstOptionAfter: flags.firstOption,
-	}
-	if !flags.embedded { // there, signals end the context
-		signals, stop := endings()
-		defer stop()
-		follower.Signals = signals
-	}
-	return c.follow(ctx, follower, flags.json, false)
+		FirstOptionAfter: flags.firstOption, Signals: signals,
+	}, flags.json, false)
 }
