@@ -4,6 +4,7 @@ package auth
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"unicode"
 	"unicode/utf8"
 
@@ -57,19 +58,31 @@ func StaticToken(token config.Secret) Verify {
 }
 
 // ClientInterceptor demands the client's token, or the internal one, of every
-// call but those that open selects; where a service has no token for clients, of
-// none.
+// call but those that open selects; where a service has never had a token for
+// clients, of none. One that is taken away while the service runs opens nothing:
+// whoever writes a file anew empties it for a moment.
 func ClientInterceptor(client, internal config.Secret, open func(spec connect.Spec) bool) connect.ServerInterceptor {
-	if !client.IsSet() {
-		return func(next connect.ServerFunc) connect.ServerFunc { return next }
-	}
-	guarded := func(spec connect.Spec) bool { return !open(spec) }
+	wanted := EverSet(client)
+	guarded := func(spec connect.Spec) bool { return !open(spec) && wanted() }
 	return BearerInterceptor(guarded, func(ctx context.Context, candidate string) (context.Context, error) {
 		if !client.Equal(candidate) && !internal.Equal(candidate) {
 			return nil, rpcerror.Unauthenticated("the token is wrong")
 		}
 		return ctx, nil
 	})
+}
+
+// EverSet tells, at each call, whether a secret has had a value since EverSet was
+// called, at one of its calls.
+func EverSet(secret config.Secret) func() bool {
+	var ever atomic.Bool
+	ever.Store(secret.IsSet())
+	return func() bool {
+		if !ever.Load() && secret.IsSet() {
+			ever.Store(true)
+		}
+		return ever.Load()
+	}
 }
 
 // UserInterceptor finds the user of each call: DefaultUser, or the one that

@@ -2,6 +2,8 @@ package auth_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -11,6 +13,7 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/gen/go/poco/backend/v1/backendv1connect"
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
@@ -95,6 +98,45 @@ func TestClientInterceptor(t *testing.T) {
 	unguarded := client(auth.ClientInterceptor(config.Secret{}, config.NewSecret("internal"), open))
 	_, err = backendv1connect.NewRunServiceClient(unguarded).GetRun(t.Context(), &backendv1.GetRunRequest{})
 	require.NoError(t, err, "a service without a token for clients")
+}
+
+// A token for clients is rotated, added and taken away while a service runs.
+func TestTheClientTokenIsLive(t *testing.T) {
+	env := filepath.Join(t.TempDir(), ".env")
+	write := func(lines ...string) {
+		require.NoError(t, os.WriteFile(env, []byte(strings.Join(append(lines, "BACKEND_URL=http://backend:8000"), "\n")), 0o600))
+	}
+	write()
+	loaded, err := config.Load(&configv1.FrontendConfig{}, "frontend", config.Sources{DotEnvPath: env})
+	require.NoError(t, err)
+	calls := backendv1connect.NewRunServiceClient(client(auth.ClientInterceptor(
+		loaded.Secret("CLIENT_TOKEN"), config.NewSecret("internal"), auth.ServiceMatcher("no.such."))))
+	passes := func(authorization string) bool {
+		t.Helper()
+		_, err := calls.GetRun(with(t, "Authorization", authorization), &backendv1.GetRunRequest{})
+		if err != nil {
+			require.Equal(t, connect.CodeUnauthenticated, rpcerror.CodeOf(err))
+		}
+		return err == nil
+	}
+	require.True(t, passes(""))
+
+	const first, second = "the-first-token-of-the-clients-here", "the-second-token-of-the-clients-here"
+	write("CLIENT_TOKEN=" + first)
+	loaded.Refresh()
+	require.False(t, passes(""))
+	require.True(t, passes("Bearer "+first))
+
+	write("CLIENT_TOKEN=" + second)
+	loaded.Refresh()
+	require.True(t, passes("Bearer "+second))
+	require.True(t, passes("Bearer "+first), "for ROTATION_GRACE_SECONDS")
+	require.False(t, passes("Bearer another"))
+
+	write()
+	loaded.Refresh()
+	require.False(t, passes(""), "what is taken away opens nothing")
+	require.True(t, passes("Bearer internal"))
 }
 
 func TestUnsetTokenAcceptsNothing(t *testing.T) {

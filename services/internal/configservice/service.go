@@ -13,6 +13,7 @@ import (
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/gen/go/poco/config/v1/configv1connect"
+	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/config/peers"
 )
@@ -51,7 +52,7 @@ type service struct {
 	Options
 
 	// openLocally: a caller on the same machine may see the settings.
-	openLocally bool
+	openLocally func() bool
 	schema      func() (*configv1.GetConfigSchemaResponse, error)
 	// check and compare limit CheckPeers and ComparePeer.
 	check, compare *limit
@@ -60,14 +61,15 @@ type service struct {
 
 // Register serves ConfigService on a server.
 func Register(server *connect.Server, opts Options) {
+	development := config.FieldOf(opts.Config.Report(), config.EnvironmentVariable).GetValue() == config.Development
+	tokenWanted := auth.EverSet(opts.ClientToken)
 	s := &service{
-		Options: opts,
-		openLocally: !opts.ClientToken.IsSet() &&
-			config.FieldOf(opts.Config.Report(), config.EnvironmentVariable).GetValue() == config.Development,
-		schema:  sync.OnceValues(func() (*configv1.GetConfigSchemaResponse, error) { return schemaOf(opts.Config.Service()) }),
-		check:   newLimit(),
-		compare: newLimit(),
-		peers:   newPeerClient(),
+		Options:     opts,
+		openLocally: func() bool { return development && !tokenWanted() },
+		schema:      sync.OnceValues(func() (*configv1.GetConfigSchemaResponse, error) { return schemaOf(opts.Config.Service()) }),
+		check:       newLimit(),
+		compare:     newLimit(),
+		peers:       newPeerClient(),
 	}
 	configv1connect.RegisterConfigServiceHandler(server, s)
 }

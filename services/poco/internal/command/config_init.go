@@ -72,6 +72,9 @@ func (c *cli) initConfig(path string, names []string) error {
 		check += " --env-file " + shellWord(path)
 	}
 	fmt.Fprintf(c.out, "Look through what it says about addresses and the model, then: %s\n", check)
+	if slices.Contains(file.Generated, "CLIENT_TOKEN") {
+		fmt.Fprintln(c.out, "Clients show CLIENT_TOKEN; the poco command reads it from POCO_TOKEN.")
+	}
 	return nil
 }
 

@@ -160,7 +160,7 @@ var File_poco_config_v1_frontend_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_frontend_config_proto_rawDesc = "" +
 	"\n" +
-	"$poco/config/v1/frontend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xbf\x0f\n" +
+	"$poco/config/v1/frontend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xdd\x0f\n" +
 	"\x0eFrontendConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -181,10 +181,10 @@ const file_poco_config_v1_frontend_config_proto_rawDesc = "" +
 	"\x18message_polling_interval\x18\b \x01(\v2\x19.google.protobuf.DurationB\xac\x01\xbaH\x05\xaa\x01\x02*\x00\xea\xb8\x18\x9f\x01\n" +
 	"$NEXT_PUBLIC_MESSAGE_POLLING_INTERVAL\x1a\x042500 \x01Rl轮询消息的间隔，供采用轮询的页面使用。内置页面由服务端推送更新，不轮询。\x88\x01\x01R\x16messagePollingInterval\x12\xe1\x01\n" +
 	"\x12internal_api_token\x18\t \x01(\v2\x1b.poco.config.v1.SecretValueB\x95\x01\xea\xb8\x18\x90\x01\n" +
-	"\x12INTERNAL_API_TOKEN(\x01B\rchange-this-*H\x01RF出示此 token 可以查看本服务的配置。它不会被转发。x \x80\x01\x01\x98\x01\x02\xa2\x01\x16ROTATION_GRACE_SECONDSR\x10internalApiToken\x12\xd3\x01\n" +
+	"\x12INTERNAL_API_TOKEN(\x01B\rchange-this-*H\x01RF出示此 token 可以查看本服务的配置。它不会被转发。x \x80\x01\x01\x98\x01\x02\xa2\x01\x16ROTATION_GRACE_SECONDSR\x10internalApiToken\x12\xf1\x01\n" +
 	"\fclient_token\x18\n" +
-	" \x01(\v2\x1b.poco.config.v1.SecretValueB\x92\x01\xea\xb8\x18\x8d\x01\n" +
-	"\fCLIENT_TOKEN(\x01B\rchange-this-*Rj客户端凭此 token 查看本服务的配置。设置后，仅凭身处同一台机器不再能查看。x R\vclientToken:\xd0\x01\xf2\xb8\x18\xcb\x01\n" +
+	" \x01(\v2\x1b.poco.config.v1.SecretValueB\xb0\x01\xea\xb8\x18\xab\x01\n" +
+	"\fCLIENT_TOKEN(\x01B\rchange-this-*H\x01Rj客户端凭此 token 查看本服务的配置。设置后，仅凭身处同一台机器不再能查看。x \x80\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDSR\vclientToken:\xd0\x01\xf2\xb8\x18\xcb\x01\n" +
 	"\bFrontend\x12\bFrontend\x1a\xb4\x01Frontend 提供页面，并把 /api/v1/* 转发给 Backend，浏览器只需访问一个地址。NEXT_PUBLIC_* 在启动时读取并交给页面，修改后不需要重新构建。B\xbb\x01\n" +
 	"\x12com.poco.config.v1B\x13FrontendConfigProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 

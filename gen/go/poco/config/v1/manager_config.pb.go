@@ -799,7 +799,8 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x1fadvice.unreachable_callback.url\x12\xd2\x01CALLBACK_BASE_URL names the machine itself, which containers cannot reach, should the runtime that is chosen be docker: set it to a URL at which containers reach this manager, or choose EXECUTOR_RUNTIME=process\x1a\xe1\x01this.runtime.runtime != 'auto' || this.runtime.executor_image == '' || !this.server.callback_base_url.matches('(?i)^https?://((.+[.])?localhost|127[.][0-9.]+|[[](::|::1|::ffff:127[.][0-9.]+)[]]|0[.]0[.]0[.]0)(:[0-9]+)?(/|$)')\x1a\xfc\x03\n" +
 	"#advice.unreachable_callback.process\x12\xfb\x01CALLBACK_BASE_URL has the name by which containers know the Docker host, and executors would be child processes (EXECUTOR_RUNTIME=process, or no EXECUTOR_IMAGE): set it to a URL of this machine, for example http://localhost:8001, or set EXECUTOR_IMAGE\x1a\xd6\x01this.runtime.runtime == 'docker' || (this.runtime.runtime == 'auto' && this.runtime.executor_image != '') || !this.server.callback_base_url.matches('(?i)^https?://(host|gateway)[.]docker[.]internal(:[0-9]+)?(/|$)')\x1a\xc5\x02\n" +
 	"$advice.unreachable_callback.listener\x12\xab\x01EXECUTOR_MANAGER_HOST is loopback only, where containers (EXECUTOR_RUNTIME=docker) do not get, except with Docker Desktop: add the address to which CALLBACK_BASE_URL leads\x1aothis.runtime.runtime != 'docker' || !this.server.hosts.all(h, h.matches('(?i)^(localhost|127[.][0-9.]+|::1)$'))\xf2\xb8\x18b\n" +
-	"\aManager\x12\aManager\x1aNExecutor Manager 从队列领取 run，启动 Executor，并保管工作区。\"\xf6\t\n" +
+	"\aManager\x12\aManager\x1aNExecutor Manager 从队列领取 run，启动 Executor，并保管工作区。\"\x94\n" +
+	"\n" +
 	"\x13ManagerServerConfig\x12i\n" +
 	"\x05hosts\x18\x01 \x03(\tBS\xbaH\x05\x92\x01\x02\b\x01\xea\xb8\x18G\n" +
 	"\x15EXECUTOR_MANAGER_HOST\x1a\a0.0.0.0 \tR!监听地址，可以有多个。h\x03R\x05hosts\x12t\n" +
@@ -811,9 +812,9 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x11callback_base_url\x18\x04 \x01(\tB\xeb\x01\xea\xb8\x18\xe6\x01\n" +
 	"\x11CALLBACK_BASE_URL8\x01R\x9f\x01Executor 访问本 Manager 的地址，必须能从 Executor 容器内访问。容器内的 localhost 是容器自己，宿主机请写 host.docker.internal。h\x01\x92\x01\amanager\xaa\x01 http://host.docker.internal:8001R\x0fcallbackBaseUrl\x12\xaf\x02\n" +
 	"\x12internal_api_token\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueB\xe3\x01\xea\xb8\x18\xde\x01\n" +
-	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*H\x01R~内部调用的鉴权 token：调用 Backend 时出示，也向调用 Manager 的一方要求。必须与 Backend 的一致。x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDS\xaa\x01\x11change-this-tokenR\x10internalApiToken\x12\xd3\x01\n" +
-	"\fclient_token\x18\x06 \x01(\v2\x1b.poco.config.v1.SecretValueB\x92\x01\xea\xb8\x18\x8d\x01\n" +
-	"\fCLIENT_TOKEN(\x01B\rchange-this-*Rj客户端凭此 token 查看本服务的配置。设置后，仅凭身处同一台机器不再能查看。x R\vclientToken:m\xf2\xb8\x18i\n" +
+	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*H\x01R~内部调用的鉴权 token：调用 Backend 时出示，也向调用 Manager 的一方要求。必须与 Backend 的一致。x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDS\xaa\x01\x11change-this-tokenR\x10internalApiToken\x12\xf1\x01\n" +
+	"\fclient_token\x18\x06 \x01(\v2\x1b.poco.config.v1.SecretValueB\xb0\x01\xea\xb8\x18\xab\x01\n" +
+	"\fCLIENT_TOKEN(\x01B\rchange-this-*H\x01Rj客户端凭此 token 查看本服务的配置。设置后，仅凭身处同一台机器不再能查看。x \x80\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDSR\vclientToken:m\xf2\xb8\x18i\n" +
 	"\x0eManager server\x12\x0eManager 服务\x1aGManager 的监听地址，以及它与其他服务如何互相访问。\"\xd4\f\n" +
 	"\vQueueConfig\x12\xa9\x01\n" +
 	"\fpull_enabled\x18\x01 \x01(\bB\x85\x01\xea\xb8\x18\x80\x01\n" +
