@@ -21,6 +21,30 @@ func (q *Queries) MessageExistsAfter(ctx context.Context, sessionID string, afte
 	return exists, err
 }
 
+const messageIDsOfRun = `-- name: MessageIDsOfRun :many
+SELECT id FROM messages WHERE session_id = $1 AND run_id = $2::uuid
+`
+
+func (q *Queries) MessageIDsOfRun(ctx context.Context, sessionID string, runID string) ([]string, error) {
+	rows, err := q.db.Query(ctx, messageIDsOfRun, sessionID, runID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const messageInsertMany = `-- name: MessageInsertMany :exec
 INSERT INTO messages (session_id, seq, id, run_id, role, text_preview, size, verbatim_size, created_at)
 SELECT $1, unnest($2::bigint[]), unnest($3::uuid[]), nullif(unnest($4::text[]), '')::uuid, unnest($5::text[]),

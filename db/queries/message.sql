@@ -15,5 +15,8 @@ JOIN run_events e ON e.session_id = page.session_id AND e.seq = page.seq
 WHERE page.n = 1 OR page.total <= @max_bytes::bigint
 ORDER BY page.seq;
 
+-- name: MessageIDsOfRun :many
+SELECT id FROM messages WHERE session_id = @session_id AND run_id = @run_id::uuid;
+
 -- name: MessageExistsAfter :one
 SELECT EXISTS (SELECT 1 FROM messages WHERE session_id = @session_id AND seq > @after_seq);

@@ -193,6 +193,12 @@ func claimedRun(ctx context.Context, s *store.Session, r *dbgen.Run, lease time.
 	if err != nil {
 		return nil, err
 	}
+	var reported []string
+	if r.OfferedAttempt != 0 {
+		if reported, err = s.Tx().Q.MessageIDsOfRun(ctx, r.SessionID, r.ID); err != nil {
+			return nil, fmt.Errorf("read the messages of run %s: %w", r.ID, err)
+		}
+	}
 	workspaceWorker := ""
 	if s.WorkerID != nil {
 		workspaceWorker = *s.WorkerID
@@ -201,7 +207,7 @@ func claimedRun(ctx context.Context, s *store.Session, r *dbgen.Run, lease time.
 		WorkspaceWorkerId: workspaceWorker, SnapshotKey: s.SnapshotKey,
 		Run: run.Proto(r), UserId: r.UserID, Prompt: prompt, Config: cfg, AgentSessionId: s.AgentSessionID,
 		FencingToken: r.FencingToken, LeaseDuration: durationpb.New(lease), NextRunSeq: r.LastRunSeq + 1, PromptSubmitted: r.PromptSubmitted,
-		PromptOffered: r.OfferedAttempt != 0,
+		PromptOffered: r.OfferedAttempt != 0, ReportedMessageIds: reported,
 	}, nil
 }
 

@@ -44,6 +44,8 @@ type Options struct {
 	ResumeID string
 	// Prompt is the user's message, PromptID a UUID by which Took finds it again.
 	Prompt, PromptID string
+	// Resumes is set when an agent before this one has had the prompt.
+	Resumes *Resumption
 	// MCPConfigJSON is the document for --mcp-config; empty for none.
 	MCPConfigJSON string
 	MaxTurns      int32
@@ -60,6 +62,14 @@ type Options struct {
 	// UserInputTimeout is how long a question waits; zero means
 	// DefaultUserInputTimeout.
 	UserInputTimeout time.Duration
+}
+
+// Resumption is what is known of the agent that was lost.
+type Resumption struct {
+	// PromptID is the id of the prompt that it was given.
+	PromptID string
+	// Reported has the ids of its messages that are in the record.
+	Reported map[string]bool
 }
 
 // DefaultUserInputTimeout is how long a question waits when nothing else is said.
@@ -204,6 +214,7 @@ func (a *Agent) Run(ctx context.Context) Outcome {
 		a.end(Failed(ReasonCLIProtocolError, "The Claude Code CLI did not answer the initialize request within %s.", initializeTimeout), false)
 	})
 	a.send(initializeRequest(initializeID))
+	a.catchUp(ctx)
 	a.loop(ctx)
 	if a.garbage > 1 {
 		a.notice(noticeGarbage, fmt.Sprintf("%d unreadable lines of the Claude Code CLI were ignored in all.", a.garbage))

@@ -197,6 +197,7 @@ func (r *activeRun) work() claude.Outcome {
 		return claude.Failed(claude.ReasonResumeFailed,
 			"The agent had the prompt when it was lost, and its conversation is not known, so it cannot go on.")
 	case submitted:
+		options.Resumes = &claude.Resumption{PromptID: options.PromptID, Reported: setOf(r.request.GetReportedMessageIds())}
 		options.Prompt, options.PromptID = claude.ContinuePrompt, ""
 	}
 	if options.ResumeID != "" && !claude.Whole(options.ConfigDir, options.ResumeID) {
@@ -218,6 +219,14 @@ func (r *activeRun) work() claude.Outcome {
 		r.finish(changes)
 	}
 	return outcome
+}
+
+func setOf(ids []string) map[string]bool {
+	set := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		set[id] = true
+	}
+	return set
 }
 
 // forget has the agent begin a new conversation, and says so.

@@ -259,12 +259,23 @@ func (q *Queue) owned(runID string, token int64) (*Run, error) {
 	return r, nil
 }
 
+// messages are the ids of the run's stored messages.
+func (r *Run) messages() []string {
+	var ids []string
+	for _, e := range r.Events {
+		if added := e.GetPayload().GetMessageAdded(); added != nil {
+			ids = append(ids, added.GetMessageId())
+		}
+	}
+	return ids
+}
+
 func (q *Queue) claim(r *Run) *queuev1.ClaimedRun {
 	r.Token++
 	return &queuev1.ClaimedRun{
 		Run:    &backendv1.Run{Id: r.ID, SessionId: r.SessionID, Status: r.Status, Attempt: r.Attempt},
 		UserId: "default", Prompt: r.Prompt, Config: r.Config, FencingToken: r.Token,
-		NextRunSeq: int64(len(r.Events)) + 1, PromptSubmitted: r.Submitted, PromptOffered: r.Started,
+		NextRunSeq: int64(len(r.Events)) + 1, PromptSubmitted: r.Submitted, PromptOffered: r.Started, ReportedMessageIds: r.messages(),
 		WorkspaceWorkerId: q.owners[r.SessionID], SnapshotKey: q.snapshots[r.SessionID],
 	}
 }

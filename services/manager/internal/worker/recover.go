@@ -204,6 +204,9 @@ func (r *heldRun) append(ctx context.Context, attempt int32, events []*backendv1
 		if started := e.GetPayload().GetAgentStarted(); started != nil {
 			r.claim.PromptSubmitted, r.claim.AgentSessionId = true, started.GetAgentSessionId()
 		}
+		if added := e.GetPayload().GetMessageAdded(); added != nil {
+			r.claim.ReportedMessageIds = append(r.claim.ReportedMessageIds, added.GetMessageId())
+		}
 	}
 	if channel.Final(resp.GetStatus()) {
 		r.link.Finalize(resp.GetStatus())

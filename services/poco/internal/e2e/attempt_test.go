@@ -4,7 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -106,6 +110,62 @@ func TestWhatWasDoneWhileNobodyHeardOfItIsInTheRecord(t *testing.T) {
 	})
 	require.Equal(t, 1, agents, "it comes before anything of the next attempt")
 	f.requireExactlyOnce()
+}
+
+// The agent said its last word to an executor that was stopped before it read it,
+// and killed with its manager. The word is in the agent's conversation, and so in
+// the record, before anything of the next attempt.
+func TestWhatTheAgentSaidUnheardIsInTheRecord(t *testing.T) {
+	s := newStack(t, stackOptions{env: map[string]string{"TASK_CLAIM_LEASE_SECONDS": "30"}}).start()
+	session, run := s.enqueueResumable(waitForFile, "", backendv1.ContainerMode_CONTAINER_MODE_EPHEMERAL)
+	f := s.follow(session)
+	f.awaitTool("Bash")
+	executors := processesWith(t, "WORKSPACE_PATH="+s.workspace(s.manager, session))
+	require.Len(t, executors, 1)
+	// Its executor has allowed the command: it runs.
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(filepath.Join(s.workspace(s.manager, session), "waiting"))
+		return err == nil
+	}, awaitTimeout, 20*time.Millisecond)
+	cli := s.agentProcesses(session)
+	require.NoError(t, syscall.Kill(executors[0], syscall.SIGSTOP))
+	s.letGo(session)
+	conversations := filepath.Join(filepath.Dir(s.workspace(s.manager, session)), "state", "claude", "projects", "*", "*.jsonl")
+	require.Eventually(t, func() bool { return anyContains(t, conversations, "The file is there.") }, awaitTimeout, 20*time.Millisecond)
+	s.manager.kill()
+	require.NoError(t, syscall.Kill(executors[0], syscall.SIGKILL))
+	for _, pid := range cli {
+		awaitGone(t, pid)
+	}
+	f.awaitQueuedAgain(run)
+	s.manager.start()
+	end := f.awaitEnd(run)
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, end.GetStatus(), "%s: %s", end.GetReason(), end.GetMessage())
+	agents, said := 0, 0
+	for _, e := range f.all() {
+		if e.GetPayload().GetAgentStarted() != nil {
+			agents++
+		}
+		for _, block := range e.GetPayload().GetMessageAdded().GetBlocks() {
+			if block.GetText().GetText() == "The file is there." {
+				said++
+				require.Equal(t, 1, agents, "it comes before anything of the next attempt")
+			}
+		}
+	}
+	require.Equal(t, 1, said)
+	f.requireExactlyOnce()
+}
+
+// anyContains tells whether a file of a pattern has a text.
+func anyContains(t *testing.T, pattern, text string) bool {
+	files, err := filepath.Glob(pattern)
+	require.NoError(t, err)
+	return slices.ContainsFunc(files, func(name string) bool {
+		content, err := os.ReadFile(name)
+		require.NoError(t, err)
+		return strings.Contains(string(content), text)
+	})
 }
 
 // Manager and executor die after the run was started and before its agent has

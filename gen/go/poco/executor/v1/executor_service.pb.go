@@ -58,8 +58,11 @@ type StartRunRequest struct {
 	// An earlier executor may have been given the prompt. The executor looks into
 	// the conversations on its disk whether the agent took it.
 	PromptOffered bool `protobuf:"varint,17,opt,name=prompt_offered,json=promptOffered,proto3" json:"prompt_offered,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Ids of the run's messages that are stored. An agent that goes on reports
+	// what its conversation has beyond them.
+	ReportedMessageIds []string `protobuf:"bytes,18,rep,name=reported_message_ids,json=reportedMessageIds,proto3" json:"reported_message_ids,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *StartRunRequest) Reset() {
@@ -209,6 +212,13 @@ func (x *StartRunRequest) GetPromptOffered() bool {
 		return x.PromptOffered
 	}
 	return false
+}
+
+func (x *StartRunRequest) GetReportedMessageIds() []string {
+	if x != nil {
+		return x.ReportedMessageIds
+	}
+	return nil
 }
 
 // RunLimits bounds a run; zero or unset means no limit.
@@ -562,7 +572,7 @@ var File_poco_executor_v1_executor_service_proto protoreflect.FileDescriptor
 
 const file_poco_executor_v1_executor_service_proto_rawDesc = "" +
 	"\n" +
-	"'poco/executor/v1/executor_service.proto\x12\x10poco.executor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!poco/backend/v1/task_config.proto\"\xe0\x05\n" +
+	"'poco/executor/v1/executor_service.proto\x12\x10poco.executor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!poco/backend/v1/task_config.proto\"\x92\x06\n" +
 	"\x0fStartRunRequest\x12\x1f\n" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12'\n" +
 	"\n" +
@@ -585,7 +595,8 @@ const file_poco_executor_v1_executor_service_proto_rawDesc = "" +
 	"modelToken\x12#\n" +
 	"\rdefault_model\x18\x0f \x01(\tR\fdefaultModel\x12!\n" +
 	"\aattempt\x18\x10 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aattempt\x12%\n" +
-	"\x0eprompt_offered\x18\x11 \x01(\bR\rpromptOffered\"\xfa\x02\n" +
+	"\x0eprompt_offered\x18\x11 \x01(\bR\rpromptOffered\x120\n" +
+	"\x14reported_message_ids\x18\x12 \x03(\tR\x12reportedMessageIds\"\xfa\x02\n" +
 	"\tRunLimits\x123\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12<\n" +
 	"\fidle_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\vidleTimeout\x12G\n" +

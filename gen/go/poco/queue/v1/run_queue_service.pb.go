@@ -165,8 +165,11 @@ type ClaimedRun struct {
 	// prompt_submitted only the conversation on the disk tells whether the agent
 	// took it.
 	PromptOffered bool `protobuf:"varint,12,opt,name=prompt_offered,json=promptOffered,proto3" json:"prompt_offered,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Ids of the run's messages that are stored, when it was started before: what
+	// the agent's conversation has beyond them was never reported.
+	ReportedMessageIds []string `protobuf:"bytes,13,rep,name=reported_message_ids,json=reportedMessageIds,proto3" json:"reported_message_ids,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *ClaimedRun) Reset() {
@@ -281,6 +284,13 @@ func (x *ClaimedRun) GetPromptOffered() bool {
 		return x.PromptOffered
 	}
 	return false
+}
+
+func (x *ClaimedRun) GetReportedMessageIds() []string {
+	if x != nil {
+		return x.ReportedMessageIds
+	}
+	return nil
 }
 
 type RenewLeasesRequest struct {
@@ -2199,7 +2209,7 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x0elease_duration\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xc8\x01\x01\xaa\x01\n" +
 	"\"\x04\b\x80\xa3\x052\x02\b\x01R\rleaseDuration\"B\n" +
 	"\x11ClaimRunsResponse\x12-\n" +
-	"\x04runs\x18\x01 \x03(\v2\x19.poco.queue.v1.ClaimedRunR\x04runs\"\xf2\x03\n" +
+	"\x04runs\x18\x01 \x03(\v2\x19.poco.queue.v1.ClaimedRunR\x04runs\"\xa4\x04\n" +
 	"\n" +
 	"ClaimedRun\x12&\n" +
 	"\x03run\x18\x01 \x01(\v2\x14.poco.backend.v1.RunR\x03run\x12\x17\n" +
@@ -2215,7 +2225,8 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x13workspace_worker_id\x18\n" +
 	" \x01(\tR\x11workspaceWorkerId\x12!\n" +
 	"\fsnapshot_key\x18\v \x01(\tR\vsnapshotKey\x12%\n" +
-	"\x0eprompt_offered\x18\f \x01(\bR\rpromptOffered\"\xcd\x01\n" +
+	"\x0eprompt_offered\x18\f \x01(\bR\rpromptOffered\x120\n" +
+	"\x14reported_message_ids\x18\r \x03(\tR\x12reportedMessageIds\"\xcd\x01\n" +
 	"\x12RenewLeasesRequest\x12'\n" +
 	"\tworker_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\bworkerId\x127\n" +
