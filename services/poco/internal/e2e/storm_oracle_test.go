@@ -3,12 +3,14 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
@@ -46,6 +48,7 @@ func (s *storm) judge() {
 		ended[backendv1.RunStatus_RUN_STATUS_FAILED], ended[backendv1.RunStatus_RUN_STATUS_CANCELED])
 	if len(s.blamed) > 0 {
 		s.tell()
+		s.recount()
 		s.t.Fatalf("%d things are wrong:\n%s", len(s.blamed), strings.Join(s.blamed, "\n"))
 	}
 }
@@ -108,6 +111,40 @@ func (s *storm) judgeRun(p *person, asked *prompt, executed map[string]int) {
 		if !gone && len(asked.excuses) <= allowed {
 			s.blame("%s (resume %v) failed without need: %s: %s (after: %s)", asked.label, p.resume,
 				asked.end.GetReason(), asked.end.GetMessage(), strings.Join(asked.excuses, ", "))
+		}
+	}
+}
+
+// recount shows the events of the runs that are blamed, as they are stored.
+func (s *storm) recount() {
+	for _, p := range s.people {
+		for _, asked := range p.prompts {
+			if !slices.ContainsFunc(s.blamed, func(line string) bool { return strings.HasPrefix(line, asked.label) }) {
+				continue
+			}
+			s.t.Logf("%s is run %s of session %s (resume %v, persistent %v):", asked.label, asked.run, p.session, p.resume, p.persistent)
+			for _, e := range p.follower.all() {
+				if e.GetRunId() != asked.run {
+					continue
+				}
+				line, err := protojson.Marshal(e)
+				s.t.Logf("%.1500s %v", line, err)
+			}
+			s.keepConversations(p, asked)
+		}
+	}
+}
+
+// keepConversations copies what the agent itself knows of a blamed run's session.
+func (s *storm) keepConversations(p *person, asked *prompt) {
+	for _, m := range s.managers {
+		state := filepath.Join(filepath.Dir(s.workspace(m, p.session)), "state")
+		conversations, _ := filepath.Glob(filepath.Join(state, "claude", "projects", "*", "*.jsonl"))
+		for _, file := range conversations {
+			to := filepath.Join(os.TempDir(), fmt.Sprintf("poco-storm-%d-%s-%s", s.seed, asked.label, filepath.Base(file)))
+			if content, err := os.ReadFile(file); err == nil && os.WriteFile(to, content, 0o600) == nil {
+				s.t.Logf("its conversation in %s is in %s", state, to)
+			}
 		}
 	}
 }
