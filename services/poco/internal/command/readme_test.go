@@ -2,9 +2,7 @@ package command_test
 
 import (
 	"bytes"
-	"crypto/rand"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -24,10 +22,7 @@ func TestREADMEMistake(t *testing.T) {
 	block, _, _ = strings.Cut(block, "```")
 	line, report, _ := strings.Cut(block, "\n")
 
-	// Not t.TempDir: as root, Postgres has to pass the folder as another user.
-	data := filepath.Join(os.TempDir(), "poco-test-"+rand.Text())
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(data)) })
-	sources := config.Sources{Environ: []string{"POCO_DATA_DIR=" + data}}
+	sources := config.Sources{Environ: []string{"POCO_DATA_DIR=" + dataDir(t)}}
 	words := strings.Fields(line)
 	for strings.Contains(words[0], "=") {
 		sources.Environ = append(sources.Environ, words[0])

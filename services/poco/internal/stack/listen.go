@@ -19,11 +19,12 @@ const scriptedPace = 25 * time.Millisecond
 func (s *stack) listen(ctx context.Context) error {
 	server := s.settings.backend.Msg.GetServer()
 	page := s.settings.frontend.Msg
-	var errs [3]error
+	var errs [4]error
 	s.backendListener, errs[0] = listen(ctx, "backend", server.GetHost(), int(server.GetPort()), "PORT")
 	s.frontendListener, errs[1] = listen(ctx, "frontend", page.GetHost(), int(page.GetPort()), "FRONTEND_PORT")
 	var managerPort int
 	managerPort, errs[2] = s.managerPort(ctx)
+	errs[3] = s.serverPorts(ctx)
 	if err := errors.Join(errs[:]...); err != nil {
 		for _, listener := range []net.Listener{s.backendListener, s.frontendListener} {
 			if listener != nil {
@@ -53,6 +54,23 @@ func (s *stack) keepToOwnBackend() {
 		s.overrides[alias] = ""
 	}
 	s.opts.Progress("BACKEND_URL is set and has no effect: poco up runs a backend of its own")
+}
+
+// serverPorts tells of ports that the embedded servers would not get, before
+// anything is fetched for them. After a Poco that was killed its servers may
+// still be ending: the starts of their successors wait for that.
+func (s *stack) serverPorts(ctx context.Context) error {
+	if s.dir.unclean {
+		return nil
+	}
+	var errs []error
+	if s.ownPostgres {
+		errs = append(errs, free(ctx, postgresServer, loopback, s.compose.postgresPort, s.compose.postgresPortSetting))
+	}
+	if s.ownS3 {
+		errs = append(errs, free(ctx, s3Server, loopback, s.compose.s3Port, s.compose.s3PortSetting))
+	}
+	return errors.Join(errs...)
 }
 
 // managerPort makes sure that the manager will get its port, on every address

@@ -15,6 +15,12 @@ import (
 // askTimeout bounds the question who uses a port.
 const askTimeout = 2 * time.Second
 
+// The embedded servers, as messages name them.
+const (
+	postgresServer = "embedded Postgres"
+	s3Server       = "embedded S3 server"
+)
+
 // listen takes a port for a service. setting is the variable that changes it.
 func listen(ctx context.Context, service, host string, port int, setting string) (net.Listener, error) {
 	address := net.JoinHostPort(host, strconv.Itoa(port))
@@ -27,6 +33,15 @@ func listen(ctx context.Context, service, host string, port int, setting string)
 	default:
 		return nil, fmt.Errorf("the %s cannot listen on %s: %w", service, address, err)
 	}
+}
+
+// free tells, as listen does, when a port is not free.
+func free(ctx context.Context, service, host string, port int, setting string) error {
+	listener, err := listen(ctx, service, host, port, setting)
+	if err != nil {
+		return err
+	}
+	return listener.Close()
 }
 
 // taken says which port is in use, by whom if that can be told, and what to do.

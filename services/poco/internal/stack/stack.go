@@ -213,7 +213,7 @@ func (s *stack) startPostgres(ctx context.Context) error {
 		LogPath: s.dir.in("postgres.log"), DownloadDir: s.dir.in(downloads), Progress: s.opts.Progress,
 	})
 	if err != nil {
-		return portHint(ctx, err, "embedded Postgres", s.compose.postgresPort, s.compose.postgresPortSetting)
+		return portHint(ctx, err, postgresServer, s.compose.postgresPort, s.compose.postgresPortSetting)
 	}
 	s.closers.Add("Postgres", postgres.Stop)
 	s.parts.watch("the embedded Postgres ("+s.dir.in("postgres.log")+" tells why)", postgres.Done())
@@ -238,7 +238,7 @@ func (s *stack) startS3(ctx context.Context) error {
 		LogPath: s.dir.in("s3.log"), BinDir: s.dir.in(downloads), Progress: s.opts.Progress,
 	})
 	if err != nil {
-		return portHint(ctx, err, "embedded S3 server", s.compose.s3Port, s.compose.s3PortSetting)
+		return portHint(ctx, err, s3Server, s.compose.s3Port, s.compose.s3PortSetting)
 	}
 	s.closers.Add("S3 server", s3.Stop)
 	s.parts.watch("the embedded S3 server ("+s.dir.in("s3.log")+" tells why)", s3.Done())
@@ -343,12 +343,8 @@ func (s *stack) runtimeName() string {
 
 // portHint explains a server's refusal to start when its port is the reason.
 func portHint(ctx context.Context, err error, service string, port int, setting string) error {
-	if port == 0 {
-		return fmt.Errorf("start the %s: %w", service, err)
+	if taken := free(ctx, service, loopback, port, setting); taken != nil {
+		return taken
 	}
-	listener, listenErr := listen(ctx, service, loopback, port, setting)
-	if listenErr != nil {
-		return listenErr
-	}
-	return errors.Join(fmt.Errorf("start the %s: %w", service, err), listener.Close())
+	return fmt.Errorf("start the %s: %w", service, err)
 }
