@@ -65,10 +65,11 @@ func (c *cli) demo(ctx context.Context, info stack.Info, once bool) error {
 	if err := c.run(ctx, c.clientOf(info), prompt, runFlags{waitExport: true, firstOption: patience, embedded: true}); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, "\nThe workspace is in %s, its export in the S3 server, the whole session at %s\n", info.DataDir+"/workspaces", info.URL)
+	fmt.Fprintf(c.out, "\nThe workspace is in %s, its export in the S3 server.\n", info.DataDir+"/workspaces")
 	if once {
+		fmt.Fprintln(c.out, `Poco stops now; "poco up" shows the session again.`)
 		return errDone
 	}
-	fmt.Fprintln(c.out, "Poco keeps running; Ctrl-C stops it.")
+	fmt.Fprintf(c.out, "The whole session is at %s. Poco keeps running; Ctrl-C stops it.\n", info.URL)
 	return nil
 }
