@@ -99,6 +99,11 @@ func (s *Store) Prepare(userID, sessionID, runID string) (Folders, error) {
 
 func (s *Store) prepare(dir string) error {
 	name := filepath.Base(dir)
+	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
+		if err := os.Rename(dir, dir+"-moved-"+uuid.NewString()); err != nil {
+			return fmt.Errorf("%s is no folder: %w", name, err)
+		}
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("%s cannot be created: %w", name, err)
 	}
@@ -210,9 +215,13 @@ func open(sessionID, dir string) (*os.Root, error) {
 	if _, err := uuid.Parse(sessionID); err != nil {
 		return nil, fmt.Errorf("session id %q is not a UUID", sessionID)
 	}
-	root, err := os.OpenRoot(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch info, err := os.Lstat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, ErrMissing
+	case err != nil:
+		return nil, err
+	case !info.IsDir(): // Agents that share the manager's user can put a link there.
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 	}
-	return root, err
+	return os.OpenRoot(dir)
 }

@@ -74,6 +74,37 @@ func TestPrepareUnlocksTheWorkspace(t *testing.T) {
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 }
 
+// TestFoldersThatAreNone: an agent with the manager's user can put anything in
+// the place of a session's folders.
+func TestFoldersThatAreNone(t *testing.T) {
+	for name, put := range map[string]func(string) error{
+		"link": func(dir string) error { return os.Symlink("/etc", dir) }, "dead link": func(dir string) error { return os.Symlink("/nowhere", dir) },
+		"file": func(dir string) error { return os.WriteFile(dir, nil, 0o644) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, nil)
+			session := uuid.NewString()
+			folders, err := s.Prepare("default", session, uuid.NewString())
+			require.NoError(t, err)
+			for _, dir := range []string{folders.Workspace, folders.State} {
+				require.NoError(t, os.Remove(dir))
+				require.NoError(t, put(dir))
+			}
+			_, err = s.OpenWorkspace("default", session)
+			require.ErrorIs(t, err, syscall.ENOTDIR, "nothing else is exported")
+			_, err = s.OpenState("default", session)
+			require.ErrorIs(t, err, syscall.ENOTDIR)
+			_, err = s.Prepare("default", session, uuid.NewString())
+			require.NoError(t, err)
+			for _, dir := range []string{folders.Workspace, folders.State} {
+				info, err := os.Lstat(dir)
+				require.NoError(t, err)
+				require.True(t, info.IsDir())
+			}
+		})
+	}
+}
+
 func TestUsersStayApart(t *testing.T) {
 	s := open(t, nil)
 	session := uuid.NewString()
@@ -96,12 +127,13 @@ func TestUsersStayApart(t *testing.T) {
 func TestAWorkspaceThatCannotBeWritten(t *testing.T) {
 	s := open(t, nil)
 	session := uuid.NewString()
-	require.NoError(t, os.MkdirAll(s.SessionDir("default", session), 0o755))
-	require.NoError(t, os.WriteFile(s.Dir("default", session), nil, 0o644), "a file where the folder should be")
+	file := s.SessionDir("default", session)
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	require.NoError(t, os.WriteFile(file, nil, 0o644), "a file where the folder should be")
 	_, err := s.Prepare("default", session, uuid.NewString())
 	require.ErrorContains(t, err, "workspace cannot be created")
 
-	_, err = workspace.Open(filepath.Join(s.Dir("default", session), "below-a-file"), -1, -1, nil)
+	_, err = workspace.Open(filepath.Join(file, "below-a-file"), -1, -1, nil)
 	require.ErrorContains(t, err, "WORKSPACE_ROOT")
 }
 
