@@ -144,7 +144,7 @@ func (w *walker) folder(dir string, depth int) error {
 			w.seen = w.budget.limits.Seen // No other large one is read in vain.
 		}
 		w.skip(Skipped{Path: dir, Err: err})
-		return nil //nolint:nilerr // It has been told.
+		return nil
 	}
 	return w.entries(dir, entries, depth)
 }
