@@ -1,6 +1,8 @@
 package app
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -58,7 +60,7 @@ func notices(events []*backendv1.EventPayload) map[string]string {
 	codes := map[string]string{}
 	for _, e := range events {
 		if n := e.GetNotice(); n != nil {
-			codes[n.GetCode()] = n.GetText()
+			codes[n.GetCode()] += n.GetText() + "\n"
 		}
 	}
 	return codes
@@ -82,6 +84,45 @@ func TestTheAgentRemovesEverything(t *testing.T) {
 	require.NotContains(t, spoken(events), "Remember the pears.")
 	require.Contains(t, notices(events), "conversation_lost")
 	require.False(t, started(events).GetResumed())
+}
+
+// Whatever the agent puts in the place of its own folders, the run shows what it
+// did, and the next one has them.
+func TestTheAgentReplacesItsFolders(t *testing.T) {
+	for name, command := range map[string]string{
+		"removed": "rm -rf workspace state", "files": "rm -rf workspace state; echo x >workspace; echo x >state",
+		"links": "mv workspace elsewhere; rm -rf state; ln -s /etc workspace; ln -s elsewhere state", "moved": "mv workspace elsewhere; mv state kept; ln -s kept state",
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := workspaceDir(t)
+			c := newConversation(t, dir)
+			c.say("[[bash:echo a >a.txt]]")
+			events := c.say("[[bash:cd ..; " + command + "]]")
+			files := changesOf(events).GetFiles()
+			require.Len(t, files, 1, notices(events))
+			require.Equal(t, backendv1.FileChangeStatus_FILE_CHANGE_STATUS_DELETED, files[0].GetStatus())
+			require.Contains(t, notices(events), "workspace")
+			events = c.say("[[bash:echo b >b.txt]]")
+			require.Equal(t, "b.txt", changesOf(events).GetFiles()[0].GetPath())
+			info, err := os.Lstat(dir)
+			require.NoError(t, err)
+			require.True(t, info.IsDir())
+		})
+	}
+}
+
+// Named pipes where the agent's start reads files do not keep the next run from
+// starting.
+func TestPipesDoNotStopTheNextRun(t *testing.T) {
+	pipes := []string{".git/config", ".git/info/exclude", ".git/refs/heads/x", ".gitignore", "sub/.gitignore", "CLAUDE.md", ".claude/settings.json", ".mcp.json"}
+	c := newConversation(t, workspaceDir(t))
+	c.say("[[bash:git init -q; mkdir .claude sub; rm -f ~/.gitconfig " + strings.Join(pipes, " ") + "; mkfifo " + strings.Join(pipes, " ") + " ~/.gitconfig work]]")
+	events := c.say("[[bash:mv .git aside; mkfifo .git; test -p work && echo works]]")
+	require.Contains(t, spoken(events), "works", "a pipe that nobody waits for stays")
+	for _, name := range append(pipes, ".gitconfig") {
+		require.Contains(t, notices(events)["workspace"], name+" was a named pipe")
+	}
+	require.Contains(t, spoken(c.say("[[bash:test -e .git || echo gone]]")), "gone")
 }
 
 // What a run writes last shows, however much it is and however soon it ends.

@@ -216,6 +216,9 @@ func (r *activeRun) work() claude.Outcome {
 	}
 	changes.stop()
 	if !r.isAbandoned() {
+		for _, notice := range w.Reclaim() {
+			r.notice("workspace", notice)
+		}
 		r.finish(changes)
 	}
 	return outcome

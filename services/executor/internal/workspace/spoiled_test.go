@@ -53,6 +53,8 @@ func TestSpoiledRepositories(t *testing.T) {
 		"inputs is a FIFO":       {spoil: replace(InputsDirName, fifo)},
 		"a FIFO as rules":        {spoil: replace(".gitignore", fifo)},
 		"a FIFO as index":        {spoil: replace(".git/index", fifo)},
+		"a FIFO as repository":   {spoil: replace(".git", fifo)},
+		"a FIFO as a branch":     {spoil: replace(".git/refs/heads/main", fifo)},
 		"locks": {spoil: func(t *testing.T, root string) {
 			for _, name := range []string{".git/index.lock", ".git/HEAD.lock", "../workspace.state/recorder/index.lock"} {
 				write(name, "")(t, root)

@@ -92,6 +92,7 @@ func Prepare(ctx context.Context, opts Options) (*Workspace, error) {
 	if err := w.findDir(ctx); err != nil {
 		return nil, err
 	}
+	w.removePipes()
 	w.hideInputs()
 	w.introduce(ctx)
 	return w, w.record(ctx)
@@ -109,6 +110,11 @@ func (w *Workspace) record(ctx context.Context) error {
 		Excludes: slices.Concat(builtinExcludes, w.opts.Excludes), Skip: InputsDirName, Logger: w.opts.Logger,
 	})
 	problems, err := w.recorder.Begin(ctx, w.opts.RunID)
+	for _, p := range problems {
+		if isRule(p.Path) {
+			w.removePipe(filepath.Join(w.opts.Root, p.Path))
+		}
+	}
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -201,6 +207,31 @@ func (w *Workspace) clearTheWay(dir string) error {
 	}
 	w.Notices = append(w.Notices, fmt.Sprintf("%s was no folder and has been moved to %s.", filepath.Base(dir), filepath.Base(aside)))
 	return nil
+}
+
+// Reclaim makes the workspace and its state be there again, as folders, when the
+// agent has removed them or put something else in their place: who comes after
+// it needs them. notices say what was done.
+func (w *Workspace) Reclaim() (notices []string) {
+	for _, dir := range []string{w.opts.Root, w.opts.State} {
+		info, err := os.Lstat(dir)
+		if err == nil && info.IsDir() {
+			continue
+		}
+		what := "was gone"
+		if err == nil {
+			aside := dir + "-moved-" + w.opts.RunID
+			err, what = os.Rename(dir, aside), "was no folder any more and has been moved to "+filepath.Base(aside)
+		}
+		if err == nil || errors.Is(err, os.ErrNotExist) {
+			err = os.MkdirAll(dir, 0o755)
+		}
+		if err != nil {
+			what = fmt.Sprintf("is no folder any more and cannot be made again: %v", err)
+		}
+		notices = append(notices, fmt.Sprintf("%s %s at the end of the run.", filepath.Base(dir), what))
+	}
+	return notices
 }
 
 // InputsDir is where the input files are, seen from the working directory.
