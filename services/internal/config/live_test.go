@@ -404,12 +404,12 @@ func liveSecret(b *testing.B) config.Secret {
 // token by Secret.Equal and grpcclient.Bearer, the model's in the gateway.
 func TestWhatIsLive(t *testing.T) {
 	logs := []string{"DEBUG", "LOG_LEVEL", "ACCESS_LOG", "LOG_SQL"}
-	token, keys := "INTERNAL_API_TOKEN", []string{"S3_ACCESS_KEY", "S3_SECRET_KEY"}
+	tokens, keys := []string{"INTERNAL_API_TOKEN", "CLIENT_TOKEN"}, []string{"S3_ACCESS_KEY", "S3_SECRET_KEY"}
 	want := map[string][]string{
-		"backend":  slices.Concat(logs, []string{token}, keys),
-		"manager":  slices.Concat(logs, []string{token}, keys, []string{"ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"}),
+		"backend":  slices.Concat(logs, tokens, keys),
+		"manager":  slices.Concat(logs, tokens, keys, []string{"ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"}),
 		"executor": logs,
-		"frontend": slices.Concat(logs, []string{token}),
+		"frontend": slices.Concat(logs, tokens),
 	}
 	for _, service := range schema.Services() {
 		var live []string
