@@ -56,6 +56,9 @@ func (s *stack) requireResumed(f *follower, session, run string) {
 	require.Equal(s.t, backendv1.RunStatus_RUN_STATUS_COMPLETED, end.GetStatus(), "%s: %s", end.GetReason(), end.GetMessage())
 	require.EqualValues(s.t, 2, s.run(run).GetAttempt())
 	f.awaitText("All steps are done.")
+	f.await("it is told that an executor was lost", func(e *backendv1.SessionEvent) bool {
+		return e.GetRunId() == run && e.GetPayload().GetNotice().GetCode() == "executor_lost"
+	})
 	f.requireExactlyOnce()
 	content, err := os.ReadFile(filepath.Join(s.workspace(s.manager, session), "ledger"))
 	require.NoError(s.t, err)
@@ -141,6 +144,27 @@ func TestARunOutlivesItsMachine(t *testing.T) {
 			send(t, executors, syscall.SIGKILL)
 			send(t, agents, syscall.SIGKILL)
 			s.letGo(session)
+			s.manager.start()
+			s.requireResumed(f, session, run)
+		})
+	}
+}
+
+// Backend and manager are away for so long that the executor gives its agent
+// up; the run is resumed when they are back.
+func TestARunOutlivesBackendAndManager(t *testing.T) {
+	for _, mode := range bothModes {
+		t.Run(mode.String(), func(t *testing.T) {
+			s := newStack(t, stackOptions{scenarios: []scriptedmodel.Scenario{steps()}, env: map[string]string{"TASK_CLAIM_LEASE_SECONDS": shortLease}}).start()
+			f, session, run := s.inSecondStep(mode)
+			agents := s.agentProcesses(session)
+			s.manager.kill()
+			s.backend.kill()
+			for _, pid := range agents {
+				awaitGone(t, pid)
+			}
+			s.letGo(session)
+			s.backend.start()
 			s.manager.start()
 			s.requireResumed(f, session, run)
 		})
