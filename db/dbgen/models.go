@@ -8,6 +8,11 @@ import (
 	"time"
 )
 
+type Attachment struct {
+	SessionID string
+	ObjectKey string
+}
+
 type DeletedSession struct {
 	SessionID string
 	UserID    string

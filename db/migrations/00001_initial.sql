@@ -141,6 +141,16 @@ CREATE TABLE run_inputs (
     config bytea NOT NULL
 );
 
+-- The uploads that a session's prompts came with. One that no session has any
+-- more is removed from object storage.
+CREATE TABLE attachments (
+    session_id uuid NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    object_key text NOT NULL,
+    PRIMARY KEY (session_id, object_key)
+);
+
+CREATE INDEX attachments_key ON attachments (object_key);
+
 CREATE TABLE run_events (
     session_id uuid NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
     seq bigint NOT NULL,

@@ -218,7 +218,8 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 			return s.wrap("delete", batch[0], err)
 		}
 		for _, failed := range out.Errors {
-			if code := aws.ToString(failed.Code); code != "NoSuchKey" {
+			// Under a key that the service does not take, there is nothing either.
+			if code := aws.ToString(failed.Code); code != "NoSuchKey" && code != "KeyTooLongError" {
 				return fmt.Errorf("delete object %s: %s: %s", aws.ToString(failed.Key), code, aws.ToString(failed.Message))
 			}
 		}
@@ -287,12 +288,17 @@ func isNotFound(err error) bool {
 	}
 }
 
+// ValidKey tells whether there can be an object under a key.
+func ValidKey(key string) bool {
+	return len(key) <= maxKeyLength && fs.ValidPath(key) && key != "." && !strings.ContainsRune(key, 0)
+}
+
 // checkKey refuses keys that clients or file-based services would rewrite.
 func checkKey(key string) error {
 	if len(key) > maxKeyLength {
 		return fmt.Errorf("the object key is longer than %d bytes", maxKeyLength)
 	}
-	if !fs.ValidPath(key) || key == "." || strings.ContainsRune(key, 0) {
+	if !ValidKey(key) {
 		return fmt.Errorf("%q is not an object key", key)
 	}
 	return nil

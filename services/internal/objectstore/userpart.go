@@ -20,10 +20,12 @@ func UserPart(userID string) string {
 	return "~" + hex.EncodeToString(sum[:16])
 }
 
-// What keys of exports and of snapshots begin with, whoever's they are.
+// What keys of exports, of snapshots and of uploads begin with, whoever's they
+// are.
 const (
-	Workspaces = "workspaces/"
-	Snapshots  = "private/snapshots/"
+	Workspaces  = "workspaces/"
+	Snapshots   = "private/snapshots/"
+	Attachments = "attachments/"
 )
 
 // SnapshotPrefix is what the keys of a session's private snapshots begin with.
@@ -38,4 +40,4 @@ func WorkspacePrefix(userID, sessionID string) string {
 }
 
 // AttachmentPrefix is what the keys of a user's uploads begin with.
-func AttachmentPrefix(userID string) string { return "attachments/" + UserPart(userID) + "/" }
+func AttachmentPrefix(userID string) string { return Attachments + UserPart(userID) + "/" }

@@ -29,6 +29,7 @@ func (p *Purger) Orphans(ctx context.Context, before time.Time) error {
 	return errors.Join(
 		p.opts.Objects.AbortUploads(ctx, objectstore.Workspaces, before),
 		p.opts.Objects.AbortUploads(ctx, objectstore.Snapshots, before),
+		p.opts.Objects.AbortUploads(ctx, objectstore.Attachments, before),
 		p.snapshots(ctx, before),
 	)
 }

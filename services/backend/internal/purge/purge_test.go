@@ -102,6 +102,13 @@ func rows(t *testing.T, b *backendtest.Backend, sessionID, runID string) map[str
 func busy(t *testing.T, b *backendtest.Backend) *queuev1.ClaimedRun {
 	t.Helper()
 	c := b.Start(t, "w1")
+	fill(t, b, c)
+	return c
+}
+
+// fill appends to a run what leaves a row in every table.
+func fill(t *testing.T, b *backendtest.Backend, c *queuev1.ClaimedRun) {
+	t.Helper()
 	input, err := structpb.NewStruct(map[string]any{"command": "ls"})
 	require.NoError(t, err)
 	b.Append(t, c,
@@ -109,7 +116,6 @@ func busy(t *testing.T, b *backendtest.Backend) *queuev1.ClaimedRun {
 		backendtest.Question(2, uuid.NewString(), time.Now().Add(time.Hour)),
 		backendtest.Event(3, &backendv1.EventPayload{Kind: &backendv1.EventPayload_UsageReported{UsageReported: &backendv1.UsageReported{Usage: &backendv1.Usage{InputTokens: 1}}}}),
 	)
-	return c
 }
 
 // A deleted session ends its run, then leaves no row, no object and no part of

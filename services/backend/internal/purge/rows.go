@@ -50,6 +50,9 @@ func (p *Purger) rows(ctx context.Context, id string) (gone bool, err error) {
 			}
 		}
 	}
+	if err := p.attachments(ctx, id); err != nil {
+		return false, err
+	}
 	err = p.opts.Store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
 		s, err := tx.LockSession(ctx, id)
 		if store.IsNotFound(err) {
@@ -67,4 +70,28 @@ func (p *Purger) rows(ctx context.Context, id string) (gone bool, err error) {
 		return tx.Q.PurgeSession(ctx, id)
 	})
 	return err == nil, err
+}
+
+// attachments removes the uploads that only deleted sessions have: before the
+// rows that name them.
+func (p *Purger) attachments(ctx context.Context, id string) error {
+	after := ""
+	for {
+		rows, err := p.opts.Store.Read().AttachmentList(ctx, id, after, rowBatch)
+		if err != nil {
+			return fmt.Errorf("list attachments: %w", err)
+		}
+		var unused []string
+		for _, row := range rows {
+			if after = row.ObjectKey; !row.Used {
+				unused = append(unused, row.ObjectKey)
+			}
+		}
+		if err := p.opts.Objects.Delete(ctx, unused...); err != nil {
+			return err
+		}
+		if len(rows) < rowBatch {
+			return nil
+		}
+	}
 }

@@ -122,6 +122,20 @@ func inputPath(path string) bool {
 	return localPath(path) && !strings.ContainsFunc(path, unicode.IsControl)
 }
 
+// Attachments returns the object keys of the files that were uploaded.
+func Attachments(files []*backendv1.InputFile) []string {
+	var keys []string
+	for _, f := range files {
+		if f.GetType() != typeURL {
+			keys = append(keys, f.GetSource())
+		}
+	}
+	return keys
+}
+
+// typeURL is the type of an input file that is fetched.
+const typeURL = "url"
+
 // CheckInputFiles refuses files that are not the user's own uploads, paths that
 // lead out of the folder for inputs, and what is no URL to fetch. Where one may
 // lead is for the manager to say, which fetches it.
@@ -129,12 +143,12 @@ func CheckInputFiles(userID string, files []*backendv1.InputFile) error {
 	prefix := objectstore.AttachmentPrefix(userID)
 	for i, f := range files {
 		field := func(name string) string { return fmt.Sprintf("config.input_files[%d].%s", i, name) }
-		path, fetched := cmp.Or(f.GetPath(), f.GetName()), f.GetType() == "url"
+		path, fetched := cmp.Or(f.GetPath(), f.GetName()), f.GetType() == typeURL
 		if !inputPath(path) && (path != "" || !fetched) {
 			return rpcerror.InvalidArgument(field("path"), "must be a relative path below inputs/")
 		}
 		if !fetched {
-			if !strings.HasPrefix(f.GetSource(), prefix) || strings.Contains(f.GetSource(), "..") {
+			if !strings.HasPrefix(f.GetSource(), prefix) || !objectstore.ValidKey(f.GetSource()) {
 				return rpcerror.NotFound("attachment", f.GetSource())
 			}
 			continue
