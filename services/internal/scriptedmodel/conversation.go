@@ -116,6 +116,10 @@ var (
 	placeholderPattern = regexp.MustCompile(`\{([a-z_]+)(?::([0-9]+))?(?:\|([^}]*))?\}`)
 )
 
+// noAnswer is what the CLI puts in the model's mouth when it resumes a
+// conversation that was cut off behind a tool's result.
+const noAnswer = "No response requested."
+
 // interruptedPrefix starts what the CLI adds to the history for an interrupt.
 const interruptedPrefix = "[Request interrupted"
 
@@ -163,6 +167,9 @@ func readConversation(r *messagesRequest, whole func(c *conversation, said conte
 	cutOff := false // whether the last answer was
 	for _, m := range r.Messages {
 		if m.Role == "assistant" {
+			if m.Content.text() == noAnswer {
+				continue
+			}
 			cutOff = !whole(&c, m.Content)
 			c.step++
 			c.turns++
@@ -179,6 +186,7 @@ func readConversation(r *messagesRequest, whole func(c *conversation, said conte
 			// played again.
 			if c.step > 0 && cutOff {
 				c.step--
+				cutOff = false
 			}
 		default:
 			c.startPrompt(p)

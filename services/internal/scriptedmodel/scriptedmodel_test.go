@@ -236,6 +236,8 @@ func TestContinueGoesOnWithTheScenario(t *testing.T) {
 		"after the first":        {append(append([]any{prompt}, first...), goOn), `"command":"two"`},
 		"cut off in the second":  {append(append([]any{prompt}, first...), say("assistant", "Second."), goOn), `"command":"two"`},
 		"broken off in a text":   {append(append([]any{prompt}, first...), say("assistant", "Sec"), say("user", "Something broke. Continue from where you left off.")), `"command":"two"`},
+		"answered by the CLI":    {append(append([]any{prompt}, first...), goOn, say("assistant", "No response requested."), goOn), `"command":"two"`},
+		"cut off, and answered":  {append(append([]any{prompt}, first...), say("assistant", "Sec"), goOn, say("assistant", "No response requested."), goOn), `"command":"two"`},
 		"nothing to go on with":  {[]any{goOn}, "Hello!"},
 		"a prompt of its own":    {append(append([]any{prompt}, first...), say("user", "Continue. [[two]]")), `"command":"one"`},
 		"no word of its own yet": {append(append([]any{prompt}, first...), say("user", "Continued fractions?")), "Hello!"},
