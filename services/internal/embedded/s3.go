@@ -28,6 +28,8 @@ const (
 	s3StopGrace = "1"
 	// s3BuildTimeout bounds the build; it takes a minute on two cores.
 	s3BuildTimeout = 15 * time.Minute
+	// s3BuildStopDelay is how long go may take to end when it is interrupted.
+	s3BuildStopDelay = 10 * time.Second
 )
 
 // ErrNoS3 means that no S3 server is installed and none may be built.
@@ -273,6 +275,9 @@ func buildS3(ctx context.Context, opts S3Options) (string, error) {
 		return "", err
 	}
 	cmd := exec.CommandContext(ctx, goCommand, "install", s3Module)
+	// Interrupted, go removes what it was building; killed, it leaves it in /tmp.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = s3BuildStopDelay
 	cmd.Dir = bin // outside of any module and workspace
 	cmd.Env = append(os.Environ(), "GOBIN="+bin, "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
