@@ -108,8 +108,11 @@ func Builtin() []Scenario {
 		}},
 		{Name: "plans", Turns: []Turn{
 			turn(tool("EnterPlanMode", map[string]any{})),
+			turn(tool("Write", map[string]any{"file_path": "{cwd}/planned.txt", "content": "too early"})),
+			turn(bash("echo early > early.txt", "begin without approval")),
 			turn(tool("ExitPlanMode", map[string]any{"plan": "1. Do it."})),
-			turn(text("Plan: {output}")),
+			turn(text("Plan: {output}"), bash("echo done > done.txt", "carry out the plan")),
+			turn(text("That was the plan.")),
 		}},
 		{Name: "hang", Turns: []Turn{{Hang: true}}},
 		{Name: "nul", Turns: []Turn{

@@ -120,8 +120,10 @@ type Agent struct {
 	usage     *backendv1.Usage
 	submitted bool
 	started   bool
-	garbage   int
-	lastLine  time.Time
+	// planning: the CLI is in plan mode, until a person approves the plan.
+	planning bool
+	garbage  int
+	lastLine time.Time
 	// silentUntil extends the idle timeout over a wait that was announced.
 	silentUntil time.Time
 	startedAt   time.Time

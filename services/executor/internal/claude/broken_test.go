@@ -1,6 +1,8 @@
 package claude
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -51,7 +53,8 @@ func TestBrokenAnswersAreBounded(t *testing.T) {
 	a.kill.Stop()
 }
 
-// The agent may make a plan unasked. Nobody approves it in a person's name.
+// The agent may make a plan unasked. Nobody approves it in a person's name, and
+// nothing of it is done before.
 func TestRealPlanOfItsOwn(t *testing.T) {
 	for answer, want := range map[string]string{planApprove: "User has approved your plan", planReject: "The user wants to keep planning"} {
 		t.Run(answer, func(t *testing.T) {
@@ -65,8 +68,12 @@ func TestRealPlanOfItsOwn(t *testing.T) {
 			}
 			requireStatus(t, completed, "", a.Run(t.Context()))
 			require.Contains(t, r.log(), "asked ExitPlanMode Go ahead with this plan?")
-			last := r.payloads[len(r.payloads)-1].GetMessageAdded()
-			require.Contains(t, last.GetBlocks()[0].GetText().GetText(), want)
+			require.Contains(t, r.log(), want)
+			require.Contains(t, r.log(), "user result(This is plan mode, and the user h, error=true)")
+			require.NoFileExists(t, filepath.Join(opts.Dir, "planned.txt"))
+			require.NoFileExists(t, filepath.Join(opts.Dir, "early.txt"))
+			_, err := os.Stat(filepath.Join(opts.Dir, "done.txt"))
+			require.Equal(t, answer == planApprove, err == nil, "the plan is carried out when it is approved")
 		})
 	}
 }

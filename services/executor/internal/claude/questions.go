@@ -15,6 +15,10 @@ const (
 	toolAskUser  = "AskUserQuestion"
 	toolExitPlan = "ExitPlanMode"
 
+	// planMode is the CLI's permission mode in which a plan is made.
+	planMode  = "plan"
+	planFirst = "This is plan mode, and the user has not approved a plan yet: show yours with ExitPlanMode first."
+
 	planApprove = "Approve"
 	planReject  = "Keep planning"
 
@@ -38,6 +42,18 @@ type question struct {
 // user approved, so nobody else may. Everything else is allowed: the sandbox is
 // the boundary, not the prompt.
 func asksPerson(tool string) bool { return tool == toolAskUser || tool == toolExitPlan }
+
+// permit answers a permission request that needs no person. In plan mode the
+// CLI asks for what may change something: that would be the plan's beginning.
+func (a *Agent) permit(r *controlRequest) permission {
+	if a.planning && mayWrite(r.ToolName) && !startsAgent(r.ToolName) {
+		return deny(planFirst)
+	}
+	return allow(r.Input)
+}
+
+// startsAgent tells the calls of sub-agents, which are in the same mode.
+func startsAgent(tool string) bool { return tool == "Task" || tool == "Agent" }
 
 func newQuestion(requestID string, r *controlRequest, expires time.Time) (*question, error) {
 	q := &question{id: uuid.NewString(), requestID: requestID, tool: r.ToolName, toolUseID: r.ToolUseID, expires: expires}

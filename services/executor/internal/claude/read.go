@@ -97,7 +97,7 @@ func (a *Agent) controlRequest(m *wireMessage) {
 		return
 	}
 	if !asksPerson(m.Request.ToolName) {
-		a.send(controlAnswer(m.RequestID, allow(m.Request.Input)))
+		a.send(controlAnswer(m.RequestID, a.permit(m.Request)))
 		return
 	}
 	if a.ending != nil {
@@ -143,6 +143,9 @@ func (a *Agent) report(data []byte, m *wireMessage) {
 	}
 	if m.Type == "system" && m.Subtype == "init" {
 		a.started = true
+	}
+	if m.Type == "system" && m.PermissionMode != "" {
+		a.planning = m.PermissionMode == planMode
 	}
 	if m.Type == "system" && m.Subtype == "api_retry" {
 		a.silentUntil = time.Now().Add(time.Duration(m.RetryDelayMS * float64(time.Millisecond)))

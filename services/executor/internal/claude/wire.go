@@ -36,6 +36,9 @@ type wireMessage struct {
 	Skills     []string     `json:"skills"`
 	McpServers []wireServer `json:"mcp_servers"`
 
+	// system/init and system/status.
+	PermissionMode string `json:"permissionMode"`
+
 	// system/api_retry.
 	Attempt      int32   `json:"attempt"`
 	MaxRetries   int32   `json:"max_retries"`
