@@ -33,8 +33,8 @@ would refuse it finds variables that no service reads (with what was probably
 meant), insecure defaults, weak secrets and old names.
 
 It reads what a service that is started here would: the variables of this shell
-and ./.env. With --env-file it reads that file alone, so that the variables of a
-CI runner do not count; --with-environment lets them count. It is about backend,
+and ./.env, and looks at the folders that these name. With --env-file it reads that
+file alone, so that the variables and folders of a CI runner do not count; --with-environment lets them count. It is about backend,
 manager and frontend, and any other service that the settings are meant for.
 
 Exit codes: 0 every service would start, 1 one would not (or, with --strict, there
@@ -105,6 +105,9 @@ func (c *cli) check(cmd *cobra.Command, flags checkFlags) error {
 		services = append(slices.Clone(fleetServices), offline.Present(src, fleetServices)...)
 	}
 	check := config.CheckEnvironment(src, services...)
+	if flags.envFile == "" { // a service would be started here
+		checkFolders(check)
+	}
 	if flags.asJSON {
 		err = configview.CheckJSON(c.out, check)
 	} else {

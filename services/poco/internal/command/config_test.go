@@ -98,6 +98,32 @@ func TestConfigCheck(t *testing.T) {
 	}
 }
 
+// What a start would say of the folders of this machine.
+func TestConfigCheckOfFolders(t *testing.T) {
+	taken := filepath.Join(t.TempDir(), "a-file")
+	require.NoError(t, os.WriteFile(taken, nil, 0o600))
+	free := filepath.Join(t.TempDir(), "not", "yet")
+	for environ, says := range map[string]string{
+		"LOG_TO_FILE=true LOG_DIR=" + taken:                "LOG_DIR",
+		"LOG_TO_FILE=true LOG_DIR=" + taken + "/logs":      "LOG_DIR",
+		"LOG_TO_FILE=false LOG_DIR=" + taken:               "",
+		"LOG_TO_FILE=true LOG_DIR=" + free:                 "",
+		"LOG_DIR=logs WORKSPACE_ROOT=" + taken + "/folder": "WORKSPACE_ROOT",
+		"WORKSPACE_ROOT=" + free:                           "",
+	} {
+		src := config.Sources{DotEnvPath: envFile(t, ".env"), Environ: strings.Fields(environ)}
+		code, out := pocoConfig(t, src, "check")
+		if says == "" {
+			require.Zero(t, code, "%s: %s", environ, out)
+			continue
+		}
+		require.Equal(t, 1, code, environ)
+		require.Contains(t, out, says)
+		require.Contains(t, out, "cannot be written to")
+	}
+	require.NoDirExists(t, filepath.Dir(free))
+}
+
 func TestConfigCheckJSON(t *testing.T) {
 	code, out := pocoConfig(t, config.Sources{}, "check", "--json", "--env-file", envFile(t, "broken.env", "PORT=eighty", "S3_BUKET=x"))
 	require.Equal(t, 1, code)
