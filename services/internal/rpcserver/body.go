@@ -18,7 +18,7 @@ const (
 // unhurried is a request's body whose client may pause only so long: one that
 // never finishes a request would hold a connection for good. Streams are not
 // touched: over HTTP/1 a body is read to its end before they begin, and over
-// HTTP/2 one connection carries them all.
+// HTTP/2 their bodies have no length.
 type unhurried struct {
 	io.Reader
 	conn  *http.ResponseController
@@ -27,15 +27,20 @@ type unhurried struct {
 	asked bool
 	// err is what ended the reading.
 	err error
+	// multiplexed: the connection carries other requests as well (HTTP/2).
+	multiplexed bool
 }
 
 // limitPauses puts a request's body under the limit. It returns nil when there
 // is nothing to limit.
 func limitPauses(w http.ResponseWriter, r *http.Request, pause time.Duration) (*unhurried, error) {
-	if r.ProtoMajor != 1 || r.Body == nil || r.Body == http.NoBody {
+	multiplexed := r.ProtoMajor != 1
+	if r.Body == nil || r.Body == http.NoBody || multiplexed && r.ContentLength <= 0 {
 		return nil, nil //nolint:nilnil // no body, no error
 	}
-	u := &unhurried{Reader: r.Body, conn: http.NewResponseController(w), pause: pause, asked: r.Header.Get("Expect") == ""}
+	u := &unhurried{
+		Reader: r.Body, conn: http.NewResponseController(w), pause: pause, asked: r.Header.Get("Expect") == "", multiplexed: multiplexed,
+	}
 	r.Body = u
 	// Else the server reads 256 KiB when the answer begins, and hangs up on who
 	// sends more.
@@ -64,18 +69,23 @@ func (u *unhurried) Read(p []byte) (n int, err error) {
 func (u *unhurried) Close() error { return nil }
 
 // linger sends the answer and reads what the client still sends of a body that
-// the answer did not need. When that does not end, the connection does.
+// the answer did not need. When that does not end, the connection does. Over
+// HTTP/2 the answer follows what is read: its end resets the stream of who still
+// sends, and clients then drop the answer.
 func (u *unhurried) linger() {
 	if u == nil || !u.asked || errors.Is(u.err, io.EOF) {
 		return
 	}
 	u.pause = min(u.pause, lingerPause)
 	until := time.Now().Add(lingerMost)
-	err := errors.Join(u.err, u.conn.Flush())
+	err := u.err
+	if !u.multiplexed {
+		err = errors.Join(err, u.conn.Flush())
+	}
 	for buf := make([]byte, 64<<10); err == nil && time.Now().Before(until); {
 		_, err = u.Read(buf)
 	}
-	if !errors.Is(err, io.EOF) {
+	if !errors.Is(err, io.EOF) && !u.multiplexed {
 		panic(http.ErrAbortHandler) // the rest of a body is not the next request
 	}
 }

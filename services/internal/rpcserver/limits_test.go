@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/poco-ai/poco/services/internal/rpcserver"
+	"github.com/poco-ai/poco/services/internal/testkit"
 )
 
 // tooMuch is far above what is read of a request, and of the rest of a refused
@@ -66,6 +68,44 @@ func TestTooLargeABodyIsAnswered(t *testing.T) {
 			require.NoError(t, res.Body.Close())
 		})
 	}
+}
+
+// Over HTTP/2 the answer comes when the client has sent everything: at an earlier
+// end of its stream, clients drop it.
+func TestTooLargeABodyIsAnsweredOverHTTP2(t *testing.T) {
+	server, _ := start(t, nil)
+	client := testkit.HTTP2(t)
+	for path, status := range map[string]int{enqueue: http.StatusTooManyRequests, "/nothing": http.StatusNotFound} {
+		body := strings.NewReader(`{"prompt": "` + strings.Repeat("x", tooMuch) + `"}`)
+		length := body.Size()
+		sent := &counted{Reader: body}
+		req, err := http.NewRequest(http.MethodPost, "http://"+server.Addr().String()+path, sent)
+		require.NoError(t, err)
+		req.ContentLength = length
+		req.Header.Set("Content-Type", "application/json")
+		res, err := client.Do(req)
+		require.NoError(t, err, path)
+		answer, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		require.Equal(t, status, res.StatusCode)
+		require.Equal(t, length, sent.n.Load(), "all of it was read")
+		if path == enqueue {
+			requireTooLarge(t, res, answer)
+		}
+	}
+}
+
+// counted counts what is read.
+type counted struct {
+	io.Reader
+	n atomic.Int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n.Add(int64(n))
+	return n, err
 }
 
 func requireTooLarge(t *testing.T, res *http.Response, answer []byte) {
