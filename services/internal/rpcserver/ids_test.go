@@ -22,7 +22,7 @@ import (
 // makes them.
 var opaque = map[string]bool{
 	"client_request_id": true, "worker_id": true, "tool_use_id": true, "parent_tool_use_id": true, "agent_session_id": true,
-	"agent_message_id": true, "message_id": true, "user_id": true,
+	"agent_message_id": true, "message_id": true, "reported_message_ids": true, "user_id": true,
 	// The manager's own ids, given back to it as they are.
 	"command_id": true,
 	// poco.backend.v1.InputFile.id and Todo.id.
