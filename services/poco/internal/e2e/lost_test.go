@@ -38,6 +38,11 @@ func steps() scriptedmodel.Scenario {
 func (s *stack) inSecondStep(mode backendv1.ContainerMode) (f *follower, session, run string) {
 	s.t.Helper()
 	session, run = s.enqueueResumable("Do it. [[steps]]", "", mode)
+	if s.runtime == processRuntime { // a persistent one outlives its manager
+		s.t.Cleanup(func() {
+			send(s.t, processesWith(s.t, "WORKSPACE_PATH="+s.workspace(s.manager, session)), syscall.SIGKILL)
+		})
+	}
 	f = s.follow(session)
 	f.awaitTool("Bash")
 	ledger := filepath.Join(s.workspace(s.manager, session), "ledger")
@@ -86,7 +91,7 @@ func (s *stack) executors(session string) []int {
 }
 
 // send sends a signal to those of the processes that have not ended.
-func send(t *testing.T, pids []int, sig syscall.Signal) {
+func send(t testing.TB, pids []int, sig syscall.Signal) {
 	t.Helper()
 	for _, pid := range pids {
 		if err := syscall.Kill(pid, sig); !errors.Is(err, syscall.ESRCH) {
