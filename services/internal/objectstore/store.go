@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -137,20 +136,6 @@ func (s *Store) Put(ctx context.Context, key, contentType string, body io.Reader
 		return s.wrap("put", key, err)
 	}
 	return nil
-}
-
-// PutFile stores the file at path under key.
-func (s *Store) PutFile(ctx context.Context, key, contentType, path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	return s.Put(ctx, key, contentType, f, info.Size())
 }
 
 // Get opens an object; the caller closes it. A missing one is ErrNotFound.

@@ -9,8 +9,6 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -63,16 +61,6 @@ func TestPutAndGet(t *testing.T) {
 			require.Equal(t, info.Size, stat.Size)
 		})
 	}
-}
-
-func TestPutFile(t *testing.T) {
-	store := testkit.ObjectStore(t)
-	path := filepath.Join(t.TempDir(), "f")
-	require.NoError(t, os.WriteFile(path, []byte("file"), 0o600))
-	require.NoError(t, store.PutFile(t.Context(), "f", "", path))
-	data, info := read(t, store, "f")
-	require.Equal(t, "file", string(data))
-	require.Equal(t, "application/octet-stream", info.ContentType)
 }
 
 func TestFailedPutStoresNothing(t *testing.T) {
