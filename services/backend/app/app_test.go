@@ -50,15 +50,15 @@ func start(t *testing.T, databaseURL string) *backend {
 	return b
 }
 
-func launch(t *testing.T, databaseURL string) *backend {
+func launch(t *testing.T, databaseURL string, environment ...string) *backend {
 	t.Helper()
 	s3 := testkit.S3(t)
-	cfg, err := app.LoadConfig(config.Sources{Environ: []string{
+	cfg, err := app.LoadConfig(config.Sources{Environ: append([]string{
 		"DATABASE_URL=" + databaseURL, "SECRET_KEY=secret-key-of-the-test", "INTERNAL_API_TOKEN=" + internalToken,
 		"S3_ENDPOINT=" + s3.Config.GetEndpoint(), "S3_BUCKET=" + s3.Config.GetBucket(),
 		"S3_ACCESS_KEY=" + s3.AccessKey.Reveal(), "S3_SECRET_KEY=" + s3.SecretKey.Reveal(),
 		"CORS_ORIGINS=http://page.example",
-	}})
+	}, environment...)})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &backend{cancel: cancel, ready: make(chan string, 1), done: make(chan error, 1)}

@@ -54,12 +54,13 @@ func openDatabase(ctx context.Context, cfg *Config, logger *slog.Logger) (*pgxpo
 	if err := postgres.CheckSessions(ctx, poolCfg.ConnConfig); err != nil {
 		return nil, err
 	}
+	schema := migrations.Check
 	if c.GetRunMigrations() {
-		db := stdlib.OpenDB(*poolCfg.ConnConfig)
-		err := errors.Join(migrations.Apply(ctx, db), db.Close())
-		if err != nil {
-			return nil, err
-		}
+		schema = migrations.Apply
+	}
+	db := stdlib.OpenDB(*poolCfg.ConnConfig)
+	if err := errors.Join(schema(ctx, db), db.Close()); err != nil {
+		return nil, fmt.Errorf("DATABASE_URL: %w", err)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, poolCfg)
 	if err != nil {

@@ -194,3 +194,27 @@ func TestBehindAPooler(t *testing.T) {
 		require.ErrorContains(t, err, refusal)
 	})
 }
+
+// A backend works on the schema that it knows, or says what to do.
+func TestASchemaOfAnotherVersionIsRefused(t *testing.T) {
+	newer := dbtest.URL(t, testkit.Postgres(t))
+	conn, err := pgx.Connect(t.Context(), newer)
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)")
+	require.NoError(t, err)
+	require.NoError(t, conn.Close(t.Context()))
+	empty := dbtest.Empty(t, testkit.Postgres(t))
+	for name, c := range map[string]struct{ url, migrate, want string }{
+		"newer":                     {newer, "true", "has version 99999, which a newer program has made"},
+		"newer, without migrations": {newer, "false", "has version 99999, which a newer program has made"},
+		"older, without migrations": {empty, "false", "RUN_MIGRATIONS=true"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := launch(t, c.url, "RUN_MIGRATIONS="+c.migrate)
+			err := <-b.done
+			b.stopped = true
+			require.ErrorContains(t, err, "DATABASE_URL")
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
