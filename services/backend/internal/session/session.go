@@ -61,6 +61,9 @@ func CheckProject(ctx context.Context, q *dbgen.Queries, userID, projectID strin
 
 // Create makes an empty session.
 func (s *Sessions) Create(ctx context.Context, userID string, req *backendv1.CreateSessionRequest) (*backendv1.Session, error) {
+	if len(req.GetConfig().GetInputFiles()) > 0 {
+		return nil, rpcerror.InvalidArgument("config.input_files", "belong to a run: send them with the prompt that needs them, by EnqueueTask")
+	}
 	storable.Message(req)
 	var id string
 	err := s.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
