@@ -184,7 +184,7 @@ func TestExport(t *testing.T) {
 	for _, file := range z.File {
 		names = append(names, file.Name)
 	}
-	require.Equal(t, []string{"workspace/docs/read me.txt", "workspace/empty.bin", "workspace/main.go"}, names)
+	require.ElementsMatch(t, []string{"workspace/docs/read me.txt", "workspace/empty.bin", "workspace/main.go"}, names)
 }
 
 func TestOnlyChangesAreUploaded(t *testing.T) {
