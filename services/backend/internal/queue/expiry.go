@@ -113,7 +113,7 @@ func (q *Queue) expire(ctx context.Context, sessionID, runID string) error {
 		switch decision {
 		case verdictRequeue:
 			if r.PromptSubmitted && r.Status == store.RunRunning {
-				return goOn(ctx, s, r, notHeardOf(r)+unseen)
+				return goOn(ctx, s, r, notHeardOf(r))
 			}
 			return run.Requeue(ctx, s, r)
 		case verdictCanceled:

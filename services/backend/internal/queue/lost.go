@@ -25,9 +25,6 @@ func goesOnAfter(ctx context.Context, s *store.Session, r *dbgen.Run, reason str
 	return policy == backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME && judge(r, policy, s.AgentSessionID) == verdictRequeue, nil
 }
 
-// unseen is told of an executor that did not say its last words itself.
-const unseen = " What the agent did in its last moments may not be shown."
-
 // goOn queues a run again whose executor was lost, and tells people why.
 func goOn(ctx context.Context, s *store.Session, r *dbgen.Run, why string) error {
 	r.Resumes++

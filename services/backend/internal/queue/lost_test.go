@@ -38,19 +38,15 @@ func TestARunThatMayBeResumedOutlivesItsExecutor(t *testing.T) {
 		e.GetPayload().GetRunFinished().Reason, e.GetPayload().GetRunFinished().Message = run.ReasonExecutorLost, gone
 		return e
 	}
-	type teller func(*testing.T, *backendtest.Backend, *queuev1.ClaimedRun) backendv1.RunStatus
-	for name, c := range map[string]struct {
-		tell teller
-		told string
-	}{
-		"its manager says so": {told: " What the agent did in its last moments may not be shown.", tell: func(t *testing.T, b *backendtest.Backend, c *queuev1.ClaimedRun) backendv1.RunStatus {
+	for name, tell := range map[string]func(*testing.T, *backendtest.Backend, *queuev1.ClaimedRun) backendv1.RunStatus{
+		"its manager says so": func(t *testing.T, b *backendtest.Backend, c *queuev1.ClaimedRun) backendv1.RunStatus {
 			r, err := b.Queue.Finish(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), run.Outcome{Status: "failed", Reason: run.ReasonExecutorLost, Message: gone})
 			require.NoError(t, err)
 			return r.GetStatus()
-		}},
-		"it says so": {tell: func(t *testing.T, b *backendtest.Backend, c *queuev1.ClaimedRun) backendv1.RunStatus {
+		},
+		"it says so": func(t *testing.T, b *backendtest.Backend, c *queuev1.ClaimedRun) backendv1.RunStatus {
 			return b.Append(t, c, end(c)).Status
-		}},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := backendtest.New(t)
@@ -60,7 +56,7 @@ func TestARunThatMayBeResumedOutlivesItsExecutor(t *testing.T) {
 				require.EqualValues(t, attempt+1, claim.GetRun().GetAttempt())
 				require.Equal(t, attempt > 0, claim.GetPromptSubmitted())
 				b.Append(t, claim, backendtest.AgentStarted(claim.GetNextRunSeq(), "agent"))
-				require.Equal(t, want, c.tell(t, b, claim), "it is resumed once")
+				require.Equal(t, want, tell(t, b, claim), "it is resumed once")
 				if want == backendv1.RunStatus_RUN_STATUS_QUEUED {
 					_, err := b.Queue.Start(t.Context(), claim.GetRun().GetId(), claim.GetFencingToken())
 					requireReason(t, err, queue.ReasonStale)
@@ -76,7 +72,7 @@ func TestARunThatMayBeResumedOutlivesItsExecutor(t *testing.T) {
 					notices = append(notices, n.GetCode()+": "+n.GetText())
 				}
 			}
-			require.Equal(t, []string{"executor_lost: " + gone + c.told + "\nThe run goes on with another executor."}, notices)
+			require.Equal(t, []string{"executor_lost: " + gone + "\nThe run goes on with another executor."}, notices)
 		})
 	}
 }

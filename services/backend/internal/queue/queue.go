@@ -395,7 +395,7 @@ func finish(ctx context.Context, s *store.Session, r *dbgen.Run, outcome run.Out
 	case err != nil:
 		return err
 	case goesOn:
-		return goOn(ctx, s, r, outcome.Message+unseen)
+		return goOn(ctx, s, r, outcome.Message)
 	default:
 		return run.Finish(ctx, s, r, outcome)
 	}

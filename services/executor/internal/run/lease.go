@@ -12,7 +12,7 @@ import (
 // When it runs out, the agent is held: it does nothing from then on, because
 // the run may be somebody else's, and loses nothing, because the manager may
 // only be waiting for a backend that is away. A renewal lets it go on. Without
-// any sign of the manager for as long again, it is given up.
+// any sign of the manager for heldLeases times as long, it is given up.
 type lease struct {
 	// hold, release and expired are called with the lease locked, so that they
 	// come in the order of what happened.
@@ -21,13 +21,17 @@ type lease struct {
 	mu    sync.Mutex
 	state leaseState
 	// deadline is until when the agent may work, patience how long a held one
-	// waits for a sign of the manager: the longest time it was ever given.
+	// waits for a sign of the manager, by the longest time it was ever given.
 	deadline time.Time
 	patience time.Duration
 	// next is when the state changes unless something is heard.
 	next  time.Time
 	timer *time.Timer
 }
+
+// heldLeases is how many leases an agent is held before it is given up. It costs
+// memory only, and backend and manager may be away by turns.
+const heldLeases = 4
 
 type leaseState int
 
@@ -39,7 +43,7 @@ const (
 
 // newLease starts a lease. expired is called at most once.
 func newLease(ttl time.Duration, hold, release, expired func()) *lease {
-	l := &lease{hold: hold, release: release, expired: expired, deadline: time.Now().Add(ttl), patience: ttl}
+	l := &lease{hold: hold, release: release, expired: expired, deadline: time.Now().Add(ttl), patience: heldLeases * ttl}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.next = l.deadline
@@ -57,7 +61,7 @@ func (l *lease) renew(ttl time.Duration) {
 	switch {
 	case l.state == leaseOver:
 	case ttl > 0:
-		l.patience = max(l.patience, ttl)
+		l.patience = max(l.patience, heldLeases*ttl)
 		if l.state == leaseHeld {
 			l.state = leaseValid
 			l.release()

@@ -242,7 +242,7 @@ type QueueConfig struct {
 	// How long a claim holds without being renewed. It is renewed every third of
 	// this time from the claim on, so that it need not cover the start of a
 	// container. An executor cut off for so long holds its agent, and ends it
-	// after as long again.
+	// after four times as long.
 	ClaimLease *durationpb.Duration `protobuf:"bytes,4,opt,name=claim_lease,json=claimLease,proto3" json:"claim_lease,omitempty"`
 	// Name of this manager in the queue; no other manager may have it.
 	WorkerId string `protobuf:"bytes,5,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
@@ -825,7 +825,7 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x1aTASK_PULL_INTERVAL_SECONDS\x1a\x012 \x02R`没有通知时查询队列的间隔。新任务会立即得到通知，此查询只为补漏。R\fpullInterval\x12\x83\x03\n" +
 	"\vclaim_lease\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\xc6\x02\xbaH\r\xaa\x01\n" +
 	"\"\x04\b\x80\xa3\x052\x02\b\x01\xea\xb8\x18\xb1\x02\n" +
-	"\x18TASK_CLAIM_LEASE_SECONDS\x1a\x03180 \x02R\x8d\x02领取（claim）的租约时长。自领取起，每过三分之一时长续约一次，所以不必覆盖文件准备和容器启动的耗时。Executor 失去联系达到此时长后会暂停 Agent，避免重复执行；再过同样时长仍无联系则结束它。R\n" +
+	"\x18TASK_CLAIM_LEASE_SECONDS\x1a\x03180 \x02R\x8d\x02领取（claim）的租约时长。自领取起，每过三分之一时长续约一次，所以不必覆盖文件准备和容器启动的耗时。Executor 失去联系达到此时长后会暂停 Agent，避免重复执行；再过四倍时长仍无联系则结束它。R\n" +
 	"claimLease\x12\xe9\x01\n" +
 	"\tworker_id\x18\x05 \x01(\tB\xcb\x01\xbaH\x05r\x03\x18\xc8\x01\xea\xb8\x18\xbe\x01\n" +
 	"\tWORKER_IDRE本 Manager 在队列中的名称，不能与其他 Manager 相同。Zj\n" +

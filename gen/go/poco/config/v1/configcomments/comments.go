@@ -84,7 +84,7 @@ var Fields = map[string]string{
 	"poco.config.v1.PocoConfig.terminal":                      "Kind of the terminal; \"dumb\" switches colours and line editing off.",
 	"poco.config.v1.PocoConfig.token":                         "Token that the commands show to the backend. Without one, they show a local \"poco up\" the token in its data folder.",
 	"poco.config.v1.PocoConfig.user_data_home":                "Parent of the default data folder.",
-	"poco.config.v1.QueueConfig.claim_lease":                  "How long a claim holds without being renewed. It is renewed every third of this time from the claim on, so that it need not cover the start of a container. An executor cut off for so long holds its agent, and ends it after as long again.",
+	"poco.config.v1.QueueConfig.claim_lease":                  "How long a claim holds without being renewed. It is renewed every third of this time from the claim on, so that it need not cover the start of a container. An executor cut off for so long holds its agent, and ends it after four times as long.",
 	"poco.config.v1.QueueConfig.max_concurrent_tasks":         "How many runs may be under way at the same time.",
 	"poco.config.v1.QueueConfig.pull_enabled":                 "Take runs from the backend's queue. When off, nothing new starts; what runs goes on.",
 	"poco.config.v1.QueueConfig.pull_interval":                "How often the queue is asked without a hint. A hint announces each new run at once; this finds what a hint missed.",
