@@ -47,7 +47,6 @@ func (s *storm) judge() {
 	s.t.Logf("%d runs completed, %d failed, %d were canceled", ended[backendv1.RunStatus_RUN_STATUS_COMPLETED],
 		ended[backendv1.RunStatus_RUN_STATUS_FAILED], ended[backendv1.RunStatus_RUN_STATUS_CANCELED])
 	if len(s.blamed) > 0 {
-		s.tell()
 		s.recount()
 		s.t.Fatalf("%d things are wrong:\n%s", len(s.blamed), strings.Join(s.blamed, "\n"))
 	}

@@ -85,6 +85,11 @@ type server[S interface{ Stop(context.Context) error }] struct {
 func newStorm(t *testing.T) *storm {
 	t.Helper()
 	s := &storm{seed: *stormSeed, dir: t.TempDir(), logs: map[string]*output.Buffer{}, over: make(chan struct{})}
+	t.Cleanup(func() {
+		if t.Failed() {
+			s.tell()
+		}
+	})
 	pg, pgOptions := testkit.OwnPostgres(t)
 	s3, s3Options := ownS3(t)
 	s.postgres = &server[*embedded.Postgres]{now: pg, start: func() (*embedded.Postgres, error) {
@@ -175,7 +180,6 @@ func (s *storm) settle() {
 	select {
 	case <-done:
 	case <-timeout.C:
-		s.t.Cleanup(s.tell)
 		for _, p := range s.people {
 			s.t.Log(p.describe())
 		}
