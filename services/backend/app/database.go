@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,20 +49,12 @@ func openDatabase(ctx context.Context, cfg *Config, logger *slog.Logger) (*pgxpo
 	poolCfg.ConnConfig.ConnectTimeout = connectTimeout
 	poolCfg.ConnConfig.RuntimeParams["application_name"] = "poco-backend"
 	poolCfg.ConnConfig.Tracer = statementLog{logger, func() bool { return cfg.Current().GetLogging().GetSql() }}
-	if err := waitForDatabase(ctx, poolCfg.ConnConfig, c.GetWaitTimeout().AsDuration(), logger); err != nil {
-		return nil, err
-	}
-	// Before the migrations, which fail with less telling words.
-	if err := postgres.CheckSessions(ctx, poolCfg.ConnConfig); err != nil {
-		return nil, err
-	}
 	schema := migrations.Check
 	if c.GetRunMigrations() {
 		schema = migrations.Apply
 	}
-	db := stdlib.OpenDB(*poolCfg.ConnConfig)
-	if err := errors.Join(schema(ctx, db), db.Close()); err != nil {
-		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	if err := waitForDatabase(ctx, poolCfg.ConnConfig, schema, c.GetWaitTimeout().AsDuration(), logger); err != nil {
+		return nil, err
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, poolCfg)
 	if err != nil {
@@ -69,15 +63,12 @@ func openDatabase(ctx context.Context, cfg *Config, logger *slog.Logger) (*pgxpo
 	return pool, nil
 }
 
-// waitForDatabase tries until Postgres takes a connection. What waiting cannot
-// change, such as a wrong password, ends it at once.
-func waitForDatabase(ctx context.Context, cfg *pgx.ConnConfig, timeout time.Duration, logger *slog.Logger) error {
+// waitForDatabase tries until Postgres can be worked with: it may go away in the
+// middle. What waiting cannot change, such as a wrong password, ends it at once.
+func waitForDatabase(ctx context.Context, cfg *pgx.ConnConfig, schema func(context.Context, *sql.DB) error, timeout time.Duration, logger *slog.Logger) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		conn, err := pgx.ConnectConfig(ctx, cfg)
-		switch {
-		case err == nil:
-			return struct{}{}, conn.Close(ctx)
-		case !postgres.MayPass(err):
+		err := tryDatabase(ctx, cfg, schema)
+		if err != nil && !postgres.MayPass(err) {
 			return struct{}{}, backoff.Permanent(err)
 		}
 		return struct{}{}, err
@@ -85,7 +76,33 @@ func waitForDatabase(ctx context.Context, cfg *pgx.ConnConfig, timeout time.Dura
 		logger.DebugContext(ctx, "wait for Postgres", logging.KeyError, err)
 	}))
 	if err != nil {
-		return fmt.Errorf("connect to Postgres at %s:%d (DATABASE_URL) within %s: %w", cfg.Host, cfg.Port, timeout, err)
+		return fmt.Errorf("work with Postgres at %s:%d (DATABASE_URL): %w", cfg.Host, cfg.Port, err)
 	}
 	return nil
+}
+
+// tryDatabase connects and looks whether the database is one to work with.
+func tryDatabase(ctx context.Context, cfg *pgx.ConnConfig, schema func(context.Context, *sql.DB) error) error {
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	if err := conn.Close(ctx); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	// Before the migrations, which fail with less telling words.
+	if err := postgres.CheckSessions(ctx, cfg); err != nil {
+		return lasting(err)
+	}
+	db := stdlib.OpenDB(*cfg)
+	return lasting(errors.Join(schema(ctx, db), db.Close()))
+}
+
+// lasting ends the wait at an error that does not say that the connection, or
+// the database, was lost.
+func lasting(err error) error {
+	if err == nil || postgres.Unavailable(err) || errors.Is(err, driver.ErrBadConn) {
+		return err
+	}
+	return backoff.Permanent(err)
 }

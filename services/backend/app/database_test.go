@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"sync"
@@ -217,4 +219,37 @@ func TestASchemaOfAnotherVersionIsRefused(t *testing.T) {
 			require.ErrorContains(t, err, c.want)
 		})
 	}
+}
+
+// A database that goes away in the middle of a start is waited for.
+func TestADatabaseThatGoesAwayDuringTheStart(t *testing.T) {
+	databaseURL, err := url.Parse(dbtest.Empty(t, testkit.Postgres(t)))
+	require.NoError(t, err)
+	server := databaseURL.Host
+	proxy := testkit.Listener(t)
+	var tunnels sync.WaitGroup
+	t.Cleanup(func() { _ = proxy.Close(); tunnels.Wait() })
+	tunnels.Go(func() {
+		for n := 1; ; n++ {
+			client, err := proxy.Accept()
+			if err != nil {
+				return
+			}
+			if n == 2 || n == 5 || n == 9 { // whichever steps these are
+				_ = client.Close()
+				continue
+			}
+			upstream, err := net.Dial("tcp", server)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			tunnels.Go(func() { _, _ = io.Copy(upstream, client); _ = upstream.Close() })
+			tunnels.Go(func() { _, _ = io.Copy(client, upstream); _ = client.Close() })
+		}
+	})
+	databaseURL.Host = proxy.Addr().String()
+	b := start(t, databaseURL.String())
+	require.Equal(t, http.StatusOK, readiness(t, b))
+	require.NoError(t, b.stop())
 }
