@@ -100,10 +100,10 @@ func (s *storm) managerFaults() []fault {
 	for i, m := range s.managers {
 		name := "manager " + strconv.Itoa(i+1)
 		faults = append(faults,
-			fault{"killed", name, 0, shortly, m.kill, m.launch},
+			s.brief(m, fault{"killed", name, 0, shortly, m.kill, m.launch}),
 			fault{"killed", name, stormLease, forLong, s.losing(m, "killed for longer than its lease", m.kill), m.launch},
 			fault{"restarted", name, 0, 0, s.asked(m), m.launch},
-			fault{"frozen", name, 0, shortly, m.freeze, m.wake},
+			s.brief(m, fault{"frozen", name, 0, shortly, m.freeze, m.wake}),
 			fault{"frozen", name, stormLease, forLong, s.losing(m, "frozen for longer than its lease", m.freeze), m.wake},
 		)
 	}
@@ -164,14 +164,45 @@ func (s *storm) asked(p *program) func() {
 // losing excuses what a manager holds from its end before it does something.
 func (s *storm) losing(m *program, why string, do func()) func() {
 	return func() {
-		for _, p := range s.people {
-			id := p.place()
-			if s.has(m, id) || !s.has(s.managers[0], id) && !s.has(s.managers[1], id) {
-				p.excuse("its manager was " + why)
-			}
+		for _, asked := range s.heldBy(m) {
+			asked.excuse("its manager was " + why)
 		}
 		do()
 	}
+}
+
+// brief is an outage of a manager that no lease runs out in. When the machine is
+// so busy that it lasts for longer than planned, it is an excuse after all.
+func (s *storm) brief(m *program, f fault) fault {
+	begin, end := f.begin, f.end
+	var began time.Time
+	var held []*prompt
+	f.begin = func() {
+		began, held = time.Now(), s.heldBy(m)
+		begin()
+	}
+	f.end = func() {
+		end()
+		if time.Since(began) < stormLease/2 {
+			return
+		}
+		for _, asked := range held {
+			asked.excuse("its manager was " + f.name + " for longer than planned")
+		}
+	}
+	return f
+}
+
+// heldBy are the prompts without an end that a manager may be at work on.
+func (s *storm) heldBy(m *program) []*prompt {
+	var held []*prompt
+	for _, p := range s.people {
+		id := p.place()
+		if s.has(m, id) || !s.has(s.managers[0], id) && !s.has(s.managers[1], id) {
+			held = append(held, p.waiting()...)
+		}
+	}
+	return held
 }
 
 // has tells whether a manager has a session's workspace.
@@ -190,7 +221,9 @@ func (s *storm) hit(p *person, why string, signal syscall.Signal, find func(work
 		return
 	}
 	if why != "" {
-		p.excuse(why)
+		for _, asked := range p.waiting() {
+			asked.excuse(why)
+		}
 	}
 	for _, m := range s.managers {
 		for _, pid := range find(s.workspace(m, id)) {

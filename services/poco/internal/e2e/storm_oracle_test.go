@@ -109,7 +109,7 @@ func (s *storm) judgeRun(p *person, asked *prompt, executed map[string]int) {
 		gone := slices.ContainsFunc(asked.excuses, func(why string) bool { return !strings.HasPrefix(why, "its manager") })
 		if !gone && len(asked.excuses) <= allowed {
 			s.blame("%s (resume %v) failed without need: %s: %s (after: %s)", asked.label, p.resume,
-				asked.end.GetReason(), asked.end.GetMessage(), strings.Join(asked.excuses, ", "))
+				asked.end.GetReason(), asked.end.GetMessage(), asked.after())
 		}
 	}
 }

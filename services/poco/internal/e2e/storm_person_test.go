@@ -30,9 +30,25 @@ type prompt struct {
 	run   string
 	// canceled says that the person canceled it.
 	canceled bool
+	end      *backendv1.RunStatusChanged
+
+	mu sync.Mutex
 	// excuses are the faults that may have cost the run its agent.
 	excuses []string
-	end     *backendv1.RunStatusChanged
+}
+
+// excuse notes a fault that may cost the run its agent.
+func (asked *prompt) excuse(fault string) {
+	asked.mu.Lock()
+	defer asked.mu.Unlock()
+	asked.excuses = append(asked.excuses, fault)
+}
+
+// after names the faults that may have cost the run its agent.
+func (asked *prompt) after() string {
+	asked.mu.Lock()
+	defer asked.mu.Unlock()
+	return strings.Join(asked.excuses, ", ")
 }
 
 // person sends prompts to one session, one after another or several at once.
@@ -166,10 +182,9 @@ func (p *person) attend(asked *prompt) bool {
 func (p *person) ended(asked *prompt, end *backendv1.RunStatusChanged) {
 	p.mu.Lock()
 	asked.end = end
-	excuses := strings.Join(asked.excuses, ", ")
 	p.mu.Unlock()
 	if end.GetStatus() == backendv1.RunStatus_RUN_STATUS_FAILED {
-		p.storm.note("%s failed: %s: %s (after: %s)", asked.label, end.GetReason(), end.GetMessage(), excuses)
+		p.storm.note("%s failed: %s: %s (after: %s)", asked.label, end.GetReason(), end.GetMessage(), asked.after())
 	}
 }
 
@@ -201,15 +216,17 @@ func (p *person) answer(asked *prompt, question *backendv1.UserInputRequested) {
 	}
 }
 
-// excuse notes a fault that may cost the session's agent its run.
-func (p *person) excuse(fault string) {
+// waiting are the prompts that have not ended.
+func (p *person) waiting() []*prompt {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	var waiting []*prompt
 	for _, asked := range p.prompts {
 		if asked.end == nil {
-			asked.excuses = append(asked.excuses, fault)
+			waiting = append(waiting, asked)
 		}
 	}
+	return waiting
 }
 
 // place is the session, once there is one.
@@ -226,7 +243,7 @@ func (p *person) describe() string {
 	for _, asked := range p.prompts {
 		if asked.end == nil {
 			return fmt.Sprintf("session %s (resume %v, persistent %v) waits for %s, run %s, after: %s",
-				p.session, p.resume, p.persistent, asked.label, asked.run, strings.Join(asked.excuses, ", "))
+				p.session, p.resume, p.persistent, asked.label, asked.run, asked.after())
 		}
 	}
 	return fmt.Sprintf("session %s waits for nothing", p.session)
