@@ -64,16 +64,16 @@ type Run struct {
 	FinishedAt      *time.Time
 	WorkerID        *string
 	LeaseExpiresAt  *time.Time
-	LeaseDuration   time.Duration
 	FencingToken    int64
 	LastRunSeq      int64
-	OfferedAttempt  int32
 	PromptSubmitted bool
 	Resumes         int32
 	CancelMessage   string
-	FilesSeq        int64
 	ClientRequestID *string
 	RequestHash     []byte
+	OfferedAttempt  int32
+	LeaseDuration   time.Duration
+	FilesSeq        int64
 }
 
 type RunCommand struct {
@@ -120,11 +120,11 @@ type Session struct {
 	ManifestKey    string
 	ArchiveKey     string
 	FilesPrefix    string
-	SnapshotKey    string
-	SnapshotRunID  *string
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
 	DeletedAt      *time.Time
+	SnapshotKey    string
+	SnapshotRunID  *string
 	IdleSince      *time.Time
 }
 
@@ -141,13 +141,13 @@ type ToolExecution struct {
 	Seq        int64
 	ToolUseID  string
 	ToolName   string
+	IsError    bool
+	DurationUs *int64
+	CreatedAt  time.Time
 	UseSeq     *int64
 	ResultSeq  *int64
 	InputSize  int64
 	OutputSize int64
-	IsError    bool
-	DurationUs *int64
-	CreatedAt  time.Time
 }
 
 type Usage struct {

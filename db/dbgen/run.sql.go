@@ -21,7 +21,7 @@ WHERE id IN (
       AND r.worker_id = $3::text
       AND r.status IN ('claimed', 'running', 'canceling')
     ORDER BY r.id FOR NO KEY UPDATE)
-RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, lease_duration, fencing_token, last_run_seq, offered_attempt, prompt_submitted, resumes, cancel_message, files_seq, client_request_id, request_hash
+RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration, files_seq
 `
 
 func (q *Queries) RunAdopt(ctx context.Context, leaseDuration time.Duration, sessionIds []string, workerID string) ([]Run, error) {
@@ -50,16 +50,16 @@ func (q *Queries) RunAdopt(ctx context.Context, leaseDuration time.Duration, ses
 			&i.FinishedAt,
 			&i.WorkerID,
 			&i.LeaseExpiresAt,
-			&i.LeaseDuration,
 			&i.FencingToken,
 			&i.LastRunSeq,
-			&i.OfferedAttempt,
 			&i.PromptSubmitted,
 			&i.Resumes,
 			&i.CancelMessage,
-			&i.FilesSeq,
 			&i.ClientRequestID,
 			&i.RequestHash,
+			&i.OfferedAttempt,
+			&i.LeaseDuration,
+			&i.FilesSeq,
 		); err != nil {
 			return nil, err
 		}
@@ -106,7 +106,7 @@ WHERE id = ANY(ARRAY(
         ORDER BY q.scheduled_at, q.created_at, q.id
         LIMIT 1
     ) oldest))
-RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, lease_duration, fencing_token, last_run_seq, offered_attempt, prompt_submitted, resumes, cancel_message, files_seq, client_request_id, request_hash
+RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration, files_seq
 `
 
 type RunClaimParams struct {
@@ -150,16 +150,16 @@ func (q *Queries) RunClaim(ctx context.Context, arg RunClaimParams) ([]Run, erro
 			&i.FinishedAt,
 			&i.WorkerID,
 			&i.LeaseExpiresAt,
-			&i.LeaseDuration,
 			&i.FencingToken,
 			&i.LastRunSeq,
-			&i.OfferedAttempt,
 			&i.PromptSubmitted,
 			&i.Resumes,
 			&i.CancelMessage,
-			&i.FilesSeq,
 			&i.ClientRequestID,
 			&i.RequestHash,
+			&i.OfferedAttempt,
+			&i.LeaseDuration,
+			&i.FilesSeq,
 		); err != nil {
 			return nil, err
 		}
@@ -189,7 +189,7 @@ func (q *Queries) RunGetByClientRequest(ctx context.Context, userID string, clie
 }
 
 const runGetOwned = `-- name: RunGetOwned :one
-SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.lease_duration, r.fencing_token, r.last_run_seq, r.offered_attempt, r.prompt_submitted, r.resumes, r.cancel_message, r.files_seq, r.client_request_id, r.request_hash FROM runs r JOIN sessions s ON s.id = r.session_id
+SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration, r.files_seq FROM runs r JOIN sessions s ON s.id = r.session_id
 WHERE r.id = $1 AND r.user_id = $2 AND s.deleted_at IS NULL
 `
 
@@ -213,16 +213,16 @@ func (q *Queries) RunGetOwned(ctx context.Context, iD string, userID string) (Ru
 		&i.FinishedAt,
 		&i.WorkerID,
 		&i.LeaseExpiresAt,
-		&i.LeaseDuration,
 		&i.FencingToken,
 		&i.LastRunSeq,
-		&i.OfferedAttempt,
 		&i.PromptSubmitted,
 		&i.Resumes,
 		&i.CancelMessage,
-		&i.FilesSeq,
 		&i.ClientRequestID,
 		&i.RequestHash,
+		&i.OfferedAttempt,
+		&i.LeaseDuration,
+		&i.FilesSeq,
 	)
 	return i, err
 }
@@ -232,7 +232,7 @@ INSERT INTO runs (id, session_id, user_id, schedule_mode, scheduled_at, created_
 SELECT $1, $2, $3, $4, coalesce($5::timestamptz, t.now), t.now,
        $6, $7
 FROM (SELECT clock_timestamp() AS now) t
-RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, lease_duration, fencing_token, last_run_seq, offered_attempt, prompt_submitted, resumes, cancel_message, files_seq, client_request_id, request_hash
+RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration, files_seq
 `
 
 type RunInsertParams struct {
@@ -275,22 +275,22 @@ func (q *Queries) RunInsert(ctx context.Context, arg RunInsertParams) (Run, erro
 		&i.FinishedAt,
 		&i.WorkerID,
 		&i.LeaseExpiresAt,
-		&i.LeaseDuration,
 		&i.FencingToken,
 		&i.LastRunSeq,
-		&i.OfferedAttempt,
 		&i.PromptSubmitted,
 		&i.Resumes,
 		&i.CancelMessage,
-		&i.FilesSeq,
 		&i.ClientRequestID,
 		&i.RequestHash,
+		&i.OfferedAttempt,
+		&i.LeaseDuration,
+		&i.FilesSeq,
 	)
 	return i, err
 }
 
 const runList = `-- name: RunList :many
-SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.lease_duration, r.fencing_token, r.last_run_seq, r.offered_attempt, r.prompt_submitted, r.resumes, r.cancel_message, r.files_seq, r.client_request_id, r.request_hash FROM runs r JOIN sessions s ON s.id = r.session_id
+SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration, r.files_seq FROM runs r JOIN sessions s ON s.id = r.session_id
 WHERE r.user_id = $1 AND s.deleted_at IS NULL
   AND (cardinality($2::text[]) = 0 OR r.status = ANY($2::text[]))
   AND (r.created_at, r.id) < ($3::timestamptz, $4::uuid)
@@ -338,16 +338,16 @@ func (q *Queries) RunList(ctx context.Context, arg RunListParams) ([]Run, error)
 			&i.FinishedAt,
 			&i.WorkerID,
 			&i.LeaseExpiresAt,
-			&i.LeaseDuration,
 			&i.FencingToken,
 			&i.LastRunSeq,
-			&i.OfferedAttempt,
 			&i.PromptSubmitted,
 			&i.Resumes,
 			&i.CancelMessage,
-			&i.FilesSeq,
 			&i.ClientRequestID,
 			&i.RequestHash,
+			&i.OfferedAttempt,
+			&i.LeaseDuration,
+			&i.FilesSeq,
 		); err != nil {
 			return nil, err
 		}
@@ -424,7 +424,7 @@ func (q *Queries) RunListHeld(ctx context.Context, workerID string) ([]RunListHe
 }
 
 const runListOfSession = `-- name: RunListOfSession :many
-SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, lease_duration, fencing_token, last_run_seq, offered_attempt, prompt_submitted, resumes, cancel_message, files_seq, client_request_id, request_hash FROM runs
+SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration, files_seq FROM runs
 WHERE session_id = $1
   AND (cardinality($2::text[]) = 0 OR status = ANY($2::text[]))
   AND (created_at, id) < ($3::timestamptz, $4::uuid)
@@ -472,16 +472,16 @@ func (q *Queries) RunListOfSession(ctx context.Context, arg RunListOfSessionPara
 			&i.FinishedAt,
 			&i.WorkerID,
 			&i.LeaseExpiresAt,
-			&i.LeaseDuration,
 			&i.FencingToken,
 			&i.LastRunSeq,
-			&i.OfferedAttempt,
 			&i.PromptSubmitted,
 			&i.Resumes,
 			&i.CancelMessage,
-			&i.FilesSeq,
 			&i.ClientRequestID,
 			&i.RequestHash,
+			&i.OfferedAttempt,
+			&i.LeaseDuration,
+			&i.FilesSeq,
 		); err != nil {
 			return nil, err
 		}
@@ -494,7 +494,7 @@ func (q *Queries) RunListOfSession(ctx context.Context, arg RunListOfSessionPara
 }
 
 const runLock = `-- name: RunLock :one
-SELECT runs.id, runs.session_id, runs.user_id, runs.status, runs.status_reason, runs.status_message, runs.attempt, runs.progress, runs.schedule_mode, runs.scheduled_at, runs.created_at, runs.updated_at, runs.started_at, runs.finished_at, runs.worker_id, runs.lease_expires_at, runs.lease_duration, runs.fencing_token, runs.last_run_seq, runs.offered_attempt, runs.prompt_submitted, runs.resumes, runs.cancel_message, runs.files_seq, runs.client_request_id, runs.request_hash, coalesce(lease_expires_at > clock_timestamp(), false)::boolean AS lease_valid
+SELECT runs.id, runs.session_id, runs.user_id, runs.status, runs.status_reason, runs.status_message, runs.attempt, runs.progress, runs.schedule_mode, runs.scheduled_at, runs.created_at, runs.updated_at, runs.started_at, runs.finished_at, runs.worker_id, runs.lease_expires_at, runs.fencing_token, runs.last_run_seq, runs.prompt_submitted, runs.resumes, runs.cancel_message, runs.client_request_id, runs.request_hash, runs.offered_attempt, runs.lease_duration, runs.files_seq, coalesce(lease_expires_at > clock_timestamp(), false)::boolean AS lease_valid
 FROM runs WHERE id = $1 FOR UPDATE
 `
 
@@ -524,23 +524,23 @@ func (q *Queries) RunLock(ctx context.Context, id string) (RunLockRow, error) {
 		&i.Run.FinishedAt,
 		&i.Run.WorkerID,
 		&i.Run.LeaseExpiresAt,
-		&i.Run.LeaseDuration,
 		&i.Run.FencingToken,
 		&i.Run.LastRunSeq,
-		&i.Run.OfferedAttempt,
 		&i.Run.PromptSubmitted,
 		&i.Run.Resumes,
 		&i.Run.CancelMessage,
-		&i.Run.FilesSeq,
 		&i.Run.ClientRequestID,
 		&i.Run.RequestHash,
+		&i.Run.OfferedAttempt,
+		&i.Run.LeaseDuration,
+		&i.Run.FilesSeq,
 		&i.LeaseValid,
 	)
 	return i, err
 }
 
 const runLockQueued = `-- name: RunLockQueued :many
-SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, lease_duration, fencing_token, last_run_seq, offered_attempt, prompt_submitted, resumes, cancel_message, files_seq, client_request_id, request_hash FROM runs WHERE session_id = $1 AND status = 'queued'
+SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration, files_seq FROM runs WHERE session_id = $1 AND status = 'queued'
 ORDER BY scheduled_at, created_at, id FOR UPDATE
 `
 
@@ -570,16 +570,16 @@ func (q *Queries) RunLockQueued(ctx context.Context, sessionID string) ([]Run, e
 			&i.FinishedAt,
 			&i.WorkerID,
 			&i.LeaseExpiresAt,
-			&i.LeaseDuration,
 			&i.FencingToken,
 			&i.LastRunSeq,
-			&i.OfferedAttempt,
 			&i.PromptSubmitted,
 			&i.Resumes,
 			&i.CancelMessage,
-			&i.FilesSeq,
 			&i.ClientRequestID,
 			&i.RequestHash,
+			&i.OfferedAttempt,
+			&i.LeaseDuration,
+			&i.FilesSeq,
 		); err != nil {
 			return nil, err
 		}

@@ -11,7 +11,7 @@ import (
 )
 
 const sessionGetMany = `-- name: SessionGetMany :many
-SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.snapshot_key, sessions.snapshot_run_id, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.idle_since, session_contents.session_id, session_contents.config, session_contents.state FROM sessions
+SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, session_contents.session_id, session_contents.config, session_contents.state FROM sessions
 JOIN session_contents ON session_contents.session_id = sessions.id
 WHERE sessions.id = ANY($1::uuid[]) AND sessions.user_id = $2
 `
@@ -48,11 +48,11 @@ func (q *Queries) SessionGetMany(ctx context.Context, ids []string, userID strin
 			&i.Session.ManifestKey,
 			&i.Session.ArchiveKey,
 			&i.Session.FilesPrefix,
-			&i.Session.SnapshotKey,
-			&i.Session.SnapshotRunID,
 			&i.Session.CreatedAt,
 			&i.Session.UpdatedAt,
 			&i.Session.DeletedAt,
+			&i.Session.SnapshotKey,
+			&i.Session.SnapshotRunID,
 			&i.Session.IdleSince,
 			&i.SessionContent.SessionID,
 			&i.SessionContent.Config,
@@ -69,7 +69,7 @@ func (q *Queries) SessionGetMany(ctx context.Context, ids []string, userID strin
 }
 
 const sessionGetOwned = `-- name: SessionGetOwned :one
-SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, snapshot_key, snapshot_run_id, created_at, updated_at, deleted_at, idle_since FROM sessions WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since FROM sessions WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL
 `
 
 func (q *Queries) SessionGetOwned(ctx context.Context, iD string, userID string) (Session, error) {
@@ -93,11 +93,11 @@ func (q *Queries) SessionGetOwned(ctx context.Context, iD string, userID string)
 		&i.ManifestKey,
 		&i.ArchiveKey,
 		&i.FilesPrefix,
-		&i.SnapshotKey,
-		&i.SnapshotRunID,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.SnapshotKey,
+		&i.SnapshotRunID,
 		&i.IdleSince,
 	)
 	return i, err
@@ -179,7 +179,7 @@ func (q *Queries) SessionLastSeqs(ctx context.Context, ids []string) ([]SessionL
 }
 
 const sessionList = `-- name: SessionList :many
-SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.snapshot_key, sessions.snapshot_run_id, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.idle_since, session_contents.session_id, session_contents.config, session_contents.state, listed.candidates FROM (
+SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, session_contents.session_id, session_contents.config, session_contents.state, listed.candidates FROM (
     SELECT page.id, count(*) OVER () AS candidates,
            sum(octet_length(c.config) + octet_length(c.state)) OVER (
                ORDER BY page.created_at DESC, page.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
@@ -248,11 +248,11 @@ func (q *Queries) SessionList(ctx context.Context, arg SessionListParams) ([]Ses
 			&i.Session.ManifestKey,
 			&i.Session.ArchiveKey,
 			&i.Session.FilesPrefix,
-			&i.Session.SnapshotKey,
-			&i.Session.SnapshotRunID,
 			&i.Session.CreatedAt,
 			&i.Session.UpdatedAt,
 			&i.Session.DeletedAt,
+			&i.Session.SnapshotKey,
+			&i.Session.SnapshotRunID,
 			&i.Session.IdleSince,
 			&i.SessionContent.SessionID,
 			&i.SessionContent.Config,
@@ -305,7 +305,7 @@ func (q *Queries) SessionListIdle(ctx context.Context, idleFor time.Duration, ma
 }
 
 const sessionListOfProject = `-- name: SessionListOfProject :many
-SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.snapshot_key, sessions.snapshot_run_id, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.idle_since, session_contents.session_id, session_contents.config, session_contents.state, listed.candidates FROM (
+SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, session_contents.session_id, session_contents.config, session_contents.state, listed.candidates FROM (
     SELECT page.id, count(*) OVER () AS candidates,
            sum(octet_length(c.config) + octet_length(c.state)) OVER (
                ORDER BY page.created_at DESC, page.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
@@ -373,11 +373,11 @@ func (q *Queries) SessionListOfProject(ctx context.Context, arg SessionListOfPro
 			&i.Session.ManifestKey,
 			&i.Session.ArchiveKey,
 			&i.Session.FilesPrefix,
-			&i.Session.SnapshotKey,
-			&i.Session.SnapshotRunID,
 			&i.Session.CreatedAt,
 			&i.Session.UpdatedAt,
 			&i.Session.DeletedAt,
+			&i.Session.SnapshotKey,
+			&i.Session.SnapshotRunID,
 			&i.Session.IdleSince,
 			&i.SessionContent.SessionID,
 			&i.SessionContent.Config,
@@ -485,7 +485,7 @@ func (q *Queries) SessionListSnapshots(ctx context.Context, ids []string) ([]Ses
 }
 
 const sessionLock = `-- name: SessionLock :one
-SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, snapshot_key, snapshot_run_id, created_at, updated_at, deleted_at, idle_since FROM sessions WHERE id = $1 FOR UPDATE
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since FROM sessions WHERE id = $1 FOR UPDATE
 `
 
 // SessionLock takes the lock that orders everything about a session.
@@ -510,18 +510,18 @@ func (q *Queries) SessionLock(ctx context.Context, id string) (Session, error) {
 		&i.ManifestKey,
 		&i.ArchiveKey,
 		&i.FilesPrefix,
-		&i.SnapshotKey,
-		&i.SnapshotRunID,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.SnapshotKey,
+		&i.SnapshotRunID,
 		&i.IdleSince,
 	)
 	return i, err
 }
 
 const sessionLockClaimable = `-- name: SessionLockClaimable :many
-SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.agent_session_id, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.snapshot_key, s.snapshot_run_id, s.created_at, s.updated_at, s.deleted_at, s.idle_since
+SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.agent_session_id, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at, s.snapshot_key, s.snapshot_run_id, s.idle_since
 FROM runs r
 JOIN sessions s ON s.id = r.session_id
 WHERE r.status = 'queued'
@@ -587,11 +587,11 @@ func (q *Queries) SessionLockClaimable(ctx context.Context, arg SessionLockClaim
 			&i.ManifestKey,
 			&i.ArchiveKey,
 			&i.FilesPrefix,
-			&i.SnapshotKey,
-			&i.SnapshotRunID,
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.DeletedAt,
+			&i.SnapshotKey,
+			&i.SnapshotRunID,
 			&i.IdleSince,
 		); err != nil {
 			return nil, err
@@ -605,7 +605,7 @@ func (q *Queries) SessionLockClaimable(ctx context.Context, arg SessionLockClaim
 }
 
 const sessionLockMany = `-- name: SessionLockMany :many
-SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, snapshot_key, snapshot_run_id, created_at, updated_at, deleted_at, idle_since FROM sessions WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since FROM sessions WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
 `
 
 // SessionLockMany locks in one order, so that two callers cannot block each
@@ -637,11 +637,11 @@ func (q *Queries) SessionLockMany(ctx context.Context, ids []string) ([]Session,
 			&i.ManifestKey,
 			&i.ArchiveKey,
 			&i.FilesPrefix,
-			&i.SnapshotKey,
-			&i.SnapshotRunID,
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.DeletedAt,
+			&i.SnapshotKey,
+			&i.SnapshotRunID,
 			&i.IdleSince,
 		); err != nil {
 			return nil, err
@@ -655,7 +655,7 @@ func (q *Queries) SessionLockMany(ctx context.Context, ids []string) ([]Session,
 }
 
 const sessionLockOfRun = `-- name: SessionLockOfRun :one
-SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, snapshot_key, snapshot_run_id, created_at, updated_at, deleted_at, idle_since FROM sessions WHERE id = (SELECT r.session_id FROM runs r WHERE r.id = $1) FOR UPDATE
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since FROM sessions WHERE id = (SELECT r.session_id FROM runs r WHERE r.id = $1) FOR UPDATE
 `
 
 func (q *Queries) SessionLockOfRun(ctx context.Context, runID string) (Session, error) {
@@ -679,11 +679,11 @@ func (q *Queries) SessionLockOfRun(ctx context.Context, runID string) (Session, 
 		&i.ManifestKey,
 		&i.ArchiveKey,
 		&i.FilesPrefix,
-		&i.SnapshotKey,
-		&i.SnapshotRunID,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.SnapshotKey,
+		&i.SnapshotRunID,
 		&i.IdleSince,
 	)
 	return i, err

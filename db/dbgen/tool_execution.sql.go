@@ -12,10 +12,10 @@ import (
 
 const toolExecutionList = `-- name: ToolExecutionList :many
 SELECT id, session_id, run_id, seq, tool_use_id, tool_name, is_error, duration_us, created_at, use_seq, result_seq FROM (
-    SELECT t.id, t.session_id, t.run_id, t.seq, t.tool_use_id, t.tool_name, t.use_seq, t.result_seq, t.input_size, t.output_size, t.is_error, t.duration_us, t.created_at, sum(t.input_size + t.output_size) OVER (ORDER BY t.seq, t.id) AS total,
+    SELECT t.id, t.session_id, t.run_id, t.seq, t.tool_use_id, t.tool_name, t.is_error, t.duration_us, t.created_at, t.use_seq, t.result_seq, t.input_size, t.output_size, sum(t.input_size + t.output_size) OVER (ORDER BY t.seq, t.id) AS total,
            row_number() OVER (ORDER BY t.seq, t.id) AS n
     FROM (
-        SELECT id, session_id, run_id, seq, tool_use_id, tool_name, use_seq, result_seq, input_size, output_size, is_error, duration_us, created_at FROM tool_executions x
+        SELECT id, session_id, run_id, seq, tool_use_id, tool_name, is_error, duration_us, created_at, use_seq, result_seq, input_size, output_size FROM tool_executions x
         WHERE x.session_id = $1
           AND ($2::uuid IS NULL OR x.run_id = $2::uuid)
           AND (x.seq, x.id) > ($3::bigint, $4::uuid)

@@ -20,6 +20,10 @@ CREATE TABLE sessions (
     title text NOT NULL DEFAULT '',
     status text NOT NULL DEFAULT 'pending'
         CHECK (status IN ('pending', 'running', 'completed', 'failed', 'canceled')),
+    -- poco.backend.v1.TaskConfig
+    config bytea NOT NULL DEFAULT '',
+    -- poco.backend.v1.SessionState
+    state bytea NOT NULL DEFAULT '',
     last_seq bigint NOT NULL DEFAULT 0,
     -- The run that is claimed, running or canceling.
     active_run_id uuid,
@@ -36,46 +40,14 @@ CREATE TABLE sessions (
     manifest_key text NOT NULL DEFAULT '',
     archive_key text NOT NULL DEFAULT '',
     files_prefix text NOT NULL DEFAULT '',
-    -- The private snapshot of the workspace in object storage, and the run whose
-    -- end it shows.
-    snapshot_key text NOT NULL DEFAULT '',
-    snapshot_run_id uuid,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    deleted_at timestamptz,
-    -- Since when no run of a session waits or works; null while one does. Unlike
-    -- updated_at it stays the same while events come in, so its index costs them
-    -- nothing.
-    idle_since timestamptz
+    deleted_at timestamptz
 );
 
 CREATE INDEX sessions_list ON sessions (user_id, created_at DESC, id DESC) WHERE deleted_at IS NULL;
 CREATE INDEX sessions_project_list ON sessions (user_id, project_id, created_at DESC, id DESC) WHERE deleted_at IS NULL;
 CREATE INDEX sessions_pending_export ON sessions (worker_id) WHERE export_status = 'pending';
-CREATE INDEX sessions_idle ON sessions (idle_since) WHERE deleted_at IS NULL AND idle_since IS NOT NULL;
-
--- What a session shows and its prompts inherit, apart from the row that is
--- locked and read for every batch of events.
-CREATE TABLE session_contents (
-    session_id uuid PRIMARY KEY REFERENCES sessions (id) ON DELETE CASCADE,
-    -- poco.backend.v1.TaskConfig
-    config bytea NOT NULL,
-    -- poco.backend.v1.SessionState
-    state bytea NOT NULL DEFAULT ''
-);
-
--- Sessions that are to leave nothing behind. Objects may still be written for
--- one that is deleted, by a manager that does not know yet, so a row stays after
--- the session's own is gone and is swept again and again, less and less often.
-CREATE TABLE deleted_sessions (
-    session_id uuid PRIMARY KEY,
-    user_id text NOT NULL,
-    -- When to look next, and how often that was done.
-    sweep_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    sweeps integer NOT NULL DEFAULT 0
-);
-
-CREATE INDEX deleted_sessions_due ON deleted_sessions (sweep_at);
 
 CREATE TABLE runs (
     id uuid PRIMARY KEY,
@@ -93,27 +65,21 @@ CREATE TABLE runs (
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at timestamptz,
     finished_at timestamptz,
+    prompt text NOT NULL,
+    -- poco.backend.v1.TaskConfig
+    config bytea NOT NULL DEFAULT '',
     -- The worker that holds the run, with its lease; null when none does.
     worker_id text,
     lease_expires_at timestamptz,
-    -- How long the lease is, each time it is given: the time in which its holder
-    -- must have been able to renew it before anybody acts on its end.
-    lease_duration interval NOT NULL DEFAULT '0',
     -- Rises with each claim, adoption and loss of the lease.
     fencing_token bigint NOT NULL DEFAULT 0,
     -- The executor's number of the last stored event.
     last_run_seq bigint NOT NULL DEFAULT 0,
-    -- The first attempt in which an executor may have been given the prompt; 0 while
-    -- none may.
-    offered_attempt integer NOT NULL DEFAULT 0,
-    -- An event proves that the agent took the prompt.
+    -- The agent may have been given the prompt.
     prompt_submitted boolean NOT NULL DEFAULT false,
     -- How often the run was queued again after its executor was lost.
     resumes integer NOT NULL DEFAULT 0,
     cancel_message text NOT NULL DEFAULT '',
-    -- The session's event that has all the files the run has changed, with their
-    -- diffs; 0 while there is none.
-    files_seq bigint NOT NULL DEFAULT 0,
     -- Idempotency of EnqueueTask: the caller's id, and a hash of the body.
     client_request_id text,
     request_hash bytea
@@ -128,28 +94,7 @@ CREATE INDEX runs_session_queue ON runs (session_id, scheduled_at, created_at, i
 CREATE INDEX runs_lease ON runs (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 CREATE INDEX runs_worker ON runs (worker_id) WHERE status IN ('claimed', 'running', 'canceling');
 CREATE INDEX runs_list ON runs (user_id, created_at DESC, id DESC);
--- A user's runs in one state: the few that failed among all.
-CREATE INDEX runs_status_list ON runs (user_id, status, created_at DESC, id DESC);
 CREATE INDEX runs_session_list ON runs (session_id, created_at DESC, id DESC);
-
--- What a run was asked to do, apart from its row: every list, append and cancel
--- reads rows, only a claim needs this. It is dropped when the run has ended.
-CREATE TABLE run_inputs (
-    run_id uuid PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
-    prompt text NOT NULL,
-    -- poco.backend.v1.TaskConfig
-    config bytea NOT NULL
-);
-
--- The uploads that a session's prompts came with. One that no session has any
--- more is removed from object storage.
-CREATE TABLE attachments (
-    session_id uuid NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
-    object_key text NOT NULL,
-    PRIMARY KEY (session_id, object_key)
-);
-
-CREATE INDEX attachments_key ON attachments (object_key);
 
 CREATE TABLE run_events (
     session_id uuid NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
@@ -160,23 +105,11 @@ CREATE TABLE run_events (
     occurred_at timestamptz NOT NULL,
     -- poco.backend.v1.EventPayload
     payload bytea NOT NULL,
-    -- Bytes of the event as it is read: some of its payload is stored only once
-    -- where the event has it several times.
-    size bigint NOT NULL,
     PRIMARY KEY (session_id, seq)
 );
 
 -- Storing an event twice is impossible, whatever the code does.
 CREATE UNIQUE INDEX run_events_run_seq ON run_events (run_id, run_seq) WHERE run_seq > 0;
-
--- Diffs of changed files, by their SHA-256. A run reports all its changes again
--- and again; what it has reported before is here once.
-CREATE TABLE file_diffs (
-    session_id uuid NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
-    hash bytea NOT NULL,
-    diff text NOT NULL,
-    PRIMARY KEY (session_id, hash)
-);
 
 -- The conversation: which events are messages. Their content is in run_events.
 CREATE TABLE messages (
@@ -193,7 +126,6 @@ CREATE TABLE messages (
     PRIMARY KEY (session_id, seq)
 );
 
--- What a tool was given and what it answered is in the events that said so.
 CREATE TABLE tool_executions (
     id uuid PRIMARY KEY,
     session_id uuid NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
@@ -202,12 +134,10 @@ CREATE TABLE tool_executions (
     seq bigint NOT NULL,
     tool_use_id text NOT NULL,
     tool_name text NOT NULL,
-    -- The events with what it was given and with its answer, and bytes of both;
-    -- null while there is none.
-    use_seq bigint,
-    result_seq bigint,
-    input_size bigint NOT NULL DEFAULT 0,
-    output_size bigint NOT NULL DEFAULT 0,
+    -- google.protobuf.Struct
+    input bytea NOT NULL DEFAULT '',
+    -- google.protobuf.Struct; null while the tool works.
+    output bytea,
     is_error boolean NOT NULL DEFAULT false,
     duration_us bigint,
     created_at timestamptz NOT NULL,
@@ -250,20 +180,17 @@ CREATE TABLE user_input_requests (
 );
 
 CREATE INDEX user_input_requests_list ON user_input_requests (user_id, created_at, id);
--- The few open questions among all that a user was ever asked.
-CREATE INDEX user_input_requests_user_open ON user_input_requests (user_id, created_at, id) WHERE status = 'pending';
 CREATE INDEX user_input_requests_session_list ON user_input_requests (session_id, created_at, id);
 CREATE INDEX user_input_requests_open ON user_input_requests (run_id) WHERE status = 'pending';
 CREATE INDEX user_input_requests_expiry ON user_input_requests (expires_at) WHERE status = 'pending';
 
--- What a worker must do; a row is removed when it is acknowledged. That a
--- session is deleted is told after its row is gone.
+-- What a worker must do; a row is removed when it is acknowledged.
 CREATE TABLE run_commands (
     id uuid PRIMARY KEY,
     worker_id text NOT NULL,
-    run_id uuid,
-    session_id uuid NOT NULL,
-    kind text NOT NULL CHECK (kind IN ('cancel', 'answer', 'export', 'delete')),
+    run_id uuid NOT NULL,
+    session_id uuid NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    kind text NOT NULL CHECK (kind IN ('cancel', 'answer', 'export')),
     -- poco.queue.v1.RunCommand
     command bytea NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
@@ -271,10 +198,13 @@ CREATE TABLE run_commands (
 
 CREATE INDEX run_commands_worker ON run_commands (worker_id, created_at, id);
 CREATE INDEX run_commands_run ON run_commands (run_id);
-CREATE INDEX run_commands_session ON run_commands (session_id);
 
 -- Executor managers, as they were last heard of.
 CREATE TABLE workers (
     id text PRIMARY KEY,
     last_seen timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+
+-- +goose Down
+
+DROP TABLE workers, run_commands, user_input_requests, usage, tool_executions, messages, run_events, runs, sessions, projects;
