@@ -60,6 +60,8 @@ func TestARunThatMayBeResumedOutlivesItsExecutor(t *testing.T) {
 				if want == backendv1.RunStatus_RUN_STATUS_QUEUED {
 					_, err := b.Queue.Start(t.Context(), claim.GetRun().GetId(), claim.GetFencingToken())
 					requireReason(t, err, queue.ReasonStale)
+					_, err = b.Queue.Recover(t.Context(), "w1", claim.GetRun().GetId(), 1, nil)
+					requireReason(t, err, queue.ReasonNotFinished) // its next attempt delivers what is left
 					s := sessionOf(t, b, claim.GetRun().GetSessionId())
 					require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_UNSPECIFIED, s.GetExport().GetStatus(), "nothing is exported in the middle of a run")
 				}

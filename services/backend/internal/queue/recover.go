@@ -40,10 +40,10 @@ func (q *Queue) Recover(ctx context.Context, worker, runID string, attempt int32
 			return err
 		}
 		switch {
+		case !run.IsFinal(r.Status): // nor is it anybody's, when it waits for its next attempt
+			return rpcerror.FailedPrecondition(ReasonNotFinished, "the run has not ended", nil)
 		case r.WorkerID == nil || *r.WorkerID != worker:
 			return rpcerror.FailedPrecondition(ReasonStale, "another worker held the run", nil)
-		case !run.IsFinal(r.Status):
-			return rpcerror.FailedPrecondition(ReasonNotFinished, "the run has not ended", nil)
 		}
 		err = recoverNew(ctx, s, r, attempt, newOf(r, events))
 		acked = r.LastRunSeq

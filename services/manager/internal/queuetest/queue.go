@@ -417,10 +417,10 @@ func (q *Queue) RecoverRunEvents(ctx context.Context, req *queuev1.RecoverRunEve
 		switch {
 		case r == nil:
 			return nil, status.Error(codes.NotFound, "no such run")
-		case r.Worker != req.GetWorkerId():
-			return nil, Failure("FENCING_TOKEN_STALE", nil)
 		case !r.final():
 			return nil, Failure("RUN_NOT_FINISHED", nil)
+		case r.Worker != req.GetWorkerId():
+			return nil, Failure("FENCING_TOKEN_STALE", nil)
 		}
 		for _, e := range req.GetEvents() {
 			next := int64(len(r.Events)) + 1
