@@ -78,6 +78,33 @@ func (q *Queries) MessageInsertMany(ctx context.Context, arg MessageInsertManyPa
 	return err
 }
 
+const messageLatestOfRun = `-- name: MessageLatestOfRun :many
+SELECT e.payload FROM messages m JOIN run_events e ON e.session_id = m.session_id AND e.seq = m.seq
+WHERE m.session_id = $1 AND m.run_id = $2::uuid AND e.run_seq > 0
+ORDER BY m.seq DESC LIMIT $3
+`
+
+// MessageLatestOfRun has what an executor reported, the latest first.
+func (q *Queries) MessageLatestOfRun(ctx context.Context, sessionID string, runID string, rowLimit int32) ([][]byte, error) {
+	rows, err := q.db.Query(ctx, messageLatestOfRun, sessionID, runID, rowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items [][]byte
+	for rows.Next() {
+		var payload []byte
+		if err := rows.Scan(&payload); err != nil {
+			return nil, err
+		}
+		items = append(items, payload)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const messageList = `-- name: MessageList :many
 SELECT page.seq, page.id, page.run_id, page.role, page.text_preview, page.created_at, e.payload FROM (
     SELECT m.session_id, m.seq, m.id, m.run_id, m.role, m.text_preview, m.size, m.verbatim_size, m.created_at, sum(m.size + CASE WHEN $1::boolean THEN m.verbatim_size ELSE 0 END) OVER (ORDER BY m.seq) AS total,

@@ -18,5 +18,11 @@ ORDER BY page.seq;
 -- name: MessageIDsOfRun :many
 SELECT id FROM messages WHERE session_id = @session_id AND run_id = @run_id::uuid;
 
+-- MessageLatestOfRun has what an executor reported, the latest first.
+-- name: MessageLatestOfRun :many
+SELECT e.payload FROM messages m JOIN run_events e ON e.session_id = m.session_id AND e.seq = m.seq
+WHERE m.session_id = @session_id AND m.run_id = @run_id::uuid AND e.run_seq > 0
+ORDER BY m.seq DESC LIMIT @row_limit;
+
 -- name: MessageExistsAfter :one
 SELECT EXISTS (SELECT 1 FROM messages WHERE session_id = @session_id AND seq > @after_seq);

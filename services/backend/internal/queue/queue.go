@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,6 +53,12 @@ type Presence interface {
 // workerFresh is how old the note that a worker was heard of may become before
 // it is written again.
 const workerFresh = 15 * time.Second
+
+// Bounds of a run's latest messages in a claim.
+const (
+	maxLatest      = 32
+	maxLatestBytes = 1 << 20
+)
 
 // Queue is the queue of runs.
 type Queue struct {
@@ -193,9 +200,12 @@ func claimedRun(ctx context.Context, s *store.Session, r *dbgen.Run, lease time.
 	if err != nil {
 		return nil, err
 	}
-	var reported []string
+	var reported, latest []string
 	if r.OfferedAttempt != 0 {
-		if reported, err = s.Tx().Q.MessageIDsOfRun(ctx, r.SessionID, r.ID); err != nil {
+		if reported, err = s.Tx().Q.MessageIDsOfRun(ctx, r.SessionID, r.ID); err == nil {
+			latest, err = latestMessages(ctx, s.Tx(), r)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("read the messages of run %s: %w", r.ID, err)
 		}
 	}
@@ -207,8 +217,32 @@ func claimedRun(ctx context.Context, s *store.Session, r *dbgen.Run, lease time.
 		WorkspaceWorkerId: workspaceWorker, SnapshotKey: s.SnapshotKey,
 		Run: run.Proto(r), UserId: r.UserID, Prompt: prompt, Config: cfg, AgentSessionId: s.AgentSessionID,
 		FencingToken: r.FencingToken, LeaseDuration: durationpb.New(lease), NextRunSeq: r.LastRunSeq + 1, PromptSubmitted: r.PromptSubmitted,
-		PromptOffered: r.OfferedAttempt != 0, ReportedMessageIds: reported,
+		PromptOffered: r.OfferedAttempt != 0, ReportedMessageIds: reported, LatestMessages: latest,
 	}, nil
+}
+
+// latestMessages are the last messages of a run as its agent printed them, oldest
+// first: more than the agent can have failed to write down.
+func latestMessages(ctx context.Context, tx *store.Tx, r *dbgen.Run) ([]string, error) {
+	rows, err := tx.Q.MessageLatestOfRun(ctx, r.SessionID, r.ID, maxLatest)
+	if err != nil {
+		return nil, err
+	}
+	var latest []string
+	size := 0
+	for _, raw := range rows {
+		payload, err := store.DecodePayload(raw)
+		if err != nil {
+			return nil, err
+		}
+		verbatim := payload.GetMessageAdded().GetVerbatimJson()
+		if size += len(verbatim); size > maxLatestBytes {
+			break
+		}
+		latest = append(latest, verbatim)
+	}
+	slices.Reverse(latest)
+	return latest, nil
 }
 
 // touch notes that a worker was heard of.

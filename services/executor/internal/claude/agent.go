@@ -70,6 +70,8 @@ type Resumption struct {
 	PromptID string
 	// Reported has the ids of its messages that are in the record.
 	Reported map[string]bool
+	// Latest are the last of them as the CLI printed them, oldest first.
+	Latest []string
 }
 
 // DefaultUserInputTimeout is how long a question waits when nothing else is said.
@@ -200,6 +202,7 @@ func (a *Agent) Run(ctx context.Context) Outcome {
 	if ignored := ignoredSettings(a.opts.Dir); len(ignored) > 0 {
 		a.inform(noticeIgnored, "Poco decides this, so it is not taken from the project's files: "+strings.Join(ignored, ", "))
 	}
+	a.restoreConversation()
 	a.process, err = startProcess(a.opts.Path, arguments(&a.opts, mcpPath), a.opts.Dir, environment(&a.opts))
 	if err != nil {
 		return startFailure(err)

@@ -44,6 +44,18 @@ func (a *Agent) catchUp(ctx context.Context) {
 	a.translator.forget("") // A call without an answer was lost with its agent.
 }
 
+// restoreConversation has the conversation say what the record says. It comes
+// before the CLI reads it.
+func (a *Agent) restoreConversation() {
+	lost := a.opts.Resumes
+	if lost == nil || a.opts.ResumeID == "" || len(lost.Latest) == 0 {
+		return
+	}
+	if err := restore(a.opts.ConfigDir, a.opts.ResumeID, lost.Latest); err != nil {
+		a.notice(noticeUnread, fmt.Sprintf("The agent may not know the last of what it did before it was lost, and do it again: %v.", err))
+	}
+}
+
 // awaitRoom waits until the sink takes more; false when ctx ends first.
 func (a *Agent) awaitRoom(ctx context.Context) bool {
 	for room := a.sink.Room(); room != nil; room = a.sink.Room() {

@@ -1,7 +1,9 @@
 package claude
 
 import (
+	"bytes"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -10,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/scriptedmodel"
 )
 
 // messages are those that were reported, without their verbatim form.
@@ -81,4 +84,80 @@ func copySession(t *testing.T, opts *Options) {
 	config := t.TempDir()
 	require.NoError(t, os.CopyFS(config, os.DirFS(opts.ConfigDir)))
 	opts.ConfigDir = config
+}
+
+// The CLI prints a message before it writes it down. Killed in between, it is told
+// what it did by the record, and does not do it again.
+func TestRealConversationIsRestoredFromTheRecord(t *testing.T) {
+	step := func(name string) scriptedmodel.Turn {
+		return scriptedmodel.Turn{Blocks: []scriptedmodel.Block{{Tool: &scriptedmodel.Tool{
+			Name: "Bash", Input: map[string]any{"command": "echo " + name + " >>steps; echo did " + name, "description": name},
+		}}}}
+	}
+	opts, _ := real(t, "[[steps]]", scriptedmodel.Scenario{Name: "steps", Turns: []scriptedmodel.Turn{
+		step("one"), step("two"), {Blocks: []scriptedmodel.Block{{Text: "All done."}}},
+	}})
+	opts.PromptID = uuid.NewString()
+	first := &recorder{}
+	first.on = func(p *backendv1.EventPayload) { opts.ResumeID += p.GetAgentStarted().GetAgentSessionId() }
+	requireStatus(t, completed, "", New(opts, first).Run(t.Context()))
+	var printed, ids []string
+	for _, p := range first.payloads {
+		if m := p.GetMessageAdded(); m != nil {
+			printed, ids = append(printed, m.GetVerbatimJson()), append(ids, m.GetMessageId())
+		}
+	}
+	require.Len(t, ids, 5, "two calls, two results, the end")
+
+	// How much of it the CLI had written down, and the record.
+	for name, c := range map[string]struct {
+		written, reported int
+		steps             string
+	}{
+		"the result is missing":                 {1, 2, "two\n"},
+		"the result and the next call":          {1, 3, "two\n"},
+		"all that came after the first call":    {1, 4, ""},
+		"the record is behind the conversation": {2, 1, "two\n"},
+		"nothing is missing":                    {4, 4, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			again := opts
+			again.Prompt, again.PromptID = ContinuePrompt, ""
+			again.Resumes = &Resumption{PromptID: opts.PromptID, Reported: map[string]bool{}, Latest: printed[:c.reported]}
+			for _, id := range ids[:c.reported] {
+				again.Resumes.Reported[id] = true
+			}
+			copySession(t, &again)
+			require.NoError(t, os.Remove(filepath.Join(opts.Dir, "steps")))
+			require.NoError(t, os.WriteFile(filepath.Join(opts.Dir, "steps"), nil, 0o600))
+			cutConversation(t, again.ConfigDir, ids[c.written-1])
+			second := &recorder{}
+			requireStatus(t, completed, "", New(again, second).Run(t.Context()))
+			require.Empty(t, second.notice(noticeUnread))
+			steps, err := os.ReadFile(filepath.Join(opts.Dir, "steps"))
+			require.NoError(t, err)
+			require.Equal(t, c.steps, string(steps))
+			require.Contains(t, second.log(), "text(All done.)")
+		})
+	}
+}
+
+// cutConversation removes what a transcript has behind a message, in the middle of
+// the line that follows.
+func cutConversation(t *testing.T, configDir, last string) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(configDir, "projects", "*", "*.jsonl"))
+	require.NoError(t, err)
+	require.Len(t, names, 1)
+	content, err := os.ReadFile(names[0])
+	require.NoError(t, err)
+	var kept []byte
+	for line := range bytes.Lines(content) {
+		kept = append(kept, line...)
+		if bytes.Contains(line, []byte(`"uuid":"`+last+`"`)) {
+			break
+		}
+	}
+	require.Less(t, len(kept), len(content))
+	require.NoError(t, os.WriteFile(names[0], append(kept, `{"type":"user","uu`...), 0o600))
 }

@@ -197,7 +197,7 @@ func (r *activeRun) work() claude.Outcome {
 		return claude.Failed(claude.ReasonResumeFailed,
 			"The agent had the prompt when it was lost, and its conversation is not known, so it cannot go on.")
 	case submitted:
-		options.Resumes = &claude.Resumption{PromptID: options.PromptID, Reported: setOf(r.request.GetReportedMessageIds())}
+		options.Resumes = &claude.Resumption{PromptID: options.PromptID, Reported: setOf(r.request.GetReportedMessageIds()), Latest: r.request.GetLatestMessages()}
 		options.Prompt, options.PromptID = claude.ContinuePrompt, ""
 	}
 	if options.ResumeID != "" && !claude.Whole(options.ConfigDir, options.ResumeID) {

@@ -206,6 +206,7 @@ func (r *heldRun) append(ctx context.Context, attempt int32, events []*backendv1
 		}
 		if added := e.GetPayload().GetMessageAdded(); added != nil {
 			r.claim.ReportedMessageIds = append(r.claim.ReportedMessageIds, added.GetMessageId())
+			r.claim.LatestMessages = append(r.claim.LatestMessages, added.GetVerbatimJson())
 		}
 	}
 	if channel.Final(resp.GetStatus()) {

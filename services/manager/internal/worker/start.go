@@ -228,8 +228,8 @@ func (r *heldRun) handOver(ctx context.Context, mcpConfig string) error {
 		AgentSessionId: r.claim.GetAgentSessionId(), NextRunSeq: max(1, r.claim.GetNextRunSeq()),
 		ChannelUrl: r.w.opts.CallbackURL, ChannelToken: r.w.opts.Identity.ChannelToken(r.attempt()),
 		Limits: limits(r.w.opts.RunConfig, r.claim.GetConfig()), McpConfigJson: mcpConfig, PromptSubmitted: r.claim.GetPromptSubmitted(), PromptOffered: r.claim.GetPromptOffered(),
-		ReportedMessageIds: r.claim.GetReportedMessageIds(),
-		ModelBaseUrl:       r.w.opts.ModelURL, ModelToken: r.w.opts.Identity.ModelToken(r.attempt()), DefaultModel: r.w.opts.DefaultModel,
+		ReportedMessageIds: r.claim.GetReportedMessageIds(), LatestMessages: r.claim.GetLatestMessages(),
+		ModelBaseUrl: r.w.opts.ModelURL, ModelToken: r.w.opts.Identity.ModelToken(r.attempt()), DefaultModel: r.w.opts.DefaultModel,
 	}
 	wait := newBackOff()
 	for try := 1; ; try++ {

@@ -61,8 +61,11 @@ type StartRunRequest struct {
 	// Ids of the run's messages that are stored. An agent that goes on reports
 	// what its conversation has beyond them.
 	ReportedMessageIds []string `protobuf:"bytes,18,rep,name=reported_message_ids,json=reportedMessageIds,proto3" json:"reported_message_ids,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// The last of these messages as the agent's program printed them, oldest first.
+	// Its conversation may lack them: they are added before it goes on.
+	LatestMessages []string `protobuf:"bytes,19,rep,name=latest_messages,json=latestMessages,proto3" json:"latest_messages,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *StartRunRequest) Reset() {
@@ -217,6 +220,13 @@ func (x *StartRunRequest) GetPromptOffered() bool {
 func (x *StartRunRequest) GetReportedMessageIds() []string {
 	if x != nil {
 		return x.ReportedMessageIds
+	}
+	return nil
+}
+
+func (x *StartRunRequest) GetLatestMessages() []string {
+	if x != nil {
+		return x.LatestMessages
 	}
 	return nil
 }
@@ -572,7 +582,7 @@ var File_poco_executor_v1_executor_service_proto protoreflect.FileDescriptor
 
 const file_poco_executor_v1_executor_service_proto_rawDesc = "" +
 	"\n" +
-	"'poco/executor/v1/executor_service.proto\x12\x10poco.executor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!poco/backend/v1/task_config.proto\"\x92\x06\n" +
+	"'poco/executor/v1/executor_service.proto\x12\x10poco.executor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!poco/backend/v1/task_config.proto\"\xbb\x06\n" +
 	"\x0fStartRunRequest\x12\x1f\n" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12'\n" +
 	"\n" +
@@ -596,7 +606,8 @@ const file_poco_executor_v1_executor_service_proto_rawDesc = "" +
 	"\rdefault_model\x18\x0f \x01(\tR\fdefaultModel\x12!\n" +
 	"\aattempt\x18\x10 \x01(\x05B\a\xbaH\x04\x1a\x02(\x01R\aattempt\x12%\n" +
 	"\x0eprompt_offered\x18\x11 \x01(\bR\rpromptOffered\x120\n" +
-	"\x14reported_message_ids\x18\x12 \x03(\tR\x12reportedMessageIds\"\xfa\x02\n" +
+	"\x14reported_message_ids\x18\x12 \x03(\tR\x12reportedMessageIds\x12'\n" +
+	"\x0flatest_messages\x18\x13 \x03(\tR\x0elatestMessages\"\xfa\x02\n" +
 	"\tRunLimits\x123\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12<\n" +
 	"\fidle_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\vidleTimeout\x12G\n" +

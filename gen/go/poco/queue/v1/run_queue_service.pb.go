@@ -168,8 +168,10 @@ type ClaimedRun struct {
 	// Ids of the run's messages that are stored, when it was started before: what
 	// the agent's conversation has beyond them was never reported.
 	ReportedMessageIds []string `protobuf:"bytes,13,rep,name=reported_message_ids,json=reportedMessageIds,proto3" json:"reported_message_ids,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// The last of these messages as the agent's program printed them, oldest first.
+	LatestMessages []string `protobuf:"bytes,14,rep,name=latest_messages,json=latestMessages,proto3" json:"latest_messages,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ClaimedRun) Reset() {
@@ -289,6 +291,13 @@ func (x *ClaimedRun) GetPromptOffered() bool {
 func (x *ClaimedRun) GetReportedMessageIds() []string {
 	if x != nil {
 		return x.ReportedMessageIds
+	}
+	return nil
+}
+
+func (x *ClaimedRun) GetLatestMessages() []string {
+	if x != nil {
+		return x.LatestMessages
 	}
 	return nil
 }
@@ -2209,7 +2218,7 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x0elease_duration\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xc8\x01\x01\xaa\x01\n" +
 	"\"\x04\b\x80\xa3\x052\x02\b\x01R\rleaseDuration\"B\n" +
 	"\x11ClaimRunsResponse\x12-\n" +
-	"\x04runs\x18\x01 \x03(\v2\x19.poco.queue.v1.ClaimedRunR\x04runs\"\xa4\x04\n" +
+	"\x04runs\x18\x01 \x03(\v2\x19.poco.queue.v1.ClaimedRunR\x04runs\"\xcd\x04\n" +
 	"\n" +
 	"ClaimedRun\x12&\n" +
 	"\x03run\x18\x01 \x01(\v2\x14.poco.backend.v1.RunR\x03run\x12\x17\n" +
@@ -2226,7 +2235,8 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	" \x01(\tR\x11workspaceWorkerId\x12!\n" +
 	"\fsnapshot_key\x18\v \x01(\tR\vsnapshotKey\x12%\n" +
 	"\x0eprompt_offered\x18\f \x01(\bR\rpromptOffered\x120\n" +
-	"\x14reported_message_ids\x18\r \x03(\tR\x12reportedMessageIds\"\xcd\x01\n" +
+	"\x14reported_message_ids\x18\r \x03(\tR\x12reportedMessageIds\x12'\n" +
+	"\x0flatest_messages\x18\x0e \x03(\tR\x0elatestMessages\"\xcd\x01\n" +
 	"\x12RenewLeasesRequest\x12'\n" +
 	"\tworker_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\bworkerId\x127\n" +
