@@ -230,29 +230,31 @@ func TestWhatWouldHaveNoEffectIsRefused(t *testing.T) {
 		require.NoError(t, err)
 		return c.GetRun().GetSessionId()
 	}()
-	for name, c := range map[string]struct {
+	// In order: what is accepted becomes the session's.
+	for _, c := range []struct {
+		name    string
 		session string
 		config  *backendv1.TaskConfig
 		field   string
 	}{
-		"an MCP server that nobody installed":  {"", &backendv1.TaskConfig{McpConfig: map[string]bool{"a": false, "b": true}}, "config.mcp_config"},
-		"a skill that nobody installed":        {"", &backendv1.TaskConfig{SkillConfig: map[string]bool{"a": true}}, "config.skill_config"},
-		"what is off without being switched":   {"", &backendv1.TaskConfig{SkillConfig: map[string]bool{"a": false}}, ""},
-		"a branch of no repository":            {"", &backendv1.TaskConfig{GitBranch: new("main")}, "config.git_branch"},
-		"another branch than the clone's":      {cloned, &backendv1.TaskConfig{GitBranch: new("dev")}, "config.git_branch"},
-		"the clone's branch":                   {cloned, &backendv1.TaskConfig{GitBranch: new("main")}, ""},
-		"another repository, and a branch too": {cloned, &backendv1.TaskConfig{RepoUrl: other, GitBranch: new("dev")}, ""},
+		{"an MCP server that nobody installed", "", &backendv1.TaskConfig{McpConfig: map[string]bool{"a": false, "b": true}}, "config.mcp_config"},
+		{"a skill that nobody installed", "", &backendv1.TaskConfig{SkillConfig: map[string]bool{"a": true}}, "config.skill_config"},
+		{"what is off without being switched", "", &backendv1.TaskConfig{SkillConfig: map[string]bool{"a": false}}, ""},
+		{"a branch of no repository", "", &backendv1.TaskConfig{GitBranch: new("main")}, "config.git_branch"},
+		{"another branch than the clone's", cloned, &backendv1.TaskConfig{GitBranch: new("dev")}, "config.git_branch"},
+		{"the clone's branch", cloned, &backendv1.TaskConfig{GitBranch: new("main")}, ""},
+		{"another repository, and a branch too", cloned, &backendv1.TaskConfig{RepoUrl: other, GitBranch: new("dev")}, ""},
 	} {
 		_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", SessionId: c.session, Config: c.config})
 		if c.field == "" {
-			require.NoError(t, err, name)
+			require.NoError(t, err, c.name)
 			continue
 		}
-		require.Equal(t, connect.CodeInvalidArgument, rpcerror.CodeOf(err), name)
-		require.ErrorContains(t, err, c.field, name)
+		require.Equal(t, connect.CodeInvalidArgument, rpcerror.CodeOf(err), c.name)
+		require.ErrorContains(t, err, c.field, c.name)
 		if c.session == "" {
 			_, err := b.Sessions.Create(t.Context(), backendtest.User, &backendv1.CreateSessionRequest{Config: c.config})
-			require.ErrorContains(t, err, c.field, name)
+			require.ErrorContains(t, err, c.field, c.name)
 		}
 	}
 }
