@@ -2,6 +2,7 @@ package grpcclient
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -86,6 +87,22 @@ func TestIdempotentCallsAreRepeated(t *testing.T) {
 	require.Equal(t, []string{"Bearer tok"}, md.Get("authorization"))
 	require.Equal(t, []string{"r1"}, md.Get("x-request-id"))
 	require.Equal(t, []string{"t1"}, md.Get("x-trace-id"))
+}
+
+// A name that the machine knows is asked of nobody: where no DNS server answers,
+// each question costs seconds.
+func TestNoDNSServerIsAskedForWhatIsKnown(t *testing.T) {
+	var asked atomic.Int32
+	before := net.DefaultResolver
+	t.Cleanup(func() { net.DefaultResolver = before })
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		asked.Add(1)
+		return nil, errors.New("no DNS server")
+	}}
+	_, url := serve(t)
+	_, err := backendv1.NewRunServiceClient(dial(t, url)).GetRun(t.Context(), &backendv1.GetRunRequest{})
+	require.NoError(t, err)
+	require.Zero(t, asked.Load())
 }
 
 // A worker with many held runs gets all their prompts in one answer.
