@@ -222,6 +222,25 @@ func TestMemoryLimit(t *testing.T) {
 	require.Contains(t, exit.String(), "EXECUTOR_MEMORY_MB")
 }
 
+// A container that somebody starts again has another executor in it, which was
+// not launched.
+func TestAContainerThatIsStartedAgain(t *testing.T) {
+	m := newMachine(t)
+	rt, e := m.launch(t, docker.Config{}, m.NewSpec(t))
+	now := 0
+	_, err := m.engine.ContainerRestart(t.Context(), e.Handle, client.ContainerRestartOptions{Timeout: &now})
+	require.NoError(t, err)
+	exit, err := rt.Watch(t.Context(), e.ID)
+	require.NoError(t, err)
+	// The engine may have told of the end before the start.
+	if exit.Code != 137 {
+		require.Equal(t, runtime.CodeUnknown, exit.Code, exit.String())
+		require.Contains(t, exit.String(), "started again by somebody else")
+	}
+	require.NoError(t, rt.Stop(t.Context(), e.ID, 0))
+	require.Empty(t, m.Leftovers(t, e.ID))
+}
+
 // The manager is reached through the host gateway.
 func TestReachesTheHost(t *testing.T) {
 	m := newMachine(t)

@@ -39,7 +39,7 @@ func (r *Runtime) Fetch(ctx context.Context, url string) (answer string, err err
 	if _, err := r.engine.ContainerStart(ctx, created.ID, client.ContainerStartOptions{}); err != nil {
 		return "", dockerengine.Explain(err)
 	}
-	exit, err := r.waitExit(ctx, created.ID)
+	exit, err := r.waitExit(ctx, created.ID, time.Time{})
 	switch {
 	case err != nil:
 		return "", dockerengine.Explain(err)

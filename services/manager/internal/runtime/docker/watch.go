@@ -93,7 +93,7 @@ func (r *Runtime) find(ctx context.Context, id string) (*tracked, error) {
 func (r *Runtime) monitor(ctx context.Context, c *tracked) {
 	delays := pace.BackOff(engineFirstDelay, engineMaxDelay)
 	for {
-		exit, err := r.waitExit(ctx, c.containerID)
+		exit, err := r.waitExit(ctx, c.containerID, c.info.StartedAt)
 		if err == nil {
 			c.exit = exit
 			close(c.done)
@@ -111,9 +111,9 @@ func (r *Runtime) monitor(ctx context.Context, c *tracked) {
 	}
 }
 
-// waitExit blocks until the container does not run. An error is the engine's:
-// the container may go on.
-func (r *Runtime) waitExit(ctx context.Context, id string) (runtime.Exit, error) {
+// waitExit blocks until what a container has run since a time does not run any
+// more. An error is the engine's: the container may go on.
+func (r *Runtime) waitExit(ctx context.Context, id string, since time.Time) (runtime.Exit, error) {
 	wait := r.engine.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
 	var err error
 	// One of the two comes also when the context ends; waiting for the context
@@ -122,11 +122,11 @@ func (r *Runtime) waitExit(ctx context.Context, id string) (runtime.Exit, error)
 	case <-wait.Result:
 	case err = <-wait.Error:
 	}
-	var state *container.State
+	var now container.InspectResponse
 	if err == nil {
 		var inspected client.ContainerInspectResult
 		inspected, err = r.engine.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
-		state = inspected.Container.State
+		now = inspected.Container
 	}
 	if cerrdefs.IsNotFound(err) {
 		return runtime.Exit{Code: runtime.CodeUnknown, Note: "its container was removed by somebody else"}, nil
@@ -134,16 +134,20 @@ func (r *Runtime) waitExit(ctx context.Context, id string) (runtime.Exit, error)
 	if err != nil {
 		return runtime.Exit{}, err
 	}
-	if state.Running {
-		return runtime.Exit{}, fmt.Errorf("container %s runs although the engine said that it ended", id)
+	exit := exitOf(now.State)
+	if now.State.Running {
+		if r.executor(now).StartedAt.Equal(since) {
+			return runtime.Exit{}, fmt.Errorf("container %s runs although the engine said that it ended", id)
+		}
+		// What runs in it now has no run, and is reached elsewhere.
+		exit = runtime.Exit{Code: runtime.CodeUnknown, Note: "its container was started again by somebody else"}
 	}
-	exit := exitOf(state)
 	exit.LogTail = r.logTail(ctx, id)
 	return exit, nil
 }
 
 func exitOf(state *container.State) runtime.Exit {
-	exit := runtime.Exit{Code: state.ExitCode, OOMKilled: state.OOMKilled, Note: state.Error}
+	exit := runtime.Exit{Code: state.ExitCode, Note: state.Error}
 	if state.Status == container.StateCreated {
 		exit.Code = runtime.CodeUnknown
 		if exit.Note == "" {
@@ -154,6 +158,8 @@ func exitOf(state *container.State) runtime.Exit {
 	if signal := exit.Code - signalBase; signal > 0 && signal < 32 {
 		exit.Signal = syscall.Signal(signal)
 	}
+	// The engine says so for ever when any process in it was, a tool for instance.
+	exit.OOMKilled = state.OOMKilled && exit.Signal == syscall.SIGKILL
 	return exit
 }
 
