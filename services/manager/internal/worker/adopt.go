@@ -200,11 +200,15 @@ func (r *heldRun) resume(ctx context.Context) (ending, bool) {
 		return failed(reasonExecutorLost, "The executor had given the run up when the manager started again."), false
 	case mine:
 		return ending{}, true
+	case r.wasBegun():
+		// It is another process than the one that had the run.
+		return r.executorGone(ctx, runtime.Exit{Code: runtime.CodeUnknown, Note: "it was started again while the manager was away"}), false
 	}
 	if end, ok := r.recoverBefore(ctx); !ok {
 		return end, false
 	}
 	// It never got the run. It finds out by itself whether another one did.
+	r.adopted = false
 	mcpConfig, err := r.resolveConfig(ctx)
 	if err != nil {
 		return failed(reasonConfigError, "The run's configuration could not be resolved: %v", err), false

@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -100,25 +101,68 @@ func TestARestartedManagerStartsClaimedRunsAgain(t *testing.T) {
 	h.queue.AwaitStatus(t, id, completed)
 }
 
-func TestARestartedManagerTellsAnExecutorThatWasNotTold(t *testing.T) {
-	h := newHost(t, completes)
-	// The process died after StartRun of the queue and before the executor's.
-	id := h.queue.Enqueue(session(), "x", nil)
-	m := h.manageIdentity(t)
-	claim, err := h.queue.ClaimRuns(t.Context(), &queuev1.ClaimRunsRequest{MaxRuns: 1})
-	require.NoError(t, err)
-	run := claim.GetRuns()[0]
-	_, err = h.queue.StartRun(t.Context(), &queuev1.StartRunRequest{RunId: id, FencingToken: run.GetFencingToken()})
-	require.NoError(t, err)
-	executorID := session()
-	_, err = m.runtime.Launch(t.Context(), runtime.Spec{
-		ExecutorID: executorID, RunID: id, Attempt: run.GetRun().GetAttempt(), SessionID: run.GetRun().GetSessionId(), WorkspaceDir: t.TempDir(), StateDir: t.TempDir(), Token: m.identity.ExecutorToken(executorID),
-	})
-	require.NoError(t, err)
-	m.close()
+// An executor that has no run was never told of it, or is another process than
+// the one that was: then it is not told again, because the agent may have acted.
+func TestARestartedManagerFindsAnExecutorWithoutItsRun(t *testing.T) {
+	for name, c := range map[string]struct {
+		begun  bool
+		status backendv1.RunStatus
+		told   []string
+	}{
+		"it was not told":      {status: completed, told: []string{"working", "end"}},
+		"it was started again": {begun: true, status: failed, told: []string{"undelivered"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, completes)
+			// The process died after StartRun of the queue.
+			id := h.queue.Enqueue(session(), "x", nil)
+			m := h.manageIdentity(t)
+			claim, err := h.queue.ClaimRuns(t.Context(), &queuev1.ClaimRunsRequest{MaxRuns: 1})
+			require.NoError(t, err)
+			run := claim.GetRuns()[0]
+			_, err = h.queue.StartRun(t.Context(), &queuev1.StartRunRequest{RunId: id, FencingToken: run.GetFencingToken()})
+			require.NoError(t, err)
+			executorID := session()
+			_, err = m.runtime.Launch(t.Context(), runtime.Spec{
+				ExecutorID: executorID, RunID: id, Attempt: run.GetRun().GetAttempt(), SessionID: run.GetRun().GetSessionId(), WorkspaceDir: t.TempDir(), StateDir: t.TempDir(), Token: m.identity.ExecutorToken(executorID),
+			})
+			require.NoError(t, err)
+			m.close()
+			if c.begun {
+				h.leave(h.queue.AwaitStatus(t, id, running), "", noticeEvent(1, "undelivered"))
+			}
 
-	h.manage(options{})
-	h.queue.AwaitStatus(t, id, completed)
+			h.manage(options{})
+			ended := h.queue.AwaitStatus(t, id, c.status)
+			require.Equal(t, c.told, notices(ended))
+			if c.begun {
+				require.Equal(t, "executor_lost", ended.Reason)
+				require.Contains(t, ended.Message, "started again")
+			}
+		})
+	}
+}
+
+// An executor that is frozen does not come back to a restarted manager. It was
+// heard before, so it is lost, and not one that has never found its manager.
+func TestARestartedManagerMissesAnExecutor(t *testing.T) {
+	h := newHost(t, func(ctx context.Context, r *scriptedRun) {
+		c := r.open(ctx)
+		r.notice(c)
+		c.until(nothing)
+		_ = c.Close()
+		<-ctx.Done()
+	})
+	first := h.manage(options{})
+	id := h.queue.Enqueue(session(), "x", nil)
+	h.awaitEvents(id, 1)
+	first.stop()
+	second := h.manage(options{})
+	<-second.worker.Adopted()
+	second.clock.advance(time.Hour)
+	run := h.queue.AwaitStatus(t, id, failed)
+	require.Equal(t, "executor_lost", run.Reason, run.Message)
+	require.Contains(t, run.Message, "channel has been broken")
 }
 
 func TestARestartedManagerRemovesOrphans(t *testing.T) {

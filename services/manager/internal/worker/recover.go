@@ -256,6 +256,18 @@ func (r *heldRun) recoverBefore(ctx context.Context) (ending, bool) {
 	return ending{}, true
 }
 
+// wasBegun tells whether an executor has got this attempt: it has a journal of it
+// from then on.
+func (r *heldRun) wasBegun() bool {
+	state, err := r.w.opts.Workspaces.OpenState(r.userID, r.sessionID)
+	if err != nil {
+		return false
+	}
+	defer closeState(state, r.logger)
+	_, err = state.Lstat(path.Join(journal.DirName, journal.Name(r.id, r.attempt().Number)))
+	return err == nil
+}
+
 // recoverGone does so for this attempt, whose executor is gone. True when that
 // ends the run.
 func (r *heldRun) recoverGone(ctx context.Context) bool {

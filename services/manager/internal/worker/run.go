@@ -54,8 +54,9 @@ type heldRun struct {
 	released chan struct{}
 	// executor is the one that lives for this run; set by adoption or launch.
 	executor *runtime.Executor
-	// handedOver says that the executor may have the run.
-	handedOver bool
+	// handedOver says that the executor may have the run, adopted that an earlier
+	// process of this worker has seen to it.
+	handedOver, adopted bool
 	// exports says that the workspace is to be exported.
 	exports bool
 	// finishing says that the backend is still to be told the end, for which the
@@ -74,7 +75,7 @@ type heldRun struct {
 func newHeldRun(w *Worker, claim *queuev1.ClaimedRun, asked time.Time, executor *runtime.Executor) *heldRun {
 	run := claim.GetRun()
 	r := &heldRun{
-		handedOver: executor != nil, exports: executor != nil,
+		handedOver: executor != nil, adopted: executor != nil, exports: executor != nil,
 		w: w, id: run.GetId(), sessionID: run.GetSessionId(), userID: claim.GetUserId(),
 		claim: claim, claimedAt: w.now(), executor: executor,
 		logger:   logging.OfRun(w.logger, run.GetId(), run.GetSessionId()),
@@ -237,6 +238,7 @@ func (r *heldRun) executorGone(ctx context.Context, exit runtime.Exit) ending {
 // before stops its agent by itself when its lease runs out.
 func (r *heldRun) channelMissing() (ending, bool) {
 	since, connected, missing := r.link.GoneSince()
+	connected = connected || r.adopted
 	silence := r.w.now().Sub(since)
 	switch {
 	case !missing:
