@@ -24,8 +24,11 @@ const (
 	exitTimeout       = 5 * time.Second
 )
 
-// ContinuePrompt is what a resumed agent is told that already has the prompt.
-const ContinuePrompt = "Continue from where you left off."
+// ContinuePrompt is what a resumed agent is told that already has the prompt. Its
+// commands ended with the executor before; one in the background looks to it as if
+// it went on.
+const ContinuePrompt = "Continue from where you left off. You were interrupted, and every command and task that you had started was ended, " +
+	"also in the background: look at what they have done before you rely on it."
 
 // Options of an Agent.
 type Options struct {
