@@ -36,11 +36,7 @@ func TestRunsThatCannotSucceed(t *testing.T) {
 				return stackOptions{cli: filepath.Join(t.TempDir(), "no-such-claude")}
 			}},
 		{name: "CLI dies", reason: "cli_crashed", message: "the fake CLI gives up", opts: withFakeCLI(cliDies)},
-		{name: "CLI never answers", reason: "idle_timeout", message: "silent", opts: func(t *testing.T) stackOptions {
-			opts := withFakeCLI(cliSilent)(t)
-			opts.env = map[string]string{"RUN_IDLE_TIMEOUT_SECONDS": "2"}
-			return opts
-		}},
+		{name: "CLI never answers", reason: "cli_protocol_error", message: "initialize", opts: withFakeCLI(cliSilent)},
 		{name: "model never answers", reason: "idle_timeout", message: "RUN_IDLE_TIMEOUT_SECONDS", prompt: "[[hang]]",
 			opts: func(*testing.T) stackOptions {
 				return stackOptions{env: map[string]string{"RUN_IDLE_TIMEOUT_SECONDS": "3"}}
