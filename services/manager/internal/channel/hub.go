@@ -92,6 +92,11 @@ func (h *Hub) Held(a identity.Attempt) (context.Context, error) {
 // reasonSuperseded: another attempt of the run is held.
 const reasonSuperseded = "ATTEMPT_SUPERSEDED"
 
+// errNotReady says that it is not known now which runs are held.
+func errNotReady() *rpcerror.Error {
+	return rpcerror.Unavailable("MANAGER_NOT_READY", "the manager is starting or stopping, try again")
+}
+
 func (h *Hub) find(a identity.Attempt) (*Link, error) {
 	l, open := h.Lookup(a.RunID)
 	switch {
@@ -101,7 +106,7 @@ func (h *Hub) find(a identity.Attempt) (*Link, error) {
 		return nil, rpcerror.FailedPrecondition(reasonSuperseded,
 			fmt.Sprintf("attempt %d of the run is under way, and this is attempt %d: stop the agent", l.opts.Attempt, a.Number), nil)
 	case !open:
-		return nil, rpcerror.Unavailable("MANAGER_NOT_READY", "the manager is starting or stopping, try again")
+		return nil, errNotReady()
 	default:
 		return nil, rpcerror.NotFound("run", a.RunID)
 	}

@@ -11,6 +11,7 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
 // Bounds of what one run may keep in the manager's memory, and of one call.
@@ -50,7 +51,7 @@ const (
 	EndRevoked
 	// EndRefused: the backend will never take what the executor reported.
 	EndRefused
-	// EndClosed: the manager let go of the run.
+	// EndClosed: the manager stops and leaves the run to its next start.
 	EndClosed
 )
 
@@ -91,7 +92,7 @@ type Link struct {
 	opts   LinkOptions
 	logger *slog.Logger
 	ctx    context.Context
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	done   chan struct{}
 	// forwarder is the goroutine that calls the backend. The readers of channels
 	// end with their streams, which the server closes.
@@ -124,7 +125,7 @@ type Link struct {
 // NewLink returns the link of a run and starts forwarding. Close must be
 // called.
 func NewLink(opts LinkOptions) *Link {
-	ctx, cancel := context.WithCancel(logging.WithRun(context.Background(), opts.RunID, opts.SessionID))
+	ctx, cancel := context.WithCancelCause(logging.WithRun(context.Background(), opts.RunID, opts.SessionID))
 	l := &Link{
 		opts: opts, logger: opts.Logger, ctx: ctx, cancel: cancel,
 		done: make(chan struct{}), changed: make(chan struct{}),
@@ -143,7 +144,9 @@ func (l *Link) RunID() string { return l.opts.RunID }
 // Done is closed when the link has ended; End says how.
 func (l *Link) Done() <-chan struct{} { return l.done }
 
-// Context ends when the link does.
+// Context ends when the link does. Its cause is what Hub.Held says of the
+// attempt from then on: Unavailable when the manager stops and the next start
+// takes the run over, else NotFound.
 func (l *Link) Context() context.Context { return l.ctx }
 
 // End tells how the link ended. Call it after Done.
@@ -181,7 +184,11 @@ func (l *Link) finishLocked(end End) {
 	}
 	l.end = &end
 	close(l.done)
-	l.cancel()
+	if end.Kind == EndClosed {
+		l.cancel(errNotReady())
+	} else {
+		l.cancel(rpcerror.NotFound("run", l.opts.RunID))
+	}
 	l.notify()
 }
 

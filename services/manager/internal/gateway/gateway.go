@@ -40,7 +40,8 @@ const (
 )
 
 // VerifyToken returns the context of what a model token was made for, an
-// attempt of a run that is held; it ends with the attempt.
+// attempt of a run that is held; it ends when the attempt no longer is, with
+// the cause that VerifyToken fails with from then on.
 type VerifyToken func(token string) (held context.Context, err error)
 
 // Options describes a gateway.
@@ -137,7 +138,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A call in flight ends with its run.
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	defer context.AfterFunc(held, func() { cancel(errRunOver) })() // the run's context, beside the call's
+	defer context.AfterFunc(held, func() { cancel(context.Cause(held)) })() // the run's context, beside the call's
 	answered := make(chan struct{})
 	defer close(answered)
 	go func() {
@@ -177,10 +178,7 @@ func passesOn(method, path string) bool {
 // modelName is one part of a path that cannot be "." or "..".
 var modelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@-]*$`)
 
-var (
-	errRunOver  = errors.New("the run is over")
-	errStopping = errors.New("the executor manager stops")
-)
+var errStopping = errors.New("the executor manager stops")
 
 func tokenOf(r *http.Request) string {
 	if token := auth.BearerToken(r.Header.Get("Authorization")); token != "" {
@@ -194,7 +192,7 @@ func (g *Gateway) refuse(w http.ResponseWriter, err error) {
 	if errors.As(err, &known) && known.Code() == connect.CodeUnavailable {
 		// The CLI waits and tries again, as it does when the API is overloaded.
 		w.Header().Set("Retry-After", "1")
-		writeError(w, http.StatusServiceUnavailable, "overloaded_error", "the executor manager is starting")
+		writeError(w, http.StatusServiceUnavailable, "overloaded_error", "the executor manager is starting or stopping")
 		return
 	}
 	writeError(w, http.StatusUnauthorized, "authentication_error", "the token is not valid, or its run is over")
@@ -232,10 +230,11 @@ func (g *Gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err err
 	var (
 		tooLarge *http.MaxBytesError
 		foreign  *foreignError
+		notHeld  *rpcerror.Error
 	)
 	switch {
-	case errors.Is(context.Cause(r.Context()), errRunOver):
-		writeError(w, http.StatusUnauthorized, "authentication_error", errRunOver.Error())
+	case errors.As(context.Cause(r.Context()), &notHeld):
+		g.refuse(w, notHeld)
 	case errors.Is(context.Cause(r.Context()), errStopping):
 		writeError(w, http.StatusServiceUnavailable, "overloaded_error", errStopping.Error())
 	case r.Context().Err() != nil: // the executor hung up

@@ -31,8 +31,8 @@ const (
 type fixture struct {
 	server *httptest.Server
 	log    *bytes.Buffer
-	// endRun lets go of the run.
-	endRun context.CancelFunc
+	// letGo lets go of the run, for the reason that the token is refused with from then on.
+	letGo  context.CancelCauseFunc
 	reject error
 }
 
@@ -41,8 +41,8 @@ func newFixture(t *testing.T, upstream, token string) *fixture {
 }
 
 func newFixtureWithKey(t *testing.T, upstream, token, key string) *fixture {
-	held, endRun := context.WithCancel(t.Context())
-	f := &fixture{log: &bytes.Buffer{}, endRun: endRun}
+	held, letGo := context.WithCancelCause(t.Context())
+	f := &fixture{log: &bytes.Buffer{}, letGo: letGo}
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	g, err := gateway.New(gateway.Options{
@@ -55,7 +55,7 @@ func newFixtureWithKey(t *testing.T, upstream, token, key string) *fixture {
 			case token != runToken:
 				return nil, rpcerror.Unauthenticated("no")
 			case held.Err() != nil:
-				return nil, rpcerror.NotFound("run", "run")
+				return nil, context.Cause(held)
 			}
 			return held, nil
 		},
@@ -190,13 +190,44 @@ func TestTheTokenDiesWithTheRun(t *testing.T) {
 	f := newFixture(t, upstream.URL, realToken)
 	resp := f.post(t, "/model/v1/messages", bearer(runToken))
 	<-begun
-	f.endRun()
+	f.letGo(rpcerror.NotFound("run", "run"))
 	_, err := io.ReadAll(resp.Body)
 	require.Error(t, err, "a call in flight is cut")
 	resp = f.post(t, "/model/v1/messages", bearer(runToken))
 	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
 	kind, _ := failure(t, resp)
 	require.Equal(t, "authentication_error", kind)
+}
+
+// A call in flight is answered like the next one: when the manager stops and
+// leaves the run to its next start, the agent tries again.
+func TestCallsInFlightWhenTheRunIsLetGo(t *testing.T) {
+	begun := make(chan struct{})
+	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		begun <- struct{}{}
+		<-r.Context().Done()
+	}))
+	defer upstream.Close()
+	for name, c := range map[string]struct {
+		cause  error
+		status int
+		kind   string
+	}{
+		"the run is over":   {cause: rpcerror.NotFound("run", "run"), status: http.StatusUnauthorized, kind: "authentication_error"},
+		"the manager stops": {cause: rpcerror.Unavailable("X", "x"), status: http.StatusServiceUnavailable, kind: "overloaded_error"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, upstream.URL, realToken)
+			go func() { <-begun; f.letGo(c.cause) }()
+			for range 2 { // in flight, and after
+				resp := f.post(t, "/model/v1/messages", bearer(runToken))
+				require.Equal(t, c.status, resp.StatusCode)
+				kind, _ := failure(t, resp)
+				require.Equal(t, c.kind, kind)
+			}
+		})
+	}
 }
 
 func TestRefusals(t *testing.T) {

@@ -168,6 +168,23 @@ func TestManagerRestartedMidRun(t *testing.T) {
 	s.requireGoneOn(f, run)
 }
 
+// The same while the model thinks: the call that the manager drops is made
+// again, and not taken for a refused credential.
+func TestManagerRestartedWhileTheModelThinks(t *testing.T) {
+	s := newStack(t, stackOptions{}).start()
+	session, run := s.enqueue("Think. [[gate:thinking]]", "")
+	f := s.follow(session)
+	<-s.model.Arrived("thinking")
+	s.manager.stop()
+	s.model.Release("thinking")
+	s.manager.start()
+	f.awaitText("Behind the gate.")
+	end := f.awaitEnd(run)
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, end.GetStatus(), end.GetMessage())
+	f.requireExactlyOnce()
+	require.EqualValues(t, 1, s.run(run).GetAttempt())
+}
+
 // A frozen manager never hears that its lease is gone. Its executor stops by
 // its own clock, and what the woken manager still has changes no end.
 func TestManagerFrozenPastItsLease(t *testing.T) {
