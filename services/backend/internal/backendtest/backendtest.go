@@ -3,11 +3,13 @@ package backendtest
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
@@ -27,6 +29,7 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/userinput"
 	"github.com/poco-ai/poco/services/backend/internal/watch"
 	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/pace"
 	"github.com/poco-ai/poco/services/internal/testkit"
 )
 
@@ -35,6 +38,11 @@ const User = "default"
 
 // Lease is longer than any test.
 const Lease = time.Hour
+
+// claimPatience is how long a claim is tried again.
+const claimPatience = 30 * time.Second
+
+var errNoRun = errors.New("there is no run to claim")
 
 // Backend is a backend without its server.
 type Backend struct {
@@ -103,13 +111,23 @@ func (b *Backend) Enqueue(t testing.TB, sessionID, prompt string) task.Enqueued 
 	return e
 }
 
-// Claim claims one run, which there must be.
+// Claim claims one run, which there must be. It tries again when it gets none: a
+// claim passes over a session that another transaction has locked, as the sweep's
+// may, which says nothing afterwards when it has changed nothing.
 func (b *Backend) Claim(t testing.TB, worker string) *queuev1.ClaimedRun {
 	t.Helper()
-	runs, err := b.Queue.Claim(t.Context(), worker, 1, nil, Lease)
+	claimed, err := backoff.Retry(t.Context(), func() (*queuev1.ClaimedRun, error) {
+		runs, err := b.Queue.Claim(t.Context(), worker, 1, nil, Lease)
+		switch {
+		case err != nil:
+			return nil, backoff.Permanent(err)
+		case len(runs) == 0:
+			return nil, errNoRun
+		}
+		return runs[0], nil
+	}, backoff.WithBackOff(pace.BackOff(time.Millisecond, 100*time.Millisecond)), backoff.WithMaxElapsedTime(claimPatience))
 	require.NoError(t, err)
-	require.Len(t, runs, 1)
-	return runs[0]
+	return claimed
 }
 
 // Start enqueues, claims and starts a run in a new session.

@@ -1,17 +1,25 @@
 package queue_test
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
+	"github.com/poco-ai/poco/services/backend/internal/queue"
+	"github.com/poco-ai/poco/services/backend/internal/store"
 )
 
 const completed = backendv1.RunStatus_RUN_STATUS_COMPLETED
@@ -115,6 +123,47 @@ func TestTwoClaimersOnOneQueue(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
+// atEnd calls a function at the end of a statement of a name, once.
+type atEnd struct {
+	statement string
+	once      sync.Once
+	do        func()
+}
+
+type isIt struct{}
+
+func (a *atEnd) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	return context.WithValue(ctx, isIt{}, strings.HasPrefix(data.SQL, "-- name: "+a.statement+" "))
+}
+
+func (a *atEnd) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryEndData) {
+	if ctx.Value(isIt{}) == true {
+		a.once.Do(a.do)
+	}
+}
+
+// A claim passes over a session that another transaction has locked, and tests
+// that expect a run wait for it: the sweep may look at the same lease.
+func TestAClaimBesideATransactionOfItsSession(t *testing.T) {
+	b := backendtest.New(t)
+	e := b.Enqueue(t, "", "x")
+	tx, err := b.Pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), `SELECT FROM sessions WHERE id = $1 FOR UPDATE`, e.SessionID)
+	require.NoError(t, err)
+	runs, err := b.Queue.Claim(t.Context(), "w1", 1, nil, backendtest.Lease)
+	require.NoError(t, err)
+	require.Empty(t, runs)
+
+	cfg := b.Pool.Config()
+	cfg.ConnConfig.Tracer = &atEnd{statement: "SessionLockClaimable", do: func() { assert.NoError(t, tx.Rollback(t.Context())) }}
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	b.Queue = queue.New(store.New(pool, b.Bus), b.Bus, slog.New(slog.DiscardHandler), queue.Timing{WorkerGone: time.Minute}, b.Here)
+	require.Equal(t, e.RunID, b.Claim(t, "w1").GetRun().GetId())
+}
+
 func TestAffinityKeepsASessionWithItsWorker(t *testing.T) {
 	b := backendtest.New(t)
 	c := b.Start(t, "w1")
@@ -127,9 +176,7 @@ func TestAffinityKeepsASessionWithItsWorker(t *testing.T) {
 
 	_, err = b.Pool.Exec(t.Context(), `UPDATE workers SET last_seen = now() - interval '1 hour' WHERE id = 'w1'`)
 	require.NoError(t, err)
-	runs, err = b.Queue.Claim(t.Context(), "w2", 1, nil, backendtest.Lease)
-	require.NoError(t, err)
-	require.Len(t, runs, 1, "w1 is gone for good")
+	b.Claim(t, "w2") // w1 is gone for good
 }
 
 func TestScheduledRunWakesClaimersWhenDue(t *testing.T) {
