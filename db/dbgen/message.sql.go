@@ -22,11 +22,14 @@ func (q *Queries) MessageExistsAfter(ctx context.Context, sessionID string, afte
 }
 
 const messageIDsOfRun = `-- name: MessageIDsOfRun :many
-SELECT id FROM messages WHERE session_id = $1 AND run_id = $2::uuid
+SELECT m.id FROM run_events e JOIN messages m ON m.session_id = e.session_id AND m.seq = e.seq
+WHERE e.run_id = $1::uuid AND e.run_seq > 0
 `
 
-func (q *Queries) MessageIDsOfRun(ctx context.Context, sessionID string, runID string) ([]string, error) {
-	rows, err := q.db.Query(ctx, messageIDsOfRun, sessionID, runID)
+// MessageIDsOfRun has what an executor reported. It finds the events of the run
+// by their numbers, and never reads the rest of the session.
+func (q *Queries) MessageIDsOfRun(ctx context.Context, runID string) ([]string, error) {
+	rows, err := q.db.Query(ctx, messageIDsOfRun, runID)
 	if err != nil {
 		return nil, err
 	}
@@ -79,14 +82,14 @@ func (q *Queries) MessageInsertMany(ctx context.Context, arg MessageInsertManyPa
 }
 
 const messageLatestOfRun = `-- name: MessageLatestOfRun :many
-SELECT e.payload FROM messages m JOIN run_events e ON e.session_id = m.session_id AND e.seq = m.seq
-WHERE m.session_id = $1 AND m.run_id = $2::uuid AND e.run_seq > 0
-ORDER BY m.seq DESC LIMIT $3
+SELECT e.payload FROM run_events e JOIN messages m ON m.session_id = e.session_id AND m.seq = e.seq
+WHERE e.run_id = $1::uuid AND e.run_seq > 0
+ORDER BY e.run_seq DESC LIMIT $2
 `
 
-// MessageLatestOfRun has what an executor reported, the latest first.
-func (q *Queries) MessageLatestOfRun(ctx context.Context, sessionID string, runID string, rowLimit int32) ([][]byte, error) {
-	rows, err := q.db.Query(ctx, messageLatestOfRun, sessionID, runID, rowLimit)
+// MessageLatestOfRun is the same, the latest first.
+func (q *Queries) MessageLatestOfRun(ctx context.Context, runID string, rowLimit int32) ([][]byte, error) {
+	rows, err := q.db.Query(ctx, messageLatestOfRun, runID, rowLimit)
 	if err != nil {
 		return nil, err
 	}

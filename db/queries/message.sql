@@ -15,14 +15,17 @@ JOIN run_events e ON e.session_id = page.session_id AND e.seq = page.seq
 WHERE page.n = 1 OR page.total <= @max_bytes::bigint
 ORDER BY page.seq;
 
+-- MessageIDsOfRun has what an executor reported. It finds the events of the run
+-- by their numbers, and never reads the rest of the session.
 -- name: MessageIDsOfRun :many
-SELECT id FROM messages WHERE session_id = @session_id AND run_id = @run_id::uuid;
+SELECT m.id FROM run_events e JOIN messages m ON m.session_id = e.session_id AND m.seq = e.seq
+WHERE e.run_id = @run_id::uuid AND e.run_seq > 0;
 
--- MessageLatestOfRun has what an executor reported, the latest first.
+-- MessageLatestOfRun is the same, the latest first.
 -- name: MessageLatestOfRun :many
-SELECT e.payload FROM messages m JOIN run_events e ON e.session_id = m.session_id AND e.seq = m.seq
-WHERE m.session_id = @session_id AND m.run_id = @run_id::uuid AND e.run_seq > 0
-ORDER BY m.seq DESC LIMIT @row_limit;
+SELECT e.payload FROM run_events e JOIN messages m ON m.session_id = e.session_id AND m.seq = e.seq
+WHERE e.run_id = @run_id::uuid AND e.run_seq > 0
+ORDER BY e.run_seq DESC LIMIT @row_limit;
 
 -- name: MessageExistsAfter :one
 SELECT EXISTS (SELECT 1 FROM messages WHERE session_id = @session_id AND seq > @after_seq);

@@ -79,14 +79,7 @@ func TestAnIndexIsBehindEveryStatement(t *testing.T) {
 	b := backendtest.On(t, url)
 	_, err := b.Pool.Exec(t.Context(), populate)
 	require.NoError(t, err)
-	seen := &statements{seen: make(map[string]pgx.TraceQueryStartData)}
-	cfg, err := pgxpool.ParseConfig(url)
-	require.NoError(t, err)
-	cfg.ConnConfig.Tracer = seen
-	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	traced := tracedBackend(b, pool)
+	traced, seen := tracedBackend(t, b)
 
 	// A session that did everything, and more that wait.
 	c := traced.Start(t, "w1")
@@ -157,14 +150,71 @@ func TestAnIndexIsBehindEveryStatement(t *testing.T) {
 	}
 }
 
-func tracedBackend(b *backendtest.Backend, pool *pgxpool.Pool) *backendtest.Backend {
+// A claim of a run that goes on reads what that run has reported, however long
+// the session is.
+func TestAClaimReadsTheMessagesOfItsRun(t *testing.T) {
+	const before = 20_000
+	url := dbtest.URL(t, testkit.Postgres(t))
+	b := backendtest.On(t, url)
+	first := b.Start(t, "w1")
+	id := first.GetRun().GetSessionId()
+	b.Append(t, first, backendtest.Finished(1, backendv1.RunStatus_RUN_STATUS_COMPLETED))
+	_, err := b.Pool.Exec(t.Context(), `
+WITH event AS (
+    INSERT INTO run_events (session_id, seq, run_id, run_seq, occurred_at, payload, size)
+    SELECT $1, last_seq + n, $2, n + 1, now(), '', 0 FROM sessions, generate_series(1, $3::int) n WHERE id = $1
+    RETURNING session_id, seq, run_id
+), message AS (
+    INSERT INTO messages (session_id, seq, id, run_id, role, text_preview, size, verbatim_size, created_at)
+    SELECT session_id, seq, gen_random_uuid(), run_id, 'assistant', '', 0, 0, now() FROM event
+)
+UPDATE sessions SET last_seq = last_seq + $3::int WHERE id = $1`, id, first.GetRun().GetId(), before)
+	require.NoError(t, err)
+	b.Enqueue(t, id, "more")
+	c := b.Claim(t, "w1")
+	_, err = b.Queue.Start(t.Context(), c.GetRun().GetId(), c.GetFencingToken())
+	require.NoError(t, err)
+	said := []*backendv1.RunEvent{backendtest.Text(1, "one"), backendtest.Text(2, "two")}
+	b.Append(t, c, said...)
+	_, err = b.Pool.Exec(t.Context(), `UPDATE runs SET lease_expires_at = now() - interval '1 second' WHERE id = $1`, c.GetRun().GetId())
+	require.NoError(t, err)
+	_, err = b.Pool.Exec(t.Context(), `ANALYZE`)
+	require.NoError(t, err)
+
+	traced, seen := tracedBackend(t, b)
+	again := traced.Claim(t, "w1")
+	require.Equal(t, c.GetRun().GetId(), again.GetRun().GetId())
+	var ids, texts []string
+	for _, e := range said {
+		ids = append(ids, e.GetPayload().GetMessageAdded().GetMessageId())
+		texts = append(texts, e.GetPayload().GetMessageAdded().GetVerbatimJson())
+	}
+	require.ElementsMatch(t, ids, again.GetReportedMessageIds())
+	require.Equal(t, texts, again.GetLatestMessages())
+	for _, name := range []string{"MessageIDsOfRun", "MessageLatestOfRun"} {
+		require.Contains(t, seen.seen, name)
+		for _, node := range plan(t, url, seen.seen[name], "ANALYZE") {
+			assert.Less(t, node.ActualRows+node.Removed, 100.0, "%s reads the whole session in %s", name, node.Relation)
+		}
+	}
+}
+
+// tracedBackend is a backend whose statements are seen.
+func tracedBackend(t *testing.T, b *backendtest.Backend) (*backendtest.Backend, *statements) {
+	t.Helper()
+	seen := &statements{seen: make(map[string]pgx.TraceQueryStartData)}
+	cfg := b.Pool.Config()
+	cfg.ConnConfig.Tracer = seen
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
 	traced := *b
 	tokens := page.NewTokens(config.NewSecret("test"))
 	traced.Store = store.New(pool, b.Bus)
 	traced.Queue = queue.New(traced.Store, b.Bus, slog.New(slog.DiscardHandler), queue.Timing{UserInput: time.Hour, WorkerGone: 10 * time.Minute}, b.Here)
 	traced.Tasks = task.New(traced.Store, traced.Queue.SweepBy)
 	traced.Runs, traced.Sessions, traced.Questions = run.New(traced.Store, tokens), session.New(traced.Store, tokens), userinput.New(traced.Store, tokens)
-	return &traced
+	return &traced, seen
 }
 
 // node is a step of a plan.
@@ -172,18 +222,21 @@ type node struct {
 	Type     string  `json:"Node Type"`
 	Relation string  `json:"Relation Name"`
 	Rows     float64 `json:"Plan Rows"`
-	Plans    []node
-	scanned  float64
+	// Of each of its loops, when the statement was executed.
+	ActualRows float64 `json:"Actual Rows"`
+	Removed    float64 `json:"Rows Removed by Filter"`
+	Plans      []node
+	scanned    float64
 }
 
-// plan returns all steps of a statement's plan.
-func plan(t *testing.T, url string, q pgx.TraceQueryStartData) []node {
+// plan returns all steps of a statement's plan, with more options of EXPLAIN.
+func plan(t *testing.T, url string, q pgx.TraceQueryStartData, options ...string) []node {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
 	require.NoError(t, err)
 	defer conn.Close(t.Context())
 	var raw []byte
-	require.NoError(t, conn.QueryRow(t.Context(), "EXPLAIN (FORMAT JSON) "+q.SQL, q.Args...).Scan(&raw), q.SQL)
+	require.NoError(t, conn.QueryRow(t.Context(), "EXPLAIN ("+strings.Join(append(options, "FORMAT JSON"), ", ")+") "+q.SQL, q.Args...).Scan(&raw), q.SQL)
 	var tops []struct{ Plan node }
 	require.NoError(t, json.Unmarshal(raw, &tops))
 	var all []node

@@ -202,7 +202,7 @@ func claimedRun(ctx context.Context, s *store.Session, r *dbgen.Run, lease time.
 	}
 	var reported, latest []string
 	if r.OfferedAttempt != 0 {
-		if reported, err = s.Tx().Q.MessageIDsOfRun(ctx, r.SessionID, r.ID); err == nil {
+		if reported, err = s.Tx().Q.MessageIDsOfRun(ctx, r.ID); err == nil {
 			latest, err = latestMessages(ctx, s.Tx(), r)
 		}
 		if err != nil {
@@ -224,7 +224,7 @@ func claimedRun(ctx context.Context, s *store.Session, r *dbgen.Run, lease time.
 // latestMessages are the last messages of a run as its agent printed them, oldest
 // first: more than the agent can have failed to write down.
 func latestMessages(ctx context.Context, tx *store.Tx, r *dbgen.Run) ([]string, error) {
-	rows, err := tx.Q.MessageLatestOfRun(ctx, r.SessionID, r.ID, maxLatest)
+	rows, err := tx.Q.MessageLatestOfRun(ctx, r.ID, maxLatest)
 	if err != nil {
 		return nil, err
 	}
