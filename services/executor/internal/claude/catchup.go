@@ -51,7 +51,11 @@ func (a *Agent) restoreConversation() {
 	if lost == nil || a.opts.ResumeID == "" || len(lost.Latest) == 0 {
 		return
 	}
-	if err := restore(a.opts.ConfigDir, a.opts.ResumeID, lost.Latest); err != nil {
+	before := ""
+	if len(lost.Latest) == len(lost.Reported) { // all of them, from the first answer to the prompt on
+		before = lost.PromptID
+	}
+	if err := restore(a.opts.ConfigDir, a.opts.ResumeID, before, lost.Latest); err != nil {
 		a.notice(noticeUnread, fmt.Sprintf("The agent may not know the last of what it did before it was lost, and do it again: %v.", err))
 	}
 }

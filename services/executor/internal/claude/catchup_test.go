@@ -114,6 +114,7 @@ func TestRealConversationIsRestoredFromTheRecord(t *testing.T) {
 		written, reported int
 		steps             string
 	}{
+		"all but the prompt":                    {0, 3, "two\n"},
 		"the result is missing":                 {1, 2, "two\n"},
 		"the result and the next call":          {1, 3, "two\n"},
 		"all that came after the first call":    {1, 4, ""},
@@ -130,7 +131,7 @@ func TestRealConversationIsRestoredFromTheRecord(t *testing.T) {
 			copySession(t, &again)
 			require.NoError(t, os.Remove(filepath.Join(opts.Dir, "steps")))
 			require.NoError(t, os.WriteFile(filepath.Join(opts.Dir, "steps"), nil, 0o600))
-			cutConversation(t, again.ConfigDir, ids[c.written-1])
+			cutConversation(t, again.ConfigDir, append([]string{opts.PromptID}, ids...)[c.written])
 			second := &recorder{}
 			requireStatus(t, completed, "", New(again, second).Run(t.Context()))
 			require.Empty(t, second.notice(noticeUnread))

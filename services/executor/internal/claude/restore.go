@@ -15,8 +15,9 @@ import (
 // restore adds to a conversation what its run's record has beyond it: the CLI
 // prints a message before it writes it down, and was killed in between. Without
 // that the agent would not know of a command that it had run, and run it again.
-// said are the run's latest messages as the CLI printed them, oldest first.
-func restore(configDir, conversation string, said []string) error {
+// said are the run's latest messages as the CLI printed them, oldest first, and
+// before is the id of what they follow upon, when that is known.
+func restore(configDir, conversation, before string, said []string) error {
 	root, err := os.OpenRoot(configDir)
 	if err != nil {
 		return fmt.Errorf("open the conversations: %w", err)
@@ -30,7 +31,7 @@ func restore(configDir, conversation string, said []string) error {
 	if err != nil {
 		return fmt.Errorf("open the conversation: %w", err)
 	}
-	addition, err := missing(file, said)
+	addition, err := missing(file, before, said)
 	if err == nil && len(addition) > 0 {
 		_, err = file.Write(addition)
 	}
@@ -40,8 +41,11 @@ func restore(configDir, conversation string, said []string) error {
 	return nil
 }
 
+// errApart says that it is not known where in a conversation something belongs.
+var errApart = errors.New("the conversation has none of the run's latest messages")
+
 // missing are the lines that a transcript lacks at its end.
-func missing(transcript io.Reader, said []string) ([]byte, error) {
+func missing(transcript io.Reader, before string, said []string) ([]byte, error) {
 	known := map[string]bool{}
 	var last map[string]json.RawMessage // the latest message, or what belongs to it
 	var leaf string
@@ -59,7 +63,7 @@ func missing(transcript io.Reader, said []string) ([]byte, error) {
 	if err != nil || last == nil {
 		return nil, err
 	}
-	messages := make([]wireEntry, 0, len(said))
+	messages := append(make([]wireEntry, 0, len(said)+1), wireEntry{UUID: before})
 	for _, printed := range said {
 		var m wireEntry
 		if json.Unmarshal([]byte(printed), &m) != nil {
@@ -69,8 +73,7 @@ func missing(transcript io.Reader, said []string) ([]byte, error) {
 			messages = append(messages, m)
 		}
 	}
-	// What comes behind the latest that both have. Without one it is not known
-	// where the rest belongs.
+	// What comes behind the latest that both have.
 	after := -1
 	for i, m := range slices.Backward(messages) {
 		if known[m.UUID] {
@@ -79,7 +82,7 @@ func missing(transcript io.Reader, said []string) ([]byte, error) {
 		}
 	}
 	if after < 0 {
-		return nil, nil
+		return nil, errApart
 	}
 	var addition []byte
 	if !whole {
