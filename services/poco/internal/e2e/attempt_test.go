@@ -181,9 +181,7 @@ func TestAPromptThatNeverReachedTheAgentIsGiven(t *testing.T) {
 	require.NoError(t, os.Remove(gate))
 
 	_, run := s.enqueueResumable("Do it. [[bash:echo done >proof.txt]]", session, backendv1.ContainerMode_CONTAINER_MODE_EPHEMERAL)
-	f.await("the run is running", func(e *backendv1.SessionEvent) bool {
-		return e.GetRunId() == run && e.GetPayload().GetRunStatusChanged().GetStatus() == backendv1.RunStatus_RUN_STATUS_RUNNING
-	})
+	f.awaitStatus(backendv1.RunStatus_RUN_STATUS_RUNNING)
 	s.manager.kill()
 	for _, pid := range processesWith(t, "WORKSPACE_PATH="+s.workspace(s.manager, session)) {
 		process, err := os.FindProcess(pid)
@@ -207,9 +205,7 @@ func TestManagerStoppedWhileAnExecutorBoots(t *testing.T) {
 	s.start()
 	session, run := s.enqueue("Hello. [[bash]]", "")
 	f := s.follow(session)
-	f.await("the run is running", func(e *backendv1.SessionEvent) bool {
-		return e.GetPayload().GetRunStatusChanged().GetStatus() == backendv1.RunStatus_RUN_STATUS_RUNNING
-	})
+	f.awaitStatus(backendv1.RunStatus_RUN_STATUS_RUNNING)
 	s.manager.stop()
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_QUEUED, s.run(run).GetStatus())
 	open(t, gate)

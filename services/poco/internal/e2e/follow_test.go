@@ -164,6 +164,14 @@ func isEndOf(runID string) func(*backendv1.SessionEvent) bool {
 	}
 }
 
+// awaitStatus waits until a run has a status.
+func (f *follower) awaitStatus(status backendv1.RunStatus) {
+	f.t.Helper()
+	f.await("the status "+status.String(), func(e *backendv1.SessionEvent) bool {
+		return e.GetPayload().GetRunStatusChanged().GetStatus() == status
+	})
+}
+
 // awaitExport returns how the export after a sequence number ended.
 func (f *follower) awaitExport(afterSeq int64) *backendv1.ExportChanged {
 	f.t.Helper()

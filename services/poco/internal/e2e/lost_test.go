@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
 	"github.com/stretchr/testify/require"
 
@@ -124,17 +125,44 @@ func TestARunOutlivesItsExecutor(t *testing.T) {
 	}
 }
 
+// However a container ends, or stops to answer: its run goes on in another.
 func TestARunOutlivesItsContainer(t *testing.T) {
-	s := newStack(t, stackOptions{runtime: dockerRuntime, scenarios: []scriptedmodel.Scenario{steps()}}).start()
-	f, session, run := s.inSecondStep(backendv1.ContainerMode_CONTAINER_MODE_EPHEMERAL)
+	for _, mode := range bothModes {
+		for name, strike := range map[string]func(*testing.T, *client.Client, string){
+			"killed": func(t *testing.T, engine *client.Client, id string) {
+				_, err := engine.ContainerKill(t.Context(), id, client.ContainerKillOptions{Signal: "KILL"})
+				require.NoError(t, err)
+			},
+			"removed": func(t *testing.T, engine *client.Client, id string) {
+				_, err := engine.ContainerRemove(t.Context(), id, client.ContainerRemoveOptions{Force: true})
+				require.NoError(t, err)
+			},
+			"paused": func(t *testing.T, engine *client.Client, id string) {
+				_, err := engine.ContainerPause(t.Context(), id, client.ContainerPauseOptions{})
+				require.NoError(t, err)
+			},
+		} {
+			t.Run(mode.String()+" "+name, func(t *testing.T) {
+				s := newStack(t, stackOptions{runtime: dockerRuntime, scenarios: []scriptedmodel.Scenario{steps()}, env: map[string]string{"TASK_CLAIM_LEASE_SECONDS": shortLease}}).start()
+				f, session, run := s.inSecondStep(mode)
+				engine := openEngine(t)
+				id, _, _ := s.container(session)
+				strike(t, engine, id)
+				s.letGo(session)
+				s.requireResumed(f, session, run)
+				_, err := engine.ContainerInspect(t.Context(), id, client.ContainerInspectOptions{})
+				require.True(t, cerrdefs.IsNotFound(err), "the lost container is removed: %v", err)
+			})
+		}
+	}
+}
+
+func openEngine(t *testing.T) *client.Client {
+	t.Helper()
 	engine, err := dockerengine.New()
 	require.NoError(t, err)
-	defer func() { require.NoError(t, engine.Close()) }()
-	id, _, _ := s.container(session)
-	_, err = engine.ContainerKill(t.Context(), id, client.ContainerKillOptions{Signal: "KILL"})
-	require.NoError(t, err)
-	s.letGo(session)
-	s.requireResumed(f, session, run)
+	t.Cleanup(func() { require.NoError(t, engine.Close()) })
+	return engine
 }
 
 // The machine was restarted: manager and executor are gone together, and the
