@@ -247,11 +247,10 @@ func (f *Follower) signal(signal os.Signal, cancelRun func()) error {
 		return f.View.Warn("canceling the run; Ctrl-C again leaves at once")
 	}
 	f.outcome = Detached
-	if f.RunID == "" {
-		return errEnded
-	}
 	what := "left, the run goes on"
 	switch {
+	case f.RunID == "":
+		what = "left, the session goes on"
 	case f.finished:
 		what = "left, the export goes on"
 	case f.confirmed:

@@ -233,8 +233,9 @@ func TestInterruptLeavesAnAttachedSessionAlone(t *testing.T) {
 	backend := test.New(t, test.Connection{Until: t.Context().Done()})
 	interrupts := make(chan os.Signal, 1)
 	interrupts <- os.Interrupt
-	outcome, _, err := follow(t, backend, func(f *conversation.Follower) { f.RunID, f.Signals = "", interrupts })
+	outcome, shown, err := follow(t, backend, func(f *conversation.Follower) { f.RunID, f.Signals = "", interrupts })
 	require.NoError(t, err)
 	require.Equal(t, conversation.Detached, outcome)
+	require.Contains(t, shown.notes.String(), "the session goes on; come back with: poco attach "+test.SessionID)
 	require.Empty(t, backend.Canceled)
 }
