@@ -65,7 +65,10 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	}()
 
 	pool, err := openDatabase(ctx, cfg, logger)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil //nolint:nilerr // stopped while it waited for Postgres, which is no failure
+	case err != nil:
 		return err
 	}
 	closers.Add("database", func(context.Context) error { pool.Close(); return nil })

@@ -282,3 +282,13 @@ func TestDatabaseThatIsNotThere(t *testing.T) {
 	require.ErrorContains(t, err, "DATABASE_URL")
 	require.NotContains(t, err.Error(), "hunter2")
 }
+
+// A backend that is stopped while it waits for Postgres ends well.
+func TestStoppedWhileItWaitsForPostgres(t *testing.T) {
+	silent := testkit.Listener(t)
+	b := launch(t, "postgres://poco@"+silent.Addr().String()+"/poco")
+	conn, err := silent.Accept()
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, b.stop())
+}

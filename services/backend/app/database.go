@@ -66,6 +66,7 @@ func openDatabase(ctx context.Context, cfg *Config, logger *slog.Logger) (*pgxpo
 // waitForDatabase tries until Postgres can be worked with: it may go away in the
 // middle. What waiting cannot change, such as a wrong password, ends it at once.
 func waitForDatabase(ctx context.Context, cfg *pgx.ConnConfig, schema func(context.Context, *sql.DB) error, timeout time.Duration, logger *slog.Logger) error {
+	told := false
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := tryDatabase(ctx, cfg, schema)
 		if err != nil && !postgres.MayPass(err) {
@@ -73,7 +74,10 @@ func waitForDatabase(ctx context.Context, cfg *pgx.ConnConfig, schema func(conte
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(pace.BackOff(minRetry, maxRetry)), backoff.WithMaxElapsedTime(max(timeout, time.Millisecond)), backoff.WithNotify(func(err error, _ time.Duration) {
-		logger.DebugContext(ctx, "wait for Postgres", logging.KeyError, err)
+		if !told {
+			told = true
+			logger.WarnContext(ctx, "waiting for Postgres at DATABASE_URL", "for_at_most", timeout, logging.KeyError, err)
+		}
 	}))
 	if err != nil {
 		return fmt.Errorf("work with Postgres at %s:%d (DATABASE_URL): %w", cfg.Host, cfg.Port, err)
