@@ -11,6 +11,7 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
+	"github.com/poco-ai/poco/services/internal/testkit"
 )
 
 // conversation is a session whose prompts follow on each other in one executor.
@@ -107,6 +108,38 @@ func TestTheAgentReplacesItsFolders(t *testing.T) {
 			info, err := os.Lstat(dir)
 			require.NoError(t, err)
 			require.True(t, info.IsDir())
+		})
+	}
+}
+
+// Whatever folders the agent locks, the run shows what it did, the next one finds
+// them open, and what a link leads to stays as it is.
+func TestTheAgentLocksItsFolders(t *testing.T) {
+	if !testkit.Unprivileged(t) {
+		return
+	}
+	for name, command := range map[string]string{
+		"the workspace": "chmod 000 .", "folders in it": "chmod 000 a/b; chmod 000 a inputs",
+		"to be read": "git init -q; find . -depth -type d -exec chmod a-w {} +", "everything": "cd ..; find state workspace -depth -type d -exec chmod 000 {} +",
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, outside := workspaceDir(t), t.TempDir()
+			require.NoError(t, os.Chmod(outside, 0o500))
+			c := newConversation(t, dir)
+			c.say("Remember the pears.")
+			c.say("[[bash:mkdir -p a/b inputs; echo one >a/b/c.txt; ln -s " + outside + " link]]")
+			events := c.say("[[bash:echo two >>a/b/c.txt; " + command + "]]")
+			require.Empty(t, notices(events))
+			require.Len(t, changesOf(events).GetFiles(), 1)
+			require.Contains(t, changesOf(events).GetFiles()[0].GetDiff(), "+two\n")
+			events = c.say("[[bash:echo three >>a/b/c.txt; rm -rf .git; touch inputs/x d.txt]]")
+			require.Empty(t, notices(events))
+			require.Len(t, changesOf(events).GetFiles(), 2)
+			require.Contains(t, changesOf(events).GetFiles()[0].GetDiff(), "+three\n")
+			require.Contains(t, spoken(c.say("[[memory]]")), "Remember the pears.")
+			info, err := os.Stat(outside)
+			require.NoError(t, err)
+			require.Equal(t, os.FileMode(0o500), info.Mode().Perm())
 		})
 	}
 }

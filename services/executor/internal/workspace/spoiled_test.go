@@ -61,8 +61,10 @@ func TestSpoiledRepositories(t *testing.T) {
 			}
 		}},
 		"CLI folder is a file": {spoil: replace("../workspace.state/claude", func(path string) error { return os.WriteFile(path, nil, 0o644) })},
-		"CLI folder is locked": {spoil: func(t *testing.T, root string) {
-			require.NoError(t, os.Chmod(filepath.Join(stateOf(root), configDirName), 0))
+		"folders are locked": {spoil: func(t *testing.T, root string) {
+			for _, dir := range []string{filepath.Join(stateOf(root), configDirName), stateOf(root), filepath.Join(root, ".git"), root} {
+				require.NoError(t, os.Chmod(dir, 0))
+			}
 		}},
 		"an impossible encoding": {spoil: write(".gitattributes", "* working-tree-encoding=UTF-16\n")},
 		"programs": {spoil: func(t *testing.T, root string) {
@@ -99,9 +101,11 @@ command = touch `+pwned+`
 			require.Contains(t, got, "new.txt")
 			require.NotContains(t, got, "kept.txt")
 			require.NoFileExists(t, pwned)
-			info, err := os.Stat(w.ConfigDir)
-			require.NoError(t, err)
-			require.Equal(t, os.FileMode(0o700), info.Mode().Perm()&0o700)
+			for _, dir := range []string{w.ConfigDir, stateOf(root), root} {
+				info, err := os.Stat(dir)
+				require.NoError(t, err)
+				require.Equal(t, os.FileMode(0o700), info.Mode().Perm()&0o700, dir)
+			}
 		})
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/poco-ai/poco/services/internal/disk"
 	"github.com/poco-ai/poco/services/internal/repourl"
 	"github.com/poco-ai/poco/services/internal/text"
+	"github.com/poco-ai/poco/services/internal/unlock"
 )
 
 const (
@@ -35,9 +36,6 @@ const (
 	configDirName   = "claude"
 	homeDirName     = "home"
 	recorderDirName = "recorder"
-
-	// ownerAccess is what is needed in a folder to work in it.
-	ownerAccess = 0o700
 )
 
 // builtinExcludes is what does not count as the agent's work unless a repository
@@ -159,6 +157,7 @@ func (w *Workspace) Changes(ctx context.Context) (changed *backendv1.FilesChange
 }
 
 func (w *Workspace) prepareFolders() error {
+	w.unlock()
 	for _, dir := range []string{w.ConfigDir, w.HomeDir} {
 		if err := w.clearTheWay(dir); err != nil {
 			return err
@@ -189,14 +188,10 @@ func (w *Workspace) prepareFolders() error {
 }
 
 // clearTheWay moves aside what the agent has put where one of our folders
-// belongs, links that lead nowhere included, and opens a folder it has locked.
+// belongs, links that lead nowhere included.
 func (w *Workspace) clearTheWay(dir string) error {
-	info, err := os.Stat(dir)
-	if err == nil && info.IsDir() {
-		if info.Mode().Perm()&ownerAccess == ownerAccess {
-			return nil
-		}
-		return os.Chmod(dir, info.Mode().Perm()|ownerAccess)
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return nil
 	}
 	if _, err := os.Lstat(dir); err != nil {
 		return nil //nolint:nilerr // Nothing is there, or making it tells more.
@@ -209,9 +204,18 @@ func (w *Workspace) clearTheWay(dir string) error {
 	return nil
 }
 
+// unlock opens the folders that the agent has locked, in the workspace and in its
+// state.
+func (w *Workspace) unlock() {
+	for _, dir := range []string{w.opts.Root, w.opts.State} {
+		// One that cannot be opened, or is none yet, shows to whoever uses it.
+		_ = unlock.Folders(dir)
+	}
+}
+
 // Reclaim makes the workspace and its state be there again, as folders, when the
-// agent has removed them or put something else in their place: who comes after
-// it needs them. notices say what was done.
+// agent has removed them, locked them or put something else in their place: who
+// comes after it needs them. notices say what was replaced.
 func (w *Workspace) Reclaim() (notices []string) {
 	for _, dir := range []string{w.opts.Root, w.opts.State} {
 		info, err := os.Lstat(dir)
@@ -231,6 +235,7 @@ func (w *Workspace) Reclaim() (notices []string) {
 		}
 		notices = append(notices, fmt.Sprintf("%s %s at the end of the run.", filepath.Base(dir), what))
 	}
+	w.unlock()
 	return notices
 }
 

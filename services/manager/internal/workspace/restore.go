@@ -14,6 +14,7 @@ import (
 
 	"github.com/poco-ai/poco/services/internal/journal"
 	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/internal/unlock"
 	"github.com/poco-ai/poco/services/manager/internal/tree"
 )
 
@@ -84,11 +85,11 @@ func (s *Store) Restore(ctx context.Context, userID, sessionID, key string) erro
 	if err := os.MkdirAll(replaced, 0o755); err != nil {
 		return err
 	}
-	for _, move := range []struct{ name, from, to string }{
+	for _, m := range []struct{ name, from, to string }{
 		{workspaceDir, session, replaced}, {stateDir, session, replaced},
 		{stateDir, restoring, session}, {workspaceDir, restoring, session},
 	} {
-		err := os.Rename(filepath.Join(move.from, move.name), filepath.Join(move.to, move.name))
+		err := move(filepath.Join(m.from, m.name), filepath.Join(m.to, m.name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -109,23 +110,18 @@ func (s *Store) permissions(mode fs.FileMode) fs.FileMode {
 	return mode | owner>>3 | owner>>6
 }
 
-// removeAll removes a folder even when an agent has made folders in it that
-// cannot be written.
+// move puts a folder elsewhere even when an agent has locked it.
+func move(from, to string) error {
+	if err := os.Rename(from, to); err == nil || !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return errors.Join(unlock.Folder(from), os.Rename(from, to))
+}
+
+// removeAll removes a folder even when an agent has locked it, or folders in it.
 func removeAll(dir string) error {
 	if err := os.RemoveAll(dir); err == nil || !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	err = fs.WalkDir(root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
-		if err == nil && e.IsDir() && name != "." {
-			// Before it is read; what cannot be changed shows in the end.
-			err = root.Chmod(name, 0o700)
-		}
-		return err
-	})
-	return errors.Join(err, os.RemoveAll(dir))
+	return errors.Join(unlock.Folders(dir), os.RemoveAll(dir))
 }

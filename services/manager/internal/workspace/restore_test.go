@@ -2,6 +2,7 @@ package workspace_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,6 +11,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/testkit"
 	"github.com/poco-ai/poco/services/manager/internal/tree"
 	"github.com/poco-ai/poco/services/manager/internal/workspace"
 )
@@ -63,6 +66,58 @@ func TestRestoreReplacesAllOrNothing(t *testing.T) {
 	entries, err := os.ReadDir(s.SessionDir("default", session))
 	require.NoError(t, err)
 	require.Len(t, entries, 3, "the workspace, the state and meta.json")
+}
+
+// What an agent has locked is prepared, replaced, archived and removed like all
+// else, also by a manager that is not root; what a link leads to stays as it is.
+func TestALockedWorkspace(t *testing.T) {
+	if !testkit.Unprivileged(t) {
+		return
+	}
+	session := uuid.NewString()
+	key, objects := packed(t, session)
+	objects["attachments/default/f"] = "x"
+	for name, use := range map[string]func(*workspace.Store) error{
+		"prepare": func(s *workspace.Store) error {
+			_, err := s.Prepare("default", session, uuid.NewString())
+			require.NoError(t, err)
+			_, err = s.StageInputs(t.Context(), "default", session, nil, []*backendv1.InputFile{file("a/f", "attachments/default/f")})
+			return err
+		},
+		"restore": func(s *workspace.Store) error { return s.Restore(t.Context(), "default", session, key) },
+		"remove":  func(s *workspace.Store) error { return s.Remove("default", session) },
+		"archive": func(s *workspace.Store) error {
+			require.NoError(t, s.Retire("default", session, time.Now(), false))
+			return s.EmptyArchive(t.Context(), time.Now())
+		},
+	} {
+		for _, mode := range []os.FileMode{0, 0o555} {
+			t.Run(fmt.Sprintf("%s %o", name, mode), func(t *testing.T) {
+				s, outside := open(t, objects), t.TempDir()
+				folders, err := s.Prepare("default", session, uuid.NewString())
+				require.NoError(t, err)
+				require.NoError(t, s.Ended("default", session))
+				require.NoError(t, os.Symlink(outside, filepath.Join(folders.Workspace, "link")))
+				require.NoError(t, os.Chmod(outside, 0o500))
+				for _, dir := range []string{folders.State, folders.Workspace} {
+					inner := filepath.Join(dir, "inputs", "a")
+					require.NoError(t, os.MkdirAll(inner, 0o755))
+					require.NoError(t, os.WriteFile(filepath.Join(inner, "old"), nil, 0o644))
+					for _, locked := range []string{inner, filepath.Dir(inner), dir} {
+						require.NoError(t, os.Chmod(locked, mode))
+					}
+				}
+				require.NoError(t, use(s))
+				if name != "prepare" {
+					require.NoFileExists(t, filepath.Join(folders.Workspace, "inputs", "a", "old"))
+				}
+				info, err := os.Stat(outside)
+				require.NoError(t, err)
+				require.Equal(t, os.FileMode(0o500), info.Mode().Perm())
+				require.NoError(t, s.Remove("default", session))
+			})
+		}
+	}
 }
 
 func TestARestoredWorkspaceBelongsToTheExecutorsUser(t *testing.T) {

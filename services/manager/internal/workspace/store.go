@@ -18,7 +18,9 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/poco-ai/poco/services/internal/disk"
+	"github.com/poco-ai/poco/services/internal/journal"
 	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/internal/unlock"
 )
 
 const (
@@ -92,6 +94,11 @@ func (s *Store) Prepare(userID, sessionID, runID string) (Folders, error) {
 			return Folders{}, err
 		}
 	}
+	// Where the manager itself reads and writes; all else is the executor's to
+	// open. One that is not there, or no folder, is told by what follows.
+	for _, dir := range []string{filepath.Join(folders.Workspace, inputsDir), filepath.Join(folders.State, journal.DirName)} {
+		_ = unlock.Folders(dir)
+	}
 	return folders, s.change(userID, sessionID, func(m *Meta) {
 		m.RunID, m.LastUsedAt, m.SnapshotCurrent = runID, time.Now().UTC(), false
 	})
@@ -110,7 +117,7 @@ func (s *Store) prepare(dir string) error {
 	if err := s.own(dir); err != nil {
 		return err
 	}
-	if err := unlock(dir); err != nil {
+	if err := unlock.Folder(dir); err != nil {
 		return fmt.Errorf("%s cannot be opened to its owner: %w", name, err)
 	}
 	if err := writable(dir); err != nil {
@@ -168,19 +175,6 @@ func (s *Store) giveAway(dir string) error {
 		return err
 	}
 	return os.Lchown(dir, s.uid, s.gid)
-}
-
-// ownerAccess is what the executor's user needs in its workspace.
-const ownerAccess = 0o700
-
-// unlock gives the owner back the permissions that the agent may have taken
-// from its workspace. The folder cannot be a link: the one above is ours.
-func unlock(dir string) error {
-	info, err := os.Lstat(dir)
-	if err != nil || !info.IsDir() || info.Mode().Perm()&ownerAccess == ownerAccess {
-		return err
-	}
-	return os.Chmod(dir, info.Mode().Perm()|ownerAccess)
 }
 
 func writable(dir string) error {
