@@ -8,8 +8,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	"github.com/poco-ai/poco/gen/configcomments"
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
-	"github.com/poco-ai/poco/gen/go/poco/config/v1/configcomments"
 	"github.com/poco-ai/poco/services/internal/config/jsonschema"
 	"github.com/poco-ai/poco/services/internal/config/schema"
 	"github.com/poco-ai/poco/services/internal/version"

@@ -1,6 +1,8 @@
 package rules_test
 
 import (
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,17 +46,83 @@ func stderr(err error) []byte {
 	return nil
 }
 
+// clone is a folder with some of what a clone has.
+func clone(t *testing.T, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range names {
+		to := filepath.Join(dir, name)
+		if info, err := os.Stat(filepath.Join(top, name)); err == nil && info.IsDir() {
+			require.NoError(t, os.CopyFS(to, os.DirFS(filepath.Join(top, name))))
+			continue
+		}
+		content, err := os.ReadFile(filepath.Join(top, name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(to, content, 0o600))
+	}
+	return dir
+}
+
+// only makes programs be all that is on PATH.
+func only(t *testing.T, programs ...string) {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range programs {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			testkit.Missing(t, "needs %s on PATH", name)
+		}
+		require.NoError(t, os.Symlink(path, filepath.Join(dir, name)))
+	}
+	t.Setenv("PATH", dir)
+}
+
 // TestProtosOfAFreshClone compiles what a clone has: proto/ and buf.yaml, no
 // caches and no registry.
 func TestProtosOfAFreshClone(t *testing.T) {
-	clone := t.TempDir()
-	require.NoError(t, os.CopyFS(filepath.Join(clone, "proto"), os.DirFS(filepath.Join(top, "proto"))))
-	config, err := os.ReadFile(filepath.Join(top, "buf.yaml"))
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(clone, "buf.yaml"), config, 0o600))
+	clone := clone(t, "proto", "buf.yaml")
 	buf(t, clone, "lint")
 	buf(t, clone, "build")
 	buf(t, clone, "build", "proto")
+}
+
+// TestBufGenerate makes generated code anew with nothing installed but buf and
+// Go, and removes nothing that buf does not make.
+func TestBufGenerate(t *testing.T) {
+	only(t, "buf", "go")
+	clone := clone(t, "proto", "buf.yaml", "buf.gen.yaml", ".ci", "gen", "go.mod")
+	buf(t, clone, "generate")
+	require.Equal(t, contents(t, filepath.Join(top, "gen")), contents(t, filepath.Join(clone, "gen")))
+}
+
+// TestAClientsOwnTemplate generates code for somebody's client with nothing but
+// buf and a plugin.
+func TestAClientsOwnTemplate(t *testing.T) {
+	plugin := filepath.Join(t.TempDir(), "protoc-gen-go")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", plugin, "google.golang.org/protobuf/cmd/protoc-gen-go")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	only(t, "buf")
+	clone := clone(t, "proto", "buf.yaml", "buf.gen.yaml")
+	template := fmt.Sprintf(`{"version": "v2", "plugins": [{"local": %q, "out": "mine", "opt": "paths=source_relative"}],
+		"managed": {"enabled": true, "override": [{"file_option": "go_package_prefix", "value": "example.org/mine"}]}}`, plugin)
+	buf(t, clone, "generate", "--template", template)
+	require.Contains(t, contents(t, filepath.Join(clone, "mine")), "poco/backend/v1/task_service.pb.go")
+}
+
+// contents are the files of a folder.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	require.NoError(t, fs.WalkDir(os.DirFS(dir), ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		files[name] = string(content)
+		return err
+	}))
+	return files
 }
 
 // TestDeclaredRulesAreProtovalidates compares the rules that proto/ declares

@@ -7,8 +7,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/poco-ai/poco/gen/configcomments"
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
-	"github.com/poco-ai/poco/gen/go/poco/config/v1/configcomments"
 )
 
 // Language is one in which settings are described. Messages and reports are in

@@ -10,8 +10,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/poco-ai/poco/gen/configcomments"
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
-	"github.com/poco-ai/poco/gen/go/poco/config/v1/configcomments"
 )
 
 const (
