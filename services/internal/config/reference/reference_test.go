@@ -84,6 +84,9 @@ var commentedOut = regexp.MustCompile(`(?m)^#([A-Z][A-Z0-9_]*=)`)
 func TestExample(t *testing.T) {
 	var file bytes.Buffer
 	require.NoError(t, reference.Example(&file))
+	header, _, _ := strings.Cut(file.String(), "\n\n")
+	require.Contains(t, header, `"poco up" needs nothing of what stands under Required`)
+	require.Contains(t, file.String(), "---- Required ----")
 	active, err := godotenv.Parse(bytes.NewReader(file.Bytes()))
 	require.NoError(t, err)
 	all, err := godotenv.Parse(bytes.NewReader(commentedOut.ReplaceAll(file.Bytes(), []byte("$1"))))

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/config/reference"
 )
 
 func testLayer(t *testing.T) layer {
@@ -14,6 +15,9 @@ func testLayer(t *testing.T) layer {
 }
 
 func TestLayerIsAllThatIsNeeded(t *testing.T) {
+	for name := range reference.Examples(reference.ExampleServices()) {
+		require.Contains(t, testLayer(t), name, ".env.example says that up brings it")
+	}
 	s, err := loadSettings(with(config.Sources{}, testLayer(t), nil))
 	require.NoError(t, err)
 	require.Equal(t, "127.0.0.1", s.backend.Msg.GetServer().GetHost())
