@@ -159,6 +159,18 @@ func TestEveryStateEndsWithoutItsOwner(t *testing.T) {
 		require.NoError(t, err)
 		requireIdle(t, b, c)
 	})
+	t.Run("worker that was silent for a month", func(t *testing.T) {
+		databaseURL := dbtest.URL(t, url)
+		b := backendtest.On(t, databaseURL)
+		_, err := b.Pool.Exec(t.Context(), `INSERT INTO workers (id, last_seen) VALUES ('gone', now() - interval '31 days'), ('away', now() - interval '29 days')`)
+		require.NoError(t, err)
+		backendtest.On(t, databaseURL) // whose sweep looks when it begins
+		require.Eventually(t, func() bool {
+			var ids string
+			require.NoError(t, b.Pool.QueryRow(t.Context(), `SELECT string_agg(id, ' ') FROM workers`).Scan(&ids))
+			return ids == "away"
+		}, 30*time.Second, 10*time.Millisecond)
+	})
 	t.Run("a backend that has just come back fails no export", func(t *testing.T) {
 		b := setup(t)
 		b.Here.Set(0)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -124,6 +125,19 @@ func TestLeaseEndsWithoutASignOfTheManager(t *testing.T) {
 	l.check()
 	require.Empty(t, log, "the agent stays stopped")
 	l.stop()
+}
+
+// TestAnExecutorThatIsAbandonedEnds counts from the last sign of a manager.
+func TestAnExecutorThatIsAbandonedEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Settings{})
+		began := time.Now()
+		time.Sleep(AbandonedAfter - time.Second)
+		require.True(t, s.Status().GetIdle())
+		<-s.Abandoned()
+		require.Equal(t, 2*AbandonedAfter-time.Second, time.Since(began))
+		require.NoError(t, s.Close(t.Context()))
+	})
 }
 
 // TestLeaseFoundExpiredOnWaking is what happens after the process was frozen:

@@ -283,6 +283,7 @@ type options struct {
 	lease         time.Duration
 	pull          time.Duration
 	stopExecutors bool
+	cancelGrace   time.Duration
 	cleanup       *configv1.WorkspaceConfig
 }
 
@@ -325,7 +326,7 @@ func (h *host) manage(o options) *manager {
 			PullEnabled: true, MaxConcurrentTasks: o.slots, PullInterval: durationpb.New(o.pull), ClaimLease: durationpb.New(o.lease),
 		},
 		RunConfig: &configv1.RunConfig{}, CallbackURL: "http://manager", ModelURL: "http://manager/model",
-		Reached: o.reached, Cleanup: o.cleanup, StopExecutors: o.stopExecutors, Now: m.clock.Now, Logger: logger,
+		Reached: o.reached, Cleanup: o.cleanup, StopExecutors: o.stopExecutors, CancelGrace: o.cancelGrace, Now: m.clock.Now, Logger: logger,
 	})
 	server := connect.NewServer(rpcerror.Interceptor(logger), hub.Interceptor())
 	managerv1connect.RegisterRunChannelServiceHandler(server, hub)

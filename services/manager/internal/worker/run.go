@@ -22,9 +22,9 @@ import (
 
 // Limits of a run's supervision.
 const (
-	// cancelGrace is how long an executor may take to end a canceled run before
-	// it is stopped.
-	cancelGrace = 30 * time.Second
+	// defaultCancelGrace is how long an executor may take to end a canceled run
+	// before it is stopped.
+	defaultCancelGrace = 30 * time.Second
 	// connectGrace is how long an executor may take to open its channel.
 	connectGrace = 30 * time.Second
 	// channelCheck is how often a missing channel is looked for.
@@ -278,6 +278,6 @@ func (r *heldRun) deliver(cmd *queuev1.RunCommand) bool {
 	if r.interrupt != nil {
 		r.interrupt(errCanceled)
 	}
-	r.cancelTimer = time.AfterFunc(cancelGrace, func() { close(r.overdue) })
+	r.cancelTimer = time.AfterFunc(r.w.opts.CancelGrace, func() { close(r.overdue) })
 	return true
 }

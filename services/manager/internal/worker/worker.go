@@ -59,6 +59,9 @@ type Options struct {
 	// StopExecutors ends running runs when the worker stops. Otherwise their
 	// executors go on and are adopted by the next start.
 	StopExecutors bool
+	// CancelGrace is how long an executor may take to end a canceled run before
+	// it is stopped; 30 s when zero.
+	CancelGrace time.Duration
 	// Now is the monotonic clock that leases are judged by; time.Now when nil.
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -102,6 +105,9 @@ type Worker struct {
 func New(opts Options) *Worker {
 	if opts.Now == nil {
 		opts.Now = time.Now
+	}
+	if opts.CancelGrace == 0 {
+		opts.CancelGrace = defaultCancelGrace
 	}
 	return &Worker{
 		opts: opts, logger: opts.Logger, now: opts.Now, metrics: newMetrics(),

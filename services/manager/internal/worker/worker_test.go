@@ -169,6 +169,22 @@ func TestCancel(t *testing.T) {
 		require.False(t, run.Started)
 		h.queue.Await(t, "acknowledgement", func(v queuetest.View) bool { return len(v.Acked) > 0 && v.Acked[0] == command })
 	})
+	t.Run("of an executor that does not stop", func(t *testing.T) {
+		h := newHost(t, func(ctx context.Context, r *scriptedRun) {
+			if c := r.open(ctx); c != nil {
+				r.notice(c)
+				c.until(nothing)
+				_ = c.Close()
+			}
+		})
+		h.manage(options{cancelGrace: time.Millisecond})
+		id := h.queue.Enqueue(session(), "x", nil)
+		h.awaitEvents(id, 1)
+		h.queue.Command(&queuev1.RunCommand{RunId: id, Kind: &queuev1.RunCommand_Cancel{Cancel: &queuev1.CancelCommand{}}})
+		require.Contains(t, h.queue.AwaitStatus(t, id, canceled).Message, "did not stop in time")
+		h.awaitExport(id)
+		require.Empty(t, h.machine.Executors())
+	})
 	t.Run("of an unknown run", func(t *testing.T) {
 		h := newHost(t, works)
 		h.manage(options{})
