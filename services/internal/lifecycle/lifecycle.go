@@ -82,10 +82,39 @@ func Vital(ctx context.Context, name string, run func(context.Context) error) er
 	}
 }
 
-// SignalContext returns a context that ends at the first SIGINT or SIGTERM. The
-// second one ends the process, as it would have without this.
+// Endings returns the signals that ask this program to end: of a service manager,
+// of Ctrl-C, of a terminal that closes. What it was started to ignore is not among
+// them: SIGHUP by nohup, SIGINT by a shell that puts it into the background.
+func Endings() []os.Signal {
+	endings := []os.Signal{syscall.SIGTERM}
+	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
+		if !signal.Ignored(sig) {
+			endings = append(endings, sig)
+		}
+	}
+	return endings
+}
+
+// SignalContext returns a context that ends at the first of Endings. Another
+// SIGINT or SIGTERM then ends the process, as it would have without this. Another
+// SIGHUP does not: where a terminal closes, its shell and the system send one
+// each. Nor does it matter to a stop that nobody reads any more what is said.
 func SignalContext(parent context.Context) (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	ctx, stop := context.WithCancel(parent)
+	received := make(chan os.Signal, 1)
+	signal.Notify(received, Endings()...)
+	go func() {
+		select {
+		case <-received:
+		case <-ctx.Done():
+		}
+		unheard := make(chan os.Signal, 1)
+		signal.Notify(unheard, syscall.SIGPIPE)
+		if !signal.Ignored(syscall.SIGHUP) {
+			signal.Notify(unheard, syscall.SIGHUP)
+		}
+		signal.Stop(received)
+		stop()
+	}()
 	return ctx, stop
 }

@@ -29,9 +29,9 @@ type Settings interface {
 	GetLogging() *configv1.LoggingConfig
 }
 
-// Main loads the service's settings from the environment, runs it until SIGINT
-// or SIGTERM, and exits with 0, 1 (the service failed) or 2 (its settings are
-// refused).
+// Main loads the service's settings from the environment, runs it until a signal
+// ends it (lifecycle.SignalContext), and exits with 0, 1 (the service failed) or 2
+// (its settings are refused).
 func Main[T Settings](
 	service string,
 	load func(config.Sources) (*config.Loaded[T], error),

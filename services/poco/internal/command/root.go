@@ -17,6 +17,7 @@ import (
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/lifecycle"
 	"github.com/poco-ai/poco/services/poco/internal/client"
 	"github.com/poco-ai/poco/services/poco/internal/terminal"
 )
@@ -190,16 +191,11 @@ func (c *cli) interactive() bool {
 	return ok && isatty.IsTerminal(file.Fd()) && c.screen().terminal
 }
 
-// endings returns the channel of the signals that end this program. What it was
-// started to ignore stays ignored: SIGHUP by nohup, SIGINT by a shell that puts
-// it into the background. That output is gone shows as an error of writing.
+// endings returns the channel of the signals that end this program. That output
+// is gone shows as an error of writing.
 func endings() (chan os.Signal, func()) {
 	signals := make(chan os.Signal, 2)
-	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
-		if !signal.Ignored(sig) {
-			signal.Notify(signals, sig)
-		}
-	}
+	signal.Notify(signals, lifecycle.Endings()...)
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, syscall.SIGPIPE)
 	return signals, func() { signal.Stop(signals); signal.Stop(broken) }

@@ -58,7 +58,8 @@ usual. With DATABASE_URL or S3_ENDPOINT set, that server is used instead of an
 embedded one. Secrets are generated once and kept in the data folder, like all
 data. Other users of this machine cannot use it: its API wants the token that is,
 for its owner only, in the file client-token of the data folder. The other commands
-find it there, and the page opens with the link that is printed. Ctrl-C stops everything in order; a second Ctrl-C ends at once.`,
+find it there, and the page opens with the link that is printed. Ctrl-C stops everything
+in order, as does closing the terminal; a second Ctrl-C ends at once.`,
 		Example: `  ANTHROPIC_AUTH_TOKEN=… poco up
   poco up --scripted-model
   poco up --runtime process --data-dir ./data

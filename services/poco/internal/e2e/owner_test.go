@@ -68,12 +68,37 @@ func newLocalPoco(t *testing.T) *localPoco {
 // up starts everything and returns when it is ready.
 func (p *localPoco) up() {
 	p.t.Helper()
-	p.cmd = exec.Command(programPath("poco"), "up", "--scripted-model", "--runtime", "process", "--data-dir", p.dir)
+	p.prepare("up", "--scripted-model")
+	p.start(p.shows("Send work with:"))
+	text, err := os.ReadFile(filepath.Join(p.dir, "running.json"))
+	require.NoError(p.t, err)
+	p.urls = map[string]string{}
+	var said map[string]any
+	require.NoError(p.t, json.Unmarshal(text, &said))
+	for _, name := range []string{"backend", "manager", "frontend"} {
+		p.urls[name] = "http://" + said[name].(string)
+	}
+}
+
+// prepare makes the command that starts everything.
+func (p *localPoco) prepare(args ...string) {
+	p.cmd = exec.Command(programPath("poco"), append(args, "--runtime", "process", "--data-dir", p.dir)...)
 	p.cmd.Env, p.cmd.Dir = p.env, p.t.TempDir()
+}
+
+// shows collects what the command writes, and returns what says that it has
+// written a text.
+func (p *localPoco) shows(text string) <-chan struct{} {
 	p.out = &output.Buffer{}
-	ready := make(chan struct{})
-	both := io.MultiWriter(p.out, p.t.Output(), &signalWhen{in: p.out, has: "Send work with:", signal: ready})
+	shown := make(chan struct{})
+	both := io.MultiWriter(p.out, p.t.Output(), &signalWhen{in: p.out, has: text, signal: shown})
 	p.cmd.Stdout, p.cmd.Stderr = both, both
+	return shown
+}
+
+// start starts the command and returns when ready says so.
+func (p *localPoco) start(ready <-chan struct{}) {
+	p.t.Helper()
 	require.NoError(p.t, p.cmd.Start())
 	ended := make(chan struct{})
 	p.ended = ended
@@ -88,14 +113,6 @@ func (p *localPoco) up() {
 		require.FailNow(p.t, "poco up ended", p.out.String())
 	case <-time.After(2 * startTimeout):
 		require.FailNow(p.t, "poco up does not start", p.out.String())
-	}
-	text, err := os.ReadFile(filepath.Join(p.dir, "running.json"))
-	require.NoError(p.t, err)
-	p.urls = map[string]string{}
-	var said map[string]any
-	require.NoError(p.t, json.Unmarshal(text, &said))
-	for _, name := range []string{"backend", "manager", "frontend"} {
-		p.urls[name] = "http://" + said[name].(string)
 	}
 }
 
