@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -34,9 +35,16 @@ Ctrl-C; with --once it stops.
   ANTHROPIC_AUTH_TOKEN=… poco demo`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.up(cmd.Context(), flags, func(token bool) bool { return !token }, func(ctx context.Context, info stack.Info) error {
-				return c.demo(ctx, info, once)
+			shown := false
+			err := c.up(cmd.Context(), flags, func(token bool) bool { return !token }, func(ctx context.Context, info stack.Info) error {
+				err := c.demo(ctx, info, once)
+				shown = err == nil || errors.Is(err, errDone)
+				return err
 			})
+			if err == nil && !shown {
+				return &exitError{exitCanceled, errors.New("stopped before the task was done")}
+			}
+			return err
 		},
 	}
 	flags.register(cmd)

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -78,6 +79,8 @@ func (p *parts) start(ctx context.Context, closers *lifecycle.Closers, name stri
 				err = fmt.Errorf("the %s failed: %w", name, err)
 			}
 			p.cancel(err)
+		} else if errors.Is(err, running.Err()) { // it was stopped while it started
+			err = nil
 		}
 		done <- err
 	}()
