@@ -30,6 +30,9 @@ const (
 	FindingRestartPending = "restart_pending"
 	// FindingReloadRefused: the sources have changed to what a start would refuse.
 	FindingReloadRefused = "reload_refused"
+	// FindingUnusableProxy: a variable that names proxies, or exceptions from them,
+	// has something that nobody can use.
+	FindingUnusableProxy = "unusable_proxy"
 	// FindingUnknownVariable: nobody reads the variable.
 	FindingUnknownVariable = "unknown_variable"
 	// FindingOtherService: only services that were not asked about read the

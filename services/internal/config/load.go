@@ -15,6 +15,7 @@ import (
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config/schema"
+	"github.com/poco-ai/poco/services/internal/egress"
 	"github.com/poco-ai/poco/services/internal/redact"
 )
 
@@ -52,6 +53,10 @@ type reading[T proto.Message] struct {
 	stamps stamps
 }
 
+// goOut are the services that call others than Poco's own, and so use the proxies
+// of the environment. No .env file tells them.
+var goOut = []string{"backend", "manager", "executor"}
+
 // Load fills msg for a service. The error is a *Problems that lists all of
 // them.
 func Load[T proto.Message](msg T, service string, src Sources) (*Loaded[T], error) {
@@ -74,6 +79,11 @@ func read[T proto.Message](msg T, service string, src Sources) *reading[T] {
 	strays := reader.findStrays()
 	r.missing(reader.dotEnv, strays)
 	r.findings = append(r.findings, reader.nearMisses(strays, service)...)
+	if slices.Contains(goOut, service) {
+		for _, c := range egress.Check(func(name string) string { return reader.environ[name] }) {
+			r.finding(FindingUnusableProxy, c.Env, c.Message)
+		}
+	}
 	r.stamps = reader.stamps
 	r.ofSources = len(r.findings)
 	r.check()

@@ -85,3 +85,26 @@ func TestNearMissesAtTheStart(t *testing.T) {
 	require.Len(t, l.Report().GetFindings(), 1)
 	require.Equal(t, "LOG_LEVL", l.Report().GetFindings()[0].GetEnv())
 }
+
+// TestProxiesThatNobodyCanUse: what goes out says what it makes of the
+// environment's proxies, which no setting is about.
+func TestProxiesThatNobodyCanUse(t *testing.T) {
+	check := config.CheckEnvironment(config.Sources{Environ: []string{
+		"HTTPS_PROXY=htp://u:s3cret@proxy.lan:1", "http_proxy=http://proxy.lan:1", "NO_PROXY=https://corp.lan",
+	}}, "backend", "manager", "executor", "frontend")
+	for _, service := range check.Services {
+		var got []string
+		for _, f := range service.Report.GetFindings() {
+			if f.GetCode() == config.FindingUnusableProxy {
+				require.Equal(t, configv1.ConfigSeverity_CONFIG_SEVERITY_WARNING, f.GetSeverity())
+				require.NotContains(t, f.GetMessage(), "s3cret")
+				got = append(got, f.GetEnv())
+			}
+		}
+		if service.Service == "frontend" {
+			require.Empty(t, got)
+			continue
+		}
+		require.Equal(t, []string{"HTTPS_PROXY", "NO_PROXY"}, got, service.Service)
+	}
+}

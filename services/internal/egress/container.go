@@ -3,7 +3,6 @@ package egress
 import (
 	"errors"
 	"io/fs"
-	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -68,13 +67,8 @@ func container(get func(string) string, dir, target, gateway string, direct ...s
 
 // fromContainer is a proxy's URL as a container reaches it.
 func fromContainer(proxy, gateway string) string {
-	u, err := url.Parse(proxy)
-	if err != nil || u.Host == "" { // HOST:PORT, without a scheme
-		if u, err = url.Parse("http://" + proxy); err != nil {
-			return proxy
-		}
-	}
-	if proxy == "" || !IsLoopback(u.Hostname()) {
+	u, err := parseProxy(proxy)
+	if err != nil || proxy == "" || !IsLoopback(u.Hostname()) {
 		return proxy
 	}
 	port := u.Port()

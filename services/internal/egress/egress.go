@@ -129,7 +129,7 @@ func fill(env map[string]string) {
 func excepted(get func(string) string, direct ...string) string {
 	var hosts []string
 	for _, name := range []string{noProxy, strings.ToLower(noProxy)} {
-		hosts = append(hosts, strings.FieldsFunc(get(name), func(r rune) bool { return r == ',' || r == ' ' })...)
+		hosts = append(hosts, entries(get(name))...)
 	}
 	hosts = append(hosts, loopback...)
 	for _, raw := range direct {
@@ -144,6 +144,11 @@ func excepted(get func(string) string, direct ...string) string {
 		}
 	}
 	return strings.Join(once, ",")
+}
+
+// entries are the hosts that a NO_PROXY lists.
+func entries(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 // trust tells each program about authorities that were told to another one.
