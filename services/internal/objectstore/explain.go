@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/poco-ai/poco/services/internal/egress"
 )
 
 // ask returns why the service refused a request whose answer has no body, as
@@ -27,11 +29,11 @@ func (s *Store) ask(ctx context.Context, err error) error {
 }
 
 // explain says which setting has to be corrected when the service refuses what
-// it is shown.
+// it is shown, or is not trusted.
 func (s *Store) explain(err error) error {
 	var api smithy.APIError
 	if !errors.As(err, &api) {
-		return err
+		return egress.ExplainUntrusted(err)
 	}
 	switch api.ErrorCode() {
 	case "AuthorizationHeaderMalformed", "AuthorizationQueryParametersError", "InvalidRegion", "IncorrectRegion",

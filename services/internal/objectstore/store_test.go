@@ -16,7 +16,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/types/known/durationpb"
 
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/objectstore"
 	"github.com/poco-ai/poco/services/internal/testkit"
@@ -241,5 +243,26 @@ func TestUserPart(t *testing.T) {
 		require.Regexp(t, `^~[0-9a-f]{32}$`, part)
 		require.False(t, seen[part])
 		seen[part] = true
+	}
+}
+
+func TestACertificateThatIsNotTrusted(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	store, err := objectstore.New(t.Context(), &configv1.ObjectStoreConfig{
+		Endpoint: server.URL, Bucket: "b", Region: "us-east-1", ForcePathStyle: true, MaxAttempts: 1,
+		ConnectTimeout: durationpb.New(time.Minute), ReadTimeout: durationpb.New(time.Minute),
+	}, config.NewSecret("access"), config.NewSecret("secret"))
+	require.NoError(t, err)
+	t.Cleanup(store.Close)
+	_, _, getErr := store.Get(t.Context(), "k")
+	for name, err := range map[string]error{
+		"check":  store.Check(t.Context()),
+		"get":    getErr,
+		"put":    store.Put(t.Context(), "k", "", strings.NewReader("x"), 1),
+		"list":   store.List(t.Context(), "p/", func(objectstore.Object) error { return nil }),
+		"delete": store.Delete(t.Context(), "k"),
+	} {
+		require.ErrorContains(t, err, "SSL_CERT_FILE", name)
 	}
 }

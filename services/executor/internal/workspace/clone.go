@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/poco-ai/poco/services/executor/internal/git"
+	"github.com/poco-ai/poco/services/internal/egress"
 	"github.com/poco-ai/poco/services/internal/repourl"
 	"github.com/poco-ai/poco/services/internal/text"
 )
@@ -140,7 +141,7 @@ func (w *Workspace) clone(ctx context.Context, repository repourl.Repository) er
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("the repository %s cannot be cloned: %w", repository.URL, err)
+		return fmt.Errorf("the repository %s cannot be cloned: %w", repository.URL, egress.ExplainUntrusted(err))
 	}
 	if branches := unborn(ctx, target); branches != "" {
 		w.Notices = append(w.Notices, "Nothing is checked out: the repository's default branch does not exist. It has "+branches+": name one in config.git_branch.")

@@ -204,7 +204,7 @@ func TestClonesTakeTheWayOut(t *testing.T) {
 	}
 	t.Setenv("HTTPS_PROXY", proxy.URL)
 	_, err := Prepare(t.Context(), opts())
-	require.ErrorContains(t, err, "ertificate", "nobody is trusted by mistake")
+	require.ErrorContains(t, err, "SSL_CERT_FILE", "nobody is trusted by mistake")
 }
 
 // tunnel connects a client of a proxy with an address.

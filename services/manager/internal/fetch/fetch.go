@@ -120,7 +120,7 @@ func (f *Fetcher) Get(ctx context.Context, raw string) (*File, error) {
 		if errors.As(err, &failed) { // which repeats the URL
 			err = failed.Err
 		}
-		return nil, fmt.Errorf("%s: %w", u.Redacted(), err)
+		return nil, fmt.Errorf("%s: %w", u.Redacted(), egress.ExplainUntrusted(err))
 	}
 	body := &body{ReadCloser: answer.Body, left: f.opts.MaxBytes, max: f.opts.MaxBytes, done: cancel}
 	switch {

@@ -168,3 +168,10 @@ func TestThroughTheProxy(t *testing.T) {
 	}
 	require.Equal(t, []string{"http://files.invalid/x"}, asked)
 }
+
+func TestACertificateThatIsNotTrusted(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	_, err := newFetcher(t, fetch.Options{PrivateHosts: []string{"127.0.0.1"}}).Get(t.Context(), server.URL+"/x")
+	require.ErrorContains(t, err, "SSL_CERT_FILE")
+}

@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/poco-ai/poco/services/internal/egress"
 	"github.com/poco-ai/poco/services/internal/rpcserver"
 	"github.com/poco-ai/poco/services/internal/text"
 )
@@ -201,9 +202,9 @@ func (g *Gateway) unreachable(err error) *foreignError {
 	case errors.As(err, &dns) && dns.IsNotFound:
 		status, hint = onTheWay, ": check ANTHROPIC_BASE_URL and the name server"
 	case errors.As(err, &certificate):
-		status, hint = onTheWay, ": the manager does not trust the certificate; SSL_CERT_FILE names the authorities that it trusts, a proxy's own among them"
+		status = onTheWay
 	case errors.As(err, &record):
 		status, hint = onTheWay, ": no TLS is spoken there; check the scheme and port of ANTHROPIC_BASE_URL"
 	}
-	return &foreignError{status: status, kind: kindAPI, message: "the model API at " + g.target.Host + " cannot be reached: " + scrub(err) + hint}
+	return &foreignError{status: status, kind: kindAPI, message: "the model API at " + g.target.Host + " cannot be reached: " + egress.ExplainUntrusted(scrub(err)).Error() + hint}
 }

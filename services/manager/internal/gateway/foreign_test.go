@@ -103,7 +103,7 @@ func TestWhyTheAPICannotBeReached(t *testing.T) {
 	require.NoError(t, err)
 	for name, c := range map[string]struct{ upstream, says string }{
 		"no such name": {"http://poco.invalid", "check ANTHROPIC_BASE_URL and the name server"},
-		"not trusted":  {untrusted.URL, "does not trust the certificate"},
+		"not trusted":  {untrusted.URL, "SSL_CERT_FILE"},
 		"no TLS":       {"https://" + plainURL.Host, "no TLS is spoken there"},
 	} {
 		t.Run(name, func(t *testing.T) {

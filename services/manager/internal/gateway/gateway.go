@@ -251,12 +251,12 @@ func (g *Gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err err
 }
 
 // scrub keeps the cause and leaves out the URL, which may hold a password.
-func scrub(err error) string {
+func scrub(err error) error {
 	var urlErr *url.Error
 	if errors.As(err, &urlErr) {
-		return urlErr.Err.Error()
+		return urlErr.Err
 	}
-	return err.Error()
+	return err
 }
 
 // writeError answers the way the model API does, so that the CLI shows it.
