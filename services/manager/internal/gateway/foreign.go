@@ -1,32 +1,22 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"html"
-	"io"
 	"mime"
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
-	"strings"
 
 	"github.com/poco-ai/poco/services/internal/egress"
 	"github.com/poco-ai/poco/services/internal/rpcserver"
-	"github.com/poco-ai/poco/services/internal/text"
+	"github.com/poco-ai/poco/services/internal/stranger"
 )
 
 const (
-	// maxPeek is how much of an answer is looked at to tell whose it is.
-	maxPeek = 64 << 10
-	// maxQuoted is how many bytes of a stranger's answer are shown.
-	maxQuoted = 200
-
 	// onTheWay answers for what stands between the manager and the model API. The
 	// CLI does not try again after this status, and shows the message.
 	onTheWay = http.StatusFailedDependency
@@ -52,7 +42,7 @@ func (g *Gateway) checkAnswer(resp *http.Response) error {
 	status := resp.StatusCode
 	if status/100 == 3 {
 		return g.foreign(onTheWay, kindAPI, "%s answered with a redirect (HTTP %d) to %s, which is not followed: %s",
-			g.target.Host, status, redirectTarget(resp), "check ANTHROPIC_BASE_URL, and whether this network wants somebody to sign in")
+			g.target.Host, status, stranger.RedirectTarget(resp), "check ANTHROPIC_BASE_URL, and whether this network wants somebody to sign in")
 	}
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")) // None is none of those below.
 	page := media == "text/html"
@@ -62,7 +52,7 @@ func (g *Gateway) checkAnswer(resp *http.Response) error {
 		}
 		return nil
 	}
-	body, err := peek(resp)
+	body, err := stranger.Peek(resp)
 	if err != nil {
 		return err
 	}
@@ -70,7 +60,7 @@ func (g *Gateway) checkAnswer(resp *http.Response) error {
 	if own {
 		return nil
 	}
-	by := fmt.Sprintf("%s answered HTTP %d with %s", g.target.Host, status, describe(resp, body, said))
+	by := fmt.Sprintf("%s answered HTTP %d with %s", g.target.Host, status, stranger.Describe(resp, body, said))
 	switch {
 	case status == http.StatusUnauthorized && !page:
 		return g.foreign(status, kindAuthentication, "%s", by)
@@ -87,28 +77,6 @@ func (g *Gateway) checkAnswer(resp *http.Response) error {
 
 func (g *Gateway) foreign(status int, kind, format string, args ...any) error {
 	return &foreignError{status: status, kind: kind, message: fmt.Sprintf(format, args...)}
-}
-
-// redirectTarget names where a redirect leads, without what may be secret.
-func redirectTarget(resp *http.Response) string {
-	location, err := resp.Location()
-	if err != nil {
-		return "nowhere"
-	}
-	return (&url.URL{Scheme: location.Scheme, Host: location.Host, Path: location.Path}).String()
-}
-
-// peek reads the beginning of an answer and leaves it to be read.
-func peek(resp *http.Response) ([]byte, error) {
-	head, err := io.ReadAll(io.LimitReader(resp.Body, maxPeek))
-	if err != nil {
-		return nil, err
-	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
-	return head, nil
 }
 
 // readError reads an error of the API's form, and what one of another form says.
@@ -136,39 +104,6 @@ func readError(body []byte) (said string, isJSON, own bool) {
 		}
 	}
 	return "", true, e.Type == "error" && detail.Type != ""
-}
-
-var (
-	titlePattern = regexp.MustCompile(`(?is)<title[^>]*>(.*?)</title>`)
-	tagPattern   = regexp.MustCompile(`(?s)<[^>]*>`)
-)
-
-// describe tells a person what an answer is, and by whom.
-func describe(resp *http.Response, body []byte, said string) string {
-	what := "an empty answer"
-	title := titlePattern.FindSubmatch(body)
-	switch {
-	case said != "":
-		what = "the message " + quoted(said)
-	case title != nil:
-		what = "a page titled " + quoted(html.UnescapeString(string(title[1])))
-	case len(bytes.TrimSpace(body)) > 0:
-		what = "the text " + quoted(tagPattern.ReplaceAllString(string(body), " "))
-	}
-	var by []string
-	for _, name := range []string{"Server", "Via", "Proxy-Authenticate"} {
-		if value := resp.Header.Get(name); value != "" {
-			by = append(by, name+": "+text.Head(text.Storable(value), maxQuoted))
-		}
-	}
-	if len(by) > 0 {
-		what += " (" + strings.Join(by, "; ") + ")"
-	}
-	return what
-}
-
-func quoted(s string) string {
-	return `"` + text.Head(text.Storable(strings.Join(strings.Fields(s), " ")), maxQuoted) + `"`
 }
 
 // proxyError is a proxy's refusal to connect.

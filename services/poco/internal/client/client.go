@@ -87,9 +87,10 @@ func New(baseURL string, access Access) *Backend {
 	}
 }
 
-// showing shows a token with each request.
+// showing shows a token with each request, and tells who else than a backend
+// answers.
 type showing struct {
-	next  http.RoundTripper
+	next  *http.Transport
 	token config.Secret
 }
 
@@ -99,7 +100,14 @@ func (s showing) RoundTrip(r *http.Request) (*http.Response, error) {
 		r = r.Clone(r.Context())
 		r.Header.Set("Authorization", "Bearer "+s.token.Reveal())
 	}
-	return s.next.RoundTrip(r)
+	resp, err := s.next.RoundTrip(r)
+	if err != nil {
+		return nil, s.explain(r, err)
+	}
+	if err := s.check(r, resp); err != nil {
+		return nil, errors.Join(err, resp.Body.Close())
+	}
+	return resp, nil
 }
 
 // Watch is a session being followed.
@@ -200,6 +208,10 @@ func silent(ctx context.Context, err error) error {
 // IsUnavailable tells whether err means that the backend could not be reached,
 // as opposed to an answer of the backend.
 func IsUnavailable(err error) bool {
+	var stranger *StrangerError
+	if errors.As(err, &stranger) {
+		return false
+	}
 	switch connect.CodeOf(err) {
 	case connect.CodeUnavailable, connect.CodeUnknown:
 		return true
@@ -217,6 +229,10 @@ func IsUnauthenticated(err error) bool { return connect.CodeOf(err) == connect.C
 
 // Message is what an error says, without the names of protocols.
 func Message(err error) string {
+	var stranger *StrangerError
+	if errors.As(err, &stranger) {
+		return stranger.Error()
+	}
 	var rpc *connect.Error
 	if errors.As(err, &rpc) && rpc.Message() != "" {
 		return rpc.Message()

@@ -151,11 +151,14 @@ func (c *cli) checkBackendFlag() error {
 
 // refused turns an answer of the backend into an error with an exit code.
 func (c *cli) refused(backend *client.Backend, err error) error {
+	var stranger *client.StrangerError
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, context.Canceled):
 		return &exitError{exitDetached, nil}
+	case errors.As(err, &stranger):
+		return &exitError{exitLost, stranger}
 	case client.IsUnavailable(err):
 		return &exitError{exitLost, fmt.Errorf("the backend at %s cannot be reached: %s\nIs it running? Start everything with: poco up", backend.URL, client.Message(err))}
 	case client.IsUnauthenticated(err):
