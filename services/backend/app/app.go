@@ -67,7 +67,7 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	pool, err := openDatabase(ctx, cfg, logger)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return nil //nolint:nilerr // stopped while it waited for Postgres, which is no failure
+		return nil // stopped while it waited for Postgres, which is no failure
 	case err != nil:
 		return err
 	}
