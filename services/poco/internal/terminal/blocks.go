@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/mattn/go-runewidth"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
@@ -106,13 +107,13 @@ func (r *Renderer) todo(todo *backendv1.Todo) {
 	}
 }
 
-// cut shortens a line that stays a line: unlike Line it keeps its spaces.
-func cut(line string, width int) string {
-	if runes := []rune(line); len(runes) > width {
-		return string(runes[:width-1]) + "…"
-	}
-	return line
-}
+// cut shortens a line that stays a line to a width in cells, of which Chinese
+// takes two a character: unlike Line it keeps its spaces.
+func cut(line string, width int) string { return cells.Truncate(line, width, "…") }
+
+// cells counts how many of a terminal's cells a text takes. What a font may show
+// in one or in two, such as the frames of boxes, takes one, whatever the locale.
+var cells = &runewidth.Condition{StrictEmojiNeutral: true}
 
 // relative leaves the agent's working directory out of paths.
 func (v *runView) relative(text string) string {

@@ -3,7 +3,6 @@ package terminal
 import (
 	"io"
 	"strings"
-	"unicode/utf8"
 )
 
 const (
@@ -56,9 +55,9 @@ func (t *Table) columns() int {
 func (t *Table) widths() []int {
 	widths := make([]int, t.columns())
 	for i := range widths {
-		widths[i] = utf8.RuneCountInString(OneLine(t.Head[i]))
+		widths[i] = cells.StringWidth(OneLine(t.Head[i]))
 		for _, row := range t.rows {
-			widths[i] = max(widths[i], utf8.RuneCountInString(row[i].Text))
+			widths[i] = max(widths[i], cells.StringWidth(row[i].Text))
 		}
 	}
 	return widths
@@ -125,7 +124,7 @@ func writeRow(b *strings.Builder, row []Cell, widths []int) {
 				b.WriteString(text)
 			}
 		}
-		gap += widths[i] - utf8.RuneCountInString(text) + len(columnGap)
+		gap += widths[i] - cells.StringWidth(text) + len(columnGap)
 	}
 	b.WriteByte('\n')
 }

@@ -7,6 +7,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Chinese takes two cells a character.
+func TestTableOfWideText(t *testing.T) {
+	table := &Table{Head: []string{"NAME", "VALUE", "NOTE"}, Flexible: []bool{false, true, true}}
+	table.Add(Cell{Text: "数据库"}, Cell{Text: "连接池的最大连接数。"}, Cell{Text: "x"})
+	table.Add(Cell{Text: "é😀"}, Cell{Text: "a│…"}, Cell{Text: "y"})
+	for width, want := range map[int]string{
+		0:  "NAME    VALUE                 NOTE\n数据库  连接池的最大连接数。  x\né😀     a│…                   y\n",
+		26: "NAME    VALUE         NOTE\n数据库  连接池的最…   x\né😀     a│…           y\n",
+	} {
+		var out strings.Builder
+		require.NoError(t, table.Write(&out, width, false))
+		require.Equal(t, want, out.String())
+	}
+}
+
 func TestTableKeepsToTheWidth(t *testing.T) {
 	table := func() *Table {
 		t := &Table{Head: []string{"NA\x1b[31mME", "VALUE\n", "NOTE"}, Flexible: []bool{false, true, true}}
