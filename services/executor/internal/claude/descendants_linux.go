@@ -1,15 +1,15 @@
 package claude
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
+	"strings"
 	"syscall"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,33 +37,20 @@ func AdoptOrphans() error {
 type processInfo struct {
 	pid, parent, session int
 	// state is a letter, see proc(5).
-	state byte
+	state string
 }
 
 // processes reads the process table.
 func processes() []processInfo {
-	entries, err := os.ReadDir("/proc")
+	running, err := procfs.AllProcs()
 	if err != nil {
 		return nil
 	}
 	var all []processInfo
-	for _, entry := range entries {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue
+	for _, p := range running {
+		if stat, err := p.Stat(); err == nil { // else it has just ended
+			all = append(all, processInfo{pid: p.PID, parent: stat.PPID, session: stat.Session, state: stat.State})
 		}
-		stat, err := os.ReadFile("/proc/" + entry.Name() + "/stat")
-		if err != nil {
-			continue // It has just ended.
-		}
-		// "pid (name) state ppid pgrp session …"; the name may hold anything.
-		fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-		if len(fields) < 4 {
-			continue
-		}
-		parent, _ := strconv.Atoi(string(fields[1]))
-		session, _ := strconv.Atoi(string(fields[3]))
-		all = append(all, processInfo{pid: pid, parent: parent, session: session, state: fields[0][0]})
 	}
 	return all
 }
@@ -130,7 +117,7 @@ func leftBehind() []leftover {
 	defer live.mu.Unlock()
 	var left []leftover
 	for _, p := range orphans() {
-		if p.state == 'Z' { // It waits to be reaped.
+		if p.state == "Z" { // It waits to be reaped.
 			awaitExit(p.pid)
 			continue
 		}
@@ -140,10 +127,11 @@ func leftBehind() []leftover {
 }
 
 func commandOf(pid int) string {
-	// Not there any more, or a process without arguments: its number has to do.
-	line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	line = bytes.TrimSpace(bytes.ReplaceAll(line, []byte{0}, []byte{' '}))
-	return cmp.Or(string(line), fmt.Sprintf("process %d", pid))
+	var words []string
+	if p, err := procfs.NewProc(pid); err == nil {
+		words, _ = p.CmdLine() // Not there any more, or a process without arguments: its number has to do.
+	}
+	return cmp.Or(strings.TrimSpace(strings.Join(words, " ")), fmt.Sprintf("process %d", pid))
 }
 
 // awaitExit waits until a child has ended, and reaps it.

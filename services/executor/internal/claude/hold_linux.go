@@ -18,7 +18,7 @@ func stopAll(cli int) []int {
 	for range killRounds {
 		found := false
 		for _, p := range agentProcesses(cli) {
-			if seen[p.pid] || p.state == 'T' || p.state == 't' || p.state == 'Z' {
+			if seen[p.pid] || p.state == "T" || p.state == "t" || p.state == "Z" {
 				continue
 			}
 			found, seen[p.pid] = true, true

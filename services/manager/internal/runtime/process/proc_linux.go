@@ -1,18 +1,19 @@
 package process
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
@@ -188,51 +189,42 @@ func identity(pid int) (string, error) {
 	return info.identity, nil
 }
 
-// readStat reads /proc/<pid>/stat. alive is false for one that has ended and
-// was not collected yet.
+// readStat reads what is known of a process. alive is false for one that has ended
+// and was not collected yet.
 func readStat(pid int) (info procInfo, alive bool, err error) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-		return procInfo{}, false, nil
-	}
+	p, err := procfs.NewProc(pid)
 	if err != nil {
-		return procInfo{}, false, err
+		return procInfo{}, false, unlessGone(err)
 	}
-	// The second field is the program's name in parentheses and may hold any
-	// character; fields are counted from behind it (proc_pid_stat(5)).
-	_, rest, ok := bytes.Cut(data[max(0, bytes.LastIndexByte(data, ')')):], []byte(") "))
-	fields := strings.Fields(string(rest))
-	const state, ppid, session, startTime = 0, 1, 3, 19
-	if !ok || len(fields) <= startTime {
-		return procInfo{}, false, fmt.Errorf("process %d: cannot read its stat", pid)
+	return statOf(p)
+}
+
+func statOf(p procfs.Proc) (info procInfo, alive bool, err error) {
+	stat, err := p.Stat()
+	if err != nil {
+		return procInfo{}, false, unlessGone(err)
 	}
-	info = procInfo{pid: pid, identity: bootID() + ":" + fields[startTime]}
-	if info.parent, err = strconv.Atoi(fields[ppid]); err != nil {
-		return procInfo{}, false, err
+	info = procInfo{pid: p.PID, parent: stat.PPID, session: stat.Session, identity: bootID() + ":" + strconv.FormatUint(stat.Starttime, 10)}
+	return info, stat.State != "Z" && stat.State != "X", nil
+}
+
+// unlessGone is an error that does not say that there is no such process.
+func unlessGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return nil
 	}
-	if info.session, err = strconv.Atoi(fields[session]); err != nil {
-		return procInfo{}, false, err
-	}
-	return info, fields[state] != "Z" && fields[state] != "X", nil
+	return err
 }
 
 // processes lists what runs on this machine, without what has ended.
 func processes() ([]procInfo, error) {
-	dir, err := os.Open("/proc")
+	running, err := procfs.AllProcs()
 	if err != nil {
 		return nil, err
 	}
-	names, err := dir.Readdirnames(-1)
-	if err = errors.Join(err, dir.Close()); err != nil {
-		return nil, err
-	}
 	var all []procInfo
-	for _, name := range names {
-		pid, err := strconv.Atoi(name)
-		if err != nil {
-			continue
-		}
-		if info, alive, err := readStat(pid); err == nil && alive {
+	for _, p := range running {
+		if info, alive, err := statOf(p); err == nil && alive {
 			all = append(all, info)
 		}
 	}
@@ -242,9 +234,10 @@ func processes() ([]procInfo, error) {
 // hasMarker tells whether the environment a process was started with has the
 // entry. False for what we may not look into: it is another user's.
 func hasMarker(pid int, entry string) bool {
-	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	p, err := procfs.NewProc(pid)
 	if err != nil {
 		return false
 	}
-	return bytes.HasPrefix(env, []byte(entry+"\x00")) || bytes.Contains(env, []byte("\x00"+entry+"\x00"))
+	env, err := p.Environ()
+	return err == nil && slices.Contains(env, entry)
 }
