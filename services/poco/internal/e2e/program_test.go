@@ -113,10 +113,11 @@ func (p *program) launch() {
 	}
 	p.cmd.Stdout, p.cmd.Stderr = output, output
 	require.NoError(p.t, p.cmd.Start())
-	p.done = make(chan struct{})
+	cmd, done := p.cmd, make(chan struct{})
+	p.done = done
 	go func() {
-		defer close(p.done)
-		_ = p.cmd.Wait()
+		defer close(done)
+		_ = cmd.Wait()
 	}()
 }
 
@@ -132,9 +133,10 @@ func (p *program) awaitServing() {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), startTimeout)
 	defer cancel()
+	done := p.done // the program may be launched anew before this ends
 	go func() {
 		select {
-		case <-p.done:
+		case <-done:
 			cancel()
 		case <-ctx.Done():
 		}
