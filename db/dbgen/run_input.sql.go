@@ -19,22 +19,6 @@ func (q *Queries) RunInputDelete(ctx context.Context, runID string) error {
 	return err
 }
 
-const runInputGet = `-- name: RunInputGet :one
-SELECT prompt, config FROM run_inputs WHERE run_id = $1
-`
-
-type RunInputGetRow struct {
-	Prompt string
-	Config []byte
-}
-
-func (q *Queries) RunInputGet(ctx context.Context, runID string) (RunInputGetRow, error) {
-	row := q.db.QueryRow(ctx, runInputGet, runID)
-	var i RunInputGetRow
-	err := row.Scan(&i.Prompt, &i.Config)
-	return i, err
-}
-
 const runInputInsert = `-- name: RunInputInsert :exec
 INSERT INTO run_inputs (run_id, prompt, config) VALUES ($1, $2, $3)
 `
@@ -42,4 +26,28 @@ INSERT INTO run_inputs (run_id, prompt, config) VALUES ($1, $2, $3)
 func (q *Queries) RunInputInsert(ctx context.Context, runID string, prompt string, config []byte) error {
 	_, err := q.db.Exec(ctx, runInputInsert, runID, prompt, config)
 	return err
+}
+
+const runInputList = `-- name: RunInputList :many
+SELECT run_id, prompt, config FROM run_inputs WHERE run_id = ANY($1::uuid[])
+`
+
+func (q *Queries) RunInputList(ctx context.Context, runIds []string) ([]RunInput, error) {
+	rows, err := q.db.Query(ctx, runInputList, runIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RunInput
+	for rows.Next() {
+		var i RunInput
+		if err := rows.Scan(&i.RunID, &i.Prompt, &i.Config); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -89,3 +89,74 @@ func (q *Queries) ToolExecutionList(ctx context.Context, arg ToolExecutionListPa
 	}
 	return items, nil
 }
+
+const toolExecutionUpsertResult = `-- name: ToolExecutionUpsertResult :exec
+INSERT INTO tool_executions (id, session_id, run_id, seq, tool_use_id, tool_name, result_seq, output_size, is_error, created_at)
+VALUES ($1, $2, $3, $4, $5, 'unknown', $4, $6, $7, $8)
+ON CONFLICT (session_id, tool_use_id) DO UPDATE SET
+    result_seq = excluded.result_seq,
+    output_size = excluded.output_size,
+    is_error = excluded.is_error,
+    duration_us = coalesce(tool_executions.duration_us,
+        greatest(0, (extract(epoch FROM excluded.created_at - tool_executions.created_at) * 1000000)::bigint))
+`
+
+type ToolExecutionUpsertResultParams struct {
+	ID         string
+	SessionID  string
+	RunID      string
+	Seq        int64
+	ToolUseID  string
+	OutputSize int64
+	IsError    bool
+	CreatedAt  time.Time
+}
+
+func (q *Queries) ToolExecutionUpsertResult(ctx context.Context, arg ToolExecutionUpsertResultParams) error {
+	_, err := q.db.Exec(ctx, toolExecutionUpsertResult,
+		arg.ID,
+		arg.SessionID,
+		arg.RunID,
+		arg.Seq,
+		arg.ToolUseID,
+		arg.OutputSize,
+		arg.IsError,
+		arg.CreatedAt,
+	)
+	return err
+}
+
+const toolExecutionUpsertUse = `-- name: ToolExecutionUpsertUse :exec
+INSERT INTO tool_executions (id, session_id, run_id, seq, tool_use_id, tool_name, use_seq, input_size, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $4, $7, $8)
+ON CONFLICT (session_id, tool_use_id) DO UPDATE SET
+    tool_name = excluded.tool_name,
+    use_seq = excluded.use_seq,
+    input_size = excluded.input_size
+`
+
+type ToolExecutionUpsertUseParams struct {
+	ID        string
+	SessionID string
+	RunID     string
+	Seq       int64
+	ToolUseID string
+	ToolName  string
+	InputSize int64
+	CreatedAt time.Time
+}
+
+// A call and its answer may come in either order, and either one twice.
+func (q *Queries) ToolExecutionUpsertUse(ctx context.Context, arg ToolExecutionUpsertUseParams) error {
+	_, err := q.db.Exec(ctx, toolExecutionUpsertUse,
+		arg.ID,
+		arg.SessionID,
+		arg.RunID,
+		arg.Seq,
+		arg.ToolUseID,
+		arg.ToolName,
+		arg.InputSize,
+		arg.CreatedAt,
+	)
+	return err
+}

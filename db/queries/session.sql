@@ -9,8 +9,12 @@ SELECT * FROM sessions WHERE id = @id AND user_id = @user_id AND deleted_at IS N
 -- name: SessionLock :one
 SELECT * FROM sessions WHERE id = @id FOR UPDATE;
 
--- name: SessionLockOfRun :one
-SELECT * FROM sessions WHERE id = (SELECT r.session_id FROM runs r WHERE r.id = @run_id) FOR UPDATE;
+-- SessionLockWithRun locks a run's session, and then the run: rows are locked in
+-- the order in which FOR UPDATE names them, and both come as they are then.
+-- name: SessionLockWithRun :one
+SELECT sqlc.embed(s), sqlc.embed(r) FROM sessions s JOIN runs r ON r.session_id = s.id
+WHERE r.id = @run_id
+FOR UPDATE OF s, r;
 
 -- SessionLockMany locks in one order, so that two callers cannot block each
 -- other.

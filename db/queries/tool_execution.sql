@@ -1,5 +1,5 @@
 -- A call and its answer may come in either order, and either one twice.
--- name: ToolExecutionUpsertUse :batchexec
+-- name: ToolExecutionUpsertUse :exec
 INSERT INTO tool_executions (id, session_id, run_id, seq, tool_use_id, tool_name, use_seq, input_size, created_at)
 VALUES (@id, @session_id, @run_id, @seq, @tool_use_id, @tool_name, @seq, @input_size, @created_at)
 ON CONFLICT (session_id, tool_use_id) DO UPDATE SET
@@ -7,7 +7,7 @@ ON CONFLICT (session_id, tool_use_id) DO UPDATE SET
     use_seq = excluded.use_seq,
     input_size = excluded.input_size;
 
--- name: ToolExecutionUpsertResult :batchexec
+-- name: ToolExecutionUpsertResult :exec
 INSERT INTO tool_executions (id, session_id, run_id, seq, tool_use_id, tool_name, result_seq, output_size, is_error, created_at)
 VALUES (@id, @session_id, @run_id, @seq, @tool_use_id, 'unknown', @seq, @output_size, @is_error, @created_at)
 ON CONFLICT (session_id, tool_use_id) DO UPDATE SET

@@ -44,21 +44,21 @@ func (l statementLog) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, data pgx.T
 }
 
 // TraceBatchStart implements pgx.BatchTracer.
-func (l statementLog) TraceBatchStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceBatchStartData) context.Context {
-	var first string
-	if len(data.Batch.QueuedQueries) > 0 {
-		first = data.Batch.QueuedQueries[0].SQL
-	}
-	return l.begin(ctx, first)
+func (l statementLog) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	return l.begin(ctx, "")
 }
 
-// TraceBatchQuery implements pgx.BatchTracer: a batch is logged as one.
-func (l statementLog) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
+// TraceBatchQuery implements pgx.BatchTracer. The duration of a statement in a
+// batch is from the batch's begin.
+func (l statementLog) TraceBatchQuery(ctx context.Context, _ *pgx.Conn, data pgx.TraceBatchQueryData) {
+	if s, ok := ctx.Value(statementKey{}).(statement); ok {
+		s.sql = data.SQL
+		l.log(ctx, s, data.CommandTag, data.Err)
+	}
+}
 
 // TraceBatchEnd implements pgx.BatchTracer.
-func (l statementLog) TraceBatchEnd(ctx context.Context, _ *pgx.Conn, data pgx.TraceBatchEndData) {
-	l.end(ctx, pgconn.CommandTag{}, data.Err)
-}
+func (l statementLog) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
 
 func (l statementLog) begin(ctx context.Context, sql string) context.Context {
 	if !l.enabled() {
@@ -68,10 +68,12 @@ func (l statementLog) begin(ctx context.Context, sql string) context.Context {
 }
 
 func (l statementLog) end(ctx context.Context, tag pgconn.CommandTag, err error) {
-	s, ok := ctx.Value(statementKey{}).(statement)
-	if !ok {
-		return
+	if s, ok := ctx.Value(statementKey{}).(statement); ok {
+		l.log(ctx, s, tag, err)
 	}
+}
+
+func (l statementLog) log(ctx context.Context, s statement, tag pgconn.CommandTag, err error) {
 	attrs := []any{
 		"statement", strings.Join(strings.Fields(s.sql), " "),
 		"duration_ms", float64(time.Since(s.begun).Microseconds()) / 1000, "rows", tag.RowsAffected(),

@@ -35,19 +35,38 @@ import (
 // statements records what is asked of the database.
 type statements struct {
 	mu   sync.Mutex
-	seen map[string]pgx.TraceQueryStartData // by name
+	seen map[string]statement // by name
+}
+
+type statement struct {
+	SQL  string
+	Args []any
 }
 
 var statementName = regexp.MustCompile(`^-- name: (\w+)`)
 
 func (s *statements) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
-	if name := statementName.FindStringSubmatch(data.SQL); name != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.seen[name[1]] = data
-	}
+	s.note(data.SQL, data.Args)
 	return ctx
 }
+
+func (s *statements) note(sql string, args []any) {
+	if name := statementName.FindStringSubmatch(sql); name != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.seen[name[1]] = statement{sql, args}
+	}
+}
+
+func (s *statements) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	return ctx
+}
+
+func (s *statements) TraceBatchQuery(_ context.Context, _ *pgx.Conn, data pgx.TraceBatchQueryData) {
+	s.note(data.SQL, data.Args)
+}
+
+func (s *statements) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
 
 func (s *statements) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
@@ -202,7 +221,7 @@ UPDATE sessions SET last_seq = last_seq + $3::int WHERE id = $1`, id, first.GetR
 // tracedBackend is a backend whose statements are seen.
 func tracedBackend(t *testing.T, b *backendtest.Backend) (*backendtest.Backend, *statements) {
 	t.Helper()
-	seen := &statements{seen: make(map[string]pgx.TraceQueryStartData)}
+	seen := &statements{seen: make(map[string]statement)}
 	cfg := b.Pool.Config()
 	cfg.ConnConfig.Tracer = seen
 	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
@@ -230,7 +249,7 @@ type node struct {
 }
 
 // plan returns all steps of a statement's plan, with more options of EXPLAIN.
-func plan(t *testing.T, url string, q pgx.TraceQueryStartData, options ...string) []node {
+func plan(t *testing.T, url string, q statement, options ...string) []node {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
 	require.NoError(t, err)

@@ -123,24 +123,30 @@ func TestTwoClaimersOnOneQueue(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
-// atEnd calls a function at the end of a statement of a name, once.
+// atEnd calls a function at the end of a transaction's statement of a name, once.
 type atEnd struct {
 	statement string
 	once      sync.Once
 	do        func()
 }
 
-type isIt struct{}
-
-func (a *atEnd) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
-	return context.WithValue(ctx, isIt{}, strings.HasPrefix(data.SQL, "-- name: "+a.statement+" "))
+func (*atEnd) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
 }
 
-func (a *atEnd) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryEndData) {
-	if ctx.Value(isIt{}) == true {
+func (*atEnd) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func (*atEnd) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	return ctx
+}
+
+func (a *atEnd) TraceBatchQuery(_ context.Context, _ *pgx.Conn, data pgx.TraceBatchQueryData) {
+	if strings.HasPrefix(data.SQL, "-- name: "+a.statement+" ") {
 		a.once.Do(a.do)
 	}
 }
+
+func (*atEnd) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
 
 // A claim passes over a session that another transaction has locked, and tests
 // that expect a run wait for it: the sweep may look at the same lease.

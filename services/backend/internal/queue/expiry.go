@@ -104,11 +104,11 @@ func (q *Queue) expire(ctx context.Context, sessionID, runID string) error {
 		if leaseValid || !run.IsActive(r.Status) || !q.mayExpire(r.LeaseDuration) {
 			return nil
 		}
-		_, cfg, err := input(ctx, tx, r.ID)
+		asked, err := inputs(ctx, tx, r.ID)
 		if err != nil {
 			return err
 		}
-		decision := judge(r, cfg.GetLostExecutorPolicy(), s.AgentSessionID)
+		decision := judge(r, asked[r.ID].config.GetLostExecutorPolicy(), s.AgentSessionID)
 		logging.OfRun(q.logger, r.ID, s.ID).WarnContext(ctx, "lease ran out", "status", r.Status, "verdict", int(decision))
 		switch decision {
 		case verdictRequeue:

@@ -17,11 +17,11 @@ func goesOnAfter(ctx context.Context, s *store.Session, r *dbgen.Run, reason str
 	if reason != run.ReasonExecutorLost && reason != run.ReasonLeaseLost || r.Resumes >= maxResumes {
 		return false, nil
 	}
-	_, cfg, err := input(ctx, s.Tx(), r.ID)
+	asked, err := inputs(ctx, s.Tx(), r.ID)
 	if err != nil {
 		return false, err
 	}
-	policy := cfg.GetLostExecutorPolicy()
+	policy := asked[r.ID].config.GetLostExecutorPolicy()
 	return policy == backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME && judge(r, policy, s.AgentSessionID) == verdictRequeue, nil
 }
 

@@ -172,16 +172,16 @@ func (p *projection) tools(m *backendv1.MessageAdded, at time.Time) {
 
 // finish writes what the whole batch comes to.
 func (p *projection) finish(ctx context.Context) error {
-	q := p.session.Tx().Q
-	var errs batchErrors
-	if len(p.uses) > 0 {
-		q.ToolExecutionUpsertUse(ctx, p.uses).Exec(errs.add)
+	later := p.session.Tx().Later
+	for _, use := range p.uses {
+		if err := later.ToolExecutionUpsertUse(ctx, use); err != nil {
+			return fmt.Errorf("store calls of tools: %w", err)
+		}
 	}
-	if len(p.results) > 0 {
-		q.ToolExecutionUpsertResult(ctx, p.results).Exec(errs.add)
-	}
-	if errs.first != nil {
-		return fmt.Errorf("store tool executions: %w", errs.first)
+	for _, result := range p.results {
+		if err := later.ToolExecutionUpsertResult(ctx, result); err != nil {
+			return fmt.Errorf("store answers of tools: %w", err)
+		}
 	}
 	if p.usage != nil {
 		if err := p.saveUsage(ctx); err != nil {
@@ -202,15 +202,15 @@ func (p *projection) saveUsage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	q := p.session.Tx().Q
-	err = q.UsageUpsert(ctx, dbgen.UsageUpsertParams{
+	tx := p.session.Tx()
+	err = tx.Later.UsageUpsert(ctx, dbgen.UsageUpsertParams{
 		RunID: p.run.ID, Attempt: p.attempt, SessionID: p.session.ID, TotalCostUsd: p.usage.GetTotalCostUsd(),
 		InputTokens: p.usage.GetInputTokens(), OutputTokens: p.usage.GetOutputTokens(), Detail: detail,
 	})
 	if err != nil {
 		return fmt.Errorf("store usage: %w", err)
 	}
-	rows, err := q.UsageListOfSession(ctx, p.session.ID)
+	rows, err := tx.Q.UsageListOfSession(ctx, p.session.ID)
 	if err != nil {
 		return fmt.Errorf("read usage: %w", err)
 	}
@@ -252,12 +252,4 @@ func progress(todos []*backendv1.Todo) int32 {
 		}
 	}
 	return int32(done * 100 / len(todos)) //nolint:gosec // between 0 and 100
-}
-
-type batchErrors struct{ first error }
-
-func (b *batchErrors) add(_ int, err error) {
-	if b.first == nil {
-		b.first = err
-	}
 }

@@ -135,7 +135,11 @@ func (q *Queue) claimBatch(ctx context.Context, worker string, limit int32, mode
 		if err != nil {
 			return fmt.Errorf("claim runs: %w", err)
 		}
-		claimed, err = record(ctx, sessions, ids, runs, lease)
+		asked, err := inputsOf(ctx, tx, runs)
+		if err != nil {
+			return err
+		}
+		claimed, err = record(ctx, sessions, ids, runs, asked, lease)
 		// With fewer rows than asked for, these were all.
 		more = len(claimed) > 0 && len(rows) == int(limit)
 		return err
@@ -145,7 +149,7 @@ func (q *Queue) claimBatch(ctx context.Context, worker string, limit int32, mode
 
 // record notes claimed runs in their sessions, in the order of the queue: the
 // database returns updated rows in none.
-func record(ctx context.Context, sessions map[string]*store.Session, ids []string, runs []dbgen.Run, lease time.Duration) ([]*queuev1.ClaimedRun, error) {
+func record(ctx context.Context, sessions map[string]*store.Session, ids []string, runs []dbgen.Run, asked map[string]input, lease time.Duration) ([]*queuev1.ClaimedRun, error) {
 	bySession := make(map[string]*dbgen.Run, len(runs))
 	for i := range runs {
 		bySession[runs[i].SessionID] = &runs[i]
@@ -159,7 +163,7 @@ func record(ctx context.Context, sessions map[string]*store.Session, ids []strin
 		if err := run.Claimed(sessions[id], r); err != nil {
 			return nil, err
 		}
-		c, err := claimedRun(ctx, sessions[id], r, lease)
+		c, err := claimedRun(ctx, sessions[id], r, asked[r.ID], lease)
 		if err != nil {
 			return nil, err
 		}
@@ -182,25 +186,46 @@ func use(tx *store.Tx, rows []dbgen.Session) (map[string]*store.Session, []strin
 	return sessions, ids
 }
 
-// input reads what a run was asked to do.
-func input(ctx context.Context, tx *store.Tx, runID string) (prompt string, cfg *backendv1.TaskConfig, err error) {
-	row, err := tx.Q.RunInputGet(ctx, runID)
-	if err != nil {
-		return "", nil, fmt.Errorf("read the input of run %s: %w", runID, err)
-	}
-	cfg = new(backendv1.TaskConfig)
-	if err := proto.Unmarshal(row.Config, cfg); err != nil {
-		return "", nil, fmt.Errorf("decode the config of run %s: %w", runID, err)
-	}
-	return row.Prompt, cfg, nil
+// input is what a run was asked to do.
+type input struct {
+	prompt string
+	config *backendv1.TaskConfig
 }
 
-func claimedRun(ctx context.Context, s *store.Session, r *dbgen.Run, lease time.Duration) (*queuev1.ClaimedRun, error) {
-	prompt, cfg, err := input(ctx, s.Tx(), r.ID)
+// inputs reads what runs were asked to do, by their ids.
+func inputs(ctx context.Context, tx *store.Tx, runIDs ...string) (map[string]input, error) {
+	rows, err := tx.Q.RunInputList(ctx, runIDs)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the inputs of runs: %w", err)
 	}
+	read := make(map[string]input, len(rows))
+	for _, row := range rows {
+		cfg := new(backendv1.TaskConfig)
+		if err := proto.Unmarshal(row.Config, cfg); err != nil {
+			return nil, fmt.Errorf("decode the config of run %s: %w", row.RunID, err)
+		}
+		read[row.RunID] = input{row.Prompt, cfg}
+	}
+	for _, id := range runIDs {
+		if _, ok := read[id]; !ok {
+			return nil, fmt.Errorf("run %s has no input", id)
+		}
+	}
+	return read, nil
+}
+
+// inputsOf reads what claimed runs were asked to do.
+func inputsOf(ctx context.Context, tx *store.Tx, runs []dbgen.Run) (map[string]input, error) {
+	ids := make([]string, 0, len(runs))
+	for i := range runs {
+		ids = append(ids, runs[i].ID)
+	}
+	return inputs(ctx, tx, ids...)
+}
+
+func claimedRun(ctx context.Context, s *store.Session, r *dbgen.Run, asked input, lease time.Duration) (*queuev1.ClaimedRun, error) {
 	var reported, latest []string
+	var err error
 	if r.OfferedAttempt != 0 {
 		if reported, err = s.Tx().Q.MessageIDsOfRun(ctx, r.ID); err == nil {
 			latest, err = latestMessages(ctx, s.Tx(), r)
@@ -215,7 +240,7 @@ func claimedRun(ctx context.Context, s *store.Session, r *dbgen.Run, lease time.
 	}
 	return &queuev1.ClaimedRun{
 		WorkspaceWorkerId: workspaceWorker, SnapshotKey: s.SnapshotKey,
-		Run: run.Proto(r), UserId: r.UserID, Prompt: prompt, Config: cfg, AgentSessionId: s.AgentSessionID,
+		Run: run.Proto(r), UserId: r.UserID, Prompt: asked.prompt, Config: asked.config, AgentSessionId: s.AgentSessionID,
 		FencingToken: r.FencingToken, LeaseDuration: durationpb.New(lease), NextRunSeq: r.LastRunSeq + 1, PromptSubmitted: r.PromptSubmitted,
 		PromptOffered: r.OfferedAttempt != 0, ReportedMessageIds: reported, LatestMessages: latest,
 	}, nil
@@ -327,8 +352,12 @@ func (q *Queue) Adopt(ctx context.Context, worker string, lease time.Duration) (
 		if err != nil {
 			return fmt.Errorf("adopt runs: %w", err)
 		}
+		asked, err := inputsOf(ctx, tx, runs)
+		if err != nil {
+			return err
+		}
 		for i := range runs {
-			c, err := claimedRun(ctx, sessions[runs[i].SessionID], &runs[i], lease)
+			c, err := claimedRun(ctx, sessions[runs[i].SessionID], &runs[i], asked[runs[i].ID], lease)
 			if err != nil {
 				return err
 			}
@@ -346,7 +375,7 @@ func (q *Queue) Adopt(ctx context.Context, worker string, lease time.Duration) (
 // calls fn. Whoever holds the token of a run that has ended may still see it.
 func (q *Queue) change(ctx context.Context, runID string, token int64, fn func(ctx context.Context, s *store.Session, r *dbgen.Run) error) error {
 	return q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
-		s, err := tx.LockSessionOfRun(ctx, runID)
+		s, r, err := tx.LockRunWithSession(ctx, runID)
 		if store.IsNotFound(err) {
 			return rpcerror.NotFound("run", runID)
 		}
@@ -354,10 +383,6 @@ func (q *Queue) change(ctx context.Context, runID string, token int64, fn func(c
 			return err
 		}
 		logging.About(ctx, runID, s.ID)
-		r, _, err := tx.LockRun(ctx, runID)
-		if err != nil {
-			return err
-		}
 		// A lease whose time is over holds as long as nobody has acted on it:
 		// whoever does takes the token away.
 		if r.FencingToken != token {

@@ -27,7 +27,7 @@ func (q *Queue) Recover(ctx context.Context, worker, runID string, attempt int32
 	}
 	var acked int64
 	err := q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
-		s, err := tx.LockSessionOfRun(ctx, runID)
+		s, r, err := tx.LockRunWithSession(ctx, runID)
 		if store.IsNotFound(err) {
 			return rpcerror.NotFound("run", runID)
 		}
@@ -35,10 +35,6 @@ func (q *Queue) Recover(ctx context.Context, worker, runID string, attempt int32
 			return err
 		}
 		logging.About(ctx, runID, s.ID)
-		r, _, err := tx.LockRun(ctx, runID)
-		if err != nil {
-			return err
-		}
 		switch {
 		case !run.IsFinal(r.Status): // nor is it anybody's, when it waits for its next attempt
 			return rpcerror.FailedPrecondition(ReasonNotFinished, "the run has not ended", nil)

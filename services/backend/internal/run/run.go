@@ -112,11 +112,7 @@ func (s *Runs) Cancel(ctx context.Context, userID, id, message string) (*backend
 	}
 	var result *backendv1.Run
 	err := s.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
-		session, err := tx.LockSessionOfRun(ctx, id)
-		if err != nil {
-			return err
-		}
-		r, _, err := tx.LockRun(ctx, id)
+		session, r, err := tx.LockRunWithSession(ctx, id)
 		if err != nil {
 			return err
 		}

@@ -162,7 +162,7 @@ func Finish(ctx context.Context, s *store.Session, r *dbgen.Run, outcome Outcome
 	if err := tx.SaveRun(ctx, r); err != nil {
 		return err
 	}
-	if err := tx.Q.RunInputDelete(ctx, r.ID); err != nil {
+	if err := tx.Later.RunInputDelete(ctx, r.ID); err != nil {
 		return fmt.Errorf("drop the run's input: %w", err)
 	}
 	if wasQueued {
@@ -171,7 +171,7 @@ func Finish(ctx context.Context, s *store.Session, r *dbgen.Run, outcome Outcome
 		if err := userinput.CancelOpen(ctx, s, r.ID); err != nil {
 			return err
 		}
-		if err := tx.Q.RunCommandDeleteOfRun(ctx, &r.ID); err != nil {
+		if err := tx.Later.RunCommandDeleteOfRun(ctx, &r.ID); err != nil {
 			return fmt.Errorf("drop commands: %w", err)
 		}
 	}
@@ -220,7 +220,7 @@ func requestExport(ctx context.Context, s *store.Session, r *dbgen.Run, noExport
 func FailExport(ctx context.Context, s *store.Session, reason string) error {
 	s.ExportStatus, s.ExportReason = store.ExportFailed, reason
 	s.Changed()
-	if err := s.Tx().Q.RunCommandDeleteExports(ctx, s.ID); err != nil {
+	if err := s.Tx().Later.RunCommandDeleteExports(ctx, s.ID); err != nil {
 		return fmt.Errorf("drop export commands: %w", err)
 	}
 	runID := ""
@@ -271,7 +271,7 @@ func Requeue(ctx context.Context, s *store.Session, r *dbgen.Run) error {
 	if err := userinput.CancelOpen(ctx, s, r.ID); err != nil {
 		return err
 	}
-	if err := s.Tx().Q.RunCommandDeleteOfRun(ctx, &r.ID); err != nil {
+	if err := s.Tx().Later.RunCommandDeleteOfRun(ctx, &r.ID); err != nil {
 		return fmt.Errorf("drop commands: %w", err)
 	}
 	s.ActiveRunID = nil

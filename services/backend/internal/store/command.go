@@ -22,7 +22,7 @@ func (s *Session) Command(ctx context.Context, worker *string, runID, kind strin
 	if err != nil {
 		return err
 	}
-	err = s.tx.Q.RunCommandInsert(ctx, dbgen.RunCommandInsertParams{
+	err = s.tx.Later.RunCommandInsert(ctx, dbgen.RunCommandInsertParams{
 		ID: cmd.GetId(), WorkerID: *worker, RunID: &runID, SessionID: s.ID, Kind: kind, Command: raw,
 	})
 	if err != nil {
@@ -47,7 +47,7 @@ func (s *Session) CommandDelete(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = s.tx.Q.RunCommandInsert(ctx, dbgen.RunCommandInsertParams{
+		err = s.tx.Later.RunCommandInsert(ctx, dbgen.RunCommandInsertParams{
 			ID: id, WorkerID: worker, SessionID: s.ID, Kind: CommandDelete, Command: raw,
 		})
 		if err != nil {

@@ -77,7 +77,7 @@ func (s *Session) saveContents(ctx context.Context) error {
 	if bytes.Equal(config, s.contents.stored.Config) && bytes.Equal(state, s.contents.stored.State) {
 		return nil
 	}
-	err = s.tx.Q.SessionContentUpdate(ctx, config, state, s.ID)
+	err = s.tx.Later.SessionContentUpdate(ctx, config, state, s.ID)
 	if err != nil {
 		return fmt.Errorf("save the contents of session %s: %w", s.ID, err)
 	}

@@ -59,13 +59,13 @@ func (tx *Tx) NewSession(ctx context.Context, userID string, projectID *string, 
 	if err != nil {
 		return nil, err
 	}
-	err = tx.Q.SessionInsert(ctx, dbgen.SessionInsertParams{
+	err = tx.Later.SessionInsert(ctx, dbgen.SessionInsertParams{
 		ID: id.String(), UserID: userID, ProjectID: projectID, Title: title, CreatedAt: Now(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("insert session: %w", err)
 	}
-	if err := tx.Q.SessionContentInsert(ctx, id.String(), config); err != nil {
+	if err := tx.Later.SessionContentInsert(ctx, id.String(), config); err != nil {
 		return nil, fmt.Errorf("insert the session's contents: %w", err)
 	}
 	s, err := tx.LockSession(ctx, id.String())
@@ -159,7 +159,7 @@ func (s *Session) save(ctx context.Context) error {
 	if !s.dirty {
 		return nil
 	}
-	q := s.tx.Q
+	q := s.tx.Later
 	if len(s.events.Seqs) > 0 {
 		s.events.SessionID = s.ID
 		if err := q.RunEventInsertMany(ctx, s.events); err != nil {
@@ -199,7 +199,7 @@ func (s *Session) update(ctx context.Context) error {
 		now := Now()
 		row.IdleSince = &now
 	}
-	err := s.tx.Q.SessionUpdate(ctx, dbgen.SessionUpdateParams{
+	err := s.tx.Later.SessionUpdate(ctx, dbgen.SessionUpdateParams{
 		ID: row.ID, ProjectID: row.ProjectID, Title: row.Title, Status: row.Status,
 		LastSeq: row.LastSeq, ActiveRunID: row.ActiveRunID, LatestRunID: row.LatestRunID, QueuedRuns: row.QueuedRuns,
 		AgentSessionID: row.AgentSessionID, WorkerID: row.WorkerID, ExportStatus: row.ExportStatus, ExportReason: row.ExportReason,

@@ -56,7 +56,10 @@ func (s *Store) Read() *dbgen.Queries { return dbgen.New(s.pool) }
 // Tx is one transaction with the sessions it changes.
 type Tx struct {
 	// Q runs queries in the transaction.
-	Q        *dbgen.Queries
+	Q *dbgen.Queries
+	// Later has them wait for the next of Q's, or for the commit, with its error.
+	// It is for what only writes.
+	Later    *dbgen.Queries
 	sessions []*Session
 	hints    hint.Set
 }
@@ -85,16 +88,12 @@ func (s *Store) Do(ctx context.Context, fn func(ctx context.Context, tx *Tx) err
 }
 
 func (s *Store) once(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) (hint.Set, error) {
-	pgtx, err := s.pool.Begin(ctx)
+	c, err := s.begin(ctx)
 	if err != nil {
-		return hint.Set{}, fmt.Errorf("%w: %w", errBegin, err)
+		return hint.Set{}, err
 	}
-	defer func() {
-		// After a commit this does nothing; after an error the connection may be
-		// gone, and the rollback with it.
-		_ = pgtx.Rollback(context.WithoutCancel(ctx))
-	}()
-	tx := &Tx{Q: dbgen.New(pgtx)}
+	defer c.release(ctx)
+	tx := &Tx{Q: dbgen.New(c), Later: dbgen.New(later{c})}
 	if err := fn(ctx, tx); err != nil {
 		return hint.Set{}, err
 	}
@@ -103,10 +102,7 @@ func (s *Store) once(ctx context.Context, fn func(ctx context.Context, tx *Tx) e
 			return hint.Set{}, err
 		}
 	}
-	if err := pgtx.Commit(ctx); err != nil {
-		return hint.Set{}, fmt.Errorf("commit: %w", err)
-	}
-	return tx.hints, nil
+	return tx.hints, c.commit(ctx)
 }
 
 // LockSession locks a session. The error is pgx.ErrNoRows when there is none.
@@ -118,14 +114,14 @@ func (tx *Tx) LockSession(ctx context.Context, id string) (*Session, error) {
 	return tx.Use(row), nil
 }
 
-// LockSessionOfRun locks the session of a run. The error is pgx.ErrNoRows when
-// there is no such run.
-func (tx *Tx) LockSessionOfRun(ctx context.Context, runID string) (*Session, error) {
-	row, err := tx.Q.SessionLockOfRun(ctx, runID)
+// LockRunWithSession locks a run and its session, in one statement. The error is
+// pgx.ErrNoRows when there is no such run.
+func (tx *Tx) LockRunWithSession(ctx context.Context, runID string) (*Session, *dbgen.Run, error) {
+	row, err := tx.Q.SessionLockWithRun(ctx, runID)
 	if err != nil {
-		return nil, fmt.Errorf("lock session of run: %w", err)
+		return nil, nil, fmt.Errorf("lock run and session: %w", err)
 	}
-	return tx.Use(row), nil
+	return tx.Use(row.Session), &row.Run, nil
 }
 
 // LockRun locks a run, after its session. It says whether its lease is held.
@@ -139,7 +135,7 @@ func (tx *Tx) LockRun(ctx context.Context, id string) (*dbgen.Run, bool, error) 
 
 // SaveRun writes what changed in a locked run.
 func (tx *Tx) SaveRun(ctx context.Context, r *dbgen.Run) error {
-	err := tx.Q.RunUpdate(ctx, dbgen.RunUpdateParams{
+	err := tx.Later.RunUpdate(ctx, dbgen.RunUpdateParams{
 		ID: r.ID, Status: r.Status, StatusReason: r.StatusReason, StatusMessage: r.StatusMessage, Progress: r.Progress,
 		StartedAt: r.StartedAt, FinishedAt: r.FinishedAt, WorkerID: r.WorkerID, LeaseExpiresAt: r.LeaseExpiresAt,
 		FencingToken: r.FencingToken, LastRunSeq: r.LastRunSeq, Attempt: r.Attempt, OfferedAttempt: r.OfferedAttempt, PromptSubmitted: r.PromptSubmitted, Resumes: r.Resumes,

@@ -221,11 +221,11 @@ func insertRun(ctx context.Context, tx *store.Tx, s *store.Session, cfg *backend
 	if err != nil {
 		return nil, fmt.Errorf("insert run: %w", err)
 	}
-	if err := tx.Q.RunInputInsert(ctx, r.ID, prompt, config); err != nil {
+	if err := tx.Later.RunInputInsert(ctx, r.ID, prompt, config); err != nil {
 		return nil, fmt.Errorf("insert the run's input: %w", err)
 	}
 	if keys := session.Attachments(cfg.GetInputFiles()); len(keys) > 0 {
-		if err := tx.Q.AttachmentInsertMany(ctx, s.ID, keys); err != nil {
+		if err := tx.Later.AttachmentInsertMany(ctx, s.ID, keys); err != nil {
 			return nil, fmt.Errorf("note the session's attachments: %w", err)
 		}
 	}

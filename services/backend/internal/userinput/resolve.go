@@ -62,7 +62,7 @@ func resolve(ctx context.Context, s *store.Session, row *dbgen.UserInputRequest,
 	if err != nil {
 		return err
 	}
-	err = s.Tx().Q.UserInputRequestResolve(ctx, dbgen.UserInputRequestResolveParams{ID: row.ID, Status: status, Resolution: raw, AnsweredAt: at})
+	err = s.Tx().Later.UserInputRequestResolve(ctx, dbgen.UserInputRequestResolveParams{ID: row.ID, Status: status, Resolution: raw, AnsweredAt: at})
 	if err != nil {
 		return fmt.Errorf("resolve question: %w", err)
 	}
