@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,8 +28,7 @@ const (
 )
 
 // CheckPeers implements configv1connect.ConfigServiceHandler. It is open,
-// because it is for finding out that tokens differ; it tells no value, and shows
-// peers no token.
+// because it is for finding out that tokens differ, and tells no value.
 func (s *service) CheckPeers(ctx context.Context, _ *configv1.CheckPeersRequest) (*configv1.CheckPeersResponse, error) {
 	if err := s.admit(ctx, s.check); err != nil {
 		return nil, err
@@ -89,13 +89,20 @@ func (s *service) compareWith(ctx context.Context, p peerURL) *configv1.PeerRepo
 	defer cancel()
 	client := configv1connect.NewConfigServiceClient(connect.NewClient(
 		connecthttp.NewTransport(s.peers, p.url, connecthttp.WithReadMaxBytes(maxAnswerBytes))))
-	report, err := peers.Compare(ctx, client, s.Config.Service(), p.service, s.Config.Shared())
+	settings := s.Config.Shared()
+	report, err := peers.Compare(ctx, client, s.Config.Service(), p.service, settings, s.Token)
 	if err != nil {
 		report = &configv1.PeerReport{Service: p.service, Error: peers.Explain(err)}
+	}
+	if token := slices.IndexFunc(settings, isInternalToken); token >= 0 && peers.IsRefused(err) {
+		report.Reachable, report.Checks = true, []*configv1.PeerCheck{peers.Refused(p.service, settings[token])}
 	}
 	report.Env = p.env
 	return report
 }
+
+// isInternalToken finds the token that peers want to be shown.
+func isInternalToken(s config.Shared) bool { return s.Env == "INTERNAL_API_TOKEN" }
 
 // newPeerClient returns a client for single calls to services, which are asked
 // directly. It is net/http's and not grpcclient's, because its errors tell apart

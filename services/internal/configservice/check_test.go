@@ -90,8 +90,7 @@ func TestCheckPeers(t *testing.T) {
 	}
 }
 
-// Who may see the settings can compare all secrets; others only those that
-// services have to share.
+// Who may see the settings can compare all secrets; others none.
 func TestEverySecretCanBeCompared(t *testing.T) {
 	running := serve(t, "backend", map[string]string{"APP_ENV": "production", "SECRET_KEY": "marker-secret-key-of-32-characters-or-more"})
 	here := []config.Shared{
@@ -99,12 +98,30 @@ func TestEverySecretCanBeCompared(t *testing.T) {
 		config.NewShared("DATABASE_URL", configv1.Agreement_AGREEMENT_UNSPECIFIED, true, func() string { return "postgres://poco:marker-another-password@localhost/poco" }),
 		config.NewShared("INTERNAL_API_TOKEN", configv1.Agreement_AGREEMENT_MUST, true, func() string { return token }),
 	}
-	report, err := peers.Compare(withToken(t.Context(), token), dial(t, running.url), "poco", "backend", here)
+	compare := func(shown string) (*configv1.PeerReport, error) {
+		return peers.Compare(t.Context(), dial(t, running.url), "poco", "backend", here, config.NewSecret(shown))
+	}
+	report, err := compare(token)
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"version": "EQUAL", "SECRET_KEY": "EQUAL", "DATABASE_URL": "DIFFERENT", "INTERNAL_API_TOKEN": "EQUAL"}, results(report))
-	report, err = peers.Compare(withToken(t.Context(), otherOne), dial(t, running.url), "poco", "backend", here)
-	require.NoError(t, err)
-	require.Equal(t, map[string]string{"version": "EQUAL", "INTERNAL_API_TOKEN": "EQUAL"}, results(report))
+	_, err = compare(otherOne)
+	require.True(t, peers.IsRefused(err), "%v", err)
+}
+
+// In production a peer that refuses the token compares nothing else, and needs
+// not to: the token is what differs.
+func TestRefusedPeer(t *testing.T) {
+	backend := serve(t, "backend", map[string]string{"APP_ENV": "production", "SECRET_KEY": "marker-secret-key-of-32-characters-or-more"})
+	for _, c := range []struct{ service, token, result, says string }{
+		{"manager", otherOne, "DIFFERENT", "the backend has another value: set both to the same one"},
+		{"frontend", otherOne, "DIFFERENT", "the backend has another value, which is unusual and may be meant"},
+		{"frontend", "", "UNSET_HERE", "the backend has a value, and here is none"},
+	} {
+		report := check(t, serve(t, c.service, map[string]string{"BACKEND_URL": backend.url, "INTERNAL_API_TOKEN": c.token}))[0]
+		require.Equal(t, []string{"backend", "BACKEND_URL", "it refuses the token, without which it compares nothing", "true"}, describe(report))
+		require.Equal(t, map[string]string{"INTERNAL_API_TOKEN": c.result}, results(report))
+		require.Equal(t, c.says, report.GetChecks()[0].GetMessage())
+	}
 }
 
 func withEnv(env map[string]string, name, value string) map[string]string {
@@ -136,6 +153,8 @@ func TestPeersThatCannotBeAsked(t *testing.T) {
 	t.Cleanup(web.Close)
 	elsewhere := httptest.NewServer(http.RedirectHandler("http://marker-elsewhere.example", http.StatusFound))
 	t.Cleanup(elsewhere.Close)
+	locked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	t.Cleanup(locked.Close)
 	endless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/proto")
 		_, _ = io.CopyN(w, zeros{}, 2<<20) // until the service has had enough
@@ -147,6 +166,7 @@ func TestPeersThatCannotBeAsked(t *testing.T) {
 		"no such name":      {"http://marker-host.invalid:8000", "cannot be resolved"},
 		"another service":   {frontend.url, "another service answers there"},
 		"a web page":        {web.URL, "does not answer like a service of Poco"},
+		"another's lock":    {locked.URL, "does not answer like a service of Poco"},
 		"a redirect":        {elsewhere.URL, "does not answer like a service of Poco"},
 		"no TLS there":      {strings.Replace(frontend.url, "http:", "https:", 1), "does not speak TLS"},
 		"a path that is no": {frontend.url + "/marker", "cannot compare settings"},

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect/v2"
 
@@ -35,7 +36,7 @@ type Config interface {
 // Options describe a service.
 type Options struct {
 	Config Config
-	// Token opens GetConfig and GetConfigSchema.
+	// Token opens all but CheckPeers, and is shown to peers.
 	Token config.Secret
 	// ClientToken opens them, too. Where there is one, being on the same machine
 	// opens nothing.
@@ -91,17 +92,15 @@ func (s *service) GetConfigSchema(ctx context.Context, _ *configv1.GetConfigSche
 	return s.schema()
 }
 
-// ComparePeer implements configv1connect.ConfigServiceHandler. It is open,
-// because it is for finding out that tokens differ. Who may see the settings can
-// compare every secret; others only those that services have to share.
+// ComparePeer implements configv1connect.ConfigServiceHandler. Who may see the
+// settings can compare every secret.
 func (s *service) ComparePeer(ctx context.Context, req *configv1.ComparePeerRequest) (*configv1.ComparePeerResponse, error) {
-	if err := s.admit(ctx, s.compare); err != nil {
+	if err := s.authorize(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.compare.trusted(time.Now()); err != nil {
 		return nil, err
 	}
 	s.Config.Refresh()
-	settings := s.Config.Shared()
-	if s.authorize(ctx) == nil {
-		settings = s.Config.Comparable()
-	}
-	return peers.Answer(s.Config.Service(), settings, req)
+	return peers.Answer(s.Config.Service(), s.Config.Comparable(), req)
 }

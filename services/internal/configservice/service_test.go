@@ -43,7 +43,8 @@ func TestAccess(t *testing.T) {
 			client := dial(t, c.url)
 			_, config := client.GetConfig(with(t.Context(), c.headers...), &configv1.GetConfigRequest{})
 			_, schema := client.GetConfigSchema(with(t.Context(), c.headers...), &configv1.GetConfigSchemaRequest{})
-			for _, err := range []error{config, schema} {
+			_, compared := client.ComparePeer(with(t.Context(), c.headers...), &configv1.ComparePeerRequest{Nonce: make([]byte, 32)})
+			for _, err := range []error{config, schema, compared} {
 				if c.allowed {
 					require.NoError(t, err)
 				} else {
@@ -74,12 +75,12 @@ func TestEveryServiceOverEveryProtocol(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, name, check.GetService())
 				compared, err := client.ComparePeer(t.Context(), &configv1.ComparePeerRequest{
-					Service: "poco", SessionId: make([]byte, 16), Comparisons: []*configv1.Comparison{{Env: "NO_SUCH", Share: make([]byte, 32)}},
+					Service: "poco", Nonce: make([]byte, 32), Comparisons: []*configv1.Comparison{{Env: "NO_SUCH", Proof: make([]byte, 32)}},
 				})
 				require.NoError(t, err)
 				require.Equal(t, configv1.ComparisonState_COMPARISON_STATE_NOT_SHARED, compared.GetAnswers()[0].GetState())
 				_, err = client.ComparePeer(t.Context(), &configv1.ComparePeerRequest{Service: "poco"})
-				require.Equal(t, connect.CodeInvalidArgument, connect.CodeOf(err), "no session: %v", err)
+				require.Equal(t, connect.CodeInvalidArgument, connect.CodeOf(err), "no nonce: %v", err)
 				require.NotContains(t, prototext.Format(check)+prototext.Format(compared), "marker")
 				// What is no secret may be shown to who may see the settings.
 				shown := prototext.Format(config) + prototext.Format(schema)
@@ -114,32 +115,33 @@ func TestSchema(t *testing.T) {
 
 func TestStrangersAreLimited(t *testing.T) {
 	client := dial(t, serve(t, "executor", nil).url)
-	for name, call := range map[string]func(shown string) error{
-		"CheckPeers": func(shown string) error {
-			_, err := client.CheckPeers(withToken(t.Context(), shown), &configv1.CheckPeersRequest{})
-			return err
-		},
-		"ComparePeer": func(shown string) error {
-			_, err := client.ComparePeer(withToken(t.Context(), shown), &configv1.ComparePeerRequest{Service: "poco", SessionId: make([]byte, 16)})
-			return err
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var err error
-			calls := 0
-			for ; err == nil && calls < 100; calls++ {
-				err = call("wrong")
-			}
-			require.Equal(t, connect.CodeResourceExhausted, connect.CodeOf(err), "after %d calls: %v", calls, err)
-			require.Equal(t, 11, calls)
-			require.Equal(t, "TOO_MANY_CALLS", rpcerror.Reason(err))
-			delay := retryDelay(t, err)
-			require.Positive(t, delay)
-			require.LessOrEqual(t, delay, 20.0)
-			// Who shows the token is not held up by others.
-			require.NoError(t, call(required["EXECUTOR_TOKEN"]))
-		})
+	call := func(shown string) error {
+		_, err := client.CheckPeers(withToken(t.Context(), shown), &configv1.CheckPeersRequest{})
+		return err
 	}
+	var err error
+	calls := 0
+	for ; err == nil && calls < 100; calls++ {
+		err = call("wrong")
+	}
+	require.Equal(t, connect.CodeResourceExhausted, connect.CodeOf(err), "after %d calls: %v", calls, err)
+	require.Equal(t, 11, calls)
+	require.Equal(t, "TOO_MANY_CALLS", rpcerror.Reason(err))
+	delay := retryDelay(t, err)
+	require.Positive(t, delay)
+	require.LessOrEqual(t, delay, 20.0)
+	// Who shows the token is not held up by others.
+	require.NoError(t, call(required["EXECUTOR_TOKEN"]))
+}
+
+// Who has stolen the token cannot guess the other secrets as fast as they like.
+func TestGuessesAreLimited(t *testing.T) {
+	client := dial(t, serve(t, "executor", nil).url)
+	var err error
+	for calls := 0; err == nil && calls < 10_000; calls++ {
+		_, err = client.ComparePeer(withToken(t.Context(), required["EXECUTOR_TOKEN"]), &configv1.ComparePeerRequest{Nonce: make([]byte, 32)})
+	}
+	require.Equal(t, connect.CodeResourceExhausted, connect.CodeOf(err), "%v", err)
 }
 
 func retryDelay(t *testing.T, err error) float64 {

@@ -85,9 +85,12 @@ func OutOfRange(reason, message string, metadata map[string]string) *Error {
 	return New(connect.CodeOutOfRange, reason, message, metadata)
 }
 
+// ReasonUnauthenticated is the reason of Unauthenticated.
+const ReasonUnauthenticated = "UNAUTHENTICATED"
+
 // Unauthenticated says that the caller has not shown who it is.
 func Unauthenticated(message string) *Error {
-	return New(connect.CodeUnauthenticated, "UNAUTHENTICATED", message, nil)
+	return New(connect.CodeUnauthenticated, ReasonUnauthenticated, message, nil)
 }
 
 // Unavailable says that trying again later may help.

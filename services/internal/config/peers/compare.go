@@ -4,14 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/version"
 )
-
-// sessionSize is the size of a session's id, in bytes.
-const sessionSize = 16
 
 // Errors of Compare besides those of the call.
 var (
@@ -22,103 +20,111 @@ var (
 	ErrAnswer = errors.New("the answer does not fit the question")
 )
 
-// Compare asks the service named peer, by one call of the client, which of the
-// settings of the service named self it has the same values for. The report has
-// one check for each setting that both have, in the order given, and one for
-// the versions; its Env is left to the caller. The error is the call's,
-// ErrOtherService or ErrAnswer; Explain says what it means.
-func Compare(ctx context.Context, client Client, self, peer string, settings []config.Shared) (*configv1.PeerReport, error) {
-	q := newQuestion(self, peer, settings)
-	resp, err := client.ComparePeer(ctx, q.request)
+// Compare asks the service named peer, with the client and by one of the tokens,
+// which of the settings of the service named self it has the same values for. The
+// report has one check for each setting that both have, in the order given, and
+// one for the versions; its Env is left to the caller. The error is the call's,
+// ErrOtherService or ErrAnswer; IsRefused and Explain say what it means.
+func Compare(ctx context.Context, client Client, self, peer string, settings []config.Shared, tokens ...config.Secret) (*configv1.PeerReport, error) {
+	return WithToken(ctx, tokens, func(ctx context.Context) (*configv1.PeerReport, error) {
+		return compare(ctx, client, self, peer, settings)
+	})
+}
+
+func compare(ctx context.Context, client Client, self, peer string, settings []config.Shared) (*configv1.PeerReport, error) {
+	about := exchange{caller: self, peer: peer, callerNonce: make([]byte, nonceSize)}
+	_, _ = rand.Read(about.callerNonce) // never fails, see crypto/rand
+	req := &configv1.ComparePeerRequest{Service: self, Nonce: about.callerNonce}
+	resp, err := client.ComparePeer(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	if resp.GetService() != peer {
 		return nil, ErrOtherService
 	}
-	if len(resp.GetAnswers()) != len(q.parts) {
+	about.peerNonce = resp.GetNonce()
+	parts := make([]part, len(settings))
+	for i, s := range settings {
+		parts[i] = part{about: about, setting: s, value: s.Value()}
+		req.Comparisons = append(req.Comparisons, parts[i].comparison())
+	}
+	if resp, err = client.ComparePeer(ctx, req); err != nil {
+		return nil, err
+	}
+	if !slices.EqualFunc(req.GetComparisons(), resp.GetAnswers(), func(c *configv1.Comparison, a *configv1.ComparisonAnswer) bool {
+		return c.GetEnv() == a.GetEnv()
+	}) {
 		return nil, ErrAnswer
 	}
 	report := &configv1.PeerReport{Service: peer, Reachable: true, Version: printable(resp.GetVersion())}
 	for i, answer := range resp.GetAnswers() {
-		if answer.GetEnv() != q.parts[i].setting.Env {
-			return nil, ErrAnswer
+		if answer.GetState() == configv1.ComparisonState_COMPARISON_STATE_NOT_SHARED {
+			continue
 		}
-		if check := q.parts[i].check(peer, answer); check != nil {
-			report.Checks = append(report.Checks, check)
-		}
+		report.Checks = append(report.Checks, parts[i].check(answer))
 	}
 	report.Checks = append(report.Checks, versions(peer, resp.GetVersion()))
 	return report, nil
 }
 
-// question is a request and what the answer to it is judged by.
-type question struct {
-	request *configv1.ComparePeerRequest
-	parts   []part
-}
-
-// part is the part of a question that is about one setting.
+// part is the part of a comparison that is about one setting.
 type part struct {
+	about   exchange
 	setting config.Shared
-	// isSet and tooShort are about the value here.
-	isSet, tooShort bool
-	exchange        *initiation
+	value   string
 }
 
-func newQuestion(self, peer string, settings []config.Shared) question {
-	session := make([]byte, sessionSize)
-	_, _ = rand.Read(session) // never fails, see crypto/rand
-	q := question{request: &configv1.ComparePeerRequest{Service: self, SessionId: session}}
-	for _, s := range settings {
-		value := s.Value()
-		p := part{setting: s, isSet: value != "", tooShort: isTooShort(s, value)}
-		if !p.isSet || p.tooShort {
-			// The peer is asked only whether it has a value. A share has to be sent,
-			// and must have nothing to do with the secret.
-			value = rand.Text()
-		}
-		p.exchange = initiate(value, binding{session: session, initiator: self, responder: peer, env: s.Env})
-		q.parts = append(q.parts, p)
-		q.request.Comparisons = append(q.request.Comparisons, &configv1.Comparison{Env: s.Env, Share: p.exchange.share})
+// comparison asks. Without a value to compare it asks only whether there is one.
+func (p part) comparison() *configv1.Comparison {
+	c := &configv1.Comparison{Env: p.setting.Env}
+	if p.value != "" && !isTooShort(p.setting, p.value) {
+		c.Proof = p.about.proof(byCaller, c.GetEnv(), p.value)
 	}
-	return q
+	return c
 }
 
-// check judges an answer; nil when the peer has no such setting.
-func (p part) check(peer string, answer *configv1.ComparisonAnswer) *configv1.PeerCheck {
-	if answer.GetState() == configv1.ComparisonState_COMPARISON_STATE_NOT_SHARED {
-		return nil
-	}
+// check judges an answer.
+func (p part) check(answer *configv1.ComparisonAnswer) *configv1.PeerCheck {
 	result := p.result(answer)
 	return &configv1.PeerCheck{
 		Env: p.setting.Env, Result: result, Agreement: p.setting.Agreement,
-		Message: meaning(result, p.setting.Agreement, peer, p.tooShort),
+		Message: meaning(result, p.setting.Agreement, p.about.peer, isTooShort(p.setting, p.value)),
 	}
 }
 
 func (p part) result(answer *configv1.ComparisonAnswer) configv1.PeerResult {
-	switch state := answer.GetState(); {
-	case state == configv1.ComparisonState_COMPARISON_STATE_UNSET && !p.isSet:
-		return configv1.PeerResult_PEER_RESULT_UNSET_BOTH
-	case state == configv1.ComparisonState_COMPARISON_STATE_UNSET:
+	state := answer.GetState()
+	switch state {
+	case configv1.ComparisonState_COMPARISON_STATE_UNSET:
+		if p.value == "" {
+			return configv1.PeerResult_PEER_RESULT_UNSET_BOTH
+		}
 		return configv1.PeerResult_PEER_RESULT_UNSET_THERE
-	case state != configv1.ComparisonState_COMPARISON_STATE_COMPARED && state != configv1.ComparisonState_COMPARISON_STATE_TOO_SHORT:
-		return configv1.PeerResult_PEER_RESULT_UNKNOWN
-	case !p.isSet:
-		return configv1.PeerResult_PEER_RESULT_UNSET_HERE
-	case p.tooShort || state == configv1.ComparisonState_COMPARISON_STATE_TOO_SHORT:
-		return configv1.PeerResult_PEER_RESULT_TOO_SHORT
-	}
-	equal, err := p.exchange.confirms(answer.GetShare(), answer.GetConfirmation())
-	switch {
-	case err != nil:
-		return configv1.PeerResult_PEER_RESULT_UNKNOWN
-	case equal:
-		return configv1.PeerResult_PEER_RESULT_EQUAL
+	case configv1.ComparisonState_COMPARISON_STATE_EQUAL, configv1.ComparisonState_COMPARISON_STATE_DIFFERENT, configv1.ComparisonState_COMPARISON_STATE_TOO_SHORT:
 	default:
-		return configv1.PeerResult_PEER_RESULT_DIFFERENT
+		return configv1.PeerResult_PEER_RESULT_UNKNOWN
 	}
+	switch {
+	case p.value == "":
+		return configv1.PeerResult_PEER_RESULT_UNSET_HERE
+	case state == configv1.ComparisonState_COMPARISON_STATE_TOO_SHORT || isTooShort(p.setting, p.value):
+		return configv1.PeerResult_PEER_RESULT_TOO_SHORT
+	case state == configv1.ComparisonState_COMPARISON_STATE_DIFFERENT:
+		return configv1.PeerResult_PEER_RESULT_DIFFERENT
+	case p.about.proves(answer.GetProof(), byPeer, p.setting.Env, p.value):
+		return configv1.PeerResult_PEER_RESULT_EQUAL
+	default: // it says so, and does not prove it
+		return configv1.PeerResult_PEER_RESULT_UNKNOWN
+	}
+}
+
+// Refused is what it means that a peer refuses the token of the service that asks.
+func Refused(peer string, token config.Shared) *configv1.PeerCheck {
+	result := configv1.PeerResult_PEER_RESULT_DIFFERENT
+	if token.Value() == "" {
+		result = configv1.PeerResult_PEER_RESULT_UNSET_HERE
+	}
+	return &configv1.PeerCheck{Env: token.Env, Result: result, Agreement: token.Agreement, Message: meaning(result, token.Agreement, peer, false)}
 }
 
 // versions compares the builds, which are no secret.

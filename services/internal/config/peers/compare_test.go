@@ -1,11 +1,13 @@
 package peers
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -116,31 +118,95 @@ func TestAnswersThatDoNotFit(t *testing.T) {
 	}
 	_, err := compare("frontend", nil)
 	require.ErrorIs(t, err, ErrOtherService)
-	_, err = compare("backend", func(r *configv1.ComparePeerResponse) { r.Answers = r.Answers[:1] })
+	_, err = compare("backend", func(r *configv1.ComparePeerResponse) { r.Answers = r.Answers[:len(r.Answers)/2] })
 	require.ErrorIs(t, err, ErrAnswer)
-	_, err = compare("backend", func(r *configv1.ComparePeerResponse) { r.Answers[0], r.Answers[1] = r.Answers[1], r.Answers[0] })
+	_, err = compare("backend", func(r *configv1.ComparePeerResponse) { slices.Reverse(r.Answers) })
 	require.ErrorIs(t, err, ErrAnswer)
-	// The answer about one setting, sent for another with the same value.
-	report, err := compare("backend", func(r *configv1.ComparePeerResponse) {
-		r.Answers[0].Share, r.Answers[0].Confirmation = r.Answers[1].Share, r.Answers[1].Confirmation
-	})
-	require.NoError(t, err)
-	require.Equal(t, configv1.PeerResult_PEER_RESULT_DIFFERENT, report.GetChecks()[0].GetResult())
-	report, err = compare("backend", func(r *configv1.ComparePeerResponse) { r.Answers[0].Share = make([]byte, 32) })
-	require.NoError(t, err)
-	require.Equal(t, configv1.PeerResult_PEER_RESULT_UNKNOWN, report.GetChecks()[0].GetResult())
+	for name, change := range map[string]func(*configv1.ComparisonAnswer){
+		"no proof":              func(a *configv1.ComparisonAnswer) { a.Proof = nil },
+		"another's proof":       func(a *configv1.ComparisonAnswer) { a.Proof = append(a.Proof[1:], a.Proof[0]) },
+		"a state of the future": func(a *configv1.ComparisonAnswer) { a.State = 99 },
+	} {
+		report, err := compare("backend", func(r *configv1.ComparePeerResponse) {
+			if len(r.Answers) > 0 {
+				change(r.Answers[0])
+			}
+		})
+		require.NoError(t, err)
+		require.Equal(t, configv1.PeerResult_PEER_RESULT_UNKNOWN, report.GetChecks()[0].GetResult(), name)
+		require.Equal(t, configv1.PeerResult_PEER_RESULT_EQUAL, report.GetChecks()[1].GetResult(), name)
+	}
 }
 
-func TestRequestsThatDoNotFit(t *testing.T) {
-	settings := []config.Shared{secret("A", long+"1")}
-	q := newQuestion("manager", "backend", settings)
-	q.request.Comparisons = append(q.request.Comparisons, q.request.Comparisons[0])
-	_, err := Answer("backend", settings, q.request)
+// TestWhoDoesNotProveLearnsNothing asks without the value, with a wrong one, and
+// with what others have proven.
+func TestWhoDoesNotProveLearnsNothing(t *testing.T) {
+	settings := []config.Shared{secret("A", long+"1"), secret("B", long+"1")}
+	ask := func(caller string, nonce []byte, comparisons ...*configv1.Comparison) *configv1.ComparePeerResponse {
+		resp, err := Answer("backend", settings, &configv1.ComparePeerRequest{Service: caller, Nonce: nonce, Comparisons: comparisons})
+		require.NoError(t, err)
+		return resp
+	}
+	nonce := bytes.Repeat([]byte{7}, nonceSize)
+	about := answering("manager", "backend", nonce)
+	require.Equal(t, about.peerNonce, ask("manager", nonce).GetNonce())
+	right := about.proof(byCaller, "A", long+"1")
+	answer := ask("manager", nonce, &configv1.Comparison{Env: "A", Proof: right}).GetAnswers()[0]
+	require.Equal(t, configv1.ComparisonState_COMPARISON_STATE_EQUAL, answer.GetState())
+	require.Equal(t, about.proof(byPeer, "A", long+"1"), answer.GetProof())
+
+	other := bytes.Repeat([]byte{8}, nonceSize)
+	require.NotEqual(t, about.peerNonce, ask("manager", other).GetNonce(), "each nonce has an answer of its own")
+	require.NotEqual(t, about.peerNonce, ask("frontend", nonce).GetNonce())
+	for name, c := range map[string]struct {
+		caller string
+		nonce  []byte
+		env    string
+		proof  []byte
+	}{
+		"nothing":           {"manager", nonce, "A", nil},
+		"a wrong value":     {"manager", nonce, "A", about.proof(byCaller, "A", long+"2")},
+		"of another":        {"manager", nonce, "B", right},
+		"by another":        {"frontend", nonce, "A", right},
+		"at another time":   {"manager", other, "A", right},
+		"the peer's own":    {"manager", nonce, "A", answer.GetProof()},
+		"without its nonce": {"manager", nonce, "A", exchange{caller: "manager", peer: "backend", callerNonce: nonce}.proof(byCaller, "A", long+"1")},
+	} {
+		answer := ask(c.caller, c.nonce, &configv1.Comparison{Env: c.env, Proof: c.proof}).GetAnswers()[0]
+		require.Equal(t, configv1.ComparisonState_COMPARISON_STATE_DIFFERENT, answer.GetState(), name)
+		require.Empty(t, answer.GetProof(), name)
+	}
+	_, err := Answer("backend", settings, &configv1.ComparePeerRequest{Nonce: nonce, Comparisons: []*configv1.Comparison{{Env: "A"}, {Env: "A"}}})
 	require.Equal(t, connect.CodeInvalidArgument, rpcerror.CodeOf(err), "two guesses in one call")
-	q = newQuestion("manager", "backend", settings)
-	q.request.Comparisons[0].Share = make([]byte, 32)
-	_, err = Answer("backend", settings, q.request)
-	require.Equal(t, connect.CodeInvalidArgument, rpcerror.CodeOf(err), "the identity")
+}
+
+// TestTokensInTurn: one is shown after the other, then none; what fails for
+// another reason is not tried again.
+func TestTokensInTurn(t *testing.T) {
+	call := func(accepted string, failure error) (tried []string, err error) {
+		tokens := []config.Secret{config.NewSecret("one"), {}, config.NewSecret("two")}
+		_, err = WithToken(t.Context(), tokens, func(ctx context.Context) (struct{}, error) {
+			shown := ""
+			if info, ok := connect.CallInfoForClientContext(ctx); ok {
+				shown = info.RequestHeader().Get("Authorization")
+			}
+			tried = append(tried, shown)
+			if shown == accepted {
+				return struct{}{}, failure
+			}
+			return struct{}{}, rpcerror.Unauthenticated("no")
+		})
+		return tried, err
+	}
+	tried, err := call("Bearer two", nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{"Bearer one", "Bearer two"}, tried)
+	tried, err = call("Bearer one", errors.New("broken"))
+	require.EqualError(t, err, "broken")
+	require.Len(t, tried, 1)
+	tried, err = call("nobody", nil)
+	require.True(t, IsRefused(err))
+	require.Equal(t, []string{"Bearer one", "Bearer two", ""}, tried)
 }
 
 func TestExplainRepeatsNothing(t *testing.T) {
@@ -155,6 +221,7 @@ func TestExplainRepeatsNothing(t *testing.T) {
 		"versions that do not":   connect.NewError(connect.CodeInvalidArgument, host),
 		"cannot be reached":      connect.NewError(connect.CodeUnavailable, host),
 		"not answer like":        errors.New(host),
+		"refuses the token":      rpcerror.Unauthenticated(host),
 		"another service":        ErrOtherService,
 		"as this version expect": ErrAnswer,
 	} {

@@ -1,27 +1,14 @@
 // Package peers finds out whether two services have the same values, secret
 // ones included, without either telling the other.
 //
-// Each value is the password of a key exchange of its own (CPace): the asking
-// service sends a share, the peer answers with its share and with a proof that
-// it came to the same key, which it does when the values are equal.
-//
-// What others learn:
-//
-//   - Who listens learns nothing. A share is a power, with a secret exponent, of
-//     a generator made from the value: in a group of prime order it is as likely
-//     for one value as for any other, and to recompute the key behind a proof
-//     from a guessed value is the Diffie-Hellman problem.
-//   - Who asks without knowing the value learns for one guess whether it is
-//     right. The exponents of a share with respect to the generators of two
-//     guesses cannot both be known, so each guess needs a call of its own, in
-//     which the peer takes part with a new exponent: there is nothing to try
-//     offline. How often strangers may call, package configservice limits.
-//   - Values that can be guessed in a few calls are protected by nothing. So a
-//     secret of fewer than minSecretLength characters is never compared, and
-//     that of a choice, such as APP_ENV, is not secret.
-//
-// A message is good for one session, one variable, one pair of services and one
-// direction: all of them go into the generator.
+// Who has no token that the peer accepts is refused, which is what there is to
+// find out then. Others compare each value by proofs, keyed hashes under the
+// value over what both sides have made up for this comparison. The caller proves
+// first and so learns of a value that it does not have only that its guess was
+// wrong; each guess is a call of its own, and their rate is limited by package
+// configservice. Who answers under the peer's URL without having the value could
+// try guesses at the caller's proof: a secret of fewer than minSecretLength
+// characters is never compared.
 package peers
 
 import (
@@ -29,20 +16,39 @@ import (
 	"slices"
 	"unicode/utf8"
 
+	"connectrpc.com/connect/v2"
+
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/redact"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
 // minSecretLength is the least characters of a secret that is compared. A
-// random one of this length has at least 64 bits: at the rate that
-// configservice allows to strangers, guessing takes longer than the secret is
-// in use by any measure.
+// random one of this length has at least 64 bits.
 const minSecretLength = 16
 
 // Client asks a peer; configv1connect.ConfigServiceClient is one.
 type Client interface {
 	ComparePeer(ctx context.Context, req *configv1.ComparePeerRequest) (*configv1.ComparePeerResponse, error)
+}
+
+// WithToken makes a call with each token that is set, in turn, and at last with
+// none, until it is not refused: a service in development answers callers of its
+// own machine that show no token, and one of another deployment must not be in
+// the way.
+func WithToken[R any](ctx context.Context, tokens []config.Secret, call func(context.Context) (R, error)) (R, error) {
+	for _, token := range tokens {
+		if !token.IsSet() {
+			continue
+		}
+		ctx, info := connect.NewClientContext(ctx)
+		info.RequestHeader().Set("Authorization", "Bearer "+token.Reveal())
+		if resp, err := call(ctx); rpcerror.CodeOf(err) != connect.CodeUnauthenticated {
+			return resp, err
+		}
+	}
+	return call(ctx)
 }
 
 // isTooShort tells whether a value is a secret that could be guessed, or a URL

@@ -73,6 +73,8 @@ func Explain(err error) string {
 	switch code := rpcerror.CodeOf(err); {
 	case code == connect.CodeResourceExhausted && isRemote(err): // else the answer is too large
 		return "it has been asked too often: try again in a minute"
+	case IsRefused(err):
+		return "it refuses the token, without which it compares nothing"
 	case code == connect.CodeUnimplemented || code == connect.CodeNotFound:
 		return "what answers there cannot compare settings: it is no service of Poco, or one of an older version"
 	case code == connect.CodeInvalidArgument:
@@ -83,6 +85,9 @@ func Explain(err error) string {
 		return "what answers there does not answer like a service of Poco"
 	}
 }
+
+// IsRefused tells whether the peer, a service of Poco, refuses the token.
+func IsRefused(err error) bool { return rpcerror.Reason(err) == rpcerror.ReasonUnauthenticated }
 
 // isRemote tells whether an error is what the peer said.
 func isRemote(err error) bool {

@@ -164,11 +164,7 @@ func (c *cli) diffFileService(ctx context.Context, path string, target fleet.Tar
 	if err != nil {
 		return nil, err
 	}
-	secrets, err := configdiff.WithService(ctx, client.Peer(target), answer.Name(), inspected.Loaded.Comparable())
-	if err != nil {
-		c.note("secrets are not compared: " + peers.Explain(err))
-	}
-	return configdiff.Diff(inspected.Report, answer.Report, secrets.Of), nil
+	return configdiff.Diff(inspected.Report, answer.Report, c.secrets(ctx, client, answer, inspected).Of), nil
 }
 
 func (c *cli) diffServices(ctx context.Context, left, right fleet.Target) ([]configdiff.Difference, error) {
@@ -187,12 +183,22 @@ func (c *cli) diffServices(ctx context.Context, left, right fleet.Target) ([]con
 		if err != nil {
 			return nil, usageError("%w", err)
 		}
-		if known[i], err = configdiff.WithService(ctx, client.Peer(answer.Target), answer.Name(), here.Loaded.Comparable()); err != nil {
-			c.note("secrets are not compared: " + peers.Explain(err))
+		if known[i] = c.secrets(ctx, client, answer, here); known[i] == nil {
 			break
 		}
 	}
 	return configdiff.Diff(l.Report, r.Report, configdiff.Between(known[0], known[1]).Of), nil
+}
+
+// secrets compares the secrets of a service with those here, without either side
+// showing a value. Why that cannot be is said.
+func (c *cli) secrets(ctx context.Context, client *fleet.Client, answer fleet.Answer, here *offline.Service) configdiff.Secrets {
+	report, err := client.ComparePeer(ctx, answer.Target, "poco", answer.Name(), here.Loaded.Comparable())
+	if err != nil {
+		c.note("secrets are not compared: " + peers.Explain(err))
+		return nil
+	}
+	return configdiff.Reported(report)
 }
 
 func ask(ctx context.Context, client *fleet.Client, target fleet.Target) (fleet.Answer, error) {

@@ -1,15 +1,8 @@
 package configdiff
 
 import (
-	"context"
-
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
-	"github.com/poco-ai/poco/services/internal/config"
-	"github.com/poco-ai/poco/services/internal/config/peers"
 )
-
-// caller is the name under which secrets are compared.
-const caller = "poco"
 
 // Secrets is what is known of each secret, by variable.
 type Secrets map[string]Agreement
@@ -17,13 +10,8 @@ type Secrets map[string]Agreement
 // Of returns what is known of one.
 func (s Secrets) Of(env string) Agreement { return s[env] }
 
-// WithService compares settings with those of a running service, without either
-// showing a value. Strangers can compare so only what services have to share.
-func WithService(ctx context.Context, client peers.Client, service string, settings []config.Shared) (Secrets, error) {
-	report, err := peers.Compare(ctx, client, caller, service, settings)
-	if err != nil {
-		return nil, err
-	}
+// Reported are the secrets of a report.
+func Reported(report *configv1.PeerReport) Secrets {
 	known := Secrets{}
 	for _, check := range report.GetChecks() {
 		switch check.GetResult() {
@@ -34,7 +22,7 @@ func WithService(ctx context.Context, client peers.Client, service string, setti
 		default:
 		}
 	}
-	return known, nil
+	return known
 }
 
 // Between concludes from a comparison of two sides with the same third: what

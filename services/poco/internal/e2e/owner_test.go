@@ -257,7 +257,8 @@ func TestOnlyItsOwnerUsesALocalPoco(t *testing.T) {
 }
 
 // requireRefused calls a procedure at every service without and with a wrong
-// token, and returns how many have it. What is open by its nature is left out.
+// token, and returns how many have it. What is open by its nature is left out, and
+// what looks at the request first.
 func (p *localPoco) requireRefused(t *testing.T, m protoreflect.MethodDescriptor) int {
 	t.Helper()
 	switch m.FullName() {

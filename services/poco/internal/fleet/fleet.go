@@ -118,32 +118,17 @@ func (c *Client) service(target Target) configv1connect.ConfigServiceClient {
 	return configv1connect.NewConfigServiceClient(connect.NewClient(transport))
 }
 
-// Peer returns what peers.Compare asks one target with. It shows the token, with
-// which every secret can be compared; who does not take it compares fewer.
-func (c *Client) Peer(target Target) peers.Client { return peer{c.service(target), c.token(target)} }
+// ComparePeer asks a target, which is the named service, which of these settings
+// it has the same values for.
+func (c *Client) ComparePeer(ctx context.Context, target Target, self, service string, settings []config.Shared) (*configv1.PeerReport, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return peers.Compare(ctx, c.service(target), self, service, settings, c.tokens(target)...)
+}
 
 // tokens are what a target may be shown, the one that fits it best first.
 func (c *Client) tokens(target Target) []config.Secret {
-	return slices.DeleteFunc([]config.Secret{c.access.Token(target.URL), c.internal}, func(token config.Secret) bool {
-		return !token.IsSet()
-	})
-}
-
-// token is the first of them; unset without one.
-func (c *Client) token(target Target) config.Secret {
-	return append(c.tokens(target), config.Secret{})[0]
-}
-
-type peer struct {
-	service configv1connect.ConfigServiceClient
-	token   config.Secret
-}
-
-// ComparePeer implements peers.Client.
-func (p peer) ComparePeer(ctx context.Context, req *configv1.ComparePeerRequest) (*configv1.ComparePeerResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	return p.service.ComparePeer(showing(ctx, p.token), req)
+	return []config.Secret{c.access.Token(target.URL), c.internal}
 }
 
 // Ask asks all targets at once and returns their answers in the same order.
@@ -154,7 +139,9 @@ func (c *Client) Ask(ctx context.Context, targets []Target) []Answer {
 // CheckPeers makes all targets compare themselves with their peers.
 func (c *Client) CheckPeers(ctx context.Context, targets []Target) []PeerAnswer {
 	return ask(ctx, c, targets, func(ctx context.Context, target Target) (*configv1.CheckPeersResponse, error) {
-		return c.service(target).CheckPeers(showing(ctx, c.token(target)), &configv1.CheckPeersRequest{})
+		return peers.WithToken(ctx, c.tokens(target), func(ctx context.Context) (*configv1.CheckPeersResponse, error) {
+			return c.service(target).CheckPeers(ctx, &configv1.CheckPeersRequest{})
+		})
 	})
 }
 
@@ -181,28 +168,10 @@ func ask[R Report](ctx context.Context, c *Client, targets []Target, call func(c
 	return replies
 }
 
-// report tries the tokens first. A service in development also answers callers
-// of its own machine, but only those that show no token at all: one of another
-// deployment in this environment must not be in the way.
 func (c *Client) report(ctx context.Context, target Target) (*configv1.GetConfigResponse, error) {
-	service := c.service(target)
-	for _, token := range c.tokens(target) {
-		report, err := service.GetConfig(showing(ctx, token), &configv1.GetConfigRequest{})
-		if connect.CodeOf(err) != connect.CodeUnauthenticated {
-			return report, err
-		}
-	}
-	return service.GetConfig(ctx, &configv1.GetConfigRequest{})
-}
-
-// showing returns a context of calls that show the token, where there is one.
-func showing(ctx context.Context, token config.Secret) context.Context {
-	if !token.IsSet() {
-		return ctx
-	}
-	ctx, call := connect.NewClientContext(ctx)
-	call.RequestHeader().Set("Authorization", "Bearer "+token.Reveal())
-	return ctx
+	return peers.WithToken(ctx, c.tokens(target), func(ctx context.Context) (*configv1.GetConfigResponse, error) {
+		return c.service(target).GetConfig(ctx, &configv1.GetConfigRequest{})
+	})
 }
 
 // explain turns a failed call into words that say what to do.
@@ -247,7 +216,9 @@ func (c *Client) message(target Target, err error) string {
 		said = rpc.Message()
 	}
 	for _, token := range c.tokens(target) {
-		said = strings.ReplaceAll(said, token.Reveal(), redact.Mark)
+		if token.IsSet() {
+			said = strings.ReplaceAll(said, token.Reveal(), redact.Mark)
+		}
 	}
 	if len(said) > longestMessage {
 		said = text.Head(said, longestMessage) + "…"

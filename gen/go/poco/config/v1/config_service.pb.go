@@ -206,33 +206,37 @@ func (PeerResult) EnumDescriptor() ([]byte, []int) {
 	return file_poco_config_v1_config_service_proto_rawDescGZIP(), []int{2}
 }
 
-// ComparisonState tells whether a setting was compared.
+// ComparisonState is what the peer makes of the caller's proof.
 type ComparisonState int32
 
 const (
 	ComparisonState_COMPARISON_STATE_UNSPECIFIED ComparisonState = 0
-	ComparisonState_COMPARISON_STATE_COMPARED    ComparisonState = 1
-	ComparisonState_COMPARISON_STATE_UNSET       ComparisonState = 2
-	ComparisonState_COMPARISON_STATE_TOO_SHORT   ComparisonState = 3
-	// The peer has no such setting, or none that the caller may compare.
-	ComparisonState_COMPARISON_STATE_NOT_SHARED ComparisonState = 4
+	ComparisonState_COMPARISON_STATE_EQUAL       ComparisonState = 1
+	// The peer has a value, and the caller has proven another or none.
+	ComparisonState_COMPARISON_STATE_DIFFERENT ComparisonState = 2
+	ComparisonState_COMPARISON_STATE_UNSET     ComparisonState = 3
+	ComparisonState_COMPARISON_STATE_TOO_SHORT ComparisonState = 4
+	// The peer has no such setting.
+	ComparisonState_COMPARISON_STATE_NOT_SHARED ComparisonState = 5
 )
 
 // Enum value maps for ComparisonState.
 var (
 	ComparisonState_name = map[int32]string{
 		0: "COMPARISON_STATE_UNSPECIFIED",
-		1: "COMPARISON_STATE_COMPARED",
-		2: "COMPARISON_STATE_UNSET",
-		3: "COMPARISON_STATE_TOO_SHORT",
-		4: "COMPARISON_STATE_NOT_SHARED",
+		1: "COMPARISON_STATE_EQUAL",
+		2: "COMPARISON_STATE_DIFFERENT",
+		3: "COMPARISON_STATE_UNSET",
+		4: "COMPARISON_STATE_TOO_SHORT",
+		5: "COMPARISON_STATE_NOT_SHARED",
 	}
 	ComparisonState_value = map[string]int32{
 		"COMPARISON_STATE_UNSPECIFIED": 0,
-		"COMPARISON_STATE_COMPARED":    1,
-		"COMPARISON_STATE_UNSET":       2,
-		"COMPARISON_STATE_TOO_SHORT":   3,
-		"COMPARISON_STATE_NOT_SHARED":  4,
+		"COMPARISON_STATE_EQUAL":       1,
+		"COMPARISON_STATE_DIFFERENT":   2,
+		"COMPARISON_STATE_UNSET":       3,
+		"COMPARISON_STATE_TOO_SHORT":   4,
+		"COMPARISON_STATE_NOT_SHARED":  5,
 	}
 )
 
@@ -955,7 +959,8 @@ type PeerReport struct {
 	// Variable that holds the peer's URL.
 	Env       string `protobuf:"bytes,2,opt,name=env,proto3" json:"env,omitempty"`
 	Reachable bool   `protobuf:"varint,3,opt,name=reachable,proto3" json:"reachable,omitempty"`
-	// Why it cannot be asked; empty when it could.
+	// Why it cannot be asked; empty when it could. One that refuses the token is
+	// reachable, and the token the only check.
 	Error string `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
 	// The peer's version; empty when unknown.
 	Version       string       `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
@@ -1112,8 +1117,9 @@ type ComparePeerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the caller's service.
 	Service string `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
-	// Random, made for this call: 16 bytes.
-	SessionId     []byte        `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// Random, made for this comparison, the same in both calls.
+	Nonce []byte `protobuf:"bytes,2,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	// Empty in the first call.
 	Comparisons   []*Comparison `protobuf:"bytes,3,rep,name=comparisons,proto3" json:"comparisons,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1156,9 +1162,9 @@ func (x *ComparePeerRequest) GetService() string {
 	return ""
 }
 
-func (x *ComparePeerRequest) GetSessionId() []byte {
+func (x *ComparePeerRequest) GetNonce() []byte {
 	if x != nil {
-		return x.SessionId
+		return x.Nonce
 	}
 	return nil
 }
@@ -1170,12 +1176,13 @@ func (x *ComparePeerRequest) GetComparisons() []*Comparison {
 	return nil
 }
 
-// Comparison is the caller's part of the exchange about one setting.
+// Comparison is the caller's part of comparing one setting.
 type Comparison struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Env   string                 `protobuf:"bytes,1,opt,name=env,proto3" json:"env,omitempty"`
-	// The caller's share: an element of ristretto255, 32 bytes.
-	Share         []byte `protobuf:"bytes,2,opt,name=share,proto3" json:"share,omitempty"`
+	// Proof that the caller has the value; empty when it has none, or one that it
+	// does not compare.
+	Proof         []byte `protobuf:"bytes,2,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1217,9 +1224,9 @@ func (x *Comparison) GetEnv() string {
 	return ""
 }
 
-func (x *Comparison) GetShare() []byte {
+func (x *Comparison) GetProof() []byte {
 	if x != nil {
-		return x.Share
+		return x.Proof
 	}
 	return nil
 }
@@ -1228,8 +1235,11 @@ type ComparePeerResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
 	Version string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The same for the same nonce of the same caller, so that a call sent once more
+	// tells nothing more.
+	Nonce []byte `protobuf:"bytes,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	// In the order of the request.
-	Answers       []*ComparisonAnswer `protobuf:"bytes,3,rep,name=answers,proto3" json:"answers,omitempty"`
+	Answers       []*ComparisonAnswer `protobuf:"bytes,4,rep,name=answers,proto3" json:"answers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1278,6 +1288,13 @@ func (x *ComparePeerResponse) GetVersion() string {
 	return ""
 }
 
+func (x *ComparePeerResponse) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
 func (x *ComparePeerResponse) GetAnswers() []*ComparisonAnswer {
 	if x != nil {
 		return x.Answers
@@ -1285,16 +1302,13 @@ func (x *ComparePeerResponse) GetAnswers() []*ComparisonAnswer {
 	return nil
 }
 
-// ComparisonAnswer is the peer's part of the exchange about one setting.
+// ComparisonAnswer is the peer's part of comparing one setting.
 type ComparisonAnswer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Env   string                 `protobuf:"bytes,1,opt,name=env,proto3" json:"env,omitempty"`
 	State ComparisonState        `protobuf:"varint,2,opt,name=state,proto3,enum=poco.config.v1.ComparisonState" json:"state,omitempty"`
-	// The peer's share, 32 bytes; only when the state is COMPARED.
-	Share []byte `protobuf:"bytes,3,opt,name=share,proto3" json:"share,omitempty"`
-	// Proof that the peer came to the same key, which it does when the values are
-	// equal; only when the state is COMPARED.
-	Confirmation  []byte `protobuf:"bytes,4,opt,name=confirmation,proto3" json:"confirmation,omitempty"`
+	// Proof that the peer has the value; only when the state is EQUAL.
+	Proof         []byte `protobuf:"bytes,3,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1343,16 +1357,9 @@ func (x *ComparisonAnswer) GetState() ComparisonState {
 	return ComparisonState_COMPARISON_STATE_UNSPECIFIED
 }
 
-func (x *ComparisonAnswer) GetShare() []byte {
+func (x *ComparisonAnswer) GetProof() []byte {
 	if x != nil {
-		return x.Share
-	}
-	return nil
-}
-
-func (x *ComparisonAnswer) GetConfirmation() []byte {
-	if x != nil {
-		return x.Confirmation
+		return x.Proof
 	}
 	return nil
 }
@@ -1428,25 +1435,24 @@ const file_poco_config_v1_config_service_proto_rawDesc = "" +
 	"\x03env\x18\x01 \x01(\tR\x03env\x122\n" +
 	"\x06result\x18\x02 \x01(\x0e2\x1a.poco.config.v1.PeerResultR\x06result\x127\n" +
 	"\tagreement\x18\x03 \x01(\x0e2\x19.poco.config.v1.AgreementR\tagreement\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage\"\xa7\x01\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"\x9e\x01\n" +
 	"\x12ComparePeerRequest\x12!\n" +
-	"\aservice\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\aservice\x12&\n" +
-	"\n" +
-	"session_id\x18\x02 \x01(\fB\a\xbaH\x04z\x02h\x10R\tsessionId\x12F\n" +
+	"\aservice\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\aservice\x12\x1d\n" +
+	"\x05nonce\x18\x02 \x01(\fB\a\xbaH\x04z\x02h R\x05nonce\x12F\n" +
 	"\vcomparisons\x18\x03 \x03(\v2\x1a.poco.config.v1.ComparisonB\b\xbaH\x05\x92\x01\x02\x10@R\vcomparisons\"G\n" +
 	"\n" +
 	"Comparison\x12\x1a\n" +
 	"\x03env\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x03env\x12\x1d\n" +
-	"\x05share\x18\x02 \x01(\fB\a\xbaH\x04z\x02h R\x05share\"\x85\x01\n" +
+	"\x05proof\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18 R\x05proof\"\x9b\x01\n" +
 	"\x13ComparePeerResponse\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\tR\aversion\x12:\n" +
-	"\aanswers\x18\x03 \x03(\v2 .poco.config.v1.ComparisonAnswerR\aanswers\"\x95\x01\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
+	"\x05nonce\x18\x03 \x01(\fR\x05nonce\x12:\n" +
+	"\aanswers\x18\x04 \x03(\v2 .poco.config.v1.ComparisonAnswerR\aanswers\"q\n" +
 	"\x10ComparisonAnswer\x12\x10\n" +
 	"\x03env\x18\x01 \x01(\tR\x03env\x125\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1f.poco.config.v1.ComparisonStateR\x05state\x12\x14\n" +
-	"\x05share\x18\x03 \x01(\fR\x05share\x12\"\n" +
-	"\fconfirmation\x18\x04 \x01(\fR\fconfirmation*\xb5\x01\n" +
+	"\x05proof\x18\x03 \x01(\fR\x05proof*\xb5\x01\n" +
 	"\fConfigSource\x12\x1d\n" +
 	"\x19CONFIG_SOURCE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15CONFIG_SOURCE_DEFAULT\x10\x01\x12\x1a\n" +
@@ -1467,13 +1473,14 @@ const file_poco_config_v1_config_service_proto_rawDesc = "" +
 	"\x17PEER_RESULT_UNSET_THERE\x10\x04\x12\x1a\n" +
 	"\x16PEER_RESULT_UNSET_BOTH\x10\x05\x12\x19\n" +
 	"\x15PEER_RESULT_TOO_SHORT\x10\x06\x12\x17\n" +
-	"\x13PEER_RESULT_UNKNOWN\x10\a*\xaf\x01\n" +
+	"\x13PEER_RESULT_UNKNOWN\x10\a*\xcc\x01\n" +
 	"\x0fComparisonState\x12 \n" +
-	"\x1cCOMPARISON_STATE_UNSPECIFIED\x10\x00\x12\x1d\n" +
-	"\x19COMPARISON_STATE_COMPARED\x10\x01\x12\x1a\n" +
-	"\x16COMPARISON_STATE_UNSET\x10\x02\x12\x1e\n" +
-	"\x1aCOMPARISON_STATE_TOO_SHORT\x10\x03\x12\x1f\n" +
-	"\x1bCOMPARISON_STATE_NOT_SHARED\x10\x042\xfc\x02\n" +
+	"\x1cCOMPARISON_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16COMPARISON_STATE_EQUAL\x10\x01\x12\x1e\n" +
+	"\x1aCOMPARISON_STATE_DIFFERENT\x10\x02\x12\x1a\n" +
+	"\x16COMPARISON_STATE_UNSET\x10\x03\x12\x1e\n" +
+	"\x1aCOMPARISON_STATE_TOO_SHORT\x10\x04\x12\x1f\n" +
+	"\x1bCOMPARISON_STATE_NOT_SHARED\x10\x052\xfc\x02\n" +
 	"\rConfigService\x12U\n" +
 	"\tGetConfig\x12 .poco.config.v1.GetConfigRequest\x1a!.poco.config.v1.GetConfigResponse\"\x03\x90\x02\x02\x12g\n" +
 	"\x0fGetConfigSchema\x12&.poco.config.v1.GetConfigSchemaRequest\x1a'.poco.config.v1.GetConfigSchemaResponse\"\x03\x90\x02\x01\x12S\n" +

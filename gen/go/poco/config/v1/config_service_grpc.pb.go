@@ -32,10 +32,10 @@ const (
 // ConfigService tells what a running service is configured to do. No answer
 // ever contains a secret.
 //
-// GetConfig and GetConfigSchema need the internal token (Authorization: Bearer
-// TOKEN) or, in development, a direct call from the same machine. CheckPeers and
-// ComparePeer are open, because they are for finding out that tokens differ;
-// they tell no values and are limited in rate (ResourceExhausted).
+// All but CheckPeers need the internal token (Authorization: Bearer TOKEN) or, in
+// development, a direct call from the same machine. CheckPeers is open, because
+// it is for finding out that tokens differ. It and ComparePeer tell no values and
+// are limited in rate (ResourceExhausted).
 type ConfigServiceClient interface {
 	// GetConfig returns every setting with its value, its source and what the
 	// other sources would have given.
@@ -45,11 +45,11 @@ type ConfigServiceClient interface {
 	// CheckPeers makes the service compare itself with the services whose URLs it
 	// is configured with.
 	CheckPeers(ctx context.Context, in *CheckPeersRequest, opts ...grpc.CallOption) (*CheckPeersResponse, error)
-	// ComparePeer is the peer's side of CheckPeers. Each value is compared by a
-	// password-authenticated key exchange (CPace), so that neither side, nor who
-	// listens, learns more than whether the values are equal, and a guess needs a
-	// call of its own. Who may call GetConfig can compare every secret, others
-	// only the settings on which services have to agree.
+	// ComparePeer is the peer's side of CheckPeers: whoever is refused has another
+	// token, others compare values by proofs, which are HMAC-SHA256 under the value
+	// over the nonces of both, their names, the variable and who proves. The first
+	// call brings the peer's nonce. In the second the caller proves what it has; to
+	// who does, the peer proves the same.
 	ComparePeer(ctx context.Context, in *ComparePeerRequest, opts ...grpc.CallOption) (*ComparePeerResponse, error)
 }
 
@@ -108,10 +108,10 @@ func (c *configServiceClient) ComparePeer(ctx context.Context, in *ComparePeerRe
 // ConfigService tells what a running service is configured to do. No answer
 // ever contains a secret.
 //
-// GetConfig and GetConfigSchema need the internal token (Authorization: Bearer
-// TOKEN) or, in development, a direct call from the same machine. CheckPeers and
-// ComparePeer are open, because they are for finding out that tokens differ;
-// they tell no values and are limited in rate (ResourceExhausted).
+// All but CheckPeers need the internal token (Authorization: Bearer TOKEN) or, in
+// development, a direct call from the same machine. CheckPeers is open, because
+// it is for finding out that tokens differ. It and ComparePeer tell no values and
+// are limited in rate (ResourceExhausted).
 type ConfigServiceServer interface {
 	// GetConfig returns every setting with its value, its source and what the
 	// other sources would have given.
@@ -121,11 +121,11 @@ type ConfigServiceServer interface {
 	// CheckPeers makes the service compare itself with the services whose URLs it
 	// is configured with.
 	CheckPeers(context.Context, *CheckPeersRequest) (*CheckPeersResponse, error)
-	// ComparePeer is the peer's side of CheckPeers. Each value is compared by a
-	// password-authenticated key exchange (CPace), so that neither side, nor who
-	// listens, learns more than whether the values are equal, and a guess needs a
-	// call of its own. Who may call GetConfig can compare every secret, others
-	// only the settings on which services have to agree.
+	// ComparePeer is the peer's side of CheckPeers: whoever is refused has another
+	// token, others compare values by proofs, which are HMAC-SHA256 under the value
+	// over the nonces of both, their names, the variable and who proves. The first
+	// call brings the peer's nonce. In the second the caller proves what it has; to
+	// who does, the peer proves the same.
 	ComparePeer(context.Context, *ComparePeerRequest) (*ComparePeerResponse, error)
 	mustEmbedUnimplementedConfigServiceServer()
 }

@@ -78,11 +78,11 @@ type ConfigServiceClient interface {
 	// CheckPeers makes the service compare itself with the services whose URLs it
 	// is configured with.
 	CheckPeers(context.Context, *v1.CheckPeersRequest) (*v1.CheckPeersResponse, error)
-	// ComparePeer is the peer's side of CheckPeers. Each value is compared by a
-	// password-authenticated key exchange (CPace), so that neither side, nor who
-	// listens, learns more than whether the values are equal, and a guess needs a
-	// call of its own. Who may call GetConfig can compare every secret, others
-	// only the settings on which services have to agree.
+	// ComparePeer is the peer's side of CheckPeers: whoever is refused has another
+	// token, others compare values by proofs, which are HMAC-SHA256 under the value
+	// over the nonces of both, their names, the variable and who proves. The first
+	// call brings the peer's nonce. In the second the caller proves what it has; to
+	// who does, the peer proves the same.
 	ComparePeer(context.Context, *v1.ComparePeerRequest) (*v1.ComparePeerResponse, error)
 }
 
@@ -102,11 +102,11 @@ type ConfigServiceHandler interface {
 	// CheckPeers makes the service compare itself with the services whose URLs it
 	// is configured with.
 	CheckPeers(context.Context, *v1.CheckPeersRequest) (*v1.CheckPeersResponse, error)
-	// ComparePeer is the peer's side of CheckPeers. Each value is compared by a
-	// password-authenticated key exchange (CPace), so that neither side, nor who
-	// listens, learns more than whether the values are equal, and a guess needs a
-	// call of its own. Who may call GetConfig can compare every secret, others
-	// only the settings on which services have to agree.
+	// ComparePeer is the peer's side of CheckPeers: whoever is refused has another
+	// token, others compare values by proofs, which are HMAC-SHA256 under the value
+	// over the nonces of both, their names, the variable and who proves. The first
+	// call brings the peer's nonce. In the second the caller proves what it has; to
+	// who does, the peer proves the same.
 	ComparePeer(context.Context, *v1.ComparePeerRequest) (*v1.ComparePeerResponse, error)
 }
 

@@ -1,0 +1,48 @@
+package peers
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+)
+
+// nonceSize is the size of a caller's nonce, in bytes.
+const nonceSize = 32
+
+// nonceKey makes this process's nonces.
+var nonceKey = rand.Text()
+
+// Who proves, so that no proof can be sent back as one's own.
+const (
+	byCaller = "caller"
+	byPeer   = "peer"
+)
+
+// exchange is one comparison of two services.
+type exchange struct {
+	caller, peer           string
+	callerNonce, peerNonce []byte
+}
+
+// proof shows that one side has the value of a setting. It is good for nothing
+// but this exchange, this setting and this side.
+func (e exchange) proof(side, env, value string) []byte {
+	mac := hmac.New(sha256.New, []byte(value))
+	_, _ = fmt.Fprintf(mac, "%q %q %q %q %x %x", side, e.caller, e.peer, env, e.callerNonce, e.peerNonce) // a hash never fails
+	return mac.Sum(nil)
+}
+
+// proves tells whether a proof is the one of a side that has the value.
+func (e exchange) proves(proof []byte, side, env, value string) bool {
+	return hmac.Equal(proof, e.proof(side, env, value))
+}
+
+// answering is the exchange that a caller has begun. The peer's nonce follows
+// from the caller's: nothing has to be remembered between the two calls, and
+// whoever sends one of them again gets the answer that there was.
+func answering(caller, peer string, nonce []byte) exchange {
+	e := exchange{caller: caller, peer: peer, callerNonce: nonce}
+	e.peerNonce = e.proof("nonce", "", nonceKey)
+	return e
+}
