@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"time"
 
 	"connectrpc.com/connect/v2"
 
@@ -13,37 +12,22 @@ import (
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
-// authorize lets those pass who show a token. In development, as long as there is
-// no token for clients, a direct caller on the same machine needs none.
+// authorize lets those pass to whom the settings are open.
 func (s *service) authorize(ctx context.Context) error {
-	info, ok := connect.CallInfoForServerContext(ctx)
-	switch {
-	case ok && s.knows(info):
+	if info, ok := connect.CallInfoForServerContext(ctx); ok && s.isOpenTo(info) {
 		return nil
-	case ok && s.openLocally() && info.RequestHeader().Get("Authorization") == "" && isDirectLoopback(info):
-		return nil
-	default:
-		return rpcerror.Unauthenticated("the internal token, or the clients', is required: Authorization: Bearer TOKEN")
 	}
+	return rpcerror.Unauthenticated("the internal token, or the clients', is required: Authorization: Bearer TOKEN")
 }
 
-// admit counts a call against a limit: the one of callers who show the token, or
-// the one of strangers.
-func (s *service) admit(ctx context.Context, limit *limit) error {
-	info, ok := connect.CallInfoForServerContext(ctx)
-	if ok && s.knows(info) {
-		return limit.trusted(time.Now())
+// isOpenTo tells whether a caller shows a token. In development, as long as there
+// is no token for clients, a direct caller on the same machine needs none.
+func (s *service) isOpenTo(info *connect.CallInfo) bool {
+	authorization := info.RequestHeader().Get("Authorization")
+	if authorization == "" {
+		return s.openLocally() && isDirectLoopback(info)
 	}
-	addr := ""
-	if ok {
-		addr = info.PeerAddr
-	}
-	return limit.stranger(addr, time.Now())
-}
-
-// knows tells whether a caller shows one of the tokens.
-func (s *service) knows(info *connect.CallInfo) bool {
-	shown := auth.BearerToken(info.RequestHeader().Get("Authorization"))
+	shown := auth.BearerToken(authorization)
 	return s.Token.Equal(shown) || s.ClientToken.Equal(shown)
 }
 

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"time"
 
 	"connectrpc.com/connect/v2"
 
@@ -55,9 +54,8 @@ type service struct {
 	// openLocally: a caller on the same machine may see the settings.
 	openLocally func() bool
 	schema      func() (*configv1.GetConfigSchemaResponse, error)
-	// check and compare limit CheckPeers and ComparePeer.
-	check, compare *limit
-	peers          *http.Client
+	limits      limits
+	peers       *http.Client
 }
 
 // Register serves ConfigService on a server.
@@ -68,8 +66,7 @@ func Register(server *connect.Server, opts Options) {
 		Options:     opts,
 		openLocally: func() bool { return development && !tokenWanted() },
 		schema:      sync.OnceValues(func() (*configv1.GetConfigSchemaResponse, error) { return schemaOf(opts.Config.Service()) }),
-		check:       newLimit(),
-		compare:     newLimit(),
+		limits:      newLimits(),
 		peers:       newPeerClient(),
 	}
 	configv1connect.RegisterConfigServiceHandler(server, s)
@@ -98,7 +95,7 @@ func (s *service) ComparePeer(ctx context.Context, req *configv1.ComparePeerRequ
 	if err := s.authorize(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.compare.trusted(time.Now()); err != nil {
+	if err := s.admit(ctx); err != nil {
 		return nil, err
 	}
 	s.Config.Refresh()

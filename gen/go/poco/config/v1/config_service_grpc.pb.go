@@ -35,7 +35,7 @@ const (
 // All but CheckPeers need the internal token (Authorization: Bearer TOKEN) or, in
 // development, a direct call from the same machine. CheckPeers is open, because
 // it is for finding out that tokens differ. It and ComparePeer tell no values and
-// are limited in rate (ResourceExhausted).
+// are limited in rate (ResourceExhausted), for all callers without a token together.
 type ConfigServiceClient interface {
 	// GetConfig returns every setting with its value, its source and what the
 	// other sources would have given.
@@ -111,7 +111,7 @@ func (c *configServiceClient) ComparePeer(ctx context.Context, in *ComparePeerRe
 // All but CheckPeers need the internal token (Authorization: Bearer TOKEN) or, in
 // development, a direct call from the same machine. CheckPeers is open, because
 // it is for finding out that tokens differ. It and ComparePeer tell no values and
-// are limited in rate (ResourceExhausted).
+// are limited in rate (ResourceExhausted), for all callers without a token together.
 type ConfigServiceServer interface {
 	// GetConfig returns every setting with its value, its source and what the
 	// other sources would have given.
