@@ -3,19 +3,13 @@ package config
 import (
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 )
 
-const (
-	// coarseTime is more than the step of any file system's clock: a file that was
-	// changed so shortly before it was read may have been changed again unseen.
-	coarseTime = 2 * time.Second
-	// maxLinks is how many symbolic links a path may lead over, as on Linux.
-	maxLinks = 40
-)
+// coarseTime is more than the step of any file system's clock: a file that was
+// changed so shortly before it was read may have been changed again unseen.
+const coarseTime = 2 * time.Second
 
 // stamps are the files that were read, as they were just before.
 type stamps []stamp
@@ -58,55 +52,4 @@ func (s stamp) changed() bool {
 		return !os.SameFile(info, s.info) || info.Size() != s.info.Size() ||
 			!info.ModTime().Equal(s.info.ModTime()) || info.Mode() != s.info.Mode()
 	}
-}
-
-// folders are those in which a change can change what the files hold.
-func (s stamps) folders() []string {
-	var out []string
-	for _, file := range s {
-		out = append(out, foldersOf(file.path)...)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-// foldersOf are the folder of a file and those of each symbolic link on the way
-// to it. When something is missing, it is the folder in which it is.
-func foldersOf(path string) []string {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return nil
-	}
-	var out []string
-	root := filepath.VolumeName(path) + string(filepath.Separator)
-	folder, rest := root, split(path[len(root):])
-	for links := 0; len(rest) > 0 && links < maxLinks; {
-		here := filepath.Join(folder, rest[0])
-		rest = rest[1:]
-		info, err := os.Lstat(here)
-		switch {
-		case err != nil:
-			return append(out, folder)
-		case info.Mode()&fs.ModeSymlink != 0:
-			out = append(out, folder)
-			target, err := os.Readlink(here)
-			if err != nil {
-				return out
-			}
-			if filepath.IsAbs(target) {
-				folder, target = root, strings.TrimPrefix(target, root)
-			}
-			rest = append(split(target), rest...)
-			links++
-		case len(rest) == 0:
-			return append(out, folder)
-		default:
-			folder = here
-		}
-	}
-	return out
-}
-
-func split(path string) []string {
-	return strings.FieldsFunc(path, func(r rune) bool { return r == filepath.Separator })
 }

@@ -279,7 +279,9 @@ type watched struct {
 func watch(t *testing.T, src config.Sources) *watched {
 	t.Helper()
 	w := &watched{backendConfig: loadBackend(t, src), levels: make(chan string, 100), log: &output.Buffer{}}
-	w.tell()
+	w.OnChange(func(c *configv1.BackendConfig) {
+		w.levels <- c.GetLogging().GetLevel() + " " + w.Secret("INTERNAL_API_TOKEN").Reveal()
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	var watching sync.WaitGroup
 	watching.Go(func() { w.Watch(ctx, slog.New(slog.NewTextHandler(w.log, nil))) })
@@ -288,13 +290,6 @@ func watch(t *testing.T, src config.Sources) *watched {
 		watching.Wait()
 	})
 	return w
-}
-
-// tell has await learn of changes.
-func (w *watched) tell() {
-	w.OnChange(func(c *configv1.BackendConfig) {
-		w.levels <- c.GetLogging().GetLevel() + " " + w.Secret("INTERNAL_API_TOKEN").Reveal()
-	})
 }
 
 // await waits until it is in force.
