@@ -68,6 +68,15 @@ func Load[T proto.Message](msg T, service string, src Sources) (*Loaded[T], erro
 	return newLoaded(r, service, src), nil
 }
 
+// Inspect reads what Load reads, and returns it together with what is wrong with
+// it, where Load would refuse it. It is for explaining settings, not for running
+// on them: a setting with a problem has no value in the message.
+func Inspect[T proto.Message](msg T, service string, src Sources) (*Loaded[T], []Problem) {
+	src = src.clone()
+	r := read(msg, service, src)
+	return newLoaded(r, service, src), r.problems.List
+}
+
 // read fills msg from the sources and notes what is wrong with it.
 func read[T proto.Message](msg T, service string, src Sources) *reading[T] {
 	r := &reading[T]{msg: msg, problems: &Problems{Service: service}, broken: map[string]bool{}}

@@ -44,7 +44,9 @@ func (l *Loaded[T]) Report() *configv1.GetConfigResponse {
 		switch {
 		case r.IsSecret():
 			field.Value = r.masked
-		case field.IsSet && !st.inForce.broken[r.GetEnv()]:
+		case st.inForce.broken[r.GetEnv()] && field.IsSet: // it is not in the message
+			field.Value = r.layers[0].GetValue()
+		case field.IsSet:
 			field.Value = r.Text(root)
 		}
 		report.Fields = append(report.Fields, field)

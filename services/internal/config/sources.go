@@ -59,6 +59,9 @@ func OSSources() Sources {
 	return src
 }
 
+// File is the sources that an env file alone makes.
+func File(path string) Sources { return Sources{DotEnvPath: path, DotEnvRequired: true} }
+
 // With returns the sources with values above everything else, by variable name,
 // in place of files that the environment names for them. An empty value takes the
 // variable out of the environment.

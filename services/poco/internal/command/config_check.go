@@ -11,7 +11,6 @@ import (
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/config/schema"
 	"github.com/poco-ai/poco/services/poco/internal/configview"
-	"github.com/poco-ai/poco/services/poco/internal/offline"
 	"github.com/poco-ai/poco/services/poco/internal/terminal"
 )
 
@@ -82,7 +81,7 @@ func (c *cli) sourcesOf(flags checkFlags) (src config.Sources, name string, err 
 		src.DotEnvPath, src.DotEnvRequired = flags.envFile, true
 		name = "the variables of this shell and " + flags.envFile
 	default:
-		src, name = offline.File(flags.envFile), flags.envFile
+		src, name = config.File(flags.envFile), flags.envFile
 	}
 	if flags.production {
 		src, name = src.ForProduction(), name+", as if for production"
@@ -102,7 +101,7 @@ func (c *cli) check(cmd *cobra.Command, flags checkFlags) error {
 	}
 	services := flags.services
 	if len(services) == 0 {
-		services = append(slices.Clone(fleetServices), offline.Present(src, fleetServices)...)
+		services = append(slices.Clone(fleetServices), config.AlsoFor(src, fleetServices)...)
 	}
 	check := config.CheckEnvironment(src, services...)
 	if flags.envFile == "" { // a service would be started here

@@ -11,11 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
+	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/config/peers"
 	"github.com/poco-ai/poco/services/poco/internal/configdiff"
 	"github.com/poco-ai/poco/services/poco/internal/configview"
 	"github.com/poco-ai/poco/services/poco/internal/fleet"
-	"github.com/poco-ai/poco/services/poco/internal/offline"
 	"github.com/poco-ai/poco/services/poco/internal/terminal"
 )
 
@@ -130,25 +131,25 @@ func (c *cli) diffFiles(left, right string, services []string) ([]configdiff.Dif
 		if err != nil {
 			return nil, err
 		}
-		all = configdiff.Merge(all, configdiff.Diff(l.Report, r.Report, func(env string) configdiff.Agreement {
+		all = configdiff.Merge(all, configdiff.Diff(l.Report, r.Report, func(env string) configv1.PeerResult {
 			if l.Loaded.Secret(env).Equal(r.Loaded.Secret(env).Reveal()) {
-				return configdiff.Equal
+				return configv1.PeerResult_PEER_RESULT_EQUAL
 			}
-			return configdiff.Different
+			return configv1.PeerResult_PEER_RESULT_DIFFERENT
 		}), name)
 	}
 	return all, nil
 }
 
 // inspectFile reads a file for a service. Lines that cannot be read are said.
-func (c *cli) inspectFile(service, path string) (*offline.Service, error) {
-	inspected, err := offline.Inspect(service, offline.File(path))
+func (c *cli) inspectFile(service, path string) (config.ServiceCheck, error) {
+	inspected, err := config.CheckService(service, config.File(path))
 	if err != nil {
-		return nil, usageError("%w", err)
+		return inspected, usageError("%w", err)
 	}
 	for _, problem := range inspected.Problems {
 		if problem.Env == "" {
-			return nil, usageError("%s cannot be compared: %s", path, problem)
+			return inspected, usageError("%s cannot be compared: %s", path, problem)
 		}
 	}
 	return inspected, nil
@@ -179,7 +180,7 @@ func (c *cli) diffServices(ctx context.Context, left, right fleet.Target) ([]con
 	}
 	var known [2]configdiff.Secrets
 	for i, answer := range []fleet.Answer{l, r} {
-		here, err := offline.Inspect(answer.Name(), c.sources)
+		here, err := config.CheckService(answer.Name(), c.sources)
 		if err != nil {
 			return nil, usageError("%w", err)
 		}
@@ -192,7 +193,7 @@ func (c *cli) diffServices(ctx context.Context, left, right fleet.Target) ([]con
 
 // secrets compares the secrets of a service with those here, without either side
 // showing a value. Why that cannot be is said.
-func (c *cli) secrets(ctx context.Context, client *fleet.Client, answer fleet.Answer, here *offline.Service) configdiff.Secrets {
+func (c *cli) secrets(ctx context.Context, client *fleet.Client, answer fleet.Answer, here config.ServiceCheck) configdiff.Secrets {
 	report, err := client.ComparePeer(ctx, answer.Target, "poco", answer.Name(), here.Loaded.Comparable())
 	if err != nil {
 		c.note("secrets are not compared: " + peers.Explain(err))
@@ -220,7 +221,7 @@ func (c *cli) showDifferences(left, right string, differences []configdiff.Diffe
 	} else if err := c.view().Differences(left, right, differences); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(differences, func(d configdiff.Difference) bool { return d.Agreement == configdiff.Different }) {
+	if slices.ContainsFunc(differences, configdiff.Difference.IsDifferent) {
 		return &exitError{exitFailed, nil}
 	}
 	return nil

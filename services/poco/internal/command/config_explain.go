@@ -9,7 +9,6 @@ import (
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/poco/internal/configview"
 	"github.com/poco-ai/poco/services/poco/internal/fleet"
-	"github.com/poco-ai/poco/services/poco/internal/offline"
 )
 
 func (c *cli) configExplainCommand() *cobra.Command {
@@ -92,7 +91,7 @@ func (c *cli) explainIn(view configview.Screen, env string, answer fleet.Answer)
 
 // explainHere tells what this environment would give a service.
 func (c *cli) explainHere(view configview.Screen, env, service, title string) error {
-	here, err := offline.Inspect(service, c.sources)
+	here, err := config.CheckService(service, c.sources)
 	if err != nil {
 		return err
 	}

@@ -8,16 +8,6 @@ import (
 	"github.com/poco-ai/poco/services/internal/config"
 )
 
-// Agreement is what is known about two values.
-type Agreement int
-
-// Agreements. The zero value: nobody can tell.
-const (
-	Unknown Agreement = iota
-	Equal
-	Different
-)
-
 // Difference is a setting that differs between two sides, or a secret of which
 // nobody can tell.
 type Difference struct {
@@ -26,12 +16,21 @@ type Difference struct {
 	Services []string
 	// Left and Right are nil where a side has no such setting.
 	Left, Right *configv1.ConfigField
-	Agreement   Agreement
+	// Result is DIFFERENT, or what keeps the secrets from being compared.
+	Result configv1.PeerResult
 }
+
+const (
+	equal     = configv1.PeerResult_PEER_RESULT_EQUAL
+	different = configv1.PeerResult_PEER_RESULT_DIFFERENT
+)
+
+// IsDifferent is false where nobody can tell.
+func (d Difference) IsDifferent() bool { return d.Result == different }
 
 // Diff compares what two services, or one service by two sources, have. compare
 // compares a secret that both have.
-func Diff(left, right *configv1.GetConfigResponse, compare func(env string) Agreement) []Difference {
+func Diff(left, right *configv1.GetConfigResponse, compare func(env string) configv1.PeerResult) []Difference {
 	var out []Difference
 	same := left.GetService() == right.GetService()
 	for _, env := range config.VariablesOf(left, right) {
@@ -39,18 +38,18 @@ func Diff(left, right *configv1.GetConfigResponse, compare func(env string) Agre
 		switch {
 		case d.Left == nil || d.Right == nil:
 			// Other services have other settings; the same one has them in another version.
-			d.Agreement = Equal
+			d.Result = equal
 			if same {
-				d.Agreement = Different
+				d.Result = different
 			}
 		case d.Left.GetIsSet() != d.Right.GetIsSet() || d.Left.GetValue() != d.Right.GetValue():
-			d.Agreement = Different
+			d.Result = different
 		case d.Left.GetSecret() && d.Left.GetIsSet():
-			d.Agreement = compare(env)
+			d.Result = compare(env)
 		default:
-			d.Agreement = Equal
+			d.Result = equal
 		}
-		if d.Agreement != Equal {
+		if d.Result != equal {
 			out = append(out, d)
 		}
 	}
@@ -62,7 +61,7 @@ func Diff(left, right *configv1.GetConfigResponse, compare func(env string) Agre
 func Merge(all, more []Difference, service string) []Difference {
 	for _, d := range more {
 		i := slices.IndexFunc(all, func(other Difference) bool {
-			return other.Env == d.Env && other.Agreement == d.Agreement && alike(other.Left, d.Left) && alike(other.Right, d.Right)
+			return other.Env == d.Env && other.IsDifferent() == d.IsDifferent() && alike(other.Left, d.Left) && alike(other.Right, d.Right)
 		})
 		if i >= 0 {
 			all[i].Services = append(all[i].Services, service)

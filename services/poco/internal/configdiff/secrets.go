@@ -1,26 +1,18 @@
 package configdiff
 
-import (
-	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
-)
+import configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 
 // Secrets is what is known of each secret, by variable.
-type Secrets map[string]Agreement
+type Secrets map[string]configv1.PeerResult
 
 // Of returns what is known of one.
-func (s Secrets) Of(env string) Agreement { return s[env] }
+func (s Secrets) Of(env string) configv1.PeerResult { return s[env] }
 
 // Reported are the secrets of a report.
 func Reported(report *configv1.PeerReport) Secrets {
 	known := Secrets{}
 	for _, check := range report.GetChecks() {
-		switch check.GetResult() {
-		case configv1.PeerResult_PEER_RESULT_EQUAL:
-			known[check.GetEnv()] = Equal
-		case configv1.PeerResult_PEER_RESULT_DIFFERENT:
-			known[check.GetEnv()] = Different
-		default:
-		}
+		known[check.GetEnv()] = check.GetResult()
 	}
 	return known
 }
@@ -31,10 +23,10 @@ func Between(left, right Secrets) Secrets {
 	known := Secrets{}
 	for env, l := range left {
 		switch r := right[env]; {
-		case l == Equal && r == Equal:
-			known[env] = Equal
-		case l == Equal && r == Different, l == Different && r == Equal:
-			known[env] = Different
+		case l == equal && r == equal:
+			known[env] = equal
+		case l == equal && r == different, l == different && r == equal:
+			known[env] = different
 		}
 	}
 	return known

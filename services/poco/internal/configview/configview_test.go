@@ -70,8 +70,8 @@ func TestOutputHasNothingThatATerminalActsOn(t *testing.T) {
 	var out strings.Builder
 	screen := configview.Screen{Out: &out}
 	require.NoError(t, screen.Differences(hostile, hostile, []configdiff.Difference{
-		{Env: hostile, Left: field, Right: field, Agreement: configdiff.Unknown},
-		{Env: hostile, Left: field, Agreement: configdiff.Different},
+		{Env: hostile, Left: field, Right: field},
+		{Env: hostile, Left: field, Result: configv1.PeerResult_PEER_RESULT_DIFFERENT},
 	}))
 	require.NoError(t, screen.Table([]configview.Column{{Title: hostile, Report: &configv1.GetConfigResponse{
 		Fields: []*configv1.ConfigField{field}, Findings: []*configv1.ConfigFinding{{Message: hostile}},

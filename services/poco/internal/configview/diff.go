@@ -23,7 +23,7 @@ func (s Screen) Differences(left, right string, differences []configdiff.Differe
 	}
 	var unknown []string
 	for _, d := range differences {
-		if d.Agreement == configdiff.Unknown {
+		if !d.IsDifferent() {
 			if !slices.Contains(unknown, d.Env) {
 				unknown = append(unknown, d.Env)
 			}
@@ -79,7 +79,7 @@ func DifferencesJSON(out io.Writer, left, right string, differences []configdiff
 	}{Left: left, Right: right, Differences: []differenceJSON{}}
 	for _, d := range differences {
 		entry := differenceJSON{Env: d.Env, Services: d.Services, Result: "different"}
-		if d.Agreement == configdiff.Unknown {
+		if !d.IsDifferent() {
 			entry.Result = "unknown"
 		}
 		var err error
