@@ -2,13 +2,11 @@ package config
 
 import (
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/poco-ai/poco/services/internal/redact"
@@ -27,9 +25,8 @@ type Secret struct {
 // values are what a secret is and was.
 type values struct {
 	current string
-	digest  digest
-	// hash, when set, is the SHA-256 of what is accepted instead of current.
-	hash []byte
+	// digest is that of what is accepted, see OrHash.
+	digest digest
 	// previous are still accepted.
 	previous []previous
 }
@@ -44,7 +41,7 @@ func NewSecret(value string) Secret {
 	if value == "" {
 		return Secret{}
 	}
-	return newSecret(&values{current: value, digest: digestOf(value)})
+	return newSecret(&values{current: value, digest: sha256.Sum256([]byte(value))})
 }
 
 func newSecret(v *values) Secret { return Secret{look: func() *values { return v }} }
@@ -92,11 +89,7 @@ func (s Secret) Equal(candidate string) bool {
 	if candidate == "" {
 		return false
 	}
-	if hash := s.values().hash; hash != nil {
-		sum := sha256.Sum256([]byte(candidate))
-		return hmac.Equal(hash, sum[:])
-	}
-	d := digestOf(candidate)
+	d := sha256.Sum256([]byte(candidate))
 	if s.values().accept(d) {
 		return true
 	}
@@ -129,7 +122,7 @@ func (s Secret) OrHash() (Secret, error) {
 	if err != nil || len(hash) != sha256.Size {
 		return Secret{}, fmt.Errorf("expected %d hexadecimal digits after %s", 2*sha256.Size, hashPrefix)
 	}
-	return newSecret(&values{current: s.Reveal(), hash: hash}), nil
+	return newSecret(&values{current: s.Reveal(), digest: digest(hash)}), nil
 }
 
 func (v *values) accept(candidate digest) bool {
@@ -147,29 +140,12 @@ func (v *values) accept(candidate digest) bool {
 	return false
 }
 
-// digest stands for a value in comparisons: comparing keyed hashes hides the
-// length, which a plain constant-time comparison does not.
-type digest [sha256.Size]byte
-
-// comparisonKey is this process's own.
-var comparisonKey = sync.OnceValue(func() []byte {
-	key := make([]byte, sha256.Size)
-	_, _ = rand.Read(key) // never fails, see crypto/rand
-	return key
-})
-
-func digestOf(value string) (d digest) {
-	mac := hmac.New(sha256.New, comparisonKey())
-	_, _ = mac.Write([]byte(value)) // a hash never fails
-	mac.Sum(d[:0])
-	return d
-}
+// digest stands for a value in comparisons: comparing hashes hides the length,
+// which a plain constant-time comparison does not.
+type digest = [sha256.Size]byte
 
 // String implements fmt.Stringer.
 func (s Secret) String() string { return redact.Mark }
-
-// GoString implements fmt.GoStringer.
-func (s Secret) GoString() string { return redact.Mark }
 
 // Format implements fmt.Formatter for every verb.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redact.Mark)) }
@@ -177,14 +153,8 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redact.Mark)
 // LogValue implements slog.LogValuer.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(redact.Mark) }
 
-// MarshalJSON implements json.Marshaler.
-func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redact.Mark + `"`), nil }
-
 // MarshalText implements encoding.TextMarshaler.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redact.Mark), nil }
 
 // MarshalBinary implements encoding.BinaryMarshaler.
 func (s Secret) MarshalBinary() ([]byte, error) { return []byte(redact.Mark), nil }
-
-// GobEncode implements gob.GobEncoder.
-func (s Secret) GobEncode() ([]byte, error) { return []byte(redact.Mark), nil }

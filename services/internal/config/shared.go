@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
@@ -12,53 +13,37 @@ type Shared struct {
 	Env string
 	// Agreement is unspecified for a setting on which services need not agree.
 	Agreement configv1.Agreement
-	// Secret tells that the value is secret.
-	Secret bool
-	// value is a closure for the reason that Secret has one.
-	value func() string
+	// IsSecret tells that the value is secret.
+	IsSecret bool
+	// Value is the value in force, in the one spelling that equal values have;
+	// unset when there is none.
+	Value Secret
 }
-
-// NewShared returns a setting whose value in force is what the function gives.
-func NewShared(env string, agreement configv1.Agreement, secret bool, value func() string) Shared {
-	return Shared{Env: env, Agreement: agreement, Secret: secret, value: value}
-}
-
-// Value is the value in force, in the one spelling that equal values have;
-// empty when there is none. It may be secret.
-func (s Shared) Value() string { return s.value() }
 
 // Shared returns the settings on which services have to agree, in the order of
 // the schema.
 func (l *Loaded[T]) Shared() []Shared {
-	return l.comparable(func(r *resolved) bool { return r.GetAgreement() != configv1.Agreement_AGREEMENT_UNSPECIFIED })
+	return slices.DeleteFunc(l.Comparable(), func(s Shared) bool { return s.Agreement == configv1.Agreement_AGREEMENT_UNSPECIFIED })
 }
 
 // Comparable returns the settings of Shared and all secrets, likewise. It is for
 // comparing a service with a replica of itself, or with what it is to become.
 func (l *Loaded[T]) Comparable() []Shared {
-	return l.comparable(func(r *resolved) bool {
-		return r.GetAgreement() != configv1.Agreement_AGREEMENT_UNSPECIFIED || r.IsSecret()
-	})
-}
-
-func (l *Loaded[T]) comparable(match func(*resolved) bool) []Shared {
 	var out []Shared
-	for i, r := range l.start.settings {
-		if !match(r) {
-			continue
+	inForce := l.state.Load().inForce
+	for _, r := range inForce.settings {
+		switch {
+		case r.IsSecret():
+			out = append(out, Shared{r.GetEnv(), r.GetAgreement(), true, r.secret})
+		case r.GetAgreement() != configv1.Agreement_AGREEMENT_UNSPECIFIED:
+			out = append(out, Shared{r.GetEnv(), r.GetAgreement(), false, NewSecret(inForce.spelling(r))})
 		}
-		value := func() string { return l.state.Load().inForce.spelling(i) }
-		if r.IsSecret() {
-			value = l.Secret(r.GetEnv()).Reveal
-		}
-		out = append(out, NewShared(r.GetEnv(), r.GetAgreement(), r.IsSecret(), value))
 	}
 	return out
 }
 
-// spelling is the value of a setting that is not secret, see Shared.Value.
-func (r *reading[T]) spelling(i int) string {
-	s := r.settings[i]
+// spelling is the value of a setting that is not secret, see Shared.
+func (r *reading[T]) spelling(s *resolved) string {
 	if len(s.layers) == 0 {
 		return ""
 	}

@@ -18,12 +18,12 @@ func TestShared(t *testing.T) {
 	for _, s := range loaded.Shared() {
 		shared[s.Env] = s
 	}
-	require.Equal(t, "development", shared["APP_ENV"].Value())
-	require.False(t, shared["APP_ENV"].Secret)
+	require.Equal(t, "development", shared["APP_ENV"].Value.Reveal())
+	require.False(t, shared["APP_ENV"].IsSecret)
 	token := shared["INTERNAL_API_TOKEN"]
-	require.True(t, token.Secret)
+	require.True(t, token.IsSecret)
 	require.Equal(t, configv1.Agreement_AGREEMENT_SHOULD, token.Agreement)
-	require.Equal(t, "the-token-of-all-the-services-here", token.Value())
+	require.Equal(t, "the-token-of-all-the-services-here", token.Value.Reveal())
 	require.NotContains(t, fmt.Sprintf("%v %+v %#v", token, token, token), "the-token-of")
 	require.NotContains(t, shared, "BACKEND_URL", "nothing has to agree with it")
 }
@@ -33,7 +33,7 @@ func TestSharedWithoutAValue(t *testing.T) {
 	require.NoError(t, err)
 	for _, s := range loaded.Shared() {
 		if s.Env == "INTERNAL_API_TOKEN" {
-			require.Empty(t, s.Value())
+			require.False(t, s.Value.IsSet())
 			return
 		}
 	}

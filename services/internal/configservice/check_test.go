@@ -94,9 +94,9 @@ func TestCheckPeers(t *testing.T) {
 func TestEverySecretCanBeCompared(t *testing.T) {
 	running := serve(t, "backend", map[string]string{"APP_ENV": "production", "SECRET_KEY": "marker-secret-key-of-32-characters-or-more"})
 	here := []config.Shared{
-		config.NewShared("SECRET_KEY", configv1.Agreement_AGREEMENT_UNSPECIFIED, true, func() string { return "marker-secret-key-of-32-characters-or-more" }),
-		config.NewShared("DATABASE_URL", configv1.Agreement_AGREEMENT_UNSPECIFIED, true, func() string { return "postgres://poco:marker-another-password@localhost/poco" }),
-		config.NewShared("INTERNAL_API_TOKEN", configv1.Agreement_AGREEMENT_MUST, true, func() string { return token }),
+		{Env: "SECRET_KEY", IsSecret: true, Value: config.NewSecret("marker-secret-key-of-32-characters-or-more")},
+		{Env: "DATABASE_URL", IsSecret: true, Value: config.NewSecret("postgres://poco:marker-another-password@localhost/poco")},
+		{Env: "INTERNAL_API_TOKEN", Agreement: configv1.Agreement_AGREEMENT_MUST, IsSecret: true, Value: config.NewSecret(token)},
 	}
 	compare := func(shown string) (*configv1.PeerReport, error) {
 		return peers.Compare(t.Context(), dial(t, running.url), "poco", "backend", here, config.NewSecret(shown))

@@ -33,15 +33,15 @@ func Answer(service string, settings []config.Shared, req *configv1.ComparePeerR
 			answer.State = configv1.ComparisonState_COMPARISON_STATE_NOT_SHARED
 			continue
 		}
-		switch value := setting.Value(); {
-		case value == "":
+		switch {
+		case !setting.Value.IsSet():
 			answer.State = configv1.ComparisonState_COMPARISON_STATE_UNSET
-		case isTooShort(setting, value):
+		case isTooShort(setting):
 			answer.State = configv1.ComparisonState_COMPARISON_STATE_TOO_SHORT
-		case !about.proves(c.GetProof(), byCaller, env, value):
+		case !about.proves(c.GetProof(), byCaller, setting):
 			answer.State = configv1.ComparisonState_COMPARISON_STATE_DIFFERENT
 		default:
-			answer.State, answer.Proof = configv1.ComparisonState_COMPARISON_STATE_EQUAL, about.proof(byPeer, env, value)
+			answer.State, answer.Proof = configv1.ComparisonState_COMPARISON_STATE_EQUAL, about.proof(byPeer, setting)
 		}
 	}
 	return resp, nil

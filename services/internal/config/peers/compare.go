@@ -45,7 +45,7 @@ func compare(ctx context.Context, client Client, self, peer string, settings []c
 	about.peerNonce = resp.GetNonce()
 	parts := make([]part, len(settings))
 	for i, s := range settings {
-		parts[i] = part{about: about, setting: s, value: s.Value()}
+		parts[i] = part{about, s}
 		req.Comparisons = append(req.Comparisons, parts[i].comparison())
 	}
 	if resp, err = client.ComparePeer(ctx, req); err != nil {
@@ -71,14 +71,13 @@ func compare(ctx context.Context, client Client, self, peer string, settings []c
 type part struct {
 	about   exchange
 	setting config.Shared
-	value   string
 }
 
 // comparison asks. Without a value to compare it asks only whether there is one.
 func (p part) comparison() *configv1.Comparison {
 	c := &configv1.Comparison{Env: p.setting.Env}
-	if p.value != "" && !isTooShort(p.setting, p.value) {
-		c.Proof = p.about.proof(byCaller, c.GetEnv(), p.value)
+	if p.setting.Value.IsSet() && !isTooShort(p.setting) {
+		c.Proof = p.about.proof(byCaller, p.setting)
 	}
 	return c
 }
@@ -88,7 +87,7 @@ func (p part) check(answer *configv1.ComparisonAnswer) *configv1.PeerCheck {
 	result := p.result(answer)
 	return &configv1.PeerCheck{
 		Env: p.setting.Env, Result: result, Agreement: p.setting.Agreement,
-		Message: meaning(result, p.setting.Agreement, p.about.peer, isTooShort(p.setting, p.value)),
+		Message: meaning(result, p.setting.Agreement, p.about.peer, isTooShort(p.setting)),
 	}
 }
 
@@ -96,22 +95,22 @@ func (p part) result(answer *configv1.ComparisonAnswer) configv1.PeerResult {
 	state := answer.GetState()
 	switch state {
 	case configv1.ComparisonState_COMPARISON_STATE_UNSET:
-		if p.value == "" {
-			return configv1.PeerResult_PEER_RESULT_UNSET_BOTH
+		if p.setting.Value.IsSet() {
+			return configv1.PeerResult_PEER_RESULT_UNSET_THERE
 		}
-		return configv1.PeerResult_PEER_RESULT_UNSET_THERE
+		return configv1.PeerResult_PEER_RESULT_UNSET_BOTH
 	case configv1.ComparisonState_COMPARISON_STATE_EQUAL, configv1.ComparisonState_COMPARISON_STATE_DIFFERENT, configv1.ComparisonState_COMPARISON_STATE_TOO_SHORT:
 	default:
 		return configv1.PeerResult_PEER_RESULT_UNKNOWN
 	}
 	switch {
-	case p.value == "":
+	case !p.setting.Value.IsSet():
 		return configv1.PeerResult_PEER_RESULT_UNSET_HERE
-	case state == configv1.ComparisonState_COMPARISON_STATE_TOO_SHORT || isTooShort(p.setting, p.value):
+	case state == configv1.ComparisonState_COMPARISON_STATE_TOO_SHORT || isTooShort(p.setting):
 		return configv1.PeerResult_PEER_RESULT_TOO_SHORT
 	case state == configv1.ComparisonState_COMPARISON_STATE_DIFFERENT:
 		return configv1.PeerResult_PEER_RESULT_DIFFERENT
-	case p.about.proves(answer.GetProof(), byPeer, p.setting.Env, p.value):
+	case p.about.proves(answer.GetProof(), byPeer, p.setting):
 		return configv1.PeerResult_PEER_RESULT_EQUAL
 	default: // it says so, and does not prove it
 		return configv1.PeerResult_PEER_RESULT_UNKNOWN
@@ -121,7 +120,7 @@ func (p part) result(answer *configv1.ComparisonAnswer) configv1.PeerResult {
 // Refused is what it means that a peer refuses the token of the service that asks.
 func Refused(peer string, token config.Shared) *configv1.PeerCheck {
 	result := configv1.PeerResult_PEER_RESULT_DIFFERENT
-	if token.Value() == "" {
+	if !token.Value.IsSet() {
 		result = configv1.PeerResult_PEER_RESULT_UNSET_HERE
 	}
 	return &configv1.PeerCheck{Env: token.Env, Result: result, Agreement: token.Agreement, Message: meaning(result, token.Agreement, peer, false)}

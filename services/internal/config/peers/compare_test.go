@@ -43,11 +43,11 @@ func (s *service) ComparePeer(_ context.Context, req *configv1.ComparePeerReques
 }
 
 func secret(env, value string) config.Shared {
-	return config.NewShared(env, configv1.Agreement_AGREEMENT_MUST, true, func() string { return value })
+	return config.Shared{Env: env, Agreement: configv1.Agreement_AGREEMENT_MUST, IsSecret: true, Value: config.NewSecret(value)}
 }
 
 func open(env, value string) config.Shared {
-	return config.NewShared(env, configv1.Agreement_AGREEMENT_SHOULD, false, func() string { return value })
+	return config.Shared{Env: env, Agreement: configv1.Agreement_AGREEMENT_SHOULD, Value: config.NewSecret(value)}
 }
 
 const long = "a-long-secret-of-the-test-"
@@ -81,7 +81,7 @@ func TestCompare(t *testing.T) {
 			require.Len(t, report.GetChecks(), 2)
 			require.Equal(t, c.want, report.GetChecks()[0].GetResult())
 			require.Contains(t, report.GetChecks()[0].GetMessage(), c.says)
-			for _, value := range []string{c.here.Value(), c.there.Value()} {
+			for _, value := range []string{c.here.Value.Reveal(), c.there.Value.Reveal()} {
 				if len(value) > len("eu") {
 					require.NotContains(t, peer.wire.String()+prototext.Format(report), value)
 				}
@@ -150,10 +150,10 @@ func TestWhoDoesNotProveLearnsNothing(t *testing.T) {
 	nonce := bytes.Repeat([]byte{7}, nonceSize)
 	about := answering("manager", "backend", nonce)
 	require.Equal(t, about.peerNonce, ask("manager", nonce).GetNonce())
-	right := about.proof(byCaller, "A", long+"1")
+	right := about.proof(byCaller, secret("A", long+"1"))
 	answer := ask("manager", nonce, &configv1.Comparison{Env: "A", Proof: right}).GetAnswers()[0]
 	require.Equal(t, configv1.ComparisonState_COMPARISON_STATE_EQUAL, answer.GetState())
-	require.Equal(t, about.proof(byPeer, "A", long+"1"), answer.GetProof())
+	require.Equal(t, about.proof(byPeer, secret("A", long+"1")), answer.GetProof())
 
 	other := bytes.Repeat([]byte{8}, nonceSize)
 	require.NotEqual(t, about.peerNonce, ask("manager", other).GetNonce(), "each nonce has an answer of its own")
@@ -165,12 +165,12 @@ func TestWhoDoesNotProveLearnsNothing(t *testing.T) {
 		proof  []byte
 	}{
 		"nothing":           {"manager", nonce, "A", nil},
-		"a wrong value":     {"manager", nonce, "A", about.proof(byCaller, "A", long+"2")},
+		"a wrong value":     {"manager", nonce, "A", about.proof(byCaller, secret("A", long+"2"))},
 		"of another":        {"manager", nonce, "B", right},
 		"by another":        {"frontend", nonce, "A", right},
 		"at another time":   {"manager", other, "A", right},
 		"the peer's own":    {"manager", nonce, "A", answer.GetProof()},
-		"without its nonce": {"manager", nonce, "A", exchange{caller: "manager", peer: "backend", callerNonce: nonce}.proof(byCaller, "A", long+"1")},
+		"without its nonce": {"manager", nonce, "A", exchange{caller: "manager", peer: "backend", callerNonce: nonce}.proof(byCaller, secret("A", long+"1"))},
 	} {
 		answer := ask(c.caller, c.nonce, &configv1.Comparison{Env: c.env, Proof: c.proof}).GetAnswers()[0]
 		require.Equal(t, configv1.ComparisonState_COMPARISON_STATE_DIFFERENT, answer.GetState(), name)

@@ -53,11 +53,9 @@ func WithToken[R any](ctx context.Context, tokens []config.Secret, call func(con
 
 // isTooShort tells whether a value is a secret that could be guessed, or a URL
 // with such a password.
-func isTooShort(s config.Shared, value string) bool {
-	if !s.Secret {
-		return false
-	}
-	return slices.ContainsFunc(append(redact.Passwords(value), value), func(text string) bool {
+func isTooShort(s config.Shared) bool {
+	value := s.Value.Reveal()
+	return s.IsSecret && slices.ContainsFunc(append(redact.Passwords(value), value), func(text string) bool {
 		return utf8.RuneCountInString(text) < minSecretLength
 	})
 }
