@@ -120,7 +120,6 @@ func (l *Loaded[T]) refuse(old *state[T], problems []Problem) {
 // accept puts the live settings of next in force.
 func (l *Loaded[T]) accept(old *state[T], next, inForce *reading[T]) {
 	st := &state[T]{inForce: inForce, seen: next, retired: old.retired, pending: map[string]bool{}}
-	st.secrets = make([]Secret, len(inForce.settings))
 	var changed, pending []string
 	for i, s := range inForce.settings {
 		if differ(s, inForce.msg, next.settings[i], next.msg) {
@@ -137,8 +136,8 @@ func (l *Loaded[T]) accept(old *state[T], next, inForce *reading[T]) {
 				st.retired = append(slices.Clone(st.retired), NewSecret(text))
 			}
 		}
-		if s.IsSecret() {
-			st.secrets[i] = rotated(old.secrets[i], s.secret, inForce.duration(s.GetGraceEnv()))
+		if s.IsSecret() && s != before {
+			s.secret = rotated(before.secret, s.secret, inForce.duration(s.GetGraceEnv()))
 		}
 	}
 	st.retired = st.retired[max(0, len(st.retired)-maxRetired):]
@@ -160,17 +159,6 @@ func differ(a *resolved, inA proto.Message, b *resolved, inB proto.Message) bool
 		return a.secret.Reveal() != b.secret.Reveal()
 	}
 	return !a.Value(inA.ProtoReflect()).Equal(b.Value(inB.ProtoReflect()))
-}
-
-// liveSecrets has an entry for each setting, set for live secrets.
-func (r *reading[T]) liveSecrets() []Secret {
-	out := make([]Secret, len(r.settings))
-	for i, s := range r.settings {
-		if s.GetLive() && s.IsSecret() {
-			out[i] = s.secret
-		}
-	}
-	return out
 }
 
 // duration is the value of a setting that is one; 0 when env names none.

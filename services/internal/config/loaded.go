@@ -44,8 +44,6 @@ type state[T proto.Message] struct {
 	inForce *reading[T]
 	// seen is what the sources last said that was not refused.
 	seen *reading[T]
-	// secrets has an entry for each setting; those of live secrets are set.
-	secrets []Secret
 	// retired are secrets that were in force before.
 	retired []Secret
 	// pending are settings that wait for a restart.
@@ -58,7 +56,7 @@ type state[T proto.Message] struct {
 func newLoaded[T proto.Message](r *reading[T], service string, src Sources) *Loaded[T] {
 	l := &Loaded[T]{Msg: r.msg, service: service, sources: func() Sources { return src }, start: r, stamps: r.stamps}
 	l.logger.Store(slog.New(slog.DiscardHandler))
-	l.state.Store(&state[T]{inForce: r, seen: r, secrets: r.liveSecrets()})
+	l.state.Store(&state[T]{inForce: r, seen: r})
 	return l
 }
 
@@ -76,7 +74,7 @@ func (l *Loaded[T]) Secret(env string) Secret {
 		switch {
 		case s.GetEnv() != env || !s.IsSecret():
 		case s.GetLive():
-			return Secret{look: func() *values { return l.state.Load().secrets[i].values() }, refresh: l.refreshMissed}
+			return Secret{look: func() *values { return l.state.Load().inForce.settings[i].secret.values() }, refresh: l.refreshMissed}
 		default:
 			return s.secret
 		}

@@ -19,17 +19,17 @@ type Problems struct { //nolint:errname // a list, and named for what it holds
 // Problem is one reason why a configuration is refused. It never holds a value.
 type Problem struct {
 	// Env is the variable; empty when the problem is not one variable's.
-	Env string
+	Env string `json:"env,omitempty"`
 	// Message says what is wrong: what was expected, for example.
-	Message string
+	Message string `json:"message"`
 	// Where says where the value comes from, for example "in the environment";
 	// empty when there is none.
-	Where string
+	Where string `json:"where,omitempty"`
 	// Fix says what to do.
-	Fix string
+	Fix string `json:"fix,omitempty"`
 	// Services are the services that have the problem, separated by commas, when
 	// that is not plain.
-	Services string
+	Services string `json:"-"`
 }
 
 // String is one line.

@@ -9,18 +9,10 @@ import (
 	"github.com/poco-ai/poco/services/internal/config"
 )
 
-// problemJSON is one problem in JSON.
-type problemJSON struct {
-	Env     string `json:"env,omitempty"`
-	Message string `json:"message"`
-	Where   string `json:"where,omitempty"`
-	Fix     string `json:"fix,omitempty"`
-}
-
 // checkJSON is what one service would say, in JSON.
 type checkJSON struct {
-	Service  string        `json:"service"`
-	Problems []problemJSON `json:"problems"`
+	Service  string           `json:"service"`
+	Problems []config.Problem `json:"problems"`
 	// Report is a poco.config.v1.GetConfigResponse in canonical JSON.
 	Report json.RawMessage `json:"report"`
 }
@@ -32,10 +24,7 @@ func CheckJSON(out io.Writer, check config.Check) error {
 		Strays   []json.RawMessage `json:"strays"`
 	}{Strays: []json.RawMessage{}}
 	for _, service := range check.Services {
-		entry := checkJSON{Service: service.Service, Problems: []problemJSON{}}
-		for _, p := range service.Problems {
-			entry.Problems = append(entry.Problems, problemJSON{p.Env, p.Message, p.Where, p.Fix})
-		}
+		entry := checkJSON{Service: service.Service, Problems: append([]config.Problem{}, service.Problems...)}
 		var err error
 		if entry.Report, err = protojson.Marshal(service.Report); err != nil {
 			return err
