@@ -1,9 +1,7 @@
 package config
 
 import (
-	"net/url"
 	"slices"
-	"strings"
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 )
@@ -36,38 +34,12 @@ func (l *Loaded[T]) Comparable() []Shared {
 		case r.IsSecret():
 			out = append(out, Shared{r.GetEnv(), r.GetAgreement(), true, r.secret})
 		case r.GetAgreement() != configv1.Agreement_AGREEMENT_UNSPECIFIED:
-			out = append(out, Shared{r.GetEnv(), r.GetAgreement(), false, NewSecret(inForce.spelling(r))})
+			value := ""
+			if len(r.layers) > 0 {
+				value = r.Spelling(r.Text(inForce.msg.ProtoReflect()))
+			}
+			out = append(out, Shared{r.GetEnv(), r.GetAgreement(), false, NewSecret(value)})
 		}
 	}
 	return out
-}
-
-// spelling is the value of a setting that is not secret, see Shared.
-func (r *reading[T]) spelling(s *resolved) string {
-	if len(s.layers) == 0 {
-		return ""
-	}
-	text := s.Text(r.msg.ProtoReflect())
-	if s.GetFormat() == configv1.Format_FORMAT_HTTP_URL {
-		return canonicalURL(text)
-	}
-	return text
-}
-
-// canonicalURL spells alike what leads to the same place: the case of the host,
-// the port that the scheme has anyway and a slash at the end do not matter.
-func canonicalURL(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return text
-	}
-	u.Host = strings.ToLower(u.Host)
-	switch u.Scheme {
-	case "http":
-		u.Host = strings.TrimSuffix(u.Host, ":80")
-	case "https":
-		u.Host = strings.TrimSuffix(u.Host, ":443")
-	}
-	u.Path = strings.TrimRight(u.Path, "/")
-	return u.String()
 }

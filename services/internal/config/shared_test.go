@@ -54,9 +54,19 @@ func TestComparable(t *testing.T) {
 	require.Equal(t, []string{"APP_ENV", "EXECUTOR_TOKEN", "ANTHROPIC_AUTH_TOKEN"}, comparable)
 }
 
-func TestCanonicalURL(t *testing.T) {
-	for _, text := range []string{"http://S3.Example:80/", "http://s3.example", "http://s3.example:80"} {
-		require.Equal(t, "http://s3.example", canonicalURL(text))
+func TestURLsAreSpelledAlike(t *testing.T) {
+	spelled := func(text string) string {
+		loaded, err := Load(&configv1.FrontendConfig{}, "frontend", Sources{Environ: []string{"BACKEND_URL=" + text}})
+		require.NoError(t, err)
+		for _, s := range loaded.start.settings {
+			if s.GetEnv() == "BACKEND_URL" {
+				return s.Spelling(s.Text(loaded.Msg.ProtoReflect()))
+			}
+		}
+		return ""
 	}
-	require.Equal(t, "https://s3.example:80/path", canonicalURL("https://s3.example:80/path/"))
+	for _, text := range []string{"http://S3.Example:80/", "http://s3.example", "http://s3.example:80"} {
+		require.Equal(t, "http://s3.example", spelled(text))
+	}
+	require.Equal(t, "https://s3.example:80/path", spelled("https://s3.example:80/path/"))
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -144,16 +145,27 @@ func (s *Setting) Agree(a, b string) bool {
 		second, otherErr := splitList(b)
 		return err == nil && otherErr == nil && slices.Equal(first, second)
 	case String:
-		a, b = s.canonical(a), s.canonical(b)
-		if s.GetFormat() == configv1.Format_FORMAT_HTTP_URL {
-			a, b = strings.TrimRight(a, "/"), strings.TrimRight(b, "/")
-		}
-		return a == b
+		return s.Spelling(a) == s.Spelling(b)
 	default:
 		first, err := s.parse(a)
 		second, otherErr := s.parse(b)
 		return err == nil && otherErr == nil && first.Equal(second)
 	}
+}
+
+// Spelling is the one spelling that equal texts have. Of URLs it is alike for what
+// leads to the same place: the case of the host, the port that the scheme has
+// anyway and a slash at the end do not matter.
+func (s *Setting) Spelling(text string) string {
+	text = s.canonical(text)
+	u, err := url.Parse(text)
+	if s.GetFormat() != configv1.Format_FORMAT_HTTP_URL || err != nil {
+		return text
+	}
+	port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	u.Host = strings.TrimSuffix(strings.ToLower(u.Host), port)
+	u.Path = strings.TrimRight(u.Path, "/")
+	return u.String()
 }
 
 // canonical spells one of the choices as the schema does, and leaves no space
