@@ -64,6 +64,16 @@ func serviceNames() []string {
 	return names
 }
 
+// checkNames refuses what is no service.
+func checkNames(services []string) error {
+	for _, name := range services {
+		if _, ok := schema.Named(name); !ok {
+			return usageError("%q is not a service: use %s", name, strings.Join(serviceNames(), ", "))
+		}
+	}
+	return nil
+}
+
 // sourcesOf are what is to be checked, and its name.
 func (c *cli) sourcesOf(flags checkFlags) (src config.Sources, name string, err error) {
 	src = c.sources
@@ -90,10 +100,8 @@ func (c *cli) sourcesOf(flags checkFlags) (src config.Sources, name string, err 
 }
 
 func (c *cli) check(cmd *cobra.Command, flags checkFlags) error {
-	for _, service := range flags.services {
-		if !slices.Contains(serviceNames(), service) {
-			return usageError("%q is not a service: use %s", service, strings.Join(serviceNames(), ", "))
-		}
+	if err := checkNames(flags.services); err != nil {
+		return err
 	}
 	src, name, err := c.sourcesOf(flags)
 	if err != nil {

@@ -42,10 +42,8 @@ Exit codes: 0 written, 1 it could not be written or exists already, 2 wrong use.
 }
 
 func (c *cli) initConfig(path string, names []string) error {
-	for _, name := range names {
-		if !slices.Contains(serviceNames(), name) {
-			return usageError("%q is not a service: use %s", name, strings.Join(serviceNames(), ", "))
-		}
+	if err := checkNames(names); err != nil {
+		return err
 	}
 	services := slices.DeleteFunc(schema.Services(), func(s schema.Service) bool { return !slices.Contains(names, s.Name) })
 	data, err := stack.DefaultDataDir(c.config.Msg.GetUserDataHome())
