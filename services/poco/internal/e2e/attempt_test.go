@@ -181,7 +181,7 @@ func TestAPromptThatNeverReachedTheAgentIsGiven(t *testing.T) {
 	require.NoError(t, os.Remove(gate))
 
 	_, run := s.enqueueResumable("Do it. [[bash:echo done >proof.txt]]", session, backendv1.ContainerMode_CONTAINER_MODE_EPHEMERAL)
-	f.awaitStatus(backendv1.RunStatus_RUN_STATUS_RUNNING)
+	f.awaitStatus(run, backendv1.RunStatus_RUN_STATUS_RUNNING)
 	s.manager.kill()
 	for _, pid := range processesWith(t, "WORKSPACE_PATH="+s.workspace(s.manager, session)) {
 		process, err := os.FindProcess(pid)
@@ -205,7 +205,7 @@ func TestManagerStoppedWhileAnExecutorBoots(t *testing.T) {
 	s.start()
 	session, run := s.enqueue("Hello. [[bash]]", "")
 	f := s.follow(session)
-	f.awaitStatus(backendv1.RunStatus_RUN_STATUS_RUNNING)
+	f.awaitStatus(run, backendv1.RunStatus_RUN_STATUS_RUNNING)
 	s.manager.stop()
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_QUEUED, s.run(run).GetStatus())
 	open(t, gate)

@@ -55,15 +55,15 @@ func TestTwoManagersOnOneEngine(t *testing.T) {
 // At whatever moment of a run's start its manager is stopped, the run is done,
 // and no container is left.
 func TestManagerStoppedWhileAContainerStarts(t *testing.T) {
-	for name, moment := range map[string]func(*stack, *follower, *client.Client, string){
-		"claimed": func(_ *stack, f *follower, _ *client.Client, _ string) {
-			f.awaitStatus(backendv1.RunStatus_RUN_STATUS_CLAIMED)
+	for name, moment := range map[string]func(s *stack, f *follower, engine *client.Client, session, run string){
+		"claimed": func(_ *stack, f *follower, _ *client.Client, _, run string) {
+			f.awaitStatus(run, backendv1.RunStatus_RUN_STATUS_CLAIMED)
 		},
-		"container made": func(s *stack, _ *follower, engine *client.Client, session string) {
+		"container made": func(s *stack, _ *follower, engine *client.Client, session, _ string) {
 			require.Eventually(s.t, func() bool { return len(containers(s.t, engine, session)) > 0 }, awaitTimeout, 20*time.Millisecond)
 		},
-		"running": func(_ *stack, f *follower, _ *client.Client, _ string) {
-			f.awaitStatus(backendv1.RunStatus_RUN_STATUS_RUNNING)
+		"running": func(_ *stack, f *follower, _ *client.Client, _, run string) {
+			f.awaitStatus(run, backendv1.RunStatus_RUN_STATUS_RUNNING)
 		},
 	} {
 		for how, end := range map[string]func(*program){"stopped": (*program).stop, "killed": (*program).kill} {
@@ -72,7 +72,7 @@ func TestManagerStoppedWhileAContainerStarts(t *testing.T) {
 				engine := openEngine(t)
 				session, run := s.enqueue("Hello. [[bash:echo done >>ledger]]", "")
 				f := s.follow(session)
-				moment(s, f, engine, session)
+				moment(s, f, engine, session, run)
 				end(s.manager)
 				s.manager.start()
 				requireCompleted(t, f, run)

@@ -165,10 +165,10 @@ func isEndOf(runID string) func(*backendv1.SessionEvent) bool {
 }
 
 // awaitStatus waits until a run has a status.
-func (f *follower) awaitStatus(status backendv1.RunStatus) {
+func (f *follower) awaitStatus(run string, status backendv1.RunStatus) {
 	f.t.Helper()
 	f.await("the status "+status.String(), func(e *backendv1.SessionEvent) bool {
-		return e.GetPayload().GetRunStatusChanged().GetStatus() == status
+		return e.GetRunId() == run && e.GetPayload().GetRunStatusChanged().GetStatus() == status
 	})
 }
 
