@@ -5,9 +5,11 @@ import (
 	_ "embed"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -66,7 +68,7 @@ func launch(t *testing.T, databaseURL string, environment ...string) *backend {
 	b.listener = listener
 	go func() {
 		b.done <- app.Run(ctx, cfg, app.Options{
-			Logger: slog.New(slog.DiscardHandler), Listener: listener, Ready: func(url string) { b.ready <- url },
+			Logger: slog.New(slog.DiscardHandler), Listener: listener, Ready: func(baseURL string) { b.ready <- baseURL },
 		})
 	}()
 	t.Cleanup(func() { require.NoError(t, b.stop()) })
@@ -258,6 +260,39 @@ func TestCORS(t *testing.T) {
 		require.NoError(t, resp.Body.Close())
 		require.Equal(t, allowed, resp.Header.Get("Access-Control-Allow-Origin"))
 	}
+}
+
+// Whoever has no client library reads with plain GETs, with the same token.
+func TestReadsWithGet(t *testing.T) {
+	b := launch(t, dbtest.URL(t, testkit.Postgres(t)), "CLIENT_TOKEN=token-of-the-client")
+	b.wait(t)
+	get := func(request, origin, token string) (*http.Response, string) {
+		target := b.url + "/poco.backend.v1.SessionService/ListSessions?encoding=json&message=" + url.QueryEscape(request)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target, nil)
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+token)
+		req.Header.Set("Origin", origin)
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp, string(body)
+	}
+	resp, body := get(`{"pageSize":1}`, "http://page.example", "token-of-the-client")
+	require.Equal(t, http.StatusOK, resp.StatusCode, body)
+	require.JSONEq(t, "{}", body)
+	require.Equal(t, "no-store", resp.Header.Get("Cache-Control"))
+	require.Equal(t, "http://page.example", resp.Header.Get("Access-Control-Allow-Origin"))
+	resp, _ = get("{}", "http://evil.example", "token-of-the-client")
+	require.Empty(t, resp.Header.Get("Access-Control-Allow-Origin"), "a browser shows such a page nothing")
+	for _, token := range []string{"", "wrong"} {
+		resp, _ = get("{}", "http://page.example", token)
+		require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+	}
+	resp, body = get(`{"pageSize":-1}`, "http://page.example", "token-of-the-client")
+	require.Equal(t, http.StatusBadRequest, resp.StatusCode)
+	require.Contains(t, body, "page_size")
 }
 
 // Several backends may start at once on an empty database.

@@ -47,7 +47,8 @@ func isDirectLoopback(info *connect.CallInfo) bool {
 			return false
 		}
 	}
-	return isLocalOrigin(info.RequestHeader().Get("Origin"))
+	// What a page embeds is fetched without an Origin.
+	return info.RequestHeader().Get("Sec-Fetch-Site") != "cross-site" && isLocalOrigin(info.RequestHeader().Get("Origin"))
 }
 
 // isLocalOrigin refuses pages of other sites that a browser on this machine

@@ -30,7 +30,7 @@ func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	chain := []connect.ServerInterceptor{observe, otel, s.recovery, rpcerror.Interceptor(s.logger), tooLarge, s.draining, s.limitStreams, unbuffered, canonicalIDs, about}
+	chain := []connect.ServerInterceptor{observe, otel, passedOn, s.recovery, rpcerror.Interceptor(s.logger), tooLarge, s.draining, s.limitStreams, canonicalIDs, about}
 	chain = append(chain, s.opts.Interceptors...)
 	var options []validate.Option
 	if s.opts.Validator != nil {
@@ -39,10 +39,17 @@ func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
 	return append(chain, validate.NewServerInterceptor(options...)), nil
 }
 
-// unbuffered tells proxies on the way to pass a stream on message by message.
-func unbuffered(next connect.ServerFunc) connect.ServerFunc {
+// passedOn tells what is on the way how to pass an answer on: a stream message by
+// message, everything else without keeping it, because what a GET is answered
+// with is its caller's alone.
+func passedOn(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
-		if info, ok := connect.CallInfoForServerContext(ctx); ok && spec.StreamType != connect.StreamTypeUnary {
+		switch info, ok := connect.CallInfoForServerContext(ctx); {
+		case !ok:
+		case spec.StreamType == connect.StreamTypeUnary:
+			info.ResponseHeader().Set("Cache-Control", "no-store")
+			info.ResponseHeader().Set("X-Content-Type-Options", "nosniff")
+		default:
 			Unbuffered(info.ResponseHeader())
 		}
 		return next(ctx, spec, stream)

@@ -81,12 +81,12 @@ func New(backendURL string, logger *slog.Logger) (http.Handler, error) {
 			writeError(w, http.StatusBadGateway, "unavailable", "the backend cannot be reached")
 		},
 	}
-	// A page of another site cannot make a visitor's browser start runs.
 	protection := http.NewCrossOriginProtection()
-	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		writeError(w, http.StatusForbidden, "permission_denied", "cross-origin request refused")
-	}))
-	return http.StripPrefix(Prefix, protection.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.StripPrefix(Prefix, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isForeign(protection, r) {
+			writeError(w, http.StatusForbidden, "permission_denied", "cross-origin request refused")
+			return
+		}
 		if r.URL.RawPath != "" || !public.MatchString(r.URL.Path) {
 			writeError(w, http.StatusNotFound, "not_found", "no such procedure")
 			return
@@ -96,7 +96,15 @@ func New(backendURL string, logger *slog.Logger) (http.Handler, error) {
 		_ = control.SetReadDeadline(time.Time{})  // not every connection has one
 		_ = control.SetWriteDeadline(time.Time{}) // likewise
 		proxy.ServeHTTP(w, r)
-	}))), nil
+	})), nil
+}
+
+// isForeign tells whether a page of another site makes a visitor's browser call.
+// One that only reads, with GET, is as foreign as one that starts a run.
+func isForeign(protection *http.CrossOriginProtection, r *http.Request) bool {
+	call := *r
+	call.Method = http.MethodPost
+	return protection.Check(&call) != nil
 }
 
 func newTransport() *http.Transport {

@@ -108,6 +108,21 @@ func post(t *testing.T, url string, header http.Header) (int, map[string]string)
 	return response.StatusCode, answer
 }
 
+func get(t *testing.T, url string, header http.Header) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	require.NoError(t, err)
+	if header != nil {
+		request.Header = header
+	}
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return response.StatusCode, string(body)
+}
+
 func TestStreamIsPassedOnMessageByMessage(t *testing.T) {
 	url, backend := start(t)
 	client := backendv1connect.NewSessionServiceClient(connect.NewClient(connecthttp.NewTransport(http.DefaultClient, url)))
@@ -179,6 +194,19 @@ func TestPagesOfOtherSitesAreRefused(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, status)
 	require.Equal(t, "permission_denied", answer["code"])
 	require.Empty(t, backend.headers)
+	status, _ = get(t, url+"/poco.backend.v1.SessionService/ListSessions?encoding=json&message={}", http.Header{"Sec-Fetch-Site": {"cross-site"}})
+	require.Equal(t, http.StatusForbidden, status)
+	require.Empty(t, backend.headers)
+}
+
+func TestReadsWithGet(t *testing.T) {
+	url, backend := start(t)
+	status, answer := get(t, url+"/poco.backend.v1.SessionService/ListSessions?connect=v1&encoding=json&message=%7B%7D", http.Header{"Authorization": {"Bearer page"}})
+	require.Equal(t, http.StatusOK, status)
+	require.JSONEq(t, `{"nextPageToken":"t"}`, answer)
+	require.Equal(t, "Bearer page", (<-backend.headers).Get("Authorization"))
+	status, _ = get(t, url+"/poco.backend.v1.SessionService/DeleteSession?connect=v1&encoding=json&message=%7B%7D", nil)
+	require.Equal(t, http.StatusMethodNotAllowed, status)
 }
 
 func TestBackendDown(t *testing.T) {

@@ -552,9 +552,9 @@ const file_poco_backend_v1_run_service_proto_rawDesc = "" +
 	"\x03run\x18\x01 \x01(\v2\x14.poco.backend.v1.RunR\x03run2\xf6\x02\n" +
 	"\n" +
 	"RunService\x12N\n" +
-	"\x06GetRun\x12\x1e.poco.backend.v1.GetRunRequest\x1a\x1f.poco.backend.v1.GetRunResponse\"\x03\x90\x02\x02\x12T\n" +
-	"\bListRuns\x12 .poco.backend.v1.ListRunsRequest\x1a!.poco.backend.v1.ListRunsResponse\"\x03\x90\x02\x02\x12i\n" +
-	"\x0fListFileChanges\x12'.poco.backend.v1.ListFileChangesRequest\x1a(.poco.backend.v1.ListFileChangesResponse\"\x03\x90\x02\x02\x12W\n" +
+	"\x06GetRun\x12\x1e.poco.backend.v1.GetRunRequest\x1a\x1f.poco.backend.v1.GetRunResponse\"\x03\x90\x02\x01\x12T\n" +
+	"\bListRuns\x12 .poco.backend.v1.ListRunsRequest\x1a!.poco.backend.v1.ListRunsResponse\"\x03\x90\x02\x01\x12i\n" +
+	"\x0fListFileChanges\x12'.poco.backend.v1.ListFileChangesRequest\x1a(.poco.backend.v1.ListFileChangesResponse\"\x03\x90\x02\x01\x12W\n" +
 	"\tCancelRun\x12!.poco.backend.v1.CancelRunRequest\x1a\".poco.backend.v1.CancelRunResponse\"\x03\x90\x02\x02B\xbe\x01\n" +
 	"\x13com.poco.backend.v1B\x0fRunServiceProtoP\x01Z8github.com/poco-ai/poco/gen/go/poco/backend/v1;backendv1\xa2\x02\x03PBX\xaa\x02\x0fPoco.Backend.V1\xca\x02\x0fPoco\\Backend\\V1\xe2\x02\x1bPoco\\Backend\\V1\\GPBMetadata\xea\x02\x11Poco::Backend::V1b\x06proto3"
 

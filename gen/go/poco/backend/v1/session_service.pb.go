@@ -2029,21 +2029,21 @@ const file_poco_backend_v1_session_service_proto_rawDesc = "" +
 	"\theartbeat\x18\x03 \x01(\v2\x1a.poco.backend.v1.HeartbeatH\x00R\theartbeat\x121\n" +
 	"\x06resync\x18\x04 \x01(\v2\x17.poco.backend.v1.ResyncH\x00R\x06resyncB\x06\n" +
 	"\x04kind\"\b\n" +
-	"\x06Resync2\x80\v\n" +
+	"\x06Resync2\x85\v\n" +
 	"\x0eSessionService\x12^\n" +
 	"\rCreateSession\x12%.poco.backend.v1.CreateSessionRequest\x1a&.poco.backend.v1.CreateSessionResponse\x12Z\n" +
 	"\n" +
-	"GetSession\x12\".poco.backend.v1.GetSessionRequest\x1a#.poco.backend.v1.GetSessionResponse\"\x03\x90\x02\x02\x12`\n" +
-	"\fListSessions\x12$.poco.backend.v1.ListSessionsRequest\x1a%.poco.backend.v1.ListSessionsResponse\"\x03\x90\x02\x02\x12^\n" +
+	"GetSession\x12\".poco.backend.v1.GetSessionRequest\x1a#.poco.backend.v1.GetSessionResponse\"\x03\x90\x02\x01\x12`\n" +
+	"\fListSessions\x12$.poco.backend.v1.ListSessionsRequest\x1a%.poco.backend.v1.ListSessionsResponse\"\x03\x90\x02\x01\x12^\n" +
 	"\rUpdateSession\x12%.poco.backend.v1.UpdateSessionRequest\x1a&.poco.backend.v1.UpdateSessionResponse\x12^\n" +
 	"\rDeleteSession\x12%.poco.backend.v1.DeleteSessionRequest\x1a&.poco.backend.v1.DeleteSessionResponse\x12c\n" +
 	"\rCancelSession\x12%.poco.backend.v1.CancelSessionRequest\x1a&.poco.backend.v1.CancelSessionResponse\"\x03\x90\x02\x02\x12X\n" +
 	"\vRetryExport\x12#.poco.backend.v1.RetryExportRequest\x1a$.poco.backend.v1.RetryExportResponse\x12T\n" +
-	"\bGetUsage\x12 .poco.backend.v1.GetUsageRequest\x1a!.poco.backend.v1.GetUsageResponse\"\x03\x90\x02\x02\x12`\n" +
-	"\fListMessages\x12$.poco.backend.v1.ListMessagesRequest\x1a%.poco.backend.v1.ListMessagesResponse\"\x03\x90\x02\x02\x12r\n" +
-	"\x12ListToolExecutions\x12*.poco.backend.v1.ListToolExecutionsRequest\x1a+.poco.backend.v1.ListToolExecutionsResponse\"\x03\x90\x02\x02\x12r\n" +
-	"\x12ListWorkspaceFiles\x12*.poco.backend.v1.ListWorkspaceFilesRequest\x1a+.poco.backend.v1.ListWorkspaceFilesResponse\"\x03\x90\x02\x02\x12p\n" +
-	"\x13GetWorkspaceArchive\x12+.poco.backend.v1.GetWorkspaceArchiveRequest\x1a,.poco.backend.v1.GetWorkspaceArchiveResponse\x12]\n" +
+	"\bGetUsage\x12 .poco.backend.v1.GetUsageRequest\x1a!.poco.backend.v1.GetUsageResponse\"\x03\x90\x02\x01\x12`\n" +
+	"\fListMessages\x12$.poco.backend.v1.ListMessagesRequest\x1a%.poco.backend.v1.ListMessagesResponse\"\x03\x90\x02\x01\x12r\n" +
+	"\x12ListToolExecutions\x12*.poco.backend.v1.ListToolExecutionsRequest\x1a+.poco.backend.v1.ListToolExecutionsResponse\"\x03\x90\x02\x01\x12r\n" +
+	"\x12ListWorkspaceFiles\x12*.poco.backend.v1.ListWorkspaceFilesRequest\x1a+.poco.backend.v1.ListWorkspaceFilesResponse\"\x03\x90\x02\x01\x12u\n" +
+	"\x13GetWorkspaceArchive\x12+.poco.backend.v1.GetWorkspaceArchiveRequest\x1a,.poco.backend.v1.GetWorkspaceArchiveResponse\"\x03\x90\x02\x01\x12]\n" +
 	"\fWatchSession\x12$.poco.backend.v1.WatchSessionRequest\x1a%.poco.backend.v1.WatchSessionResponse0\x01\x12`\n" +
 	"\rWatchSessions\x12%.poco.backend.v1.WatchSessionsRequest\x1a&.poco.backend.v1.WatchSessionsResponse0\x01B\xc2\x01\n" +
 	"\x13com.poco.backend.v1B\x13SessionServiceProtoP\x01Z8github.com/poco-ai/poco/gen/go/poco/backend/v1;backendv1\xa2\x02\x03PBX\xaa\x02\x0fPoco.Backend.V1\xca\x02\x0fPoco\\Backend\\V1\xe2\x02\x1bPoco\\Backend\\V1\\GPBMetadata\xea\x02\x11Poco::Backend::V1b\x06proto3"

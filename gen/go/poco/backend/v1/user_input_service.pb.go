@@ -268,7 +268,7 @@ const file_poco_backend_v1_user_input_service_proto_rawDesc = "" +
 	"\x1eAnswerUserInputRequestResponse\x12O\n" +
 	"\x12user_input_request\x18\x01 \x01(\v2!.poco.backend.v1.UserInputRequestR\x10userInputRequest2\x8a\x02\n" +
 	"\x10UserInputService\x12{\n" +
-	"\x15ListUserInputRequests\x12-.poco.backend.v1.ListUserInputRequestsRequest\x1a..poco.backend.v1.ListUserInputRequestsResponse\"\x03\x90\x02\x02\x12y\n" +
+	"\x15ListUserInputRequests\x12-.poco.backend.v1.ListUserInputRequestsRequest\x1a..poco.backend.v1.ListUserInputRequestsResponse\"\x03\x90\x02\x01\x12y\n" +
 	"\x16AnswerUserInputRequest\x12..poco.backend.v1.AnswerUserInputRequestRequest\x1a/.poco.backend.v1.AnswerUserInputRequestResponseB\xc4\x01\n" +
 	"\x13com.poco.backend.v1B\x15UserInputServiceProtoP\x01Z8github.com/poco-ai/poco/gen/go/poco/backend/v1;backendv1\xa2\x02\x03PBX\xaa\x02\x0fPoco.Backend.V1\xca\x02\x0fPoco\\Backend\\V1\xe2\x02\x1bPoco\\Backend\\V1\\GPBMetadata\xea\x02\x11Poco::Backend::V1b\x06proto3"
 

@@ -1480,12 +1480,12 @@ const file_poco_config_v1_config_service_proto_rawDesc = "" +
 	"\x1aCOMPARISON_STATE_DIFFERENT\x10\x02\x12\x1a\n" +
 	"\x16COMPARISON_STATE_UNSET\x10\x03\x12\x1e\n" +
 	"\x1aCOMPARISON_STATE_TOO_SHORT\x10\x04\x12\x1f\n" +
-	"\x1bCOMPARISON_STATE_NOT_SHARED\x10\x052\xfc\x02\n" +
+	"\x1bCOMPARISON_STATE_NOT_SHARED\x10\x052\x81\x03\n" +
 	"\rConfigService\x12U\n" +
-	"\tGetConfig\x12 .poco.config.v1.GetConfigRequest\x1a!.poco.config.v1.GetConfigResponse\"\x03\x90\x02\x02\x12g\n" +
-	"\x0fGetConfigSchema\x12&.poco.config.v1.GetConfigSchemaRequest\x1a'.poco.config.v1.GetConfigSchemaResponse\"\x03\x90\x02\x01\x12S\n" +
+	"\tGetConfig\x12 .poco.config.v1.GetConfigRequest\x1a!.poco.config.v1.GetConfigResponse\"\x03\x90\x02\x01\x12g\n" +
+	"\x0fGetConfigSchema\x12&.poco.config.v1.GetConfigSchemaRequest\x1a'.poco.config.v1.GetConfigSchemaResponse\"\x03\x90\x02\x01\x12X\n" +
 	"\n" +
-	"CheckPeers\x12!.poco.config.v1.CheckPeersRequest\x1a\".poco.config.v1.CheckPeersResponse\x12V\n" +
+	"CheckPeers\x12!.poco.config.v1.CheckPeersRequest\x1a\".poco.config.v1.CheckPeersResponse\"\x03\x90\x02\x01\x12V\n" +
 	"\vComparePeer\x12\".poco.config.v1.ComparePeerRequest\x1a#.poco.config.v1.ComparePeerResponseB\xba\x01\n" +
 	"\x12com.poco.config.v1B\x12ConfigServiceProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 

@@ -635,7 +635,7 @@ const file_poco_executor_v1_executor_service_proto_rawDesc = "" +
 	"\x0fExecutorService\x12V\n" +
 	"\bStartRun\x12!.poco.executor.v1.StartRunRequest\x1a\".poco.executor.v1.StartRunResponse\"\x03\x90\x02\x02\x12Y\n" +
 	"\tCancelRun\x12\".poco.executor.v1.CancelRunRequest\x1a#.poco.executor.v1.CancelRunResponse\"\x03\x90\x02\x02\x12Y\n" +
-	"\tGetStatus\x12\".poco.executor.v1.GetStatusRequest\x1a#.poco.executor.v1.GetStatusResponse\"\x03\x90\x02\x02B\xca\x01\n" +
+	"\tGetStatus\x12\".poco.executor.v1.GetStatusRequest\x1a#.poco.executor.v1.GetStatusResponse\"\x03\x90\x02\x01B\xca\x01\n" +
 	"\x14com.poco.executor.v1B\x14ExecutorServiceProtoP\x01Z:github.com/poco-ai/poco/gen/go/poco/executor/v1;executorv1\xa2\x02\x03PEX\xaa\x02\x10Poco.Executor.V1\xca\x02\x10Poco\\Executor\\V1\xe2\x02\x1cPoco\\Executor\\V1\\GPBMetadata\xea\x02\x12Poco::Executor::V1b\x06proto3"
 
 var (

@@ -245,7 +245,7 @@ const file_poco_manager_v1_executor_pool_service_proto_rawDesc = "" +
 	"\n" +
 	"started_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt2z\n" +
 	"\x13ExecutorPoolService\x12c\n" +
-	"\rListExecutors\x12%.poco.manager.v1.ListExecutorsRequest\x1a&.poco.manager.v1.ListExecutorsResponse\"\x03\x90\x02\x02B\xc7\x01\n" +
+	"\rListExecutors\x12%.poco.manager.v1.ListExecutorsRequest\x1a&.poco.manager.v1.ListExecutorsResponse\"\x03\x90\x02\x01B\xc7\x01\n" +
 	"\x13com.poco.manager.v1B\x18ExecutorPoolServiceProtoP\x01Z8github.com/poco-ai/poco/gen/go/poco/manager/v1;managerv1\xa2\x02\x03PMX\xaa\x02\x0fPoco.Manager.V1\xca\x02\x0fPoco\\Manager\\V1\xe2\x02\x1bPoco\\Manager\\V1\\GPBMetadata\xea\x02\x11Poco::Manager::V1b\x06proto3"
 
 var (

@@ -324,8 +324,8 @@ const file_poco_manager_v1_workspace_service_proto_rawDesc = "" +
 	"\flast_used_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"lastUsedAt2\xeb\x01\n" +
 	"\x10WorkspaceService\x12o\n" +
-	"\x11GetWorkspaceStats\x12).poco.manager.v1.GetWorkspaceStatsRequest\x1a*.poco.manager.v1.GetWorkspaceStatsResponse\"\x03\x90\x02\x02\x12f\n" +
-	"\x0eListWorkspaces\x12&.poco.manager.v1.ListWorkspacesRequest\x1a'.poco.manager.v1.ListWorkspacesResponse\"\x03\x90\x02\x02B\xc4\x01\n" +
+	"\x11GetWorkspaceStats\x12).poco.manager.v1.GetWorkspaceStatsRequest\x1a*.poco.manager.v1.GetWorkspaceStatsResponse\"\x03\x90\x02\x01\x12f\n" +
+	"\x0eListWorkspaces\x12&.poco.manager.v1.ListWorkspacesRequest\x1a'.poco.manager.v1.ListWorkspacesResponse\"\x03\x90\x02\x01B\xc4\x01\n" +
 	"\x13com.poco.manager.v1B\x15WorkspaceServiceProtoP\x01Z8github.com/poco-ai/poco/gen/go/poco/manager/v1;managerv1\xa2\x02\x03PMX\xaa\x02\x0fPoco.Manager.V1\xca\x02\x0fPoco\\Manager\\V1\xe2\x02\x1bPoco\\Manager\\V1\\GPBMetadata\xea\x02\x11Poco::Manager::V1b\x06proto3"
 
 var (

@@ -2383,7 +2383,7 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x10RecoverRunEvents\x12&.poco.queue.v1.RecoverRunEventsRequest\x1a'.poco.queue.v1.RecoverRunEventsResponse\"\x03\x90\x02\x02\x12S\n" +
 	"\tFinishRun\x12\x1f.poco.queue.v1.FinishRunRequest\x1a .poco.queue.v1.FinishRunResponse\"\x03\x90\x02\x02\x12\\\n" +
 	"\fReportExport\x12\".poco.queue.v1.ReportExportRequest\x1a#.poco.queue.v1.ReportExportResponse\"\x03\x90\x02\x02\x12n\n" +
-	"\x12ListPendingExports\x12(.poco.queue.v1.ListPendingExportsRequest\x1a).poco.queue.v1.ListPendingExportsResponse\"\x03\x90\x02\x02\x12S\n" +
+	"\x12ListPendingExports\x12(.poco.queue.v1.ListPendingExportsRequest\x1a).poco.queue.v1.ListPendingExportsResponse\"\x03\x90\x02\x01\x12S\n" +
 	"\n" +
 	"WatchQueue\x12 .poco.queue.v1.WatchQueueRequest\x1a!.poco.queue.v1.WatchQueueResponse0\x01\x12e\n" +
 	"\x10WatchRunCommands\x12&.poco.queue.v1.WatchRunCommandsRequest\x1a'.poco.queue.v1.WatchRunCommandsResponse0\x01\x12_\n" +

@@ -40,7 +40,7 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_backend_v1_run_service_proto.Services().ByName("RunService").Methods().ByName("GetRun"),
 			Procedure:        RunServiceGetRunProcedure,
-			IdempotencyLevel: connect.IdempotencyIdempotent,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 	runServiceListRunsSpec = sync.OnceValue(func() connect.Spec {
@@ -48,7 +48,7 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_backend_v1_run_service_proto.Services().ByName("RunService").Methods().ByName("ListRuns"),
 			Procedure:        RunServiceListRunsProcedure,
-			IdempotencyLevel: connect.IdempotencyIdempotent,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 	runServiceListFileChangesSpec = sync.OnceValue(func() connect.Spec {
@@ -56,7 +56,7 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_backend_v1_run_service_proto.Services().ByName("RunService").Methods().ByName("ListFileChanges"),
 			Procedure:        RunServiceListFileChangesProcedure,
-			IdempotencyLevel: connect.IdempotencyIdempotent,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 	runServiceCancelRunSpec = sync.OnceValue(func() connect.Spec {

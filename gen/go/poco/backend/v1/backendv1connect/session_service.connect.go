@@ -78,7 +78,7 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("GetSession"),
 			Procedure:        SessionServiceGetSessionProcedure,
-			IdempotencyLevel: connect.IdempotencyIdempotent,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 	sessionServiceListSessionsSpec = sync.OnceValue(func() connect.Spec {
@@ -86,7 +86,7 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("ListSessions"),
 			Procedure:        SessionServiceListSessionsProcedure,
-			IdempotencyLevel: connect.IdempotencyIdempotent,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 	sessionServiceUpdateSessionSpec = sync.OnceValue(func() connect.Spec {
@@ -123,7 +123,7 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("GetUsage"),
 			Procedure:        SessionServiceGetUsageProcedure,
-			IdempotencyLevel: connect.IdempotencyIdempotent,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 	sessionServiceListMessagesSpec = sync.OnceValue(func() connect.Spec {
@@ -131,7 +131,7 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("ListMessages"),
 			Procedure:        SessionServiceListMessagesProcedure,
-			IdempotencyLevel: connect.IdempotencyIdempotent,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 	sessionServiceListToolExecutionsSpec = sync.OnceValue(func() connect.Spec {
@@ -139,7 +139,7 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("ListToolExecutions"),
 			Procedure:        SessionServiceListToolExecutionsProcedure,
-			IdempotencyLevel: connect.IdempotencyIdempotent,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 	sessionServiceListWorkspaceFilesSpec = sync.OnceValue(func() connect.Spec {
@@ -147,14 +147,15 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("ListWorkspaceFiles"),
 			Procedure:        SessionServiceListWorkspaceFilesProcedure,
-			IdempotencyLevel: connect.IdempotencyIdempotent,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 	sessionServiceGetWorkspaceArchiveSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("GetWorkspaceArchive"),
-			Procedure:  SessionServiceGetWorkspaceArchiveProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_backend_v1_session_service_proto.Services().ByName("SessionService").Methods().ByName("GetWorkspaceArchive"),
+			Procedure:        SessionServiceGetWorkspaceArchiveProcedure,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 	sessionServiceWatchSessionSpec = sync.OnceValue(func() connect.Spec {

@@ -38,7 +38,7 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_backend_v1_user_input_service_proto.Services().ByName("UserInputService").Methods().ByName("ListUserInputRequests"),
 			Procedure:        UserInputServiceListUserInputRequestsProcedure,
-			IdempotencyLevel: connect.IdempotencyIdempotent,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 	userInputServiceAnswerUserInputRequestSpec = sync.OnceValue(func() connect.Spec {

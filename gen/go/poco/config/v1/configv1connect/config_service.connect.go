@@ -41,7 +41,7 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_config_v1_config_service_proto.Services().ByName("ConfigService").Methods().ByName("GetConfig"),
 			Procedure:        ConfigServiceGetConfigProcedure,
-			IdempotencyLevel: connect.IdempotencyIdempotent,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 	configServiceGetConfigSchemaSpec = sync.OnceValue(func() connect.Spec {
@@ -54,9 +54,10 @@ var (
 	})
 	configServiceCheckPeersSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
-			StreamType: connect.StreamTypeUnary,
-			Schema:     v1.File_poco_config_v1_config_service_proto.Services().ByName("ConfigService").Methods().ByName("CheckPeers"),
-			Procedure:  ConfigServiceCheckPeersProcedure,
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_poco_config_v1_config_service_proto.Services().ByName("ConfigService").Methods().ByName("CheckPeers"),
+			Procedure:        ConfigServiceCheckPeersProcedure,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 	configServiceComparePeerSpec = sync.OnceValue(func() connect.Spec {

@@ -54,7 +54,7 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_executor_v1_executor_service_proto.Services().ByName("ExecutorService").Methods().ByName("GetStatus"),
 			Procedure:        ExecutorServiceGetStatusProcedure,
-			IdempotencyLevel: connect.IdempotencyIdempotent,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 )

@@ -35,7 +35,7 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_manager_v1_executor_pool_service_proto.Services().ByName("ExecutorPoolService").Methods().ByName("ListExecutors"),
 			Procedure:        ExecutorPoolServiceListExecutorsProcedure,
-			IdempotencyLevel: connect.IdempotencyIdempotent,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 )

@@ -38,7 +38,7 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_manager_v1_workspace_service_proto.Services().ByName("WorkspaceService").Methods().ByName("GetWorkspaceStats"),
 			Procedure:        WorkspaceServiceGetWorkspaceStatsProcedure,
-			IdempotencyLevel: connect.IdempotencyIdempotent,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 	workspaceServiceListWorkspacesSpec = sync.OnceValue(func() connect.Spec {
@@ -46,7 +46,7 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_manager_v1_workspace_service_proto.Services().ByName("WorkspaceService").Methods().ByName("ListWorkspaces"),
 			Procedure:        WorkspaceServiceListWorkspacesProcedure,
-			IdempotencyLevel: connect.IdempotencyIdempotent,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 )

@@ -140,7 +140,7 @@ var (
 			StreamType:       connect.StreamTypeUnary,
 			Schema:           v1.File_poco_queue_v1_run_queue_service_proto.Services().ByName("RunQueueService").Methods().ByName("ListPendingExports"),
 			Procedure:        RunQueueServiceListPendingExportsProcedure,
-			IdempotencyLevel: connect.IdempotencyIdempotent,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
 	runQueueServiceWatchQueueSpec = sync.OnceValue(func() connect.Spec {
