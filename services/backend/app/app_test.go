@@ -130,7 +130,7 @@ func TestRPCs(t *testing.T) {
 	others, err := own.EnqueueTask(as(t.Context(), internalToken, "other"), &backendv1.EnqueueTaskRequest{Prompt: "theirs"})
 	require.NoError(t, err)
 	fill := strings.NewReplacer("$LONG", strings.Repeat("x", 1<<20+1), "$FITS", strings.Repeat("x", 1<<20), "$TOKEN", internalToken,
-		"$OWN_SESSION", mine.GetSessionId(), "$OTHERS_SESSION", others.GetSessionId(), "$OTHERS_RUN", others.GetRunId())
+		"$OWN_SESSION", mine.GetSessionId(), "$OWN_RUN", mine.GetRunId(), "$OTHERS_SESSION", others.GetSessionId(), "$OTHERS_RUN", others.GetRunId())
 	var cases []rpcCase
 	require.NoError(t, json.Unmarshal(rpcCases, &cases))
 

@@ -2,23 +2,9 @@ package page
 
 import "google.golang.org/protobuf/proto"
 
-const (
-	// MaxBytes is where a page ends, whatever its size in rows: gRPC clients
-	// refuse messages of more than 4 MiB.
-	MaxBytes = 2 << 20
-	// Standard is how many rows a page has when the caller does not say.
-	Standard = 50
-	// StandardLong is the same for a session's messages and tool executions.
-	StandardLong = 100
-)
-
-// Size returns the number of rows to read for a requested page size.
-func Size(requested, standard int32) int32 {
-	if requested <= 0 {
-		return standard
-	}
-	return requested
-}
+// MaxBytes is where a page ends, whatever its size in rows: gRPC clients refuse
+// messages of more than 4 MiB.
+const MaxBytes = 2 << 20
 
 // Fill converts rows until the page has size of them or would be over MaxBytes;
 // the first one always fits. more says that rows are left for the next page, so

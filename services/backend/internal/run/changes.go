@@ -7,6 +7,7 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/page"
 	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/pagesize"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -43,7 +44,7 @@ func (s *Runs) Changes(ctx context.Context, userID string, req *backendv1.ListFi
 		TotalFiles: changed.GetTotalFiles(),
 	}
 	var more bool
-	resp.Files, more, err = page.Fill(files, page.Size(req.GetPageSize(), page.StandardLong),
+	resp.Files, more, err = page.Fill(files, pagesize.Long.Of(req.GetPageSize()),
 		func(f **backendv1.FileChange) (*backendv1.FileChange, error) { return *f, nil })
 	if err == nil && more {
 		resp.NextPageToken, err = s.tokens.Encode(list, page.Key{Seq: key.Seq, Index: key.Index + len(resp.GetFiles())})

@@ -12,6 +12,7 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/page"
 	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/pagesize"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -66,7 +67,7 @@ func (s *Runs) List(ctx context.Context, userID string, req *backendv1.ListRunsR
 	if err != nil {
 		return nil, err
 	}
-	size := page.Size(req.GetPageSize(), page.Standard)
+	size := pagesize.Usual.Of(req.GetPageSize())
 	rows, err := s.read(ctx, userID, req.GetSessionId(), statuses, key, size+1)
 	if err != nil {
 		return nil, err

@@ -15,6 +15,7 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/storable"
 	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/pagesize"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -108,7 +109,7 @@ func (s *Sessions) List(ctx context.Context, userID string, req *backendv1.ListS
 	if err != nil {
 		return nil, err
 	}
-	size := page.Size(req.GetPageSize(), page.Standard)
+	size := pagesize.Usual.Of(req.GetPageSize())
 	var rows []dbgen.SessionListRow
 	if project := req.GetProjectId(); project == "" {
 		rows, err = s.store.Read().SessionList(ctx, dbgen.SessionListParams{
@@ -290,7 +291,7 @@ func (s *Sessions) Messages(ctx context.Context, userID string, req *backendv1.L
 	if err != nil {
 		return nil, err
 	}
-	size := page.Size(req.GetPageSize(), page.StandardLong)
+	size := pagesize.Long.Of(req.GetPageSize())
 	rows, err := s.store.Read().MessageList(ctx, dbgen.MessageListParams{
 		SessionID: row.ID, AfterSeq: key.Seq, PageLimit: size, IncludeVerbatim: req.GetIncludeVerbatim(), MaxBytes: page.MaxBytes,
 	})
@@ -343,7 +344,7 @@ func (s *Sessions) ToolExecutions(ctx context.Context, userID string, req *backe
 		return nil, err
 	}
 	p := dbgen.ToolExecutionListParams{
-		SessionID: row.ID, AfterSeq: key.Seq, AfterID: key.ID, PageLimit: page.Size(req.GetPageSize(), page.StandardLong), MaxBytes: page.MaxBytes,
+		SessionID: row.ID, AfterSeq: key.Seq, AfterID: key.ID, PageLimit: pagesize.Long.Of(req.GetPageSize()), MaxBytes: page.MaxBytes,
 	}
 	if id := req.GetRunId(); id != "" {
 		p.RunID = &id

@@ -17,11 +17,11 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/page"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/objectstore"
+	"github.com/poco-ai/poco/services/internal/pagesize"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
 const (
-	standardFilesPage = 500
 	// maxManifestBytes bounds what is read of a manifest.
 	maxManifestBytes = 64 << 20
 	archiveType      = "application/zip"
@@ -90,7 +90,7 @@ func (w *Workspaces) Files(ctx context.Context, userID string, req *backendv1.Li
 	}
 	files = files[start:]
 	var more bool
-	resp.Files, more, err = page.Fill(files, page.Size(req.GetPageSize(), standardFilesPage), func(f *manifestFile) (*backendv1.WorkspaceFile, error) {
+	resp.Files, more, err = page.Fill(files, pagesize.Files.Of(req.GetPageSize()), func(f *manifestFile) (*backendv1.WorkspaceFile, error) {
 		return w.file(ctx, f)
 	})
 	if err == nil && more {

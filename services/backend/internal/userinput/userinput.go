@@ -15,6 +15,7 @@ import (
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/page"
 	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/pagesize"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -48,7 +49,7 @@ func (s *Requests) List(ctx context.Context, userID string, req *backendv1.ListU
 	if err != nil {
 		return nil, err
 	}
-	size := page.Size(req.GetPageSize(), page.Standard)
+	size := pagesize.Usual.Of(req.GetPageSize())
 	rows, err := s.read(ctx, userID, req.GetSessionId(), statuses, key, size+1)
 	if err != nil {
 		return nil, err

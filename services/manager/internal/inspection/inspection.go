@@ -9,13 +9,11 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	managerv1 "github.com/poco-ai/poco/gen/go/poco/manager/v1"
+	"github.com/poco-ai/poco/services/internal/pagesize"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 	"github.com/poco-ai/poco/services/manager/internal/workspace"
 )
-
-// defaultPageSize of ListWorkspaces.
-const defaultPageSize = 100
 
 // Pool implements ExecutorPoolService.
 type Pool struct {
@@ -76,10 +74,7 @@ func (w *Workspaces) ListWorkspaces(_ context.Context, req *managerv1.ListWorksp
 	if err != nil {
 		return nil, rpcerror.InvalidArgument("page_token", "is not one that this service returned")
 	}
-	size := int(req.GetPageSize())
-	if size == 0 {
-		size = defaultPageSize
-	}
+	size := int(pagesize.Long.Of(req.GetPageSize()))
 	// One more tells whether there is a next page.
 	found, err := w.Store.List(string(after), size+1)
 	if err != nil {

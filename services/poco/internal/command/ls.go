@@ -31,7 +31,7 @@ func (c *cli) lsCommand() *cobra.Command {
 			var sessions []*backendv1.Session
 			request := &backendv1.ListSessionsRequest{ProjectId: project}
 			for {
-				request.PageSize = min(limit-int32(len(sessions)), 500)
+				request.PageSize = limit - int32(len(sessions))
 				page, err := backend.Sessions.ListSessions(cmd.Context(), request)
 				if err != nil {
 					return c.refused(backend, err)

@@ -28,7 +28,7 @@ type ListUserInputRequestsRequest struct {
 	SessionId string `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	// Empty: all.
 	Statuses []UserInputStatus `protobuf:"varint,2,rep,packed,name=statuses,proto3,enum=poco.backend.v1.UserInputStatus" json:"statuses,omitempty"`
-	// Default 50, at most 500.
+	// Default 50; more than 500 are cut to that.
 	PageSize      int32  `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -247,13 +247,12 @@ var File_poco_backend_v1_user_input_service_proto protoreflect.FileDescriptor
 
 const file_poco_backend_v1_user_input_service_proto_rawDesc = "" +
 	"\n" +
-	"(poco/backend/v1/user_input_service.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a poco/backend/v1/user_input.proto\"\xed\x01\n" +
+	"(poco/backend/v1/user_input_service.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a poco/backend/v1/user_input.proto\"\xea\x01\n" +
 	"\x1cListUserInputRequestsRequest\x12*\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\tsessionId\x12O\n" +
-	"\bstatuses\x18\x02 \x03(\x0e2 .poco.backend.v1.UserInputStatusB\x11\xbaH\x0e\x92\x01\v\x10\x10\"\a\x82\x01\x04\x10\x01 \x00R\bstatuses\x12'\n" +
-	"\tpage_size\x18\x03 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\bpageSize\x12'\n" +
+	"\bstatuses\x18\x02 \x03(\x0e2 .poco.backend.v1.UserInputStatusB\x11\xbaH\x0e\x92\x01\v\x10\x10\"\a\x82\x01\x04\x10\x01 \x00R\bstatuses\x12$\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\x9a\x01\n" +
 	"\x1dListUserInputRequestsResponse\x12Q\n" +

@@ -121,7 +121,7 @@ func (x *GetWorkspaceStatsResponse) GetActiveWorkspaces() int32 {
 
 type ListWorkspacesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Default 100, at most 1000.
+	// Default 100; more than 1000 are cut to that.
 	PageSize      int32  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -304,10 +304,9 @@ const file_poco_manager_v1_workspace_service_proto_rawDesc = "" +
 	"\x19GetWorkspaceStatsResponse\x12(\n" +
 	"\x10disk_total_bytes\x18\x01 \x01(\x03R\x0ediskTotalBytes\x12&\n" +
 	"\x0fdisk_free_bytes\x18\x02 \x01(\x03R\rdiskFreeBytes\x12+\n" +
-	"\x11active_workspaces\x18\x03 \x01(\x05R\x10activeWorkspaces\"i\n" +
-	"\x15ListWorkspacesRequest\x12'\n" +
-	"\tpage_size\x18\x01 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\x11active_workspaces\x18\x03 \x01(\x05R\x10activeWorkspaces\"f\n" +
+	"\x15ListWorkspacesRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"|\n" +
 	"\x16ListWorkspacesResponse\x12:\n" +
