@@ -172,19 +172,40 @@ func (q *Queries) RunClaim(ctx context.Context, arg RunClaimParams) ([]Run, erro
 }
 
 const runGetByClientRequest = `-- name: RunGetByClientRequest :one
-SELECT id, session_id, request_hash FROM runs WHERE user_id = $1 AND client_request_id = $2::text
+SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration, files_seq FROM runs WHERE user_id = $1 AND client_request_id = $2::text
 `
 
-type RunGetByClientRequestRow struct {
-	ID          string
-	SessionID   string
-	RequestHash []byte
-}
-
-func (q *Queries) RunGetByClientRequest(ctx context.Context, userID string, clientRequestID string) (RunGetByClientRequestRow, error) {
+func (q *Queries) RunGetByClientRequest(ctx context.Context, userID string, clientRequestID string) (Run, error) {
 	row := q.db.QueryRow(ctx, runGetByClientRequest, userID, clientRequestID)
-	var i RunGetByClientRequestRow
-	err := row.Scan(&i.ID, &i.SessionID, &i.RequestHash)
+	var i Run
+	err := row.Scan(
+		&i.ID,
+		&i.SessionID,
+		&i.UserID,
+		&i.Status,
+		&i.StatusReason,
+		&i.StatusMessage,
+		&i.Attempt,
+		&i.Progress,
+		&i.ScheduleMode,
+		&i.ScheduledAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.StartedAt,
+		&i.FinishedAt,
+		&i.WorkerID,
+		&i.LeaseExpiresAt,
+		&i.FencingToken,
+		&i.LastRunSeq,
+		&i.PromptSubmitted,
+		&i.Resumes,
+		&i.CancelMessage,
+		&i.ClientRequestID,
+		&i.RequestHash,
+		&i.OfferedAttempt,
+		&i.LeaseDuration,
+		&i.FilesSeq,
+	)
 	return i, err
 }
 

@@ -745,8 +745,8 @@ UPDATE sessions SET
     snapshot_run_id = $17,
     deleted_at = $18,
     idle_since = $19,
-    updated_at = clock_timestamp()
-WHERE id = $20
+    updated_at = $20
+WHERE id = $21
 `
 
 type SessionUpdateParams struct {
@@ -769,6 +769,7 @@ type SessionUpdateParams struct {
 	SnapshotRunID  *string
 	DeletedAt      *time.Time
 	IdleSince      *time.Time
+	UpdatedAt      time.Time
 	ID             string
 }
 
@@ -793,6 +794,7 @@ func (q *Queries) SessionUpdate(ctx context.Context, arg SessionUpdateParams) er
 		arg.SnapshotRunID,
 		arg.DeletedAt,
 		arg.IdleSince,
+		arg.UpdatedAt,
 		arg.ID,
 	)
 	return err

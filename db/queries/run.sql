@@ -12,7 +12,7 @@ SELECT r.* FROM runs r JOIN sessions s ON s.id = r.session_id
 WHERE r.id = @id AND r.user_id = @user_id AND s.deleted_at IS NULL;
 
 -- name: RunGetByClientRequest :one
-SELECT id, session_id, request_hash FROM runs WHERE user_id = @user_id AND client_request_id = @client_request_id::text;
+SELECT * FROM runs WHERE user_id = @user_id AND client_request_id = @client_request_id::text;
 
 -- RunLock comes after the lock of the run's session, never before it.
 -- name: RunLock :one

@@ -67,7 +67,7 @@ UPDATE sessions SET
     snapshot_run_id = @snapshot_run_id,
     deleted_at = @deleted_at,
     idle_since = @idle_since,
-    updated_at = clock_timestamp()
+    updated_at = @updated_at
 WHERE id = @id;
 
 -- SessionList ends a page with the row that brings it over max_bytes. The sizes

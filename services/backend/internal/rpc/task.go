@@ -22,5 +22,6 @@ func (s *TaskService) EnqueueTask(ctx context.Context, req *backendv1.EnqueueTas
 	}
 	return &backendv1.EnqueueTaskResponse{
 		SessionId: enqueued.SessionID, RunId: enqueued.RunID, Status: backendv1.RunStatus_RUN_STATUS_QUEUED,
+		Session: enqueued.Session, Run: enqueued.Run,
 	}, nil
 }

@@ -2,6 +2,7 @@
 package session
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -20,12 +21,30 @@ func Proto(row *dbgen.Session, content *dbgen.SessionContent) (*backendv1.Sessio
 	if err != nil {
 		return nil, err
 	}
+	return whole(row, cfg, state), nil
+}
+
+// Saved converts a session as its transaction has left it, whose contents have
+// been read there.
+func Saved(ctx context.Context, s *store.Session) (*backendv1.Session, error) {
+	cfg, err := s.Config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	state, err := s.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return whole(s.Session, cfg, state), nil
+}
+
+func whole(row *dbgen.Session, cfg *backendv1.TaskConfig, state *backendv1.SessionState) *backendv1.Session {
 	return &backendv1.Session{
 		Id: row.ID, ProjectId: value(row.ProjectID), Title: row.Title, Status: store.SessionStatus(row.Status),
 		LastSeq: row.LastSeq, ActiveRunId: value(row.ActiveRunID), LatestRunId: value(row.LatestRunID), QueuedRuns: row.QueuedRuns,
 		State: state, Export: &backendv1.SessionExport{Status: store.ExportStatus(row.ExportStatus), Reason: row.ExportReason},
 		CreatedAt: timestamppb.New(row.CreatedAt), UpdatedAt: timestamppb.New(row.UpdatedAt), Config: shown(cfg),
-	}, nil
+	}
 }
 
 func value(s *string) string {

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/poco-ai/poco/services/internal/text"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/storable"
 	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/backend/internal/updatemask"
 	"github.com/poco-ai/poco/services/internal/pagesize"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
@@ -155,14 +157,18 @@ func (s *Sessions) change(ctx context.Context, userID, id string, fn func(ctx co
 	return s.Get(ctx, userID, id)
 }
 
-// Update changes title or project; fields left out stay.
+// Update changes the fields that the mask names: title, project.
 func (s *Sessions) Update(ctx context.Context, userID string, req *backendv1.UpdateSessionRequest) (*backendv1.Session, error) {
+	fields, err := updatemask.Fields(req, req.GetUpdateMask(), "title", "project_id")
+	if err != nil {
+		return nil, err
+	}
 	storable.Message(req)
 	return s.change(ctx, userID, req.GetSessionId(), func(ctx context.Context, row *store.Session) error {
-		if req.Title != nil {
+		if slices.Contains(fields, "title") {
 			row.Title = req.GetTitle()
 		}
-		if req.ProjectId != nil {
+		if slices.Contains(fields, "project_id") {
 			projectID, err := CheckProject(ctx, row.Tx().Q, userID, req.GetProjectId())
 			if err != nil {
 				return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
@@ -45,6 +46,40 @@ func TestListIsStableUnderInserts(t *testing.T) {
 	}
 	require.Equal(t, want, got)
 }
+
+// An update changes what its mask names, and answers with the session as it is
+// then.
+func TestUpdateChangesWhatIsNamed(t *testing.T) {
+	b := backendtest.New(t)
+	project := uuid.NewString()
+	_, err := b.Pool.Exec(t.Context(), `INSERT INTO projects (id, user_id, name) VALUES ($1, $2, 'p')`, project, backendtest.User)
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		request                *backendv1.UpdateSessionRequest
+		wantTitle, wantProject string
+	}{
+		"no mask":                   {&backendv1.UpdateSessionRequest{Title: new("new")}, "new", project},
+		"no mask, emptied":          {&backendv1.UpdateSessionRequest{ProjectId: new("")}, "old", ""},
+		"named and set":             {&backendv1.UpdateSessionRequest{Title: new("new"), UpdateMask: mask("title")}, "new", project},
+		"named and not set":         {&backendv1.UpdateSessionRequest{UpdateMask: mask("title")}, "", project},
+		"set and not named":         {&backendv1.UpdateSessionRequest{Title: new("new"), UpdateMask: mask("project_id")}, "old", ""},
+		"everything":                {&backendv1.UpdateSessionRequest{Title: new("new"), UpdateMask: mask("*")}, "new", ""},
+		"everything that is set":    {&backendv1.UpdateSessionRequest{Title: new("new"), ProjectId: &project, UpdateMask: mask("*")}, "new", project},
+		"nothing is set, and asked": {&backendv1.UpdateSessionRequest{}, "old", project},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := b.Sessions.Create(t.Context(), backendtest.User, &backendv1.CreateSessionRequest{Title: "old", ProjectId: project})
+			require.NoError(t, err)
+			c.request.SessionId = s.GetId()
+			updated, err := b.Sessions.Update(t.Context(), backendtest.User, c.request)
+			require.NoError(t, err)
+			require.Equal(t, c.wantTitle, updated.GetTitle())
+			require.Equal(t, c.wantProject, updated.GetProjectId())
+		})
+	}
+}
+
+func mask(paths ...string) *fieldmaskpb.FieldMask { return &fieldmaskpb.FieldMask{Paths: paths} }
 
 func TestMessagePagesAreBoundedByBytes(t *testing.T) {
 	b := backendtest.New(t)

@@ -199,12 +199,14 @@ func (s *Session) update(ctx context.Context) error {
 		now := Now()
 		row.IdleSince = &now
 	}
+	row.UpdatedAt = Now()
 	err := s.tx.Later.SessionUpdate(ctx, dbgen.SessionUpdateParams{
 		ID: row.ID, ProjectID: row.ProjectID, Title: row.Title, Status: row.Status,
 		LastSeq: row.LastSeq, ActiveRunID: row.ActiveRunID, LatestRunID: row.LatestRunID, QueuedRuns: row.QueuedRuns,
 		AgentSessionID: row.AgentSessionID, WorkerID: row.WorkerID, ExportStatus: row.ExportStatus, ExportReason: row.ExportReason,
 		ExportRunID: row.ExportRunID, ManifestKey: row.ManifestKey, ArchiveKey: row.ArchiveKey, FilesPrefix: row.FilesPrefix,
 		SnapshotKey: row.SnapshotKey, SnapshotRunID: row.SnapshotRunID, DeletedAt: row.DeletedAt, IdleSince: row.IdleSince,
+		UpdatedAt: row.UpdatedAt,
 	})
 	if err != nil {
 		return fmt.Errorf("save session: %w", err)

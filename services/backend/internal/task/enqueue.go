@@ -34,6 +34,10 @@ const (
 // Enqueued is the answer to Enqueue.
 type Enqueued struct {
 	SessionID, RunID string
+	// Session and Run are both as they are now. Session is nil when the request
+	// is an earlier one and the session has been purged since.
+	Session *backendv1.Session
+	Run     *backendv1.Run
 }
 
 // Tasks is where prompts come in.
@@ -68,7 +72,8 @@ func (t *Tasks) Enqueue(ctx context.Context, userID string, req *backendv1.Enque
 	if found, ok, err := t.find(ctx, userID, req.GetClientRequestId(), hash); err != nil || ok {
 		return found, err
 	}
-	var result Enqueued
+	var locked *store.Session
+	var queued *dbgen.Run
 	err = t.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
 		s, cfg, err := openSession(ctx, tx, userID, prompt, req)
 		if err != nil {
@@ -81,7 +86,7 @@ func (t *Tasks) Enqueue(ctx context.Context, userID string, req *backendv1.Enque
 		if err := run.Enqueued(ctx, s, r); err != nil {
 			return err
 		}
-		result = Enqueued{SessionID: s.ID, RunID: r.ID}
+		locked, queued = s, r
 		return s.Emit(r.ID, userMessage(prompt))
 	})
 	if store.IsDuplicate(err, clientRequestIndex) {
@@ -95,7 +100,8 @@ func (t *Tasks) Enqueue(ctx context.Context, userID string, req *backendv1.Enque
 	if when.at != nil {
 		t.due(*when.at)
 	}
-	return result, nil
+	whole, err := session.Saved(ctx, locked)
+	return Enqueued{SessionID: locked.ID, RunID: queued.ID, Session: whole, Run: run.Proto(queued)}, err
 }
 
 // find returns the answer that a client_request_id has already got.
@@ -113,7 +119,17 @@ func (t *Tasks) find(ctx context.Context, userID, clientRequestID string, hash [
 	if !bytes.Equal(row.RequestHash, hash) {
 		return Enqueued{}, false, rpcerror.AlreadyExists(ReasonMismatch, "client_request_id was used before with another request")
 	}
-	return Enqueued{SessionID: row.SessionID, RunID: row.ID}, true, nil
+	found := Enqueued{SessionID: row.SessionID, RunID: row.ID, Run: run.Proto(&row)}
+	sessions, err := t.store.Read().SessionGetMany(ctx, []string{row.SessionID}, userID)
+	if err != nil {
+		return Enqueued{}, false, fmt.Errorf("read the session of the client's request: %w", err)
+	}
+	for i := range sessions {
+		if found.Session, err = session.Proto(&sessions[i].Session, &sessions[i].SessionContent); err != nil {
+			return Enqueued{}, false, err
+		}
+	}
+	return found, true, nil
 }
 
 // bodyHash identifies what a request asks for, its id aside.

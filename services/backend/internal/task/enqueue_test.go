@@ -9,6 +9,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -18,6 +19,36 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/task"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
+
+// Who enqueues need not ask for what came of it.
+func TestEnqueueAnswersTheWhole(t *testing.T) {
+	b := backendtest.New(t)
+	check := func(e task.Enqueued, err error) task.Enqueued {
+		require.NoError(t, err)
+		s, err := b.Sessions.Get(t.Context(), backendtest.User, e.SessionID)
+		require.NoError(t, err)
+		require.Equal(t, protojson.Format(s), protojson.Format(e.Session))
+		r, err := b.Runs.Get(t.Context(), backendtest.User, e.RunID)
+		require.NoError(t, err)
+		require.Equal(t, protojson.Format(r), protojson.Format(e.Run))
+		return e
+	}
+	first := &backendv1.EnqueueTaskRequest{
+		Prompt: "one", ClientRequestId: "r1", Config: &backendv1.TaskConfig{Model: new("m"), RepoUrl: new("https://user:password@example.com/a.git")},
+	}
+	e := check(b.Tasks.Enqueue(t.Context(), backendtest.User, first))
+	require.Equal(t, "one", e.Session.GetTitle())
+	require.NotContains(t, e.Session.String(), "password")
+	check(b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{
+		Prompt: "two", SessionId: e.SessionID, ScheduledAt: timestamppb.New(time.Now().Add(time.Hour)),
+	}))
+	_, err := b.Runs.Cancel(t.Context(), backendtest.User, e.RunID, "enough")
+	require.NoError(t, err)
+	again := check(b.Tasks.Enqueue(t.Context(), backendtest.User, first))
+	require.Equal(t, e.RunID, again.RunID)
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_CANCELED, again.Run.GetStatus())
+	require.Equal(t, int32(1), again.Session.GetQueuedRuns())
+}
 
 func TestEnqueueIsIdempotentUnderConcurrency(t *testing.T) {
 	b := backendtest.New(t)
@@ -37,7 +68,9 @@ func TestEnqueueIsIdempotentUnderConcurrency(t *testing.T) {
 	close(results)
 	first := <-results
 	for e := range results {
-		require.Equal(t, first, e)
+		require.Equal(t, first.RunID, e.RunID)
+		require.True(t, proto.Equal(first.Run, e.Run))
+		require.True(t, proto.Equal(first.Session, e.Session))
 	}
 	list, err := b.Sessions.List(t.Context(), backendtest.User, &backendv1.ListSessionsRequest{})
 	require.NoError(t, err)

@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -335,7 +336,11 @@ type UpdateSessionRequest struct {
 	SessionId string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	Title     *string                `protobuf:"bytes,2,opt,name=title,proto3,oneof" json:"title,omitempty"`
 	// Empty string: take the session out of its project.
-	ProjectId     *string `protobuf:"bytes,3,opt,name=project_id,json=projectId,proto3,oneof" json:"project_id,omitempty"`
+	ProjectId *string `protobuf:"bytes,3,opt,name=project_id,json=projectId,proto3,oneof" json:"project_id,omitempty"`
+	// Which fields to change, of title and project_id: a field that is named and
+	// not set is emptied. No mask names the fields that are set, "*" all (which the
+	// JSON form of a mask cannot say).
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,4,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -389,6 +394,13 @@ func (x *UpdateSessionRequest) GetProjectId() string {
 		return *x.ProjectId
 	}
 	return ""
+}
+
+func (x *UpdateSessionRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
 }
 
 type UpdateSessionResponse struct {
@@ -1896,7 +1908,7 @@ var File_poco_backend_v1_session_service_proto protoreflect.FileDescriptor
 
 const file_poco_backend_v1_session_service_proto_rawDesc = "" +
 	"\n" +
-	"%poco/backend/v1/session_service.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpoco/backend/v1/event.proto\x1a\x1dpoco/backend/v1/message.proto\x1a\x1dpoco/backend/v1/session.proto\x1a!poco/backend/v1/task_config.proto\"\x97\x01\n" +
+	"%poco/backend/v1/session_service.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpoco/backend/v1/event.proto\x1a\x1dpoco/backend/v1/message.proto\x1a\x1dpoco/backend/v1/session.proto\x1a!poco/backend/v1/task_config.proto\"\x97\x01\n" +
 	"\x14CreateSessionRequest\x123\n" +
 	"\x06config\x18\x01 \x01(\v2\x1b.poco.backend.v1.TaskConfigR\x06config\x12*\n" +
 	"\n" +
@@ -1917,13 +1929,15 @@ const file_poco_backend_v1_session_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"t\n" +
 	"\x14ListSessionsResponse\x124\n" +
 	"\bsessions\x18\x01 \x03(\v2\x18.poco.backend.v1.SessionR\bsessions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe1\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9e\x02\n" +
 	"\x14UpdateSessionRequest\x12'\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12#\n" +
 	"\x05title\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01H\x00R\x05title\x88\x01\x01\x12b\n" +
 	"\n" +
-	"project_id\x18\x03 \x01(\tB>\xbaH;r927^$|^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$H\x01R\tprojectId\x88\x01\x01B\b\n" +
+	"project_id\x18\x03 \x01(\tB>\xbaH;r927^$|^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$H\x01R\tprojectId\x88\x01\x01\x12;\n" +
+	"\vupdate_mask\x18\x04 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMaskB\b\n" +
 	"\x06_titleB\r\n" +
 	"\v_project_id\"K\n" +
 	"\x15UpdateSessionResponse\x122\n" +
@@ -2093,69 +2107,71 @@ var file_poco_backend_v1_session_service_proto_goTypes = []any{
 	(*Resync)(nil),                      // 32: poco.backend.v1.Resync
 	(*TaskConfig)(nil),                  // 33: poco.backend.v1.TaskConfig
 	(*Session)(nil),                     // 34: poco.backend.v1.Session
-	(*Usage)(nil),                       // 35: poco.backend.v1.Usage
-	(*Message)(nil),                     // 36: poco.backend.v1.Message
-	(*ToolExecution)(nil),               // 37: poco.backend.v1.ToolExecution
-	(*timestamppb.Timestamp)(nil),       // 38: google.protobuf.Timestamp
-	(*SessionEvent)(nil),                // 39: poco.backend.v1.SessionEvent
-	(*PartialContent)(nil),              // 40: poco.backend.v1.PartialContent
+	(*fieldmaskpb.FieldMask)(nil),       // 35: google.protobuf.FieldMask
+	(*Usage)(nil),                       // 36: poco.backend.v1.Usage
+	(*Message)(nil),                     // 37: poco.backend.v1.Message
+	(*ToolExecution)(nil),               // 38: poco.backend.v1.ToolExecution
+	(*timestamppb.Timestamp)(nil),       // 39: google.protobuf.Timestamp
+	(*SessionEvent)(nil),                // 40: poco.backend.v1.SessionEvent
+	(*PartialContent)(nil),              // 41: poco.backend.v1.PartialContent
 }
 var file_poco_backend_v1_session_service_proto_depIdxs = []int32{
 	33, // 0: poco.backend.v1.CreateSessionRequest.config:type_name -> poco.backend.v1.TaskConfig
 	34, // 1: poco.backend.v1.CreateSessionResponse.session:type_name -> poco.backend.v1.Session
 	34, // 2: poco.backend.v1.GetSessionResponse.session:type_name -> poco.backend.v1.Session
 	34, // 3: poco.backend.v1.ListSessionsResponse.sessions:type_name -> poco.backend.v1.Session
-	34, // 4: poco.backend.v1.UpdateSessionResponse.session:type_name -> poco.backend.v1.Session
-	34, // 5: poco.backend.v1.CancelSessionResponse.session:type_name -> poco.backend.v1.Session
-	34, // 6: poco.backend.v1.RetryExportResponse.session:type_name -> poco.backend.v1.Session
-	35, // 7: poco.backend.v1.GetUsageResponse.usage:type_name -> poco.backend.v1.Usage
-	36, // 8: poco.backend.v1.ListMessagesResponse.messages:type_name -> poco.backend.v1.Message
-	37, // 9: poco.backend.v1.ListToolExecutionsResponse.tool_executions:type_name -> poco.backend.v1.ToolExecution
-	23, // 10: poco.backend.v1.ListWorkspaceFilesResponse.files:type_name -> poco.backend.v1.WorkspaceFile
-	22, // 11: poco.backend.v1.ListWorkspaceFilesResponse.missing:type_name -> poco.backend.v1.MissingPath
-	38, // 12: poco.backend.v1.WorkspaceFile.modified_at:type_name -> google.protobuf.Timestamp
-	38, // 13: poco.backend.v1.GetWorkspaceArchiveResponse.expires_at:type_name -> google.protobuf.Timestamp
-	39, // 14: poco.backend.v1.WatchSessionResponse.event:type_name -> poco.backend.v1.SessionEvent
-	40, // 15: poco.backend.v1.WatchSessionResponse.partial:type_name -> poco.backend.v1.PartialContent
-	28, // 16: poco.backend.v1.WatchSessionResponse.caught_up:type_name -> poco.backend.v1.CaughtUp
-	29, // 17: poco.backend.v1.WatchSessionResponse.heartbeat:type_name -> poco.backend.v1.Heartbeat
-	38, // 18: poco.backend.v1.Heartbeat.time:type_name -> google.protobuf.Timestamp
-	34, // 19: poco.backend.v1.WatchSessionsResponse.session:type_name -> poco.backend.v1.Session
-	29, // 20: poco.backend.v1.WatchSessionsResponse.heartbeat:type_name -> poco.backend.v1.Heartbeat
-	32, // 21: poco.backend.v1.WatchSessionsResponse.resync:type_name -> poco.backend.v1.Resync
-	0,  // 22: poco.backend.v1.SessionService.CreateSession:input_type -> poco.backend.v1.CreateSessionRequest
-	2,  // 23: poco.backend.v1.SessionService.GetSession:input_type -> poco.backend.v1.GetSessionRequest
-	4,  // 24: poco.backend.v1.SessionService.ListSessions:input_type -> poco.backend.v1.ListSessionsRequest
-	6,  // 25: poco.backend.v1.SessionService.UpdateSession:input_type -> poco.backend.v1.UpdateSessionRequest
-	8,  // 26: poco.backend.v1.SessionService.DeleteSession:input_type -> poco.backend.v1.DeleteSessionRequest
-	10, // 27: poco.backend.v1.SessionService.CancelSession:input_type -> poco.backend.v1.CancelSessionRequest
-	12, // 28: poco.backend.v1.SessionService.RetryExport:input_type -> poco.backend.v1.RetryExportRequest
-	14, // 29: poco.backend.v1.SessionService.GetUsage:input_type -> poco.backend.v1.GetUsageRequest
-	16, // 30: poco.backend.v1.SessionService.ListMessages:input_type -> poco.backend.v1.ListMessagesRequest
-	18, // 31: poco.backend.v1.SessionService.ListToolExecutions:input_type -> poco.backend.v1.ListToolExecutionsRequest
-	20, // 32: poco.backend.v1.SessionService.ListWorkspaceFiles:input_type -> poco.backend.v1.ListWorkspaceFilesRequest
-	24, // 33: poco.backend.v1.SessionService.GetWorkspaceArchive:input_type -> poco.backend.v1.GetWorkspaceArchiveRequest
-	26, // 34: poco.backend.v1.SessionService.WatchSession:input_type -> poco.backend.v1.WatchSessionRequest
-	30, // 35: poco.backend.v1.SessionService.WatchSessions:input_type -> poco.backend.v1.WatchSessionsRequest
-	1,  // 36: poco.backend.v1.SessionService.CreateSession:output_type -> poco.backend.v1.CreateSessionResponse
-	3,  // 37: poco.backend.v1.SessionService.GetSession:output_type -> poco.backend.v1.GetSessionResponse
-	5,  // 38: poco.backend.v1.SessionService.ListSessions:output_type -> poco.backend.v1.ListSessionsResponse
-	7,  // 39: poco.backend.v1.SessionService.UpdateSession:output_type -> poco.backend.v1.UpdateSessionResponse
-	9,  // 40: poco.backend.v1.SessionService.DeleteSession:output_type -> poco.backend.v1.DeleteSessionResponse
-	11, // 41: poco.backend.v1.SessionService.CancelSession:output_type -> poco.backend.v1.CancelSessionResponse
-	13, // 42: poco.backend.v1.SessionService.RetryExport:output_type -> poco.backend.v1.RetryExportResponse
-	15, // 43: poco.backend.v1.SessionService.GetUsage:output_type -> poco.backend.v1.GetUsageResponse
-	17, // 44: poco.backend.v1.SessionService.ListMessages:output_type -> poco.backend.v1.ListMessagesResponse
-	19, // 45: poco.backend.v1.SessionService.ListToolExecutions:output_type -> poco.backend.v1.ListToolExecutionsResponse
-	21, // 46: poco.backend.v1.SessionService.ListWorkspaceFiles:output_type -> poco.backend.v1.ListWorkspaceFilesResponse
-	25, // 47: poco.backend.v1.SessionService.GetWorkspaceArchive:output_type -> poco.backend.v1.GetWorkspaceArchiveResponse
-	27, // 48: poco.backend.v1.SessionService.WatchSession:output_type -> poco.backend.v1.WatchSessionResponse
-	31, // 49: poco.backend.v1.SessionService.WatchSessions:output_type -> poco.backend.v1.WatchSessionsResponse
-	36, // [36:50] is the sub-list for method output_type
-	22, // [22:36] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	35, // 4: poco.backend.v1.UpdateSessionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	34, // 5: poco.backend.v1.UpdateSessionResponse.session:type_name -> poco.backend.v1.Session
+	34, // 6: poco.backend.v1.CancelSessionResponse.session:type_name -> poco.backend.v1.Session
+	34, // 7: poco.backend.v1.RetryExportResponse.session:type_name -> poco.backend.v1.Session
+	36, // 8: poco.backend.v1.GetUsageResponse.usage:type_name -> poco.backend.v1.Usage
+	37, // 9: poco.backend.v1.ListMessagesResponse.messages:type_name -> poco.backend.v1.Message
+	38, // 10: poco.backend.v1.ListToolExecutionsResponse.tool_executions:type_name -> poco.backend.v1.ToolExecution
+	23, // 11: poco.backend.v1.ListWorkspaceFilesResponse.files:type_name -> poco.backend.v1.WorkspaceFile
+	22, // 12: poco.backend.v1.ListWorkspaceFilesResponse.missing:type_name -> poco.backend.v1.MissingPath
+	39, // 13: poco.backend.v1.WorkspaceFile.modified_at:type_name -> google.protobuf.Timestamp
+	39, // 14: poco.backend.v1.GetWorkspaceArchiveResponse.expires_at:type_name -> google.protobuf.Timestamp
+	40, // 15: poco.backend.v1.WatchSessionResponse.event:type_name -> poco.backend.v1.SessionEvent
+	41, // 16: poco.backend.v1.WatchSessionResponse.partial:type_name -> poco.backend.v1.PartialContent
+	28, // 17: poco.backend.v1.WatchSessionResponse.caught_up:type_name -> poco.backend.v1.CaughtUp
+	29, // 18: poco.backend.v1.WatchSessionResponse.heartbeat:type_name -> poco.backend.v1.Heartbeat
+	39, // 19: poco.backend.v1.Heartbeat.time:type_name -> google.protobuf.Timestamp
+	34, // 20: poco.backend.v1.WatchSessionsResponse.session:type_name -> poco.backend.v1.Session
+	29, // 21: poco.backend.v1.WatchSessionsResponse.heartbeat:type_name -> poco.backend.v1.Heartbeat
+	32, // 22: poco.backend.v1.WatchSessionsResponse.resync:type_name -> poco.backend.v1.Resync
+	0,  // 23: poco.backend.v1.SessionService.CreateSession:input_type -> poco.backend.v1.CreateSessionRequest
+	2,  // 24: poco.backend.v1.SessionService.GetSession:input_type -> poco.backend.v1.GetSessionRequest
+	4,  // 25: poco.backend.v1.SessionService.ListSessions:input_type -> poco.backend.v1.ListSessionsRequest
+	6,  // 26: poco.backend.v1.SessionService.UpdateSession:input_type -> poco.backend.v1.UpdateSessionRequest
+	8,  // 27: poco.backend.v1.SessionService.DeleteSession:input_type -> poco.backend.v1.DeleteSessionRequest
+	10, // 28: poco.backend.v1.SessionService.CancelSession:input_type -> poco.backend.v1.CancelSessionRequest
+	12, // 29: poco.backend.v1.SessionService.RetryExport:input_type -> poco.backend.v1.RetryExportRequest
+	14, // 30: poco.backend.v1.SessionService.GetUsage:input_type -> poco.backend.v1.GetUsageRequest
+	16, // 31: poco.backend.v1.SessionService.ListMessages:input_type -> poco.backend.v1.ListMessagesRequest
+	18, // 32: poco.backend.v1.SessionService.ListToolExecutions:input_type -> poco.backend.v1.ListToolExecutionsRequest
+	20, // 33: poco.backend.v1.SessionService.ListWorkspaceFiles:input_type -> poco.backend.v1.ListWorkspaceFilesRequest
+	24, // 34: poco.backend.v1.SessionService.GetWorkspaceArchive:input_type -> poco.backend.v1.GetWorkspaceArchiveRequest
+	26, // 35: poco.backend.v1.SessionService.WatchSession:input_type -> poco.backend.v1.WatchSessionRequest
+	30, // 36: poco.backend.v1.SessionService.WatchSessions:input_type -> poco.backend.v1.WatchSessionsRequest
+	1,  // 37: poco.backend.v1.SessionService.CreateSession:output_type -> poco.backend.v1.CreateSessionResponse
+	3,  // 38: poco.backend.v1.SessionService.GetSession:output_type -> poco.backend.v1.GetSessionResponse
+	5,  // 39: poco.backend.v1.SessionService.ListSessions:output_type -> poco.backend.v1.ListSessionsResponse
+	7,  // 40: poco.backend.v1.SessionService.UpdateSession:output_type -> poco.backend.v1.UpdateSessionResponse
+	9,  // 41: poco.backend.v1.SessionService.DeleteSession:output_type -> poco.backend.v1.DeleteSessionResponse
+	11, // 42: poco.backend.v1.SessionService.CancelSession:output_type -> poco.backend.v1.CancelSessionResponse
+	13, // 43: poco.backend.v1.SessionService.RetryExport:output_type -> poco.backend.v1.RetryExportResponse
+	15, // 44: poco.backend.v1.SessionService.GetUsage:output_type -> poco.backend.v1.GetUsageResponse
+	17, // 45: poco.backend.v1.SessionService.ListMessages:output_type -> poco.backend.v1.ListMessagesResponse
+	19, // 46: poco.backend.v1.SessionService.ListToolExecutions:output_type -> poco.backend.v1.ListToolExecutionsResponse
+	21, // 47: poco.backend.v1.SessionService.ListWorkspaceFiles:output_type -> poco.backend.v1.ListWorkspaceFilesResponse
+	25, // 48: poco.backend.v1.SessionService.GetWorkspaceArchive:output_type -> poco.backend.v1.GetWorkspaceArchiveResponse
+	27, // 49: poco.backend.v1.SessionService.WatchSession:output_type -> poco.backend.v1.WatchSessionResponse
+	31, // 50: poco.backend.v1.SessionService.WatchSessions:output_type -> poco.backend.v1.WatchSessionsResponse
+	37, // [37:51] is the sub-list for method output_type
+	23, // [23:37] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_poco_backend_v1_session_service_proto_init() }

@@ -48,7 +48,8 @@ type SessionServiceClient interface {
 	GetSession(ctx context.Context, in *GetSessionRequest, opts ...grpc.CallOption) (*GetSessionResponse, error)
 	// ListSessions lists the user's sessions, newest first.
 	ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
-	// UpdateSession changes title or project; fields left out stay.
+	// UpdateSession changes title or project. Errors: InvalidArgument for a path of
+	// update_mask that is none of these.
 	UpdateSession(ctx context.Context, in *UpdateSessionRequest, opts ...grpc.CallOption) (*UpdateSessionResponse, error)
 	// DeleteSession hides the session and cancels its runs. Deleting twice is
 	// NotFound.
@@ -259,7 +260,8 @@ type SessionServiceServer interface {
 	GetSession(context.Context, *GetSessionRequest) (*GetSessionResponse, error)
 	// ListSessions lists the user's sessions, newest first.
 	ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
-	// UpdateSession changes title or project; fields left out stay.
+	// UpdateSession changes title or project. Errors: InvalidArgument for a path of
+	// update_mask that is none of these.
 	UpdateSession(context.Context, *UpdateSessionRequest) (*UpdateSessionResponse, error)
 	// DeleteSession hides the session and cancels its runs. Deleting twice is
 	// NotFound.

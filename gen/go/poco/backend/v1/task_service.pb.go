@@ -124,10 +124,17 @@ func (x *EnqueueTaskRequest) GetClientRequestId() string {
 }
 
 type EnqueueTaskResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	RunId         string                 `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Status        RunStatus              `protobuf:"varint,3,opt,name=status,proto3,enum=poco.backend.v1.RunStatus" json:"status,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	SessionId string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	RunId     string                 `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// QUEUED: what the call made of the run. What has become of it since, when the
+	// call is repeated, says run.
+	Status RunStatus `protobuf:"varint,3,opt,name=status,proto3,enum=poco.backend.v1.RunStatus" json:"status,omitempty"`
+	// The session as it is now; unset when a repeated call is answered for one that
+	// has been deleted for good.
+	Session *Session `protobuf:"bytes,4,opt,name=session,proto3" json:"session,omitempty"`
+	// The run as it is now.
+	Run           *Run `protobuf:"bytes,5,opt,name=run,proto3" json:"run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -183,11 +190,25 @@ func (x *EnqueueTaskResponse) GetStatus() RunStatus {
 	return RunStatus_RUN_STATUS_UNSPECIFIED
 }
 
+func (x *EnqueueTaskResponse) GetSession() *Session {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *EnqueueTaskResponse) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
 var File_poco_backend_v1_task_service_proto protoreflect.FileDescriptor
 
 const file_poco_backend_v1_task_service_proto_rawDesc = "" +
 	"\n" +
-	"\"poco/backend/v1/task_service.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a!poco/backend/v1/task_config.proto\"\xc6\x03\n" +
+	"\"poco/backend/v1/task_service.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a\x19poco/backend/v1/run.proto\x1a\x1dpoco/backend/v1/session.proto\x1a!poco/backend/v1/task_config.proto\"\xc6\x03\n" +
 	"\x12EnqueueTaskRequest\x12e\n" +
 	"\x06prompt\x18\x01 \x01(\tBM\xbaHJ\xba\x01A\n" +
 	"\x10prompt.not_blank\x12\x18prompt must not be empty\x1a\x13this.matches('\\\\S')r\x04(\x80\x80@R\x06prompt\x123\n" +
@@ -198,12 +219,14 @@ const file_poco_backend_v1_task_service_proto_rawDesc = "" +
 	"project_id\x18\x04 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\tprojectId\x12G\n" +
 	"\rschedule_mode\x18\x05 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a\x18@2\x16^[a-z0-9][a-z0-9_.-]*$R\fscheduleMode\x12=\n" +
 	"\fscheduled_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vscheduledAt\x124\n" +
-	"\x11client_request_id\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x0fclientRequestId\"\x7f\n" +
+	"\x11client_request_id\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x0fclientRequestId\"\xdb\x01\n" +
 	"\x13EnqueueTaskResponse\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x122\n" +
-	"\x06status\x18\x03 \x01(\x0e2\x1a.poco.backend.v1.RunStatusR\x06status2g\n" +
+	"\x06status\x18\x03 \x01(\x0e2\x1a.poco.backend.v1.RunStatusR\x06status\x122\n" +
+	"\asession\x18\x04 \x01(\v2\x18.poco.backend.v1.SessionR\asession\x12&\n" +
+	"\x03run\x18\x05 \x01(\v2\x14.poco.backend.v1.RunR\x03run2g\n" +
 	"\vTaskService\x12X\n" +
 	"\vEnqueueTask\x12#.poco.backend.v1.EnqueueTaskRequest\x1a$.poco.backend.v1.EnqueueTaskResponseB\xbf\x01\n" +
 	"\x13com.poco.backend.v1B\x10TaskServiceProtoP\x01Z8github.com/poco-ai/poco/gen/go/poco/backend/v1;backendv1\xa2\x02\x03PBX\xaa\x02\x0fPoco.Backend.V1\xca\x02\x0fPoco\\Backend\\V1\xe2\x02\x1bPoco\\Backend\\V1\\GPBMetadata\xea\x02\x11Poco::Backend::V1b\x06proto3"
@@ -227,18 +250,22 @@ var file_poco_backend_v1_task_service_proto_goTypes = []any{
 	(*TaskConfig)(nil),            // 2: poco.backend.v1.TaskConfig
 	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
 	(RunStatus)(0),                // 4: poco.backend.v1.RunStatus
+	(*Session)(nil),               // 5: poco.backend.v1.Session
+	(*Run)(nil),                   // 6: poco.backend.v1.Run
 }
 var file_poco_backend_v1_task_service_proto_depIdxs = []int32{
 	2, // 0: poco.backend.v1.EnqueueTaskRequest.config:type_name -> poco.backend.v1.TaskConfig
 	3, // 1: poco.backend.v1.EnqueueTaskRequest.scheduled_at:type_name -> google.protobuf.Timestamp
 	4, // 2: poco.backend.v1.EnqueueTaskResponse.status:type_name -> poco.backend.v1.RunStatus
-	0, // 3: poco.backend.v1.TaskService.EnqueueTask:input_type -> poco.backend.v1.EnqueueTaskRequest
-	1, // 4: poco.backend.v1.TaskService.EnqueueTask:output_type -> poco.backend.v1.EnqueueTaskResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	5, // 3: poco.backend.v1.EnqueueTaskResponse.session:type_name -> poco.backend.v1.Session
+	6, // 4: poco.backend.v1.EnqueueTaskResponse.run:type_name -> poco.backend.v1.Run
+	0, // 5: poco.backend.v1.TaskService.EnqueueTask:input_type -> poco.backend.v1.EnqueueTaskRequest
+	1, // 6: poco.backend.v1.TaskService.EnqueueTask:output_type -> poco.backend.v1.EnqueueTaskResponse
+	6, // [6:7] is the sub-list for method output_type
+	5, // [5:6] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_poco_backend_v1_task_service_proto_init() }
@@ -247,6 +274,8 @@ func file_poco_backend_v1_task_service_proto_init() {
 		return
 	}
 	file_poco_backend_v1_enums_proto_init()
+	file_poco_backend_v1_run_proto_init()
+	file_poco_backend_v1_session_proto_init()
 	file_poco_backend_v1_task_config_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -181,7 +181,8 @@ type SessionServiceClient interface {
 	GetSession(context.Context, *v1.GetSessionRequest) (*v1.GetSessionResponse, error)
 	// ListSessions lists the user's sessions, newest first.
 	ListSessions(context.Context, *v1.ListSessionsRequest) (*v1.ListSessionsResponse, error)
-	// UpdateSession changes title or project; fields left out stay.
+	// UpdateSession changes title or project. Errors: InvalidArgument for a path of
+	// update_mask that is none of these.
 	UpdateSession(context.Context, *v1.UpdateSessionRequest) (*v1.UpdateSessionResponse, error)
 	// DeleteSession hides the session and cancels its runs. Deleting twice is
 	// NotFound.
@@ -268,7 +269,8 @@ type SessionServiceHandler interface {
 	GetSession(context.Context, *v1.GetSessionRequest) (*v1.GetSessionResponse, error)
 	// ListSessions lists the user's sessions, newest first.
 	ListSessions(context.Context, *v1.ListSessionsRequest) (*v1.ListSessionsResponse, error)
-	// UpdateSession changes title or project; fields left out stay.
+	// UpdateSession changes title or project. Errors: InvalidArgument for a path of
+	// update_mask that is none of these.
 	UpdateSession(context.Context, *v1.UpdateSessionRequest) (*v1.UpdateSessionResponse, error)
 	// DeleteSession hides the session and cancels its runs. Deleting twice is
 	// NotFound.
