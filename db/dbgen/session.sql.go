@@ -179,26 +179,30 @@ func (q *Queries) SessionLastSeqs(ctx context.Context, ids []string) ([]SessionL
 }
 
 const sessionList = `-- name: SessionList :many
-SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, session_contents.session_id, session_contents.config, session_contents.state, listed.candidates FROM (
+SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, listed.candidates,
+       CASE WHEN $1::boolean THEN session_contents.config ELSE '' END::bytea AS config,
+       CASE WHEN $1::boolean THEN session_contents.state ELSE '' END::bytea AS state
+FROM (
     SELECT page.id, count(*) OVER () AS candidates,
-           sum(octet_length(c.config) + octet_length(c.state)) OVER (
+           sum(CASE WHEN $1::boolean THEN octet_length(c.config) + octet_length(c.state) ELSE 0 END) OVER (
                ORDER BY page.created_at DESC, page.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
     FROM (
         SELECT s.id, s.created_at FROM sessions s
-        WHERE s.user_id = $1 AND s.deleted_at IS NULL
-          AND (s.created_at, s.id) < ($2::timestamptz, $3::uuid)
+        WHERE s.user_id = $2 AND s.deleted_at IS NULL
+          AND (s.created_at, s.id) < ($3::timestamptz, $4::uuid)
         ORDER BY s.created_at DESC, s.id DESC
-        LIMIT $4
+        LIMIT $5
     ) page
     JOIN session_contents c ON c.session_id = page.id
 ) listed
 JOIN sessions ON sessions.id = listed.id
 JOIN session_contents ON session_contents.session_id = listed.id
-WHERE coalesce(listed.before, 0) <= $5::bigint
+WHERE coalesce(listed.before, 0) <= $6::bigint
 ORDER BY sessions.created_at DESC, sessions.id DESC
 `
 
 type SessionListParams struct {
+	WithContents    bool
 	UserID          string
 	BeforeCreatedAt time.Time
 	BeforeID        string
@@ -207,16 +211,18 @@ type SessionListParams struct {
 }
 
 type SessionListRow struct {
-	Session        Session
-	SessionContent SessionContent
-	Candidates     int64
+	Session    Session
+	Candidates int64
+	Config     []byte
+	State      []byte
 }
 
-// SessionList ends a page with the row that brings it over max_bytes. The sizes
-// are known without reading the contents; candidates is how many rows there were
+// SessionList ends a page with the row that brings it over max_bytes, and reads
+// contents only when they are wanted. Their sizes are known without reading them; candidates is how many rows there were
 // before that cut.
 func (q *Queries) SessionList(ctx context.Context, arg SessionListParams) ([]SessionListRow, error) {
 	rows, err := q.db.Query(ctx, sessionList,
+		arg.WithContents,
 		arg.UserID,
 		arg.BeforeCreatedAt,
 		arg.BeforeID,
@@ -254,10 +260,9 @@ func (q *Queries) SessionList(ctx context.Context, arg SessionListParams) ([]Ses
 			&i.Session.SnapshotKey,
 			&i.Session.SnapshotRunID,
 			&i.Session.IdleSince,
-			&i.SessionContent.SessionID,
-			&i.SessionContent.Config,
-			&i.SessionContent.State,
 			&i.Candidates,
+			&i.Config,
+			&i.State,
 		); err != nil {
 			return nil, err
 		}
@@ -305,26 +310,30 @@ func (q *Queries) SessionListIdle(ctx context.Context, idleFor time.Duration, ma
 }
 
 const sessionListOfProject = `-- name: SessionListOfProject :many
-SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, session_contents.session_id, session_contents.config, session_contents.state, listed.candidates FROM (
+SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, listed.candidates,
+       CASE WHEN $1::boolean THEN session_contents.config ELSE '' END::bytea AS config,
+       CASE WHEN $1::boolean THEN session_contents.state ELSE '' END::bytea AS state
+FROM (
     SELECT page.id, count(*) OVER () AS candidates,
-           sum(octet_length(c.config) + octet_length(c.state)) OVER (
+           sum(CASE WHEN $1::boolean THEN octet_length(c.config) + octet_length(c.state) ELSE 0 END) OVER (
                ORDER BY page.created_at DESC, page.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
     FROM (
         SELECT s.id, s.created_at FROM sessions s
-        WHERE s.user_id = $1 AND s.project_id = $2::uuid AND s.deleted_at IS NULL
-          AND (s.created_at, s.id) < ($3::timestamptz, $4::uuid)
+        WHERE s.user_id = $2 AND s.project_id = $3::uuid AND s.deleted_at IS NULL
+          AND (s.created_at, s.id) < ($4::timestamptz, $5::uuid)
         ORDER BY s.created_at DESC, s.id DESC
-        LIMIT $5
+        LIMIT $6
     ) page
     JOIN session_contents c ON c.session_id = page.id
 ) listed
 JOIN sessions ON sessions.id = listed.id
 JOIN session_contents ON session_contents.session_id = listed.id
-WHERE coalesce(listed.before, 0) <= $6::bigint
+WHERE coalesce(listed.before, 0) <= $7::bigint
 ORDER BY sessions.created_at DESC, sessions.id DESC
 `
 
 type SessionListOfProjectParams struct {
+	WithContents    bool
 	UserID          string
 	ProjectID       string
 	BeforeCreatedAt time.Time
@@ -334,13 +343,15 @@ type SessionListOfProjectParams struct {
 }
 
 type SessionListOfProjectRow struct {
-	Session        Session
-	SessionContent SessionContent
-	Candidates     int64
+	Session    Session
+	Candidates int64
+	Config     []byte
+	State      []byte
 }
 
 func (q *Queries) SessionListOfProject(ctx context.Context, arg SessionListOfProjectParams) ([]SessionListOfProjectRow, error) {
 	rows, err := q.db.Query(ctx, sessionListOfProject,
+		arg.WithContents,
 		arg.UserID,
 		arg.ProjectID,
 		arg.BeforeCreatedAt,
@@ -379,10 +390,9 @@ func (q *Queries) SessionListOfProject(ctx context.Context, arg SessionListOfPro
 			&i.Session.SnapshotKey,
 			&i.Session.SnapshotRunID,
 			&i.Session.IdleSince,
-			&i.SessionContent.SessionID,
-			&i.SessionContent.Config,
-			&i.SessionContent.State,
 			&i.Candidates,
+			&i.Config,
+			&i.State,
 		); err != nil {
 			return nil, err
 		}

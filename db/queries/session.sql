@@ -70,13 +70,16 @@ UPDATE sessions SET
     updated_at = @updated_at
 WHERE id = @id;
 
--- SessionList ends a page with the row that brings it over max_bytes. The sizes
--- are known without reading the contents; candidates is how many rows there were
+-- SessionList ends a page with the row that brings it over max_bytes, and reads
+-- contents only when they are wanted. Their sizes are known without reading them; candidates is how many rows there were
 -- before that cut.
 -- name: SessionList :many
-SELECT sqlc.embed(sessions), sqlc.embed(session_contents), listed.candidates FROM (
+SELECT sqlc.embed(sessions), listed.candidates,
+       CASE WHEN @with_contents::boolean THEN session_contents.config ELSE '' END::bytea AS config,
+       CASE WHEN @with_contents::boolean THEN session_contents.state ELSE '' END::bytea AS state
+FROM (
     SELECT page.id, count(*) OVER () AS candidates,
-           sum(octet_length(c.config) + octet_length(c.state)) OVER (
+           sum(CASE WHEN @with_contents::boolean THEN octet_length(c.config) + octet_length(c.state) ELSE 0 END) OVER (
                ORDER BY page.created_at DESC, page.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
     FROM (
         SELECT s.id, s.created_at FROM sessions s
@@ -93,9 +96,12 @@ WHERE coalesce(listed.before, 0) <= @max_bytes::bigint
 ORDER BY sessions.created_at DESC, sessions.id DESC;
 
 -- name: SessionListOfProject :many
-SELECT sqlc.embed(sessions), sqlc.embed(session_contents), listed.candidates FROM (
+SELECT sqlc.embed(sessions), listed.candidates,
+       CASE WHEN @with_contents::boolean THEN session_contents.config ELSE '' END::bytea AS config,
+       CASE WHEN @with_contents::boolean THEN session_contents.state ELSE '' END::bytea AS state
+FROM (
     SELECT page.id, count(*) OVER () AS candidates,
-           sum(octet_length(c.config) + octet_length(c.state)) OVER (
+           sum(CASE WHEN @with_contents::boolean THEN octet_length(c.config) + octet_length(c.state) ELSE 0 END) OVER (
                ORDER BY page.created_at DESC, page.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
     FROM (
         SELECT s.id, s.created_at FROM sessions s

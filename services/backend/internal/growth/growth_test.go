@@ -103,7 +103,9 @@ func TestPagesOfSessionsAreBoundedByBytes(t *testing.T) {
 		var got *backendv1.ListSessionsResponse
 		used := allocated(t, func() {
 			var err error
-			got, err = b.Sessions.List(t.Context(), backendtest.User, &backendv1.ListSessionsRequest{PageSize: 500, PageToken: token})
+			got, err = b.Sessions.List(t.Context(), backendtest.User, &backendv1.ListSessionsRequest{
+				PageSize: 500, PageToken: token, View: backendv1.SessionView_SESSION_VIEW_FULL,
+			})
 			require.NoError(t, err)
 		})
 		require.LessOrEqual(t, proto.Size(got), page.MaxBytes)
@@ -117,9 +119,19 @@ func TestPagesOfSessionsAreBoundedByBytes(t *testing.T) {
 	}
 	require.ElementsMatch(t, all, seen, "no page loses a session")
 
+	// A list of what sessions are called reads nothing of what they show.
+	used := allocated(t, func() {
+		got, err := b.Sessions.List(t.Context(), backendtest.User, &backendv1.ListSessionsRequest{PageSize: 500})
+		require.NoError(t, err)
+		require.Len(t, got.GetSessions(), sessions)
+		require.Nil(t, got.GetSessions()[0].GetState())
+		require.Nil(t, got.GetSessions()[0].GetConfig())
+	})
+	require.Less(t, used, int64(stateBytes))
+
 	// An append that shows nothing new does not read what is shown.
 	seq := int64(1)
-	used := allocated(t, func() {
+	used = allocated(t, func() {
 		seq++
 		b.Append(t, runs[0], backendtest.Text(seq, "hello"))
 	})

@@ -114,7 +114,7 @@ func TestAnIndexIsBehindEveryStatement(t *testing.T) {
 	user := backendtest.User
 	for name, call := range map[string]func() error{
 		"sessions": func() error {
-			_, err := traced.Sessions.List(t.Context(), user, &backendv1.ListSessionsRequest{})
+			_, err := traced.Sessions.List(t.Context(), user, &backendv1.ListSessionsRequest{View: backendv1.SessionView_SESSION_VIEW_FULL})
 			return err
 		},
 		"of project": func() error {

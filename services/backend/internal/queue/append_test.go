@@ -25,7 +25,7 @@ func events(t *testing.T, b *backendtest.Backend, sessionID string) []*backendv1
 	t.Helper()
 	var got []*backendv1.SessionEvent
 	caughtUp := false
-	err := b.Hub.Session(t.Context(), backendtest.User, sessionID, 0, false, func(m *backendv1.WatchSessionResponse) error {
+	err := b.Hub.Session(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: sessionID}, func(m *backendv1.WatchSessionResponse) error {
 		if e := m.GetEvent(); e != nil {
 			got = append(got, e)
 		}
@@ -392,7 +392,7 @@ func TestLeases(t *testing.T) {
 // watchUntil follows a session until an event is what was waited for.
 func watchUntil(t *testing.T, b *backendtest.Backend, sessionID string, found func(*backendv1.SessionEvent) bool) {
 	t.Helper()
-	err := b.Hub.Session(t.Context(), backendtest.User, sessionID, 0, false, func(m *backendv1.WatchSessionResponse) error {
+	err := b.Hub.Session(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: sessionID}, func(m *backendv1.WatchSessionResponse) error {
 		if m.GetEvent() != nil && found(m.GetEvent()) {
 			return errStop
 		}

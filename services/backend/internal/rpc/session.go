@@ -108,7 +108,7 @@ func (s *SessionService) GetWorkspaceArchive(ctx context.Context, req *backendv1
 
 // WatchSession implements SessionService.
 func (s *SessionService) WatchSession(ctx context.Context, req *backendv1.WatchSessionRequest, stream backendv1connect.SessionServiceWatchSessionServerStream) error {
-	return s.Hub.Session(ctx, auth.User(ctx), req.GetSessionId(), req.GetAfterSeq(), req.GetStopWhenIdle(), stream.Send)
+	return s.Hub.Session(ctx, auth.User(ctx), req, stream.Send)
 }
 
 // WatchSessions implements SessionService.
@@ -116,5 +116,5 @@ func (s *SessionService) WatchSessions(ctx context.Context, req *backendv1.Watch
 	if err := stream.SendHeaders(); err != nil {
 		return err
 	}
-	return s.Hub.Sessions(ctx, auth.User(ctx), req.GetProjectId(), stream.Send)
+	return s.Hub.Sessions(ctx, auth.User(ctx), req, stream.Send)
 }

@@ -15,6 +15,9 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/store"
 )
 
+// Basic converts a row without its contents, as lists show it.
+func Basic(row *dbgen.Session) *backendv1.Session { return whole(row, nil, nil) }
+
 // Proto converts a row with its contents.
 func Proto(row *dbgen.Session, content *dbgen.SessionContent) (*backendv1.Session, error) {
 	cfg, state, err := store.DecodeContent(content)

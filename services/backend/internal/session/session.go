@@ -111,16 +111,18 @@ func (s *Sessions) List(ctx context.Context, userID string, req *backendv1.ListS
 	if err != nil {
 		return nil, err
 	}
-	size := pagesize.Usual.Of(req.GetPageSize())
+	size, full := pagesize.Usual.Of(req.GetPageSize()), req.GetView() == backendv1.SessionView_SESSION_VIEW_FULL
 	var rows []dbgen.SessionListRow
 	if project := req.GetProjectId(); project == "" {
 		rows, err = s.store.Read().SessionList(ctx, dbgen.SessionListParams{
-			UserID: userID, BeforeCreatedAt: key.Time, BeforeID: key.ID, PageLimit: size + 1, MaxBytes: page.MaxBytes,
+			UserID: userID, BeforeCreatedAt: key.Time, BeforeID: key.ID, PageLimit: size + 1,
+			WithContents: full, MaxBytes: page.MaxBytes,
 		})
 	} else {
 		var ofProject []dbgen.SessionListOfProjectRow
 		ofProject, err = s.store.Read().SessionListOfProject(ctx, dbgen.SessionListOfProjectParams{
-			UserID: userID, ProjectID: project, BeforeCreatedAt: key.Time, BeforeID: key.ID, PageLimit: size + 1, MaxBytes: page.MaxBytes,
+			UserID: userID, ProjectID: project, BeforeCreatedAt: key.Time, BeforeID: key.ID, PageLimit: size + 1,
+			WithContents: full, MaxBytes: page.MaxBytes,
 		})
 		for _, row := range ofProject {
 			rows = append(rows, dbgen.SessionListRow(row))
@@ -132,7 +134,10 @@ func (s *Sessions) List(ctx context.Context, userID string, req *backendv1.ListS
 	resp := &backendv1.ListSessionsResponse{}
 	var more bool
 	resp.Sessions, more, err = page.Fill(rows, size, func(row *dbgen.SessionListRow) (*backendv1.Session, error) {
-		return Proto(&row.Session, &row.SessionContent)
+		if !full {
+			return Basic(&row.Session), nil
+		}
+		return Proto(&row.Session, &dbgen.SessionContent{SessionID: row.Session.ID, Config: row.Config, State: row.State})
 	})
 	more = more || len(rows) > 0 && int64(len(rows)) < rows[0].Candidates
 	if err == nil && more {

@@ -74,7 +74,7 @@ func TestQuestionExpiresByItself(t *testing.T) {
 	id := uuid.NewString()
 	b.Append(t, c, backendtest.Question(1, id, time.Now().Add(200*time.Millisecond)))
 	found := backendv1.UserInputStatus_USER_INPUT_STATUS_UNSPECIFIED
-	err := b.Hub.Session(t.Context(), backendtest.User, c.GetRun().GetSessionId(), 0, false, func(m *backendv1.WatchSessionResponse) error {
+	err := b.Hub.Session(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: c.GetRun().GetSessionId()}, func(m *backendv1.WatchSessionResponse) error {
 		if r := m.GetEvent().GetPayload().GetUserInputResolved(); r != nil {
 			found = r.GetStatus()
 			return errFound

@@ -64,7 +64,7 @@ func (l *listWatch) take() (ids []string, missed bool) {
 
 // Sessions streams changes of a user's sessions until ctx is done. Each stands
 // for all changes since the last one of the same session.
-func (h *Hub) Sessions(ctx context.Context, userID, projectID string, send func(*backendv1.WatchSessionsResponse) error) error {
+func (h *Hub) Sessions(ctx context.Context, userID string, req *backendv1.WatchSessionsRequest, send func(*backendv1.WatchSessionsResponse) error) error {
 	l := &listWatch{marked: make(map[string]struct{})}
 	key := hint.UserKey(userID)
 	h.mu.Lock()
@@ -87,7 +87,7 @@ func (h *Hub) Sessions(ctx context.Context, userID, projectID string, send func(
 	defer resync.Stop()
 	for {
 		changed := l.changed.C()
-		if err := h.sendSessions(ctx, l, userID, projectID, send); err != nil {
+		if err := h.sendSessions(ctx, l, userID, req, send); err != nil {
 			return err
 		}
 		timer.Reset(h.Heartbeat)
@@ -108,7 +108,7 @@ func (h *Hub) Sessions(ctx context.Context, userID, projectID string, send func(
 	}
 }
 
-func (h *Hub) sendSessions(ctx context.Context, l *listWatch, userID, projectID string, send func(*backendv1.WatchSessionsResponse) error) error {
+func (h *Hub) sendSessions(ctx context.Context, l *listWatch, userID string, req *backendv1.WatchSessionsRequest, send func(*backendv1.WatchSessionsResponse) error) error {
 	ids, missed := l.take()
 	if missed {
 		err := send(&backendv1.WatchSessionsResponse{Kind: &backendv1.WatchSessionsResponse_Resync{Resync: &backendv1.Resync{}}})
@@ -127,12 +127,16 @@ func (h *Hub) sendSessions(ctx context.Context, l *listWatch, userID, projectID 
 		}
 		for i := range rows {
 			row := &rows[i].Session
+			projectID := req.GetProjectId()
 			inProject := projectID == "" || (row.ProjectID != nil && *row.ProjectID == projectID)
 			m := &backendv1.WatchSessionsResponse{}
-			if row.DeletedAt != nil || !inProject {
+			switch {
+			case row.DeletedAt != nil || !inProject:
 				// For this list, a session that left the project is gone.
 				m.Kind = &backendv1.WatchSessionsResponse_DeletedSessionId{DeletedSessionId: row.ID}
-			} else {
+			case req.GetView() != backendv1.SessionView_SESSION_VIEW_FULL:
+				m.Kind = &backendv1.WatchSessionsResponse_Session{Session: session.Basic(row)}
+			default:
 				p, err := session.Proto(row, &rows[i].SessionContent)
 				if err != nil {
 					return err

@@ -27,19 +27,20 @@ type sessionWatch struct {
 	caughtUpAt   int64 // the last event when the watch began
 	caughtUp     bool
 	stopWhenIdle bool
+	verbatim     bool
 	sent         bool
 	// checkIdle is set when the session may have become idle.
 	checkIdle bool
 }
 
 // Session streams a user's session after a cursor until ctx is done, or, with
-// stopWhenIdle, until there is nothing more to expect.
-func (h *Hub) Session(ctx context.Context, userID, sessionID string, after int64, stopWhenIdle bool, send func(*backendv1.WatchSessionResponse) error) error {
-	row, err := h.store.OwnedSession(ctx, userID, sessionID)
+// stop_when_idle, until there is nothing more to expect.
+func (h *Hub) Session(ctx context.Context, userID string, req *backendv1.WatchSessionRequest, send func(*backendv1.WatchSessionResponse) error) error {
+	row, err := h.store.OwnedSession(ctx, userID, req.GetSessionId())
 	if err != nil {
 		return err
 	}
-	if after > row.LastSeq {
+	if req.GetAfterSeq() > row.LastSeq {
 		return rpcerror.OutOfRange(ReasonAhead, "after_seq is ahead of the session's last event",
 			map[string]string{"last_seq": strconv.FormatInt(row.LastSeq, 10)})
 	}
@@ -47,8 +48,8 @@ func (h *Hub) Session(ctx context.Context, userID, sessionID string, after int64
 	defer leave()
 	t.want(row.LastSeq)
 	w := &sessionWatch{
-		hub: h, topic: t, id: row.ID, send: send, cursor: after, partial: t.partialEnd(),
-		caughtUpAt: row.LastSeq, stopWhenIdle: stopWhenIdle, checkIdle: true,
+		hub: h, topic: t, id: row.ID, send: send, cursor: req.GetAfterSeq(), partial: t.partialEnd(),
+		caughtUpAt: row.LastSeq, stopWhenIdle: req.GetStopWhenIdle(), verbatim: req.GetIncludeVerbatim(), checkIdle: true,
 	}
 	err = w.run(ctx)
 	if errors.Is(err, errDone) {
@@ -129,6 +130,9 @@ func (w *sessionWatch) step(ctx context.Context) error {
 
 func (w *sessionWatch) sendEvents(events []*backendv1.SessionEvent) error {
 	for _, e := range events {
+		if !w.verbatim {
+			e = withoutVerbatim(e)
+		}
 		if err := w.emit(&backendv1.WatchSessionResponse{Kind: &backendv1.WatchSessionResponse_Event{Event: e}}); err != nil {
 			return err
 		}
@@ -142,6 +146,22 @@ func (w *sessionWatch) sendEvents(events []*backendv1.SessionEvent) error {
 		}
 	}
 	return nil
+}
+
+// withoutVerbatim returns an event without its message as the agent sent it, which
+// is as long again as the blocks. The event itself is other watchers' as well and
+// stays as it is.
+func withoutVerbatim(e *backendv1.SessionEvent) *backendv1.SessionEvent {
+	m := e.GetPayload().GetMessageAdded()
+	if m.GetVerbatimJson() == "" {
+		return e
+	}
+	return &backendv1.SessionEvent{
+		Seq: e.GetSeq(), RunId: e.GetRunId(), RunSeq: e.GetRunSeq(), OccurredAt: e.GetOccurredAt(),
+		Payload: &backendv1.EventPayload{Kind: &backendv1.EventPayload_MessageAdded{MessageAdded: &backendv1.MessageAdded{
+			MessageId: m.GetMessageId(), Role: m.GetRole(), Blocks: m.GetBlocks(), ParentToolUseId: m.GetParentToolUseId(),
+		}}},
+	}
 }
 
 // mayCatchUp marks the end of what was stored when the watch began.

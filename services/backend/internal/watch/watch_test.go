@@ -8,6 +8,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/poco-ai/poco/db/dbtest"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
@@ -32,12 +35,17 @@ type watcher struct {
 
 func follow(t *testing.T, b *backendtest.Backend, sessionID string, after int64, stopWhenIdle bool) *watcher {
 	t.Helper()
+	return followWith(t, b, &backendv1.WatchSessionRequest{SessionId: sessionID, AfterSeq: after, StopWhenIdle: stopWhenIdle})
+}
+
+func followWith(t *testing.T, b *backendtest.Backend, req *backendv1.WatchSessionRequest) *watcher {
+	t.Helper()
 	// Unbuffered: what was sent has been read when the watch ends.
-	w := &watcher{t: t, c: make(chan *backendv1.WatchSessionResponse), done: make(chan error, 1), seq: after}
+	w := &watcher{t: t, c: make(chan *backendv1.WatchSessionResponse), done: make(chan error, 1), seq: req.GetAfterSeq()}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		w.done <- b.Hub.Session(ctx, backendtest.User, sessionID, after, stopWhenIdle, func(m *backendv1.WatchSessionResponse) error {
+		w.done <- b.Hub.Session(ctx, backendtest.User, req, func(m *backendv1.WatchSessionResponse) error {
 			select {
 			case w.c <- m:
 				return nil
@@ -92,10 +100,45 @@ func TestWatchHistoryThenLive(t *testing.T) {
 	later := follow(t, b, id, w.seq-1, false)
 	later.untilRunSeq(3)
 
-	err := b.Hub.Session(t.Context(), backendtest.User, id, 1000, false, nil)
+	err := b.Hub.Session(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: id, AfterSeq: 1000}, nil)
 	require.Equal(t, watch.ReasonAhead, rpcerror.Reason(err))
-	err = b.Hub.Session(t.Context(), "someone-else", id, 0, false, nil)
+	err = b.Hub.Session(t.Context(), "someone-else", &backendv1.WatchSessionRequest{SessionId: id}, nil)
 	require.Equal(t, "NOT_FOUND", rpcerror.Reason(err))
+}
+
+// A message as the agent sent it comes to those who ask for it, and the same
+// event without it to everybody else.
+func TestVerbatimOnRequest(t *testing.T) {
+	b := backendtest.New(t)
+	c := b.Start(t, "w1")
+	id := c.GetRun().GetSessionId()
+	message := func(seq int64) *backendv1.RunEvent {
+		e := backendtest.Text(seq, "hello")
+		e.GetPayload().GetMessageAdded().ParentToolUseId = "toolu_1"
+		return e
+	}
+	b.Append(t, c, message(1))
+	plain := followWith(t, b, &backendv1.WatchSessionRequest{SessionId: id})
+	full := followWith(t, b, &backendv1.WatchSessionRequest{SessionId: id, IncludeVerbatim: true})
+	for seq := int64(1); seq <= 2; seq++ { // one of the history, one live
+		if seq == 2 {
+			plain.until(caughtUp)
+			full.until(caughtUp)
+			b.Append(t, c, message(2))
+		}
+		of := func(m *backendv1.WatchSessionResponse) bool { return m.GetEvent().GetRunSeq() == seq }
+		whole, bare := full.until(of).GetEvent(), plain.until(of).GetEvent()
+		require.JSONEq(t, `{"type":"assistant"}`, whole.GetPayload().GetMessageAdded().GetVerbatimJson())
+		for _, m := range []protoreflect.Message{whole.ProtoReflect(), whole.GetPayload().GetMessageAdded().ProtoReflect()} {
+			for i := range m.Descriptor().Fields().Len() {
+				fd := m.Descriptor().Fields().Get(i)
+				require.True(t, m.Has(fd), "%s, so that it is seen whether it is passed on", fd.FullName())
+			}
+		}
+		want := proto.CloneOf(whole)
+		want.GetPayload().GetMessageAdded().VerbatimJson = ""
+		require.Equal(t, protojson.Format(want), protojson.Format(bare))
+	}
 }
 
 func TestWatchStopsWhenIdle(t *testing.T) {
@@ -156,7 +199,7 @@ func history(t *testing.T, b *backendtest.Backend, id string) []*backendv1.Watch
 	t.Helper()
 	var list []*backendv1.WatchSessionResponse
 	stop := errors.New("stop")
-	err := b.Hub.Session(t.Context(), backendtest.User, id, 0, false, func(m *backendv1.WatchSessionResponse) error {
+	err := b.Hub.Session(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: id}, func(m *backendv1.WatchSessionResponse) error {
 		list = append(list, m)
 		if m.GetCaughtUp() != nil {
 			return stop
@@ -235,7 +278,7 @@ func TestSlowWatcher(t *testing.T) {
 	const batches, perBatch = 30, 100 // more than a session's buffer
 	go func() {
 		first := true
-		done <- b.Hub.Session(context.Background(), backendtest.User, id, 0, false, func(m *backendv1.WatchSessionResponse) error {
+		done <- b.Hub.Session(context.Background(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: id}, func(m *backendv1.WatchSessionResponse) error {
 			if e := m.GetEvent(); e.GetRunSeq() > 0 {
 				got = append(got, e.GetRunSeq())
 			}
@@ -276,7 +319,7 @@ func TestWatchSessions(t *testing.T) {
 	changes := make(chan *backendv1.WatchSessionsResponse, 1000)
 	done := make(chan error, 1)
 	go func() {
-		done <- b.Hub.Sessions(ctx, backendtest.User, "", func(m *backendv1.WatchSessionsResponse) error {
+		done <- b.Hub.Sessions(ctx, backendtest.User, &backendv1.WatchSessionsRequest{View: backendv1.SessionView_SESSION_VIEW_FULL}, func(m *backendv1.WatchSessionsResponse) error {
 			changes <- m
 			return nil
 		})
@@ -295,6 +338,7 @@ func TestWatchSessions(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
+	require.NotNil(t, s.GetConfig())
 	require.NoError(t, b.Sessions.Delete(t.Context(), backendtest.User, e.SessionID))
 	for (<-changes).GetDeletedSessionId() != e.SessionID {
 	}

@@ -29,7 +29,8 @@ func (c *cli) lsCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			backend := c.client()
 			var sessions []*backendv1.Session
-			request := &backendv1.ListSessionsRequest{ProjectId: project}
+			// The table has what sessions cost, which is a part of their state.
+			request := &backendv1.ListSessionsRequest{ProjectId: project, View: backendv1.SessionView_SESSION_VIEW_FULL}
 			for {
 				request.PageSize = limit - int32(len(sessions))
 				page, err := backend.Sessions.ListSessions(cmd.Context(), request)

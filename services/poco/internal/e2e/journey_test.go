@@ -177,9 +177,6 @@ var (
 func normalised(t testing.TB, e *backendv1.SessionEvent, workspace string) string {
 	t.Helper()
 	payload := e.GetPayload()
-	if m := payload.GetMessageAdded(); m != nil {
-		m.VerbatimJson = ""
-	}
 	for _, usage := range []*backendv1.Usage{payload.GetUsageReported().GetUsage(), payload.GetRunFinished().GetUsage()} {
 		if usage != nil {
 			usage.Duration, usage.ApiDuration = nil, nil

@@ -481,6 +481,59 @@ func (McpServerStatus) EnumDescriptor() ([]byte, []int) {
 	return file_poco_backend_v1_enums_proto_rawDescGZIP(), []int{7}
 }
 
+// SessionView tells how much of a session is wanted.
+type SessionView int32
+
+const (
+	// The same as BASIC.
+	SessionView_SESSION_VIEW_UNSPECIFIED SessionView = 0
+	// Without state and config: what a list of sessions shows.
+	SessionView_SESSION_VIEW_BASIC SessionView = 1
+	// Everything, as GetSession answers.
+	SessionView_SESSION_VIEW_FULL SessionView = 2
+)
+
+// Enum value maps for SessionView.
+var (
+	SessionView_name = map[int32]string{
+		0: "SESSION_VIEW_UNSPECIFIED",
+		1: "SESSION_VIEW_BASIC",
+		2: "SESSION_VIEW_FULL",
+	}
+	SessionView_value = map[string]int32{
+		"SESSION_VIEW_UNSPECIFIED": 0,
+		"SESSION_VIEW_BASIC":       1,
+		"SESSION_VIEW_FULL":        2,
+	}
+)
+
+func (x SessionView) Enum() *SessionView {
+	p := new(SessionView)
+	*p = x
+	return p
+}
+
+func (x SessionView) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SessionView) Descriptor() protoreflect.EnumDescriptor {
+	return file_poco_backend_v1_enums_proto_enumTypes[8].Descriptor()
+}
+
+func (SessionView) Type() protoreflect.EnumType {
+	return &file_poco_backend_v1_enums_proto_enumTypes[8]
+}
+
+func (x SessionView) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SessionView.Descriptor instead.
+func (SessionView) EnumDescriptor() ([]byte, []int) {
+	return file_poco_backend_v1_enums_proto_rawDescGZIP(), []int{8}
+}
+
 // ContainerMode tells what becomes of the executor after the run.
 type ContainerMode int32
 
@@ -518,11 +571,11 @@ func (x ContainerMode) String() string {
 }
 
 func (ContainerMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_poco_backend_v1_enums_proto_enumTypes[8].Descriptor()
+	return file_poco_backend_v1_enums_proto_enumTypes[9].Descriptor()
 }
 
 func (ContainerMode) Type() protoreflect.EnumType {
-	return &file_poco_backend_v1_enums_proto_enumTypes[8]
+	return &file_poco_backend_v1_enums_proto_enumTypes[9]
 }
 
 func (x ContainerMode) Number() protoreflect.EnumNumber {
@@ -531,7 +584,7 @@ func (x ContainerMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ContainerMode.Descriptor instead.
 func (ContainerMode) EnumDescriptor() ([]byte, []int) {
-	return file_poco_backend_v1_enums_proto_rawDescGZIP(), []int{8}
+	return file_poco_backend_v1_enums_proto_rawDescGZIP(), []int{9}
 }
 
 // LostExecutorPolicy tells what to do with a run whose executor, or whose
@@ -573,11 +626,11 @@ func (x LostExecutorPolicy) String() string {
 }
 
 func (LostExecutorPolicy) Descriptor() protoreflect.EnumDescriptor {
-	return file_poco_backend_v1_enums_proto_enumTypes[9].Descriptor()
+	return file_poco_backend_v1_enums_proto_enumTypes[10].Descriptor()
 }
 
 func (LostExecutorPolicy) Type() protoreflect.EnumType {
-	return &file_poco_backend_v1_enums_proto_enumTypes[9]
+	return &file_poco_backend_v1_enums_proto_enumTypes[10]
 }
 
 func (x LostExecutorPolicy) Number() protoreflect.EnumNumber {
@@ -586,7 +639,7 @@ func (x LostExecutorPolicy) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LostExecutorPolicy.Descriptor instead.
 func (LostExecutorPolicy) EnumDescriptor() ([]byte, []int) {
-	return file_poco_backend_v1_enums_proto_rawDescGZIP(), []int{9}
+	return file_poco_backend_v1_enums_proto_rawDescGZIP(), []int{10}
 }
 
 var File_poco_backend_v1_enums_proto protoreflect.FileDescriptor
@@ -643,7 +696,11 @@ const file_poco_backend_v1_enums_proto_rawDesc = "" +
 	"\x1bMCP_SERVER_STATUS_CONNECTED\x10\x01\x12\x1c\n" +
 	"\x18MCP_SERVER_STATUS_FAILED\x10\x02\x12\x1d\n" +
 	"\x19MCP_SERVER_STATUS_PENDING\x10\x03\x12\x1e\n" +
-	"\x1aMCP_SERVER_STATUS_DISABLED\x10\x04*l\n" +
+	"\x1aMCP_SERVER_STATUS_DISABLED\x10\x04*Z\n" +
+	"\vSessionView\x12\x1c\n" +
+	"\x18SESSION_VIEW_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12SESSION_VIEW_BASIC\x10\x01\x12\x15\n" +
+	"\x11SESSION_VIEW_FULL\x10\x02*l\n" +
 	"\rContainerMode\x12\x1e\n" +
 	"\x1aCONTAINER_MODE_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CONTAINER_MODE_EPHEMERAL\x10\x01\x12\x1d\n" +
@@ -667,7 +724,7 @@ func file_poco_backend_v1_enums_proto_rawDescGZIP() []byte {
 	return file_poco_backend_v1_enums_proto_rawDescData
 }
 
-var file_poco_backend_v1_enums_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
+var file_poco_backend_v1_enums_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
 var file_poco_backend_v1_enums_proto_goTypes = []any{
 	(RunStatus)(0),          // 0: poco.backend.v1.RunStatus
 	(SessionStatus)(0),      // 1: poco.backend.v1.SessionStatus
@@ -677,8 +734,9 @@ var file_poco_backend_v1_enums_proto_goTypes = []any{
 	(TodoStatus)(0),         // 5: poco.backend.v1.TodoStatus
 	(FileChangeStatus)(0),   // 6: poco.backend.v1.FileChangeStatus
 	(McpServerStatus)(0),    // 7: poco.backend.v1.McpServerStatus
-	(ContainerMode)(0),      // 8: poco.backend.v1.ContainerMode
-	(LostExecutorPolicy)(0), // 9: poco.backend.v1.LostExecutorPolicy
+	(SessionView)(0),        // 8: poco.backend.v1.SessionView
+	(ContainerMode)(0),      // 9: poco.backend.v1.ContainerMode
+	(LostExecutorPolicy)(0), // 10: poco.backend.v1.LostExecutorPolicy
 }
 var file_poco_backend_v1_enums_proto_depIdxs = []int32{
 	0, // [0:0] is the sub-list for method output_type
@@ -698,7 +756,7 @@ func file_poco_backend_v1_enums_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_poco_backend_v1_enums_proto_rawDesc), len(file_poco_backend_v1_enums_proto_rawDesc)),
-			NumEnums:      10,
+			NumEnums:      11,
 			NumMessages:   0,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -712,7 +712,8 @@ type MessageAdded struct {
 	MessageId string          `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
 	Role      MessageRole     `protobuf:"varint,2,opt,name=role,proto3,enum=poco.backend.v1.MessageRole" json:"role,omitempty"`
 	Blocks    []*ContentBlock `protobuf:"bytes,3,rep,name=blocks,proto3" json:"blocks,omitempty"`
-	// The message as the agent sent it, one JSON object.
+	// The message as the agent sent it, one JSON object. WatchSession fills it only
+	// on request.
 	VerbatimJson string `protobuf:"bytes,4,opt,name=verbatim_json,json=verbatimJson,proto3" json:"verbatim_json,omitempty"`
 	// Set on messages of a sub-agent: the tool call it works for.
 	ParentToolUseId string `protobuf:"bytes,5,opt,name=parent_tool_use_id,json=parentToolUseId,proto3" json:"parent_tool_use_id,omitempty"`

@@ -37,12 +37,13 @@ type Session struct {
 	// The run enqueued last.
 	LatestRunId string `protobuf:"bytes,7,opt,name=latest_run_id,json=latestRunId,proto3" json:"latest_run_id,omitempty"`
 	// Runs waiting in the queue.
-	QueuedRuns int32                  `protobuf:"varint,8,opt,name=queued_runs,json=queuedRuns,proto3" json:"queued_runs,omitempty"`
-	State      *SessionState          `protobuf:"bytes,9,opt,name=state,proto3" json:"state,omitempty"`
-	Export     *SessionExport         `protobuf:"bytes,10,opt,name=export,proto3" json:"export,omitempty"`
-	CreatedAt  *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	UpdatedAt  *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
-	// What follow-up prompts inherit.
+	QueuedRuns int32 `protobuf:"varint,8,opt,name=queued_runs,json=queuedRuns,proto3" json:"queued_runs,omitempty"`
+	// Not in a list, unless it is asked for with SESSION_VIEW_FULL.
+	State     *SessionState          `protobuf:"bytes,9,opt,name=state,proto3" json:"state,omitempty"`
+	Export    *SessionExport         `protobuf:"bytes,10,opt,name=export,proto3" json:"export,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	// What follow-up prompts inherit. In lists like state.
 	Config        *TaskConfig `protobuf:"bytes,13,opt,name=config,proto3" json:"config,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

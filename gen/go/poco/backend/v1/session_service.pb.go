@@ -220,9 +220,11 @@ type ListSessionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty: all projects and none.
 	ProjectId string `protobuf:"bytes,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
-	// Default 50; more than 500 are cut to that.
-	PageSize      int32  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Default 50; more than 500 are cut to that. A page also ends before 2 MiB.
+	PageSize  int32  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Default: BASIC.
+	View          SessionView `protobuf:"varint,4,opt,name=view,proto3,enum=poco.backend.v1.SessionView" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -276,6 +278,13 @@ func (x *ListSessionsRequest) GetPageToken() string {
 		return x.PageToken
 	}
 	return ""
+}
+
+func (x *ListSessionsRequest) GetView() SessionView {
+	if x != nil {
+		return x.View
+	}
+	return SessionView_SESSION_VIEW_UNSPECIFIED
 }
 
 type ListSessionsResponse struct {
@@ -1443,9 +1452,11 @@ type WatchSessionRequest struct {
 	AfterSeq int64 `protobuf:"varint,2,opt,name=after_seq,json=afterSeq,proto3" json:"after_seq,omitempty"`
 	// End the stream once all events are sent, no run is queued (to start now)
 	// or active, and no export is pending.
-	StopWhenIdle  bool `protobuf:"varint,3,opt,name=stop_when_idle,json=stopWhenIdle,proto3" json:"stop_when_idle,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	StopWhenIdle bool `protobuf:"varint,3,opt,name=stop_when_idle,json=stopWhenIdle,proto3" json:"stop_when_idle,omitempty"`
+	// Fill verbatim_json of messages, of the history as well as live.
+	IncludeVerbatim bool `protobuf:"varint,4,opt,name=include_verbatim,json=includeVerbatim,proto3" json:"include_verbatim,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *WatchSessionRequest) Reset() {
@@ -1495,6 +1506,13 @@ func (x *WatchSessionRequest) GetAfterSeq() int64 {
 func (x *WatchSessionRequest) GetStopWhenIdle() bool {
 	if x != nil {
 		return x.StopWhenIdle
+	}
+	return false
+}
+
+func (x *WatchSessionRequest) GetIncludeVerbatim() bool {
+	if x != nil {
+		return x.IncludeVerbatim
 	}
 	return false
 }
@@ -1709,7 +1727,9 @@ func (x *Heartbeat) GetTime() *timestamppb.Timestamp {
 type WatchSessionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty: all projects and none.
-	ProjectId     string `protobuf:"bytes,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	ProjectId string `protobuf:"bytes,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	// Default: BASIC.
+	View          SessionView `protobuf:"varint,2,opt,name=view,proto3,enum=poco.backend.v1.SessionView" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1749,6 +1769,13 @@ func (x *WatchSessionsRequest) GetProjectId() string {
 		return x.ProjectId
 	}
 	return ""
+}
+
+func (x *WatchSessionsRequest) GetView() SessionView {
+	if x != nil {
+		return x.View
+	}
+	return SessionView_SESSION_VIEW_UNSPECIFIED
 }
 
 type WatchSessionsResponse struct {
@@ -1908,7 +1935,7 @@ var File_poco_backend_v1_session_service_proto protoreflect.FileDescriptor
 
 const file_poco_backend_v1_session_service_proto_rawDesc = "" +
 	"\n" +
-	"%poco/backend/v1/session_service.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpoco/backend/v1/event.proto\x1a\x1dpoco/backend/v1/message.proto\x1a\x1dpoco/backend/v1/session.proto\x1a!poco/backend/v1/task_config.proto\"\x97\x01\n" +
+	"%poco/backend/v1/session_service.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a\x1bpoco/backend/v1/event.proto\x1a\x1dpoco/backend/v1/message.proto\x1a\x1dpoco/backend/v1/session.proto\x1a!poco/backend/v1/task_config.proto\"\x97\x01\n" +
 	"\x14CreateSessionRequest\x123\n" +
 	"\x06config\x18\x01 \x01(\v2\x1b.poco.backend.v1.TaskConfigR\x06config\x12*\n" +
 	"\n" +
@@ -1920,13 +1947,14 @@ const file_poco_backend_v1_session_service_proto_rawDesc = "" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\"H\n" +
 	"\x12GetSessionResponse\x122\n" +
-	"\asession\x18\x01 \x01(\v2\x18.poco.backend.v1.SessionR\asession\"\x90\x01\n" +
+	"\asession\x18\x01 \x01(\v2\x18.poco.backend.v1.SessionR\asession\"\xcc\x01\n" +
 	"\x13ListSessionsRequest\x12*\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\tprojectId\x12$\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"t\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x12:\n" +
+	"\x04view\x18\x04 \x01(\x0e2\x1c.poco.backend.v1.SessionViewB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04view\"t\n" +
 	"\x14ListSessionsResponse\x124\n" +
 	"\bsessions\x18\x01 \x03(\v2\x18.poco.backend.v1.SessionR\bsessions\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9e\x02\n" +
@@ -2014,12 +2042,13 @@ const file_poco_backend_v1_session_service_proto_rawDesc = "" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x1a\n" +
 	"\bfilename\x18\x02 \x01(\tR\bfilename\x129\n" +
 	"\n" +
-	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\x8a\x01\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xb5\x01\n" +
 	"\x13WatchSessionRequest\x12'\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12$\n" +
 	"\tafter_seq\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\bafterSeq\x12$\n" +
-	"\x0estop_when_idle\x18\x03 \x01(\bR\fstopWhenIdle\"\x88\x02\n" +
+	"\x0estop_when_idle\x18\x03 \x01(\bR\fstopWhenIdle\x12)\n" +
+	"\x10include_verbatim\x18\x04 \x01(\bR\x0fincludeVerbatim\"\x88\x02\n" +
 	"\x14WatchSessionResponse\x125\n" +
 	"\x05event\x18\x01 \x01(\v2\x1d.poco.backend.v1.SessionEventH\x00R\x05event\x12;\n" +
 	"\apartial\x18\x02 \x01(\v2\x1f.poco.backend.v1.PartialContentH\x00R\apartial\x128\n" +
@@ -2029,10 +2058,11 @@ const file_poco_backend_v1_session_service_proto_rawDesc = "" +
 	"\bCaughtUp\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x03R\x03seq\";\n" +
 	"\tHeartbeat\x12.\n" +
-	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"B\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"~\n" +
 	"\x14WatchSessionsRequest\x12*\n" +
 	"\n" +
-	"project_id\x18\x01 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\tprojectId\"\xf4\x01\n" +
+	"project_id\x18\x01 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\tprojectId\x12:\n" +
+	"\x04view\x18\x02 \x01(\x0e2\x1c.poco.backend.v1.SessionViewB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04view\"\xf4\x01\n" +
 	"\x15WatchSessionsResponse\x124\n" +
 	"\asession\x18\x01 \x01(\v2\x18.poco.backend.v1.SessionH\x00R\asession\x12.\n" +
 	"\x12deleted_session_id\x18\x02 \x01(\tH\x00R\x10deletedSessionId\x12:\n" +
@@ -2107,71 +2137,74 @@ var file_poco_backend_v1_session_service_proto_goTypes = []any{
 	(*Resync)(nil),                      // 32: poco.backend.v1.Resync
 	(*TaskConfig)(nil),                  // 33: poco.backend.v1.TaskConfig
 	(*Session)(nil),                     // 34: poco.backend.v1.Session
-	(*fieldmaskpb.FieldMask)(nil),       // 35: google.protobuf.FieldMask
-	(*Usage)(nil),                       // 36: poco.backend.v1.Usage
-	(*Message)(nil),                     // 37: poco.backend.v1.Message
-	(*ToolExecution)(nil),               // 38: poco.backend.v1.ToolExecution
-	(*timestamppb.Timestamp)(nil),       // 39: google.protobuf.Timestamp
-	(*SessionEvent)(nil),                // 40: poco.backend.v1.SessionEvent
-	(*PartialContent)(nil),              // 41: poco.backend.v1.PartialContent
+	(SessionView)(0),                    // 35: poco.backend.v1.SessionView
+	(*fieldmaskpb.FieldMask)(nil),       // 36: google.protobuf.FieldMask
+	(*Usage)(nil),                       // 37: poco.backend.v1.Usage
+	(*Message)(nil),                     // 38: poco.backend.v1.Message
+	(*ToolExecution)(nil),               // 39: poco.backend.v1.ToolExecution
+	(*timestamppb.Timestamp)(nil),       // 40: google.protobuf.Timestamp
+	(*SessionEvent)(nil),                // 41: poco.backend.v1.SessionEvent
+	(*PartialContent)(nil),              // 42: poco.backend.v1.PartialContent
 }
 var file_poco_backend_v1_session_service_proto_depIdxs = []int32{
 	33, // 0: poco.backend.v1.CreateSessionRequest.config:type_name -> poco.backend.v1.TaskConfig
 	34, // 1: poco.backend.v1.CreateSessionResponse.session:type_name -> poco.backend.v1.Session
 	34, // 2: poco.backend.v1.GetSessionResponse.session:type_name -> poco.backend.v1.Session
-	34, // 3: poco.backend.v1.ListSessionsResponse.sessions:type_name -> poco.backend.v1.Session
-	35, // 4: poco.backend.v1.UpdateSessionRequest.update_mask:type_name -> google.protobuf.FieldMask
-	34, // 5: poco.backend.v1.UpdateSessionResponse.session:type_name -> poco.backend.v1.Session
-	34, // 6: poco.backend.v1.CancelSessionResponse.session:type_name -> poco.backend.v1.Session
-	34, // 7: poco.backend.v1.RetryExportResponse.session:type_name -> poco.backend.v1.Session
-	36, // 8: poco.backend.v1.GetUsageResponse.usage:type_name -> poco.backend.v1.Usage
-	37, // 9: poco.backend.v1.ListMessagesResponse.messages:type_name -> poco.backend.v1.Message
-	38, // 10: poco.backend.v1.ListToolExecutionsResponse.tool_executions:type_name -> poco.backend.v1.ToolExecution
-	23, // 11: poco.backend.v1.ListWorkspaceFilesResponse.files:type_name -> poco.backend.v1.WorkspaceFile
-	22, // 12: poco.backend.v1.ListWorkspaceFilesResponse.missing:type_name -> poco.backend.v1.MissingPath
-	39, // 13: poco.backend.v1.WorkspaceFile.modified_at:type_name -> google.protobuf.Timestamp
-	39, // 14: poco.backend.v1.GetWorkspaceArchiveResponse.expires_at:type_name -> google.protobuf.Timestamp
-	40, // 15: poco.backend.v1.WatchSessionResponse.event:type_name -> poco.backend.v1.SessionEvent
-	41, // 16: poco.backend.v1.WatchSessionResponse.partial:type_name -> poco.backend.v1.PartialContent
-	28, // 17: poco.backend.v1.WatchSessionResponse.caught_up:type_name -> poco.backend.v1.CaughtUp
-	29, // 18: poco.backend.v1.WatchSessionResponse.heartbeat:type_name -> poco.backend.v1.Heartbeat
-	39, // 19: poco.backend.v1.Heartbeat.time:type_name -> google.protobuf.Timestamp
-	34, // 20: poco.backend.v1.WatchSessionsResponse.session:type_name -> poco.backend.v1.Session
-	29, // 21: poco.backend.v1.WatchSessionsResponse.heartbeat:type_name -> poco.backend.v1.Heartbeat
-	32, // 22: poco.backend.v1.WatchSessionsResponse.resync:type_name -> poco.backend.v1.Resync
-	0,  // 23: poco.backend.v1.SessionService.CreateSession:input_type -> poco.backend.v1.CreateSessionRequest
-	2,  // 24: poco.backend.v1.SessionService.GetSession:input_type -> poco.backend.v1.GetSessionRequest
-	4,  // 25: poco.backend.v1.SessionService.ListSessions:input_type -> poco.backend.v1.ListSessionsRequest
-	6,  // 26: poco.backend.v1.SessionService.UpdateSession:input_type -> poco.backend.v1.UpdateSessionRequest
-	8,  // 27: poco.backend.v1.SessionService.DeleteSession:input_type -> poco.backend.v1.DeleteSessionRequest
-	10, // 28: poco.backend.v1.SessionService.CancelSession:input_type -> poco.backend.v1.CancelSessionRequest
-	12, // 29: poco.backend.v1.SessionService.RetryExport:input_type -> poco.backend.v1.RetryExportRequest
-	14, // 30: poco.backend.v1.SessionService.GetUsage:input_type -> poco.backend.v1.GetUsageRequest
-	16, // 31: poco.backend.v1.SessionService.ListMessages:input_type -> poco.backend.v1.ListMessagesRequest
-	18, // 32: poco.backend.v1.SessionService.ListToolExecutions:input_type -> poco.backend.v1.ListToolExecutionsRequest
-	20, // 33: poco.backend.v1.SessionService.ListWorkspaceFiles:input_type -> poco.backend.v1.ListWorkspaceFilesRequest
-	24, // 34: poco.backend.v1.SessionService.GetWorkspaceArchive:input_type -> poco.backend.v1.GetWorkspaceArchiveRequest
-	26, // 35: poco.backend.v1.SessionService.WatchSession:input_type -> poco.backend.v1.WatchSessionRequest
-	30, // 36: poco.backend.v1.SessionService.WatchSessions:input_type -> poco.backend.v1.WatchSessionsRequest
-	1,  // 37: poco.backend.v1.SessionService.CreateSession:output_type -> poco.backend.v1.CreateSessionResponse
-	3,  // 38: poco.backend.v1.SessionService.GetSession:output_type -> poco.backend.v1.GetSessionResponse
-	5,  // 39: poco.backend.v1.SessionService.ListSessions:output_type -> poco.backend.v1.ListSessionsResponse
-	7,  // 40: poco.backend.v1.SessionService.UpdateSession:output_type -> poco.backend.v1.UpdateSessionResponse
-	9,  // 41: poco.backend.v1.SessionService.DeleteSession:output_type -> poco.backend.v1.DeleteSessionResponse
-	11, // 42: poco.backend.v1.SessionService.CancelSession:output_type -> poco.backend.v1.CancelSessionResponse
-	13, // 43: poco.backend.v1.SessionService.RetryExport:output_type -> poco.backend.v1.RetryExportResponse
-	15, // 44: poco.backend.v1.SessionService.GetUsage:output_type -> poco.backend.v1.GetUsageResponse
-	17, // 45: poco.backend.v1.SessionService.ListMessages:output_type -> poco.backend.v1.ListMessagesResponse
-	19, // 46: poco.backend.v1.SessionService.ListToolExecutions:output_type -> poco.backend.v1.ListToolExecutionsResponse
-	21, // 47: poco.backend.v1.SessionService.ListWorkspaceFiles:output_type -> poco.backend.v1.ListWorkspaceFilesResponse
-	25, // 48: poco.backend.v1.SessionService.GetWorkspaceArchive:output_type -> poco.backend.v1.GetWorkspaceArchiveResponse
-	27, // 49: poco.backend.v1.SessionService.WatchSession:output_type -> poco.backend.v1.WatchSessionResponse
-	31, // 50: poco.backend.v1.SessionService.WatchSessions:output_type -> poco.backend.v1.WatchSessionsResponse
-	37, // [37:51] is the sub-list for method output_type
-	23, // [23:37] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	35, // 3: poco.backend.v1.ListSessionsRequest.view:type_name -> poco.backend.v1.SessionView
+	34, // 4: poco.backend.v1.ListSessionsResponse.sessions:type_name -> poco.backend.v1.Session
+	36, // 5: poco.backend.v1.UpdateSessionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	34, // 6: poco.backend.v1.UpdateSessionResponse.session:type_name -> poco.backend.v1.Session
+	34, // 7: poco.backend.v1.CancelSessionResponse.session:type_name -> poco.backend.v1.Session
+	34, // 8: poco.backend.v1.RetryExportResponse.session:type_name -> poco.backend.v1.Session
+	37, // 9: poco.backend.v1.GetUsageResponse.usage:type_name -> poco.backend.v1.Usage
+	38, // 10: poco.backend.v1.ListMessagesResponse.messages:type_name -> poco.backend.v1.Message
+	39, // 11: poco.backend.v1.ListToolExecutionsResponse.tool_executions:type_name -> poco.backend.v1.ToolExecution
+	23, // 12: poco.backend.v1.ListWorkspaceFilesResponse.files:type_name -> poco.backend.v1.WorkspaceFile
+	22, // 13: poco.backend.v1.ListWorkspaceFilesResponse.missing:type_name -> poco.backend.v1.MissingPath
+	40, // 14: poco.backend.v1.WorkspaceFile.modified_at:type_name -> google.protobuf.Timestamp
+	40, // 15: poco.backend.v1.GetWorkspaceArchiveResponse.expires_at:type_name -> google.protobuf.Timestamp
+	41, // 16: poco.backend.v1.WatchSessionResponse.event:type_name -> poco.backend.v1.SessionEvent
+	42, // 17: poco.backend.v1.WatchSessionResponse.partial:type_name -> poco.backend.v1.PartialContent
+	28, // 18: poco.backend.v1.WatchSessionResponse.caught_up:type_name -> poco.backend.v1.CaughtUp
+	29, // 19: poco.backend.v1.WatchSessionResponse.heartbeat:type_name -> poco.backend.v1.Heartbeat
+	40, // 20: poco.backend.v1.Heartbeat.time:type_name -> google.protobuf.Timestamp
+	35, // 21: poco.backend.v1.WatchSessionsRequest.view:type_name -> poco.backend.v1.SessionView
+	34, // 22: poco.backend.v1.WatchSessionsResponse.session:type_name -> poco.backend.v1.Session
+	29, // 23: poco.backend.v1.WatchSessionsResponse.heartbeat:type_name -> poco.backend.v1.Heartbeat
+	32, // 24: poco.backend.v1.WatchSessionsResponse.resync:type_name -> poco.backend.v1.Resync
+	0,  // 25: poco.backend.v1.SessionService.CreateSession:input_type -> poco.backend.v1.CreateSessionRequest
+	2,  // 26: poco.backend.v1.SessionService.GetSession:input_type -> poco.backend.v1.GetSessionRequest
+	4,  // 27: poco.backend.v1.SessionService.ListSessions:input_type -> poco.backend.v1.ListSessionsRequest
+	6,  // 28: poco.backend.v1.SessionService.UpdateSession:input_type -> poco.backend.v1.UpdateSessionRequest
+	8,  // 29: poco.backend.v1.SessionService.DeleteSession:input_type -> poco.backend.v1.DeleteSessionRequest
+	10, // 30: poco.backend.v1.SessionService.CancelSession:input_type -> poco.backend.v1.CancelSessionRequest
+	12, // 31: poco.backend.v1.SessionService.RetryExport:input_type -> poco.backend.v1.RetryExportRequest
+	14, // 32: poco.backend.v1.SessionService.GetUsage:input_type -> poco.backend.v1.GetUsageRequest
+	16, // 33: poco.backend.v1.SessionService.ListMessages:input_type -> poco.backend.v1.ListMessagesRequest
+	18, // 34: poco.backend.v1.SessionService.ListToolExecutions:input_type -> poco.backend.v1.ListToolExecutionsRequest
+	20, // 35: poco.backend.v1.SessionService.ListWorkspaceFiles:input_type -> poco.backend.v1.ListWorkspaceFilesRequest
+	24, // 36: poco.backend.v1.SessionService.GetWorkspaceArchive:input_type -> poco.backend.v1.GetWorkspaceArchiveRequest
+	26, // 37: poco.backend.v1.SessionService.WatchSession:input_type -> poco.backend.v1.WatchSessionRequest
+	30, // 38: poco.backend.v1.SessionService.WatchSessions:input_type -> poco.backend.v1.WatchSessionsRequest
+	1,  // 39: poco.backend.v1.SessionService.CreateSession:output_type -> poco.backend.v1.CreateSessionResponse
+	3,  // 40: poco.backend.v1.SessionService.GetSession:output_type -> poco.backend.v1.GetSessionResponse
+	5,  // 41: poco.backend.v1.SessionService.ListSessions:output_type -> poco.backend.v1.ListSessionsResponse
+	7,  // 42: poco.backend.v1.SessionService.UpdateSession:output_type -> poco.backend.v1.UpdateSessionResponse
+	9,  // 43: poco.backend.v1.SessionService.DeleteSession:output_type -> poco.backend.v1.DeleteSessionResponse
+	11, // 44: poco.backend.v1.SessionService.CancelSession:output_type -> poco.backend.v1.CancelSessionResponse
+	13, // 45: poco.backend.v1.SessionService.RetryExport:output_type -> poco.backend.v1.RetryExportResponse
+	15, // 46: poco.backend.v1.SessionService.GetUsage:output_type -> poco.backend.v1.GetUsageResponse
+	17, // 47: poco.backend.v1.SessionService.ListMessages:output_type -> poco.backend.v1.ListMessagesResponse
+	19, // 48: poco.backend.v1.SessionService.ListToolExecutions:output_type -> poco.backend.v1.ListToolExecutionsResponse
+	21, // 49: poco.backend.v1.SessionService.ListWorkspaceFiles:output_type -> poco.backend.v1.ListWorkspaceFilesResponse
+	25, // 50: poco.backend.v1.SessionService.GetWorkspaceArchive:output_type -> poco.backend.v1.GetWorkspaceArchiveResponse
+	27, // 51: poco.backend.v1.SessionService.WatchSession:output_type -> poco.backend.v1.WatchSessionResponse
+	31, // 52: poco.backend.v1.SessionService.WatchSessions:output_type -> poco.backend.v1.WatchSessionsResponse
+	39, // [39:53] is the sub-list for method output_type
+	25, // [25:39] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_poco_backend_v1_session_service_proto_init() }
@@ -2179,6 +2212,7 @@ func file_poco_backend_v1_session_service_proto_init() {
 	if File_poco_backend_v1_session_service_proto != nil {
 		return
 	}
+	file_poco_backend_v1_enums_proto_init()
 	file_poco_backend_v1_event_proto_init()
 	file_poco_backend_v1_message_proto_init()
 	file_poco_backend_v1_session_proto_init()
