@@ -49,6 +49,9 @@ func TestUpperCaseIDs(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, id, first.GetSessionId())
 	change, err := stream.Receive()
+	for err == nil && change.GetResync() != nil { // the backend has just begun to listen
+		change, err = stream.Receive()
+	}
 	require.NoError(t, err)
 	require.Equal(t, id, change.GetSession().GetId(), "the session is in the project: %v", change)
 
