@@ -43,8 +43,8 @@ func valid(m protoreflect.Message) bool {
 		return false
 	}
 	for i := range d.Oneofs().Len() {
-		if proto.HasExtension(d.Oneofs().Get(i).Options(), validate.E_Oneof) {
-			return false
+		if oneof := d.Oneofs().Get(i); m.WhichOneof(oneof) == nil && proto.HasExtension(oneof.Options(), validate.E_Oneof) {
+			return false // its only rule is that one is set
 		}
 	}
 	for i := range d.Fields().Len() {

@@ -32,6 +32,8 @@ func startRun(change func(*executorv1.StartRunRequest)) *executorv1.StartRunRequ
 	return r
 }
 
+var fetched = &backendv1.InputFile{Source: &backendv1.InputFile_Url{Url: "https://example.com/x"}}
+
 // TestAgreement: what is plainly valid, protovalidate finds valid too, and what
 // it finds invalid is never plainly valid.
 func TestAgreement(t *testing.T) {
@@ -52,7 +54,11 @@ func TestAgreement(t *testing.T) {
 		"long key":         func(r *executorv1.StartRunRequest) { r.Config.McpConfig[strings.Repeat("k", 201)] = true },
 		"unknown mode":     func(r *executorv1.StartRunRequest) { r.Config.ContainerMode = backendv1.ContainerMode(99).Enum() },
 		"many files":       func(r *executorv1.StartRunRequest) { r.Config.InputFiles = make([]*backendv1.InputFile, 101) },
-		"a bad file":       func(r *executorv1.StartRunRequest) { r.Config.InputFiles = []*backendv1.InputFile{{Size: -1}} },
+		"a file":           func(r *executorv1.StartRunRequest) { r.Config.InputFiles = []*backendv1.InputFile{fetched} },
+		"a bad file": func(r *executorv1.StartRunRequest) {
+			r.Config.InputFiles = []*backendv1.InputFile{{Source: fetched.GetSource(), Size: -1}}
+		},
+		"a file from nowhere": func(r *executorv1.StartRunRequest) { r.Config.InputFiles = []*backendv1.InputFile{{Name: "x"}} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			request := startRun(change)

@@ -70,7 +70,7 @@ func (b bucket) unfinished(t *testing.T) []string {
 func lived(t *testing.T, b *backendtest.Backend, objects bucket, attachment string) *queuev1.ClaimedRun {
 	t.Helper()
 	_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "do it", Config: &backendv1.TaskConfig{
-		InputFiles: []*backendv1.InputFile{{Type: "file", Name: "a", Source: attachment}},
+		InputFiles: []*backendv1.InputFile{{Name: "a", Source: &backendv1.InputFile_Attachment{Attachment: attachment}}},
 	}})
 	require.NoError(t, err)
 	require.NoError(t, objects.Put(t.Context(), attachment, "", strings.NewReader("x"), 1))
@@ -172,9 +172,9 @@ func TestAttachmentsGoWithTheirLastSession(t *testing.T) {
 	enqueue := func(keys ...string) string {
 		var files []*backendv1.InputFile
 		for _, key := range keys {
-			files = append(files, &backendv1.InputFile{Type: "file", Name: "a", Source: key})
+			files = append(files, &backendv1.InputFile{Name: "a", Source: &backendv1.InputFile_Attachment{Attachment: key}})
 		}
-		files = append(files, &backendv1.InputFile{Type: "url", Name: "b", Source: "https://example.com/b"})
+		files = append(files, &backendv1.InputFile{Name: "b", Source: &backendv1.InputFile_Url{Url: "https://example.com/b"}})
 		e, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", Config: &backendv1.TaskConfig{InputFiles: files}})
 		require.NoError(t, err)
 		return e.SessionID

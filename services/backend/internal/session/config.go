@@ -126,15 +126,12 @@ func inputPath(path string) bool {
 func Attachments(files []*backendv1.InputFile) []string {
 	var keys []string
 	for _, f := range files {
-		if f.GetType() != typeURL {
-			keys = append(keys, f.GetSource())
+		if key := f.GetAttachment(); key != "" {
+			keys = append(keys, key)
 		}
 	}
 	return keys
 }
-
-// typeURL is the type of an input file that is fetched.
-const typeURL = "url"
 
 // CheckInputFiles refuses files that are not the user's own uploads, paths that
 // lead out of the folder for inputs, and what is no URL to fetch. Where one may
@@ -143,24 +140,24 @@ func CheckInputFiles(userID string, files []*backendv1.InputFile) error {
 	prefix := objectstore.AttachmentPrefix(userID)
 	for i, f := range files {
 		field := func(name string) string { return fmt.Sprintf("config.input_files[%d].%s", i, name) }
-		path, fetched := cmp.Or(f.GetPath(), f.GetName()), f.GetType() == typeURL
+		path, fetched := cmp.Or(f.GetPath(), f.GetName()), f.GetUrl() != ""
 		if !inputPath(path) && (path != "" || !fetched) {
 			return rpcerror.InvalidArgument(field("path"), "must be a relative path below inputs/")
 		}
 		if !fetched {
-			if !strings.HasPrefix(f.GetSource(), prefix) || !objectstore.ValidKey(f.GetSource()) {
-				return rpcerror.NotFound("attachment", f.GetSource())
+			if !strings.HasPrefix(f.GetAttachment(), prefix) || !objectstore.ValidKey(f.GetAttachment()) {
+				return rpcerror.NotFound("attachment", f.GetAttachment())
 			}
 			continue
 		}
-		u, err := url.Parse(f.GetSource())
+		u, err := url.Parse(f.GetUrl())
 		switch {
 		case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
-			return rpcerror.InvalidArgument(field("source"), "must be an http:// or https:// URL")
+			return rpcerror.InvalidArgument(field("url"), "must be an http:// or https:// URL")
 		case u.User != nil:
-			return rpcerror.InvalidArgument(field("source"), "must not have a user or password: it is listed with the run")
+			return rpcerror.InvalidArgument(field("url"), "must not have a user or password: it is listed with the run")
 		case strings.HasSuffix(strings.TrimRight(u.Path, "/"), ".git") && !strings.EqualFold(u.Hostname(), "github.com"):
-			return rpcerror.InvalidArgument(field("source"), "is a Git repository: set config.repo_url to it, to have it cloned")
+			return rpcerror.InvalidArgument(field("url"), "is a Git repository: set config.repo_url to it, to have it cloned")
 		}
 	}
 	return nil

@@ -91,7 +91,7 @@ func TestConfigIsMergedOverTheSessions(t *testing.T) {
 		require.NoError(t, err)
 		return e.SessionID
 	}
-	file := &backendv1.InputFile{Type: "file", Name: "a", Source: "attachments/default/1/a"}
+	file := &backendv1.InputFile{Name: "a", Source: &backendv1.InputFile_Attachment{Attachment: "attachments/default/1/a"}}
 	id := enqueue("", &backendv1.TaskConfig{
 		RepoUrl: new("https://github.com/a/b"), Model: new("m1"), Timeout: durationpb.New(90*time.Second + 5),
 		McpConfig: map[string]bool{"a": false}, InputFiles: []*backendv1.InputFile{file},
@@ -180,7 +180,7 @@ func TestInputFilesStayBelowInputs(t *testing.T) {
 	b := backendtest.New(t)
 	enqueue := func(path, name string) error {
 		_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", Config: &backendv1.TaskConfig{
-			InputFiles: []*backendv1.InputFile{{Type: "file", Name: name, Path: path, Source: "attachments/" + backendtest.User + "/1/f"}},
+			InputFiles: []*backendv1.InputFile{{Name: name, Path: path, Source: &backendv1.InputFile_Attachment{Attachment: "attachments/" + backendtest.User + "/1/f"}}},
 		}})
 		return err
 	}
@@ -233,22 +233,24 @@ func TestAnswersDoNotRepeatARepositorysPassword(t *testing.T) {
 func TestInputsThatAreNamedByURL(t *testing.T) {
 	b := backendtest.New(t)
 	enqueue := func(f *backendv1.InputFile) error {
-		f.Type = "url"
 		_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{
 			Prompt: "x", Config: &backendv1.TaskConfig{InputFiles: []*backendv1.InputFile{f}},
 		})
 		return err
 	}
+	from := func(url string) *backendv1.InputFile {
+		return &backendv1.InputFile{Source: &backendv1.InputFile_Url{Url: url}}
+	}
 	for _, source := range []string{"https://example.com/data.csv?x=y", "http://h:8080/", "https://github.com/org/repo.git"} {
-		require.NoError(t, enqueue(&backendv1.InputFile{Source: source}), source)
+		require.NoError(t, enqueue(from(source)), source)
 	}
 	for source, want := range map[string]string{
-		"ftp://h/x": "config.input_files[0].source: must be an http:// or https:// URL", "data.csv": "must be an http://", "https:///x": "must be an http://",
+		"ftp://h/x": "config.input_files[0].url: must be an http:// or https:// URL", "data.csv": "must be an http://", "https:///x": "must be an http://",
 		"https://u:p@h/x": "must not have a user or password", "https://gitlab.com/o/r.git": "set config.repo_url",
 	} {
-		require.ErrorContains(t, enqueue(&backendv1.InputFile{Source: source}), want, source)
+		require.ErrorContains(t, enqueue(from(source)), want, source)
 	}
-	require.ErrorContains(t, enqueue(&backendv1.InputFile{Source: "https://h/x", Path: "../x"}), "config.input_files[0].path")
+	require.ErrorContains(t, enqueue(&backendv1.InputFile{Source: from("https://h/x").GetSource(), Path: "../x"}), "config.input_files[0].path")
 }
 
 // What would have no effect is refused, by the name of its field.

@@ -42,7 +42,7 @@ type Options struct {
 	// BaseURL and Token of the model API.
 	BaseURL, Token string
 	Model          string
-	PermissionMode string
+	PermissionMode backendv1.PermissionMode
 	// ResumeID is the conversation to go on with; empty for a new one.
 	ResumeID string
 	// Prompt is the user's message, PromptID a UUID by which Took finds it again.

@@ -1,7 +1,6 @@
 package claude
 
 import (
-	"cmp"
 	"fmt"
 	"io/fs"
 	"os"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/internal/egress"
 )
 
@@ -30,7 +30,7 @@ func arguments(o *Options, mcpPath string) []string {
 		}
 	}
 	option("--model", o.Model)
-	option("--permission-mode", cmp.Or(o.PermissionMode, "default"))
+	option("--permission-mode", permissionWord(o.PermissionMode))
 	option("--resume", conversation(o))
 	if mcpPath != "" {
 		args = append(args, "--mcp-config", mcpPath)
@@ -42,6 +42,18 @@ func arguments(o *Options, mcpPath string) []string {
 		args = append(args, "--max-budget-usd", strconv.FormatFloat(o.MaxCostUSD, 'f', -1, 64))
 	}
 	return args
+}
+
+// permissionWord is the CLI's word for a permission mode.
+func permissionWord(mode backendv1.PermissionMode) string {
+	switch mode {
+	case backendv1.PermissionMode_PERMISSION_MODE_PLAN:
+		return planMode
+	case backendv1.PermissionMode_PERMISSION_MODE_ACCEPT_EDITS:
+		return "acceptEdits"
+	default:
+		return "default"
+	}
 }
 
 // conversation names what is to be resumed: its transcript where there is one.

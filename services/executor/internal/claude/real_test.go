@@ -108,7 +108,7 @@ func TestRealPlanMode(t *testing.T) {
 	for answer, want := range map[string]string{planApprove: "User has approved your plan", "Use Go instead": "did not approve the plan: Use Go instead"} {
 		t.Run(answer, func(t *testing.T) {
 			opts, _ := real(t, "[[plan]]")
-			opts.PermissionMode = "plan"
+			opts.PermissionMode = backendv1.PermissionMode_PERMISSION_MODE_PLAN
 			r := &recorder{}
 			a := New(opts, r)
 			r.on = func(p *backendv1.EventPayload) {

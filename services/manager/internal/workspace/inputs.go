@@ -24,12 +24,6 @@ import (
 // MaxInputBytes bounds one input file.
 const MaxInputBytes = 2 << 30
 
-// Types of input files.
-const (
-	inputTypeFile = "file" // an uploaded one
-	inputTypeURL  = "url"
-)
-
 // Objects is where uploaded input files come from, and where snapshots are.
 type Objects interface {
 	Get(ctx context.Context, key string) (io.ReadCloser, objectstore.Object, error)
@@ -56,26 +50,31 @@ func (s *Store) StageInputs(ctx context.Context, userID, sessionID string, web W
 	taken := takenPaths{}
 	for _, f := range files {
 		if f.GetPath() != "" && !taken.take(f.GetPath()) {
-			return nil, fmt.Errorf("input file %q: path %q is that of another input file", cmp.Or(f.GetName(), f.GetSource()), f.GetPath())
+			return nil, fmt.Errorf("input file %q: path %q is that of another input file", called(f), f.GetPath())
 		}
 	}
 	for _, f := range files {
 		at := proto.CloneOf(f)
-		switch f.GetType() {
-		case inputTypeFile:
+		switch f.GetSource().(type) {
+		case *backendv1.InputFile_Attachment:
 			at.Path = cmp.Or(f.GetPath(), taken.free(f.GetName()))
 			err = s.stage(ctx, root, userID, at)
-		case inputTypeURL:
+		case *backendv1.InputFile_Url:
 			err = s.download(ctx, root, web, at, taken)
 		default:
-			err = fmt.Errorf("is of type %q, which this version does not know", f.GetType())
+			err = errors.New("is from where this version does not know")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("input file %q: %w", cmp.Or(f.GetName(), f.GetPath(), f.GetSource()), err)
+			return nil, fmt.Errorf("input file %q: %w", called(f), err)
 		}
 		staged = append(staged, at)
 	}
 	return staged, nil
+}
+
+// called is what an input file is called in messages.
+func called(f *backendv1.InputFile) string {
+	return cmp.Or(f.GetName(), f.GetUrl(), f.GetAttachment(), f.GetPath())
 }
 
 // takenPaths are the paths below inputs/ that input files of the run have.
@@ -105,13 +104,13 @@ func (t takenPaths) free(name string) string {
 func (s *Store) stage(ctx context.Context, root *os.Root, userID string, f *backendv1.InputFile) error {
 	// The key came with the request: it must be one of the user's own uploads.
 	own := objectstore.AttachmentPrefix(userID)
-	if !strings.HasPrefix(f.GetSource(), own) || path.Clean(f.GetSource()) != f.GetSource() {
+	if !strings.HasPrefix(f.GetAttachment(), own) || path.Clean(f.GetAttachment()) != f.GetAttachment() {
 		return errors.New("is not an attachment of this user")
 	}
 	if !filepath.IsLocal(f.GetPath()) {
 		return fmt.Errorf("path %q leads out of the workspace", f.GetPath())
 	}
-	body, object, err := s.objects.Get(ctx, f.GetSource())
+	body, object, err := s.objects.Get(ctx, f.GetAttachment())
 	if err != nil {
 		return fmt.Errorf("cannot be read from object storage: %w", err)
 	}
@@ -125,7 +124,7 @@ func (s *Store) stage(ctx context.Context, root *os.Root, userID string, f *back
 // download fetches what a URL leads to. A file that has no name in the request
 // is called what it is called where it comes from.
 func (s *Store) download(ctx context.Context, root *os.Root, web Web, f *backendv1.InputFile, taken takenPaths) error {
-	file, err := web.Get(ctx, f.GetSource())
+	file, err := web.Get(ctx, f.GetUrl())
 	if err != nil {
 		return fmt.Errorf("cannot be fetched: %w", err)
 	}

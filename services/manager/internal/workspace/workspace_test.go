@@ -167,7 +167,7 @@ func TestWorkspacesBelongToTheExecutorsUser(t *testing.T) {
 }
 
 func file(path, source string) *backendv1.InputFile {
-	return &backendv1.InputFile{Type: "file", Name: "f", Path: path, Source: source}
+	return &backendv1.InputFile{Name: "f", Path: path, Source: &backendv1.InputFile_Attachment{Attachment: source}}
 }
 
 func TestStageInputs(t *testing.T) {

@@ -29,7 +29,7 @@ func TestInputsFromTheWeb(t *testing.T) {
 		t.Helper()
 		answer, err := s.tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{
 			Prompt: "[[bash:cat inputs/data.csv >seen.txt]]",
-			Config: &backendv1.TaskConfig{InputFiles: []*backendv1.InputFile{{Type: "url", Source: source}}},
+			Config: &backendv1.TaskConfig{InputFiles: []*backendv1.InputFile{{Source: &backendv1.InputFile_Url{Url: source}}}},
 		})
 		require.NoError(t, err)
 		return answer.GetSessionId(), s.follow(answer.GetSessionId()).awaitEnd(answer.GetRunId())

@@ -587,6 +587,63 @@ func (ContainerMode) EnumDescriptor() ([]byte, []int) {
 	return file_poco_backend_v1_enums_proto_rawDescGZIP(), []int{9}
 }
 
+// PermissionMode tells what the agent may do without asking.
+type PermissionMode int32
+
+const (
+	// The same as DEFAULT.
+	PermissionMode_PERMISSION_MODE_UNSPECIFIED PermissionMode = 0
+	// Everything that its sandbox lets it do.
+	PermissionMode_PERMISSION_MODE_DEFAULT PermissionMode = 1
+	// It makes a plan first, changes nothing, and waits for the plan's approval.
+	PermissionMode_PERMISSION_MODE_PLAN PermissionMode = 2
+	// As DEFAULT, by the CLI's own mode acceptEdits.
+	PermissionMode_PERMISSION_MODE_ACCEPT_EDITS PermissionMode = 3
+)
+
+// Enum value maps for PermissionMode.
+var (
+	PermissionMode_name = map[int32]string{
+		0: "PERMISSION_MODE_UNSPECIFIED",
+		1: "PERMISSION_MODE_DEFAULT",
+		2: "PERMISSION_MODE_PLAN",
+		3: "PERMISSION_MODE_ACCEPT_EDITS",
+	}
+	PermissionMode_value = map[string]int32{
+		"PERMISSION_MODE_UNSPECIFIED":  0,
+		"PERMISSION_MODE_DEFAULT":      1,
+		"PERMISSION_MODE_PLAN":         2,
+		"PERMISSION_MODE_ACCEPT_EDITS": 3,
+	}
+)
+
+func (x PermissionMode) Enum() *PermissionMode {
+	p := new(PermissionMode)
+	*p = x
+	return p
+}
+
+func (x PermissionMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PermissionMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_poco_backend_v1_enums_proto_enumTypes[10].Descriptor()
+}
+
+func (PermissionMode) Type() protoreflect.EnumType {
+	return &file_poco_backend_v1_enums_proto_enumTypes[10]
+}
+
+func (x PermissionMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PermissionMode.Descriptor instead.
+func (PermissionMode) EnumDescriptor() ([]byte, []int) {
+	return file_poco_backend_v1_enums_proto_rawDescGZIP(), []int{10}
+}
+
 // LostExecutorPolicy tells what to do with a run whose executor, or whose
 // manager for good, is gone after the agent had started.
 type LostExecutorPolicy int32
@@ -626,11 +683,11 @@ func (x LostExecutorPolicy) String() string {
 }
 
 func (LostExecutorPolicy) Descriptor() protoreflect.EnumDescriptor {
-	return file_poco_backend_v1_enums_proto_enumTypes[10].Descriptor()
+	return file_poco_backend_v1_enums_proto_enumTypes[11].Descriptor()
 }
 
 func (LostExecutorPolicy) Type() protoreflect.EnumType {
-	return &file_poco_backend_v1_enums_proto_enumTypes[10]
+	return &file_poco_backend_v1_enums_proto_enumTypes[11]
 }
 
 func (x LostExecutorPolicy) Number() protoreflect.EnumNumber {
@@ -639,7 +696,7 @@ func (x LostExecutorPolicy) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LostExecutorPolicy.Descriptor instead.
 func (LostExecutorPolicy) EnumDescriptor() ([]byte, []int) {
-	return file_poco_backend_v1_enums_proto_rawDescGZIP(), []int{10}
+	return file_poco_backend_v1_enums_proto_rawDescGZIP(), []int{11}
 }
 
 var File_poco_backend_v1_enums_proto protoreflect.FileDescriptor
@@ -704,7 +761,12 @@ const file_poco_backend_v1_enums_proto_rawDesc = "" +
 	"\rContainerMode\x12\x1e\n" +
 	"\x1aCONTAINER_MODE_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CONTAINER_MODE_EPHEMERAL\x10\x01\x12\x1d\n" +
-	"\x19CONTAINER_MODE_PERSISTENT\x10\x02*z\n" +
+	"\x19CONTAINER_MODE_PERSISTENT\x10\x02*\x8a\x01\n" +
+	"\x0ePermissionMode\x12\x1f\n" +
+	"\x1bPERMISSION_MODE_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17PERMISSION_MODE_DEFAULT\x10\x01\x12\x18\n" +
+	"\x14PERMISSION_MODE_PLAN\x10\x02\x12 \n" +
+	"\x1cPERMISSION_MODE_ACCEPT_EDITS\x10\x03*z\n" +
 	"\x12LostExecutorPolicy\x12$\n" +
 	" LOST_EXECUTOR_POLICY_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19LOST_EXECUTOR_POLICY_FAIL\x10\x01\x12\x1f\n" +
@@ -724,7 +786,7 @@ func file_poco_backend_v1_enums_proto_rawDescGZIP() []byte {
 	return file_poco_backend_v1_enums_proto_rawDescData
 }
 
-var file_poco_backend_v1_enums_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
+var file_poco_backend_v1_enums_proto_enumTypes = make([]protoimpl.EnumInfo, 12)
 var file_poco_backend_v1_enums_proto_goTypes = []any{
 	(RunStatus)(0),          // 0: poco.backend.v1.RunStatus
 	(SessionStatus)(0),      // 1: poco.backend.v1.SessionStatus
@@ -736,7 +798,8 @@ var file_poco_backend_v1_enums_proto_goTypes = []any{
 	(McpServerStatus)(0),    // 7: poco.backend.v1.McpServerStatus
 	(SessionView)(0),        // 8: poco.backend.v1.SessionView
 	(ContainerMode)(0),      // 9: poco.backend.v1.ContainerMode
-	(LostExecutorPolicy)(0), // 10: poco.backend.v1.LostExecutorPolicy
+	(PermissionMode)(0),     // 10: poco.backend.v1.PermissionMode
+	(LostExecutorPolicy)(0), // 11: poco.backend.v1.LostExecutorPolicy
 }
 var file_poco_backend_v1_enums_proto_depIdxs = []int32{
 	0, // [0:0] is the sub-list for method output_type
@@ -756,7 +819,7 @@ func file_poco_backend_v1_enums_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_poco_backend_v1_enums_proto_rawDesc), len(file_poco_backend_v1_enums_proto_rawDesc)),
-			NumEnums:      11,
+			NumEnums:      12,
 			NumMessages:   0,
 			NumExtensions: 0,
 			NumServices:   0,

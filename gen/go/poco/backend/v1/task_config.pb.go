@@ -46,8 +46,6 @@ type TaskConfig struct {
 	ContainerMode *ContainerMode `protobuf:"varint,6,opt,name=container_mode,json=containerMode,proto3,enum=poco.backend.v1.ContainerMode,oneof" json:"container_mode,omitempty"`
 	// The model. Default: the manager's DEFAULT_MODEL.
 	Model *string `protobuf:"bytes,7,opt,name=model,proto3,oneof" json:"model,omitempty"`
-	// The CLI's permission mode: default, plan, acceptEdits. Default: default.
-	PermissionMode *string `protobuf:"bytes,8,opt,name=permission_mode,json=permissionMode,proto3,oneof" json:"permission_mode,omitempty"`
 	// The most model turns of one run; 0 means no limit.
 	MaxTurns *int32 `protobuf:"varint,9,opt,name=max_turns,json=maxTurns,proto3,oneof" json:"max_turns,omitempty"`
 	// The most US dollars one run may cost; 0 means no limit.
@@ -58,8 +56,10 @@ type TaskConfig struct {
 	Timeout *durationpb.Duration `protobuf:"bytes,12,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// Default: FAIL.
 	LostExecutorPolicy *LostExecutorPolicy `protobuf:"varint,13,opt,name=lost_executor_policy,json=lostExecutorPolicy,proto3,enum=poco.backend.v1.LostExecutorPolicy,oneof" json:"lost_executor_policy,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// What the agent may do unasked. Default: DEFAULT.
+	PermissionMode *PermissionMode `protobuf:"varint,14,opt,name=permission_mode,json=permissionMode,proto3,enum=poco.backend.v1.PermissionMode,oneof" json:"permission_mode,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *TaskConfig) Reset() {
@@ -141,13 +141,6 @@ func (x *TaskConfig) GetModel() string {
 	return ""
 }
 
-func (x *TaskConfig) GetPermissionMode() string {
-	if x != nil && x.PermissionMode != nil {
-		return *x.PermissionMode
-	}
-	return ""
-}
-
 func (x *TaskConfig) GetMaxTurns() int32 {
 	if x != nil && x.MaxTurns != nil {
 		return *x.MaxTurns
@@ -183,17 +176,25 @@ func (x *TaskConfig) GetLostExecutorPolicy() LostExecutorPolicy {
 	return LostExecutorPolicy_LOST_EXECUTOR_POLICY_UNSPECIFIED
 }
 
+func (x *TaskConfig) GetPermissionMode() PermissionMode {
+	if x != nil && x.PermissionMode != nil {
+		return *x.PermissionMode
+	}
+	return PermissionMode_PERMISSION_MODE_UNSPECIFIED
+}
+
 // InputFile is a file or repository put under inputs/ for one run.
 type InputFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// "file": source is an object key of an uploaded attachment.
-	// "url": source is an http(s) URL, which is fetched before the run starts. That
-	// of a public repository on github.com, also of one of its branches, gets its
-	// files. The run fails when it cannot be fetched.
-	Type   string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
-	Name   string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	Source string `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
+	Name  string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// Where it comes from.
+	//
+	// Types that are valid to be assigned to Source:
+	//
+	//	*InputFile_Attachment
+	//	*InputFile_Url
+	Source isInputFile_Source `protobuf_oneof:"source"`
 	// Bytes, when known.
 	Size        int64  `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
 	ContentType string `protobuf:"bytes,6,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
@@ -241,13 +242,6 @@ func (x *InputFile) GetId() string {
 	return ""
 }
 
-func (x *InputFile) GetType() string {
-	if x != nil {
-		return x.Type
-	}
-	return ""
-}
-
 func (x *InputFile) GetName() string {
 	if x != nil {
 		return x.Name
@@ -255,9 +249,27 @@ func (x *InputFile) GetName() string {
 	return ""
 }
 
-func (x *InputFile) GetSource() string {
+func (x *InputFile) GetSource() isInputFile_Source {
 	if x != nil {
 		return x.Source
+	}
+	return nil
+}
+
+func (x *InputFile) GetAttachment() string {
+	if x != nil {
+		if x, ok := x.Source.(*InputFile_Attachment); ok {
+			return x.Attachment
+		}
+	}
+	return ""
+}
+
+func (x *InputFile) GetUrl() string {
+	if x != nil {
+		if x, ok := x.Source.(*InputFile_Url); ok {
+			return x.Url
+		}
 	}
 	return ""
 }
@@ -283,11 +295,31 @@ func (x *InputFile) GetPath() string {
 	return ""
 }
 
+type isInputFile_Source interface {
+	isInputFile_Source()
+}
+
+type InputFile_Attachment struct {
+	// The object key of an uploaded attachment.
+	Attachment string `protobuf:"bytes,8,opt,name=attachment,proto3,oneof"`
+}
+
+type InputFile_Url struct {
+	// An http(s) URL, which is fetched before the run starts. That of a public
+	// repository on github.com, also of one of its branches, gets its files. The
+	// run fails when it cannot be fetched.
+	Url string `protobuf:"bytes,9,opt,name=url,proto3,oneof"`
+}
+
+func (*InputFile_Attachment) isInputFile_Source() {}
+
+func (*InputFile_Url) isInputFile_Source() {}
+
 var File_poco_backend_v1_task_config_proto protoreflect.FileDescriptor
 
 const file_poco_backend_v1_task_config_proto_rawDesc = "" +
 	"\n" +
-	"!poco/backend/v1/task_config.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/enums.proto\"\x81\t\n" +
+	"!poco/backend/v1/task_config.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/enums.proto\"\x8d\t\n" +
 	"\n" +
 	"TaskConfig\x12(\n" +
 	"\brepo_url\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10H\x00R\arepoUrl\x88\x01\x01\x12,\n" +
@@ -301,16 +333,16 @@ const file_poco_backend_v1_task_config_proto_rawDesc = "" +
 	"\vinput_files\x18\x05 \x03(\v2\x1a.poco.backend.v1.InputFileB\b\xbaH\x05\x92\x01\x02\x10dR\n" +
 	"inputFiles\x12T\n" +
 	"\x0econtainer_mode\x18\x06 \x01(\x0e2\x1e.poco.backend.v1.ContainerModeB\b\xbaH\x05\x82\x01\x02\x10\x01H\x02R\rcontainerMode\x88\x01\x01\x12#\n" +
-	"\x05model\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01H\x03R\x05model\x88\x01\x01\x12Q\n" +
-	"\x0fpermission_mode\x18\b \x01(\tB#\xbaH r\x1eR\x00R\adefaultR\x04planR\vacceptEditsH\x04R\x0epermissionMode\x88\x01\x01\x12)\n" +
-	"\tmax_turns\x18\t \x01(\x05B\a\xbaH\x04\x1a\x02(\x00H\x05R\bmaxTurns\x88\x01\x01\x127\n" +
+	"\x05model\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01H\x03R\x05model\x88\x01\x01\x12)\n" +
+	"\tmax_turns\x18\t \x01(\x05B\a\xbaH\x04\x1a\x02(\x00H\x04R\bmaxTurns\x88\x01\x01\x127\n" +
 	"\fmax_cost_usd\x18\n" +
-	" \x01(\x01B\x10\xbaH\r\x12\v@\x01)\x00\x00\x00\x00\x00\x00\x00\x00H\x06R\n" +
+	" \x01(\x01B\x10\xbaH\r\x12\v@\x01)\x00\x00\x00\x00\x00\x00\x00\x00H\x05R\n" +
 	"maxCostUsd\x88\x01\x01\x12+\n" +
 	"\n" +
-	"max_tokens\x18\v \x01(\x03B\a\xbaH\x04\"\x02(\x00H\aR\tmaxTokens\x88\x01\x01\x12=\n" +
+	"max_tokens\x18\v \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x06R\tmaxTokens\x88\x01\x01\x12=\n" +
 	"\atimeout\x18\f \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x02*\x00R\atimeout\x12d\n" +
-	"\x14lost_executor_policy\x18\r \x01(\x0e2#.poco.backend.v1.LostExecutorPolicyB\b\xbaH\x05\x82\x01\x02\x10\x01H\bR\x12lostExecutorPolicy\x88\x01\x01\x1a<\n" +
+	"\x14lost_executor_policy\x18\r \x01(\x0e2#.poco.backend.v1.LostExecutorPolicyB\b\xbaH\x05\x82\x01\x02\x10\x01H\aR\x12lostExecutorPolicy\x88\x01\x01\x12W\n" +
+	"\x0fpermission_mode\x18\x0e \x01(\x0e2\x1f.poco.backend.v1.PermissionModeB\b\xbaH\x05\x82\x01\x02\x10\x01H\bR\x0epermissionMode\x88\x01\x01\x1a<\n" +
 	"\x0eMcpConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01\x1a>\n" +
@@ -320,22 +352,26 @@ const file_poco_backend_v1_task_config_proto_rawDesc = "" +
 	"\t_repo_urlB\r\n" +
 	"\v_git_branchB\x11\n" +
 	"\x0f_container_modeB\b\n" +
-	"\x06_modelB\x12\n" +
-	"\x10_permission_modeB\f\n" +
+	"\x06_modelB\f\n" +
 	"\n" +
 	"_max_turnsB\x0f\n" +
 	"\r_max_cost_usdB\r\n" +
 	"\v_max_tokensB\x17\n" +
-	"\x15_lost_executor_policy\"\xf5\x01\n" +
+	"\x15_lost_executor_policyB\x12\n" +
+	"\x10_permission_modeJ\x04\b\b\x10\t\"\x96\x02\n" +
 	"\tInputFile\x12\x18\n" +
-	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x02id\x12$\n" +
-	"\x04type\x18\x02 \x01(\tB\x10\xbaH\rr\vR\x04fileR\x03urlR\x04type\x12\x1c\n" +
-	"\x04name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x04name\x12\"\n" +
-	"\x06source\x18\x04 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x06source\x12\x1b\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x02id\x12\x1c\n" +
+	"\x04name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x04name\x12,\n" +
+	"\n" +
+	"attachment\x18\b \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x10H\x00R\n" +
+	"attachment\x12\x1e\n" +
+	"\x03url\x18\t \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x10H\x00R\x03url\x12\x1b\n" +
 	"\x04size\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04size\x12+\n" +
 	"\fcontent_type\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\vcontentType\x12\x1c\n" +
-	"\x04path\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x04pathB\xbe\x01\n" +
+	"\x04path\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x04pathB\x0f\n" +
+	"\x06source\x12\x05\xbaH\x02\b\x01J\x04\b\x02\x10\x03J\x04\b\x04\x10\x05B\xbe\x01\n" +
 	"\x13com.poco.backend.v1B\x0fTaskConfigProtoP\x01Z8github.com/poco-ai/poco/gen/go/poco/backend/v1;backendv1\xa2\x02\x03PBX\xaa\x02\x0fPoco.Backend.V1\xca\x02\x0fPoco\\Backend\\V1\xe2\x02\x1bPoco\\Backend\\V1\\GPBMetadata\xea\x02\x11Poco::Backend::V1b\x06proto3"
 
 var (
@@ -359,6 +395,7 @@ var file_poco_backend_v1_task_config_proto_goTypes = []any{
 	(ContainerMode)(0),          // 4: poco.backend.v1.ContainerMode
 	(*durationpb.Duration)(nil), // 5: google.protobuf.Duration
 	(LostExecutorPolicy)(0),     // 6: poco.backend.v1.LostExecutorPolicy
+	(PermissionMode)(0),         // 7: poco.backend.v1.PermissionMode
 }
 var file_poco_backend_v1_task_config_proto_depIdxs = []int32{
 	2, // 0: poco.backend.v1.TaskConfig.mcp_config:type_name -> poco.backend.v1.TaskConfig.McpConfigEntry
@@ -367,11 +404,12 @@ var file_poco_backend_v1_task_config_proto_depIdxs = []int32{
 	4, // 3: poco.backend.v1.TaskConfig.container_mode:type_name -> poco.backend.v1.ContainerMode
 	5, // 4: poco.backend.v1.TaskConfig.timeout:type_name -> google.protobuf.Duration
 	6, // 5: poco.backend.v1.TaskConfig.lost_executor_policy:type_name -> poco.backend.v1.LostExecutorPolicy
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	7, // 6: poco.backend.v1.TaskConfig.permission_mode:type_name -> poco.backend.v1.PermissionMode
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_poco_backend_v1_task_config_proto_init() }
@@ -381,6 +419,10 @@ func file_poco_backend_v1_task_config_proto_init() {
 	}
 	file_poco_backend_v1_enums_proto_init()
 	file_poco_backend_v1_task_config_proto_msgTypes[0].OneofWrappers = []any{}
+	file_poco_backend_v1_task_config_proto_msgTypes[1].OneofWrappers = []any{
+		(*InputFile_Attachment)(nil),
+		(*InputFile_Url)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
