@@ -165,7 +165,7 @@ func TestCancel(t *testing.T) {
 				})
 			}
 			require.Equal(t, canceled, m.finished().GetStatus())
-			require.Equal(t, "canceled", m.finished().GetReason())
+			require.Equal(t, backendv1.RunReason_RUN_REASON_CANCELED, m.finished().GetReason())
 			require.Equal(t, "Canceled: enough", m.finished().GetMessage())
 			if how == "command" {
 				m.await("the command's acknowledgement", func() bool { return m.done[id] == 1 })
@@ -203,7 +203,7 @@ func TestLeaseRunsOut(t *testing.T) {
 	// The manager turns out to hold the run still: now everything is told.
 	m.set(func() { m.renew = time.Minute })
 	require.Equal(t, failed, m.finished().GetStatus())
-	require.Equal(t, "lease_lost", m.finished().GetReason())
+	require.Equal(t, backendv1.RunReason_RUN_REASON_LEASE_LOST, m.finished().GetReason())
 }
 
 // modelIdle says whether no CLI works in the workspace.
@@ -248,16 +248,17 @@ func TestRevoked(t *testing.T) {
 
 func TestTrouble(t *testing.T) {
 	cases := map[string]struct {
-		prompt, reason string
-		change         func(t *testing.T, req *executorv1.StartRunRequest)
+		prompt string
+		reason backendv1.RunReason
+		change func(t *testing.T, req *executorv1.StartRunRequest)
 	}{
-		"run timeout": {"[[sleep:60]]", "run_timeout", func(_ *testing.T, req *executorv1.StartRunRequest) {
+		"run timeout": {"[[sleep:60]]", backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, func(_ *testing.T, req *executorv1.StartRunRequest) {
 			req.Limits.Timeout = durationpb.New(1500 * time.Millisecond)
 		}},
-		"resume without a conversation": {"x", "resume_failed", func(_ *testing.T, req *executorv1.StartRunRequest) {
+		"resume without a conversation": {"x", backendv1.RunReason_RUN_REASON_RESUME_FAILED, func(_ *testing.T, req *executorv1.StartRunRequest) {
 			req.PromptSubmitted = true
 		}},
-		"repository away": {"x", "workspace_error", func(_ *testing.T, req *executorv1.StartRunRequest) {
+		"repository away": {"x", backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, func(_ *testing.T, req *executorv1.StartRunRequest) {
 			req.Config = &backendv1.TaskConfig{RepoUrl: proto.String("http://127.0.0.1:1/project.git")}
 		}},
 	}
@@ -285,7 +286,7 @@ func TestMissingCLIAndWorkspace(t *testing.T) {
 	client, stop := start(t, workspaceDir(t), "CLAUDE_CLI_PATH=/nonexistent/claude")
 	_, err := client.StartRun(t.Context(), req)
 	require.NoError(t, err)
-	require.Equal(t, "cli_missing", m.finished().GetReason())
+	require.Equal(t, backendv1.RunReason_RUN_REASON_CLI_MISSING, m.finished().GetReason())
 	require.Contains(t, m.finished().GetMessage(), "CLAUDE_CLI_PATH")
 	stop()
 
@@ -295,7 +296,7 @@ func TestMissingCLIAndWorkspace(t *testing.T) {
 	client, _ = start(t, file)
 	_, err = client.StartRun(t.Context(), withChannel(req, m.url))
 	require.NoError(t, err)
-	require.Equal(t, "workspace_error", m.finished().GetReason())
+	require.Equal(t, backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, m.finished().GetReason())
 	require.Contains(t, m.finished().GetMessage(), "not writable")
 }
 
@@ -381,6 +382,6 @@ func TestStoppedDuringARun(t *testing.T) {
 	require.NoError(t, err)
 	<-model.Arrived("gate")
 	stop()
-	require.Equal(t, "executor_lost", m.finished().GetReason())
+	require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, m.finished().GetReason())
 	require.True(t, modelIdle(dir))
 }

@@ -102,7 +102,7 @@ func TestAPromptThatTheAgentTookIsNotGivenAgain(t *testing.T) {
 			f := m.finished()
 			require.Equal(t, 1, said(t, dir, "the only prompt"))
 			if policy == backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_FAIL {
-				require.Equal(t, "executor_lost", f.GetReason(), f.GetMessage())
+				require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, f.GetReason(), f.GetMessage())
 				return
 			}
 			require.Equal(t, completed, f.GetStatus(), f.GetMessage())

@@ -41,7 +41,7 @@ type Options struct {
 	// False: their executors go on by themselves, until their lease runs out,
 	// and the next start on the same WORKSPACE_ROOT adopts them.
 	//
-	// True: they end FAILED with reason "executor_lost", and nothing is left
+	// True: they end FAILED with reason EXECUTOR_LOST, and nothing is left
 	// running. Either way a run that no executor was given is not ended: it goes
 	// back into the queue.
 	StopExecutors bool

@@ -317,5 +317,5 @@ func TestStoppingPocoEndsItsRuns(t *testing.T) {
 	manager.stop()
 	end := s.await(session, ended).GetRunStatusChanged()
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, end.GetStatus())
-	require.Equal(t, "executor_lost", end.GetReason())
+	require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, end.GetReason())
 }

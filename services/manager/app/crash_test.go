@@ -98,7 +98,7 @@ func TestTheManagerIsFrozenPastItsLease(t *testing.T) {
 	require.NoError(t, manager.Process.Signal(syscall.SIGSTOP))
 	end := s.await(session, ended).GetRunStatusChanged()
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, end.GetStatus())
-	require.Equal(t, "executor_lost", end.GetReason())
+	require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, end.GetReason())
 
 	// Woken, it lets go of the run and its executor; only then is there a slot.
 	require.NoError(t, manager.Process.Signal(syscall.SIGCONT))

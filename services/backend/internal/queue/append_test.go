@@ -321,7 +321,7 @@ func TestLeases(t *testing.T) {
 		expire(c)
 		require.NoError(t, b.Queue.ExpireLeases(t.Context()))
 		require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, status(c).GetStatus())
-		require.Equal(t, "executor_lost", status(c).GetStatusReason())
+		require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, status(c).GetStatusReason())
 		_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, []*backendv1.RunEvent{backendtest.Text(2, "late")}, nil)
 		requireReason(t, err, queue.ReasonStale)
 	})
@@ -352,7 +352,7 @@ func TestLeases(t *testing.T) {
 		require.NoError(t, err)
 		expire(again)
 		require.NoError(t, b.Queue.ExpireLeases(t.Context()))
-		require.Equal(t, "executor_lost", status(c).GetStatusReason(), "only once")
+		require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, status(c).GetStatusReason(), "only once")
 	})
 	t.Run("the sweep acts by itself", func(t *testing.T) {
 		b.Enqueue(t, "", "x")

@@ -118,11 +118,11 @@ func (q *Queue) expire(ctx context.Context, sessionID, runID string) error {
 			return run.Requeue(ctx, s, r)
 		case verdictCanceled:
 			r.FencingToken++
-			return run.Finish(ctx, s, r, run.Outcome{Status: store.RunCanceled, Reason: run.ReasonCanceled, NoExport: true})
+			return run.Finish(ctx, s, r, run.Outcome{Status: store.RunCanceled, Reason: backendv1.RunReason_RUN_REASON_CANCELED, NoExport: true})
 		default:
 			r.FencingToken++
 			return run.Finish(ctx, s, r, run.Outcome{
-				Status: store.RunFailed, Reason: run.ReasonExecutorLost, NoExport: true,
+				Status: store.RunFailed, Reason: backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, NoExport: true,
 				Message: notHeardOf(r) + " Send the prompt again to go on.",
 			})
 		}

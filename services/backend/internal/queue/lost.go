@@ -12,9 +12,9 @@ import (
 
 // goesOnAfter tells whether a run goes on although its attempt ended for a
 // reason: its executor is gone, and its policy says that the next one resumes.
-func goesOnAfter(ctx context.Context, s *store.Session, r *dbgen.Run, reason string) (bool, error) {
+func goesOnAfter(ctx context.Context, s *store.Session, r *dbgen.Run, reason backendv1.RunReason) (bool, error) {
 	// Nothing but the limit ends a run that takes its executors down with it.
-	if reason != run.ReasonExecutorLost && reason != run.ReasonLeaseLost || r.Resumes >= maxResumes {
+	if reason != backendv1.RunReason_RUN_REASON_EXECUTOR_LOST && reason != backendv1.RunReason_RUN_REASON_LEASE_LOST || r.Resumes >= maxResumes {
 		return false, nil
 	}
 	asked, err := inputs(ctx, s.Tx(), r.ID)
@@ -28,7 +28,7 @@ func goesOnAfter(ctx context.Context, s *store.Session, r *dbgen.Run, reason str
 // goOn queues a run again whose executor was lost, and tells people why.
 func goOn(ctx context.Context, s *store.Session, r *dbgen.Run, why string) error {
 	r.Resumes++
-	notice := &backendv1.Notice{Level: backendv1.Notice_LEVEL_WARNING, Code: run.ReasonExecutorLost, Text: strings.TrimSpace(why + "\nThe run goes on with another executor.")}
+	notice := &backendv1.Notice{Level: backendv1.Notice_LEVEL_WARNING, Code: store.RunReasonText(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST), Text: strings.TrimSpace(why + "\nThe run goes on with another executor.")}
 	if err := s.Emit(r.ID, &backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: notice}}); err != nil {
 		return err
 	}

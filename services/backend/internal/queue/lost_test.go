@@ -35,12 +35,12 @@ func TestARunThatMayBeResumedOutlivesItsExecutor(t *testing.T) {
 	const gone = "The executor is gone: it was killed."
 	end := func(c *queuev1.ClaimedRun) *backendv1.RunEvent {
 		e := backendtest.Finished(c.GetNextRunSeq()+1, backendv1.RunStatus_RUN_STATUS_FAILED)
-		e.GetPayload().GetRunFinished().Reason, e.GetPayload().GetRunFinished().Message = run.ReasonExecutorLost, gone
+		e.GetPayload().GetRunFinished().Reason, e.GetPayload().GetRunFinished().Message = backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, gone
 		return e
 	}
 	for name, tell := range map[string]func(*testing.T, *backendtest.Backend, *queuev1.ClaimedRun) backendv1.RunStatus{
 		"its manager says so": func(t *testing.T, b *backendtest.Backend, c *queuev1.ClaimedRun) backendv1.RunStatus {
-			r, err := b.Queue.Finish(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), run.Outcome{Status: "failed", Reason: run.ReasonExecutorLost, Message: gone})
+			r, err := b.Queue.Finish(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), run.Outcome{Status: "failed", Reason: backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, Message: gone})
 			require.NoError(t, err)
 			return r.GetStatus()
 		},
@@ -83,23 +83,23 @@ func TestARunThatMayBeResumedOutlivesItsExecutor(t *testing.T) {
 // not become another attempt.
 func TestWhatEndsARunThatMayBeResumed(t *testing.T) {
 	b := backendtest.New(t)
-	finish := func(c *queuev1.ClaimedRun, reason string) backendv1.RunStatus {
+	finish := func(c *queuev1.ClaimedRun, reason backendv1.RunReason) backendv1.RunStatus {
 		r, err := b.Queue.Finish(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), run.Outcome{Status: "failed", Reason: reason})
 		require.NoError(t, err)
 		return r.GetStatus()
 	}
 	resumable(t, b)
-	require.Equal(t, backendv1.RunStatus_RUN_STATUS_QUEUED, finish(begin(t, b), run.ReasonExecutorLost))
-	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, finish(begin(t, b), run.ReasonExecutorLost))
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_QUEUED, finish(begin(t, b), backendv1.RunReason_RUN_REASON_EXECUTOR_LOST))
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, finish(begin(t, b), backendv1.RunReason_RUN_REASON_EXECUTOR_LOST))
 
 	resumable(t, b)
-	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, finish(begin(t, b), "image_missing"))
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, finish(begin(t, b), backendv1.RunReason_RUN_REASON_IMAGE_MISSING))
 
 	resumable(t, b)
 	c := begin(t, b)
 	_, err := b.Runs.Cancel(t.Context(), backendtest.User, c.GetRun().GetId(), "")
 	require.NoError(t, err)
-	require.Equal(t, backendv1.RunStatus_RUN_STATUS_CANCELED, finish(c, run.ReasonExecutorLost))
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_CANCELED, finish(c, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST))
 
-	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, finish(b.Start(t, "w1"), run.ReasonExecutorLost), "it has no such policy")
+	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, finish(b.Start(t, "w1"), backendv1.RunReason_RUN_REASON_EXECUTOR_LOST), "it has no such policy")
 }

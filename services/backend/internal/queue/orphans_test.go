@@ -86,7 +86,7 @@ func TestEveryStateEndsWithoutItsOwner(t *testing.T) {
 		_, err := b.Questions.Answer(t.Context(), backendtest.User, answered, map[string]string{"Which?": "A"})
 		require.NoError(t, err)
 		abandon(t, b)
-		require.Equal(t, "executor_lost", awaitStatus(t, b, c, backendv1.RunStatus_RUN_STATUS_FAILED).GetStatusReason())
+		require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, awaitStatus(t, b, c, backendv1.RunStatus_RUN_STATUS_FAILED).GetStatusReason())
 		list, err := b.Questions.List(t.Context(), backendtest.User, &backendv1.ListUserInputRequestsRequest{SessionId: c.GetRun().GetSessionId()})
 		require.NoError(t, err)
 		statuses := map[string]backendv1.UserInputStatus{}

@@ -57,7 +57,7 @@ func TestStrangeEventsAreStored(t *testing.T) {
 		"unknown todo":    backendtest.Event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_TodosChanged{TodosChanged: &backendv1.TodosChanged{Todos: []*backendv1.Todo{{Status: 77}}}}}),
 		"nothing in it":   backendtest.Event(1, &backendv1.EventPayload{}),
 		"several MiB":     backendtest.Text(1, strings.Repeat("x", 5<<20)),
-		"a strange end":   backendtest.Event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{RunFinished: &backendv1.RunFinished{Status: 77, Reason: long, Message: "\x00"}}}),
+		"a strange end":   backendtest.Event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{RunFinished: &backendv1.RunFinished{Status: 77, Reason: 99, Message: "\x00"}}}),
 		"an end with NaN": backendtest.Event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{RunFinished: &backendv1.RunFinished{Status: 5, Usage: &backendv1.Usage{TotalCostUsd: math.NaN()}}}}),
 	} {
 		t.Run(name, func(t *testing.T) {

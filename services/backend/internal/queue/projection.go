@@ -138,7 +138,7 @@ func (p *projection) show(ctx context.Context, payload *backendv1.EventPayload) 
 func (p *projection) finishWith(f *backendv1.RunFinished) {
 	outcome := run.Outcome{Status: store.RunStatusText(f.GetStatus()), Reason: f.GetReason(), Message: f.GetMessage()}
 	if !run.IsFinal(outcome.Status) {
-		outcome.Status, outcome.Reason = store.RunFailed, run.ReasonAgentError
+		outcome.Status, outcome.Reason = store.RunFailed, backendv1.RunReason_RUN_REASON_AGENT_ERROR
 	}
 	outcome = outcome.Effective(p.run)
 	f.Status, f.Reason, f.Message = store.RunStatus(outcome.Status), outcome.Reason, outcome.Message

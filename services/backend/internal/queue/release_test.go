@@ -83,7 +83,7 @@ func TestAnExecutorThatLostItsLease(t *testing.T) {
 	b := backendtest.New(t)
 	lost := func(seq int64) *backendv1.RunEvent {
 		e := backendtest.Finished(seq, backendv1.RunStatus_RUN_STATUS_FAILED)
-		e.GetPayload().GetRunFinished().Reason = "lease_lost"
+		e.GetPayload().GetRunFinished().Reason = backendv1.RunReason_RUN_REASON_LEASE_LOST
 		return e
 	}
 	c := b.Start(t, "w1")

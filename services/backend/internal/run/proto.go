@@ -15,7 +15,7 @@ import (
 // Proto converts a row.
 func Proto(r *dbgen.Run) *backendv1.Run {
 	return &backendv1.Run{
-		Id: r.ID, SessionId: r.SessionID, Status: store.RunStatus(r.Status), StatusReason: r.StatusReason, StatusMessage: r.StatusMessage,
+		Id: r.ID, SessionId: r.SessionID, Status: store.RunStatus(r.Status), StatusReason: store.RunReason(r.StatusReason), StatusMessage: r.StatusMessage,
 		Attempt: r.Attempt, Progress: r.Progress, ScheduleMode: r.ScheduleMode,
 		ScheduledAt: timestamppb.New(r.ScheduledAt), CreatedAt: timestamppb.New(r.CreatedAt),
 		StartedAt: optionalTime(r.StartedAt), FinishedAt: optionalTime(r.FinishedAt),
@@ -42,7 +42,7 @@ func IsActive(status string) bool {
 // statusChanged is the event of a run's new state.
 func statusChanged(r *dbgen.Run) *backendv1.EventPayload {
 	changed := &backendv1.RunStatusChanged{
-		Status: store.RunStatus(r.Status), Reason: r.StatusReason, Message: r.StatusMessage, Attempt: r.Attempt,
+		Status: store.RunStatus(r.Status), Reason: store.RunReason(r.StatusReason), Message: r.StatusMessage, Attempt: r.Attempt,
 	}
 	if r.Status == store.RunQueued {
 		changed.ScheduledAt = timestamppb.New(r.ScheduledAt)

@@ -11,15 +11,6 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/userinput"
 )
 
-// Reasons why a run ended, as far as the backend decides them.
-const (
-	ReasonCanceled     = "canceled"
-	ReasonAgentError   = "agent_error"
-	ReasonExecutorLost = "executor_lost"
-	// ReasonLeaseLost is an executor's own: it heard of no manager for too long.
-	ReasonLeaseLost = "lease_lost"
-)
-
 // maxMessage bounds, in characters, what a run says about its end: every list of
 // runs shows it. The event has the whole of it.
 const maxMessage = 10_000
@@ -106,12 +97,12 @@ func clearState(ctx context.Context, s *store.Session) error {
 func Cancel(ctx context.Context, s *store.Session, r *dbgen.Run, message string) (bool, error) {
 	switch r.Status {
 	case store.RunQueued:
-		return true, Finish(ctx, s, r, Outcome{Status: store.RunCanceled, Reason: ReasonCanceled, Message: message})
+		return true, Finish(ctx, s, r, Outcome{Status: store.RunCanceled, Reason: backendv1.RunReason_RUN_REASON_CANCELED, Message: message})
 	case store.RunClaimed, store.RunRunning:
 	default:
 		return false, nil
 	}
-	r.Status, r.StatusReason, r.StatusMessage, r.CancelMessage = store.RunCanceling, ReasonCanceled, message, message
+	r.Status, r.StatusReason, r.StatusMessage, r.CancelMessage = store.RunCanceling, store.RunReasonText(backendv1.RunReason_RUN_REASON_CANCELED), message, message
 	if err := s.Tx().SaveRun(ctx, r); err != nil {
 		return false, err
 	}
@@ -129,8 +120,9 @@ func Cancel(ctx context.Context, s *store.Session, r *dbgen.Run, message string)
 type Outcome struct {
 	// Status is completed, failed or canceled.
 	Status string
-	// Reason is stable, Message for people.
-	Reason, Message string
+	Reason backendv1.RunReason
+	// Message is for people.
+	Message string
 	// NoExport says that the worker is gone, and the workspace with it.
 	NoExport bool
 }
@@ -138,7 +130,7 @@ type Outcome struct {
 // Effective is the outcome that counts: a cancel that was committed before wins.
 func (o Outcome) Effective(r *dbgen.Run) Outcome {
 	if r.Status == store.RunCanceling {
-		o.Status, o.Reason = store.RunCanceled, ReasonCanceled
+		o.Status, o.Reason = store.RunCanceled, backendv1.RunReason_RUN_REASON_CANCELED
 		if r.CancelMessage != "" || o.Message == "" {
 			o.Message = r.CancelMessage
 		}
@@ -155,7 +147,7 @@ func Finish(ctx context.Context, s *store.Session, r *dbgen.Run, outcome Outcome
 	tx := s.Tx()
 	now := store.Now()
 	wasQueued := r.Status == store.RunQueued
-	r.Status, r.StatusReason, r.StatusMessage, r.FinishedAt, r.LeaseExpiresAt = outcome.Status, outcome.Reason, outcome.Message, &now, nil
+	r.Status, r.StatusReason, r.StatusMessage, r.FinishedAt, r.LeaseExpiresAt = outcome.Status, store.RunReasonText(outcome.Reason), outcome.Message, &now, nil
 	if outcome.Status == store.RunCompleted {
 		r.Progress = 100
 	}
@@ -243,7 +235,7 @@ func ExportChanged(s *store.Session) *backendv1.EventPayload {
 func Release(ctx context.Context, s *store.Session, r *dbgen.Run) error {
 	if r.Status == store.RunCanceling {
 		r.FencingToken++
-		return Finish(ctx, s, r, Outcome{Status: store.RunCanceled, Reason: ReasonCanceled})
+		return Finish(ctx, s, r, Outcome{Status: store.RunCanceled, Reason: backendv1.RunReason_RUN_REASON_CANCELED})
 	}
 	if r.OfferedAttempt == r.Attempt {
 		r.OfferedAttempt, r.StartedAt = 0, nil

@@ -69,6 +69,20 @@ func RunStatus(t string) backendv1.RunStatus {
 	return backendv1.RunStatus(number(backendv1.RunStatus_value, "RUN_STATUS_", t))
 }
 
+// RunReasonText names a reason as the database does; one of a later version is
+// none.
+func RunReasonText(r backendv1.RunReason) string {
+	if _, known := backendv1.RunReason_name[int32(r)]; !known {
+		return ""
+	}
+	return text(r.String(), "RUN_REASON_")
+}
+
+// RunReason is the inverse of RunReasonText.
+func RunReason(t string) backendv1.RunReason {
+	return backendv1.RunReason(number(backendv1.RunReason_value, "RUN_REASON_", t))
+}
+
 // SessionStatus returns the API's value of a session state.
 func SessionStatus(t string) backendv1.SessionStatus {
 	return backendv1.SessionStatus(number(backendv1.SessionStatus_value, "SESSION_STATUS_", t))

@@ -196,11 +196,11 @@ func (a *Agent) Run(ctx context.Context) Outcome {
 	defer close(a.done)
 	mcpPath, cleanup, err := writeMCPConfig(a.opts.MCPConfigJSON)
 	if err != nil {
-		return Failed(ReasonWorkspaceError, "The MCP configuration could not be written: %v", err)
+		return Failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The MCP configuration could not be written: %v", err)
 	}
 	defer cleanup()
 	if err := os.MkdirAll(a.opts.HomeDir, 0o755); err != nil {
-		return Failed(ReasonWorkspaceError, "The agent's home folder cannot be created: %v", err)
+		return Failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The agent's home folder cannot be created: %v", err)
 	}
 	if ignored := ignoredSettings(a.opts.Dir); len(ignored) > 0 {
 		a.inform(noticeIgnored, "Poco decides this, so it is not taken from the project's files: "+strings.Join(ignored, ", "))
@@ -219,7 +219,7 @@ func (a *Agent) Run(ctx context.Context) Outcome {
 	defer a.kill.Stop()
 	defer a.deadline.Stop()
 	a.escalateAfter(initializeTimeout, func() {
-		a.end(Failed(ReasonCLIProtocolError, "The Claude Code CLI did not answer the initialize request within %s.", initializeTimeout), false)
+		a.end(Failed(backendv1.RunReason_RUN_REASON_CLI_PROTOCOL_ERROR, "The Claude Code CLI did not answer the initialize request within %s.", initializeTimeout), false)
 	})
 	a.send(initializeRequest(initializeID))
 	a.catchUp(ctx)
@@ -232,9 +232,9 @@ func (a *Agent) Run(ctx context.Context) Outcome {
 
 func startFailure(err error) Outcome {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrPermission) {
-		return Failed(ReasonCLIMissing, "The Claude Code CLI cannot be started: %v", err)
+		return Failed(backendv1.RunReason_RUN_REASON_CLI_MISSING, "The Claude Code CLI cannot be started: %v", err)
 	}
-	return Failed(ReasonCLICrashed, "The Claude Code CLI cannot be started: %v", err)
+	return Failed(backendv1.RunReason_RUN_REASON_CLI_CRASHED, "The Claude Code CLI cannot be started: %v", err)
 }
 
 // loop reads the CLI until it is gone.
@@ -334,7 +334,7 @@ func (a *Agent) idleAt() time.Time {
 }
 
 func (a *Agent) idle() {
-	a.end(Failed(ReasonIdleTimeout, "The Claude Code CLI was silent for %s with nothing under way, the limit that RUN_IDLE_TIMEOUT_SECONDS sets.",
+	a.end(Failed(backendv1.RunReason_RUN_REASON_IDLE_TIMEOUT, "The Claude Code CLI was silent for %s with nothing under way, the limit that RUN_IDLE_TIMEOUT_SECONDS sets.",
 		a.opts.IdleTimeout), false)
 }
 
@@ -384,7 +384,7 @@ func (a *Agent) escalateAfter(d time.Duration, step func()) {
 
 func (a *Agent) send(message any) {
 	if err := a.process.send(message); err != nil {
-		a.end(Failed(ReasonCLIProtocolError, "A message for the CLI could not be encoded: %v", err), false)
+		a.end(Failed(backendv1.RunReason_RUN_REASON_CLI_PROTOCOL_ERROR, "A message for the CLI could not be encoded: %v", err), false)
 	}
 }
 
@@ -416,7 +416,7 @@ func (a *Agent) verdict(ctx context.Context) Outcome {
 		if a.result != nil {
 			missing = "waiting for what ran in the background"
 		}
-		return Failed(ReasonCLICrashed, "The Claude Code CLI ended without %s, %s", missing, a.process.exit)
+		return Failed(backendv1.RunReason_RUN_REASON_CLI_CRASHED, "The Claude Code CLI ended without %s, %s", missing, a.process.exit)
 	}
 }
 
@@ -424,7 +424,7 @@ func (a *Agent) verdict(ctx context.Context) Outcome {
 type Stop struct{ Outcome Outcome }
 
 // Error makes Stop usable as a context's cause.
-func (s *Stop) Error() string { return s.Outcome.Reason + ": " + s.Outcome.Message }
+func (s *Stop) Error() string { return s.Outcome.Reason.String() + ": " + s.Outcome.Message }
 
 func newStoppedTimer() *time.Timer {
 	t := time.NewTimer(time.Hour)

@@ -127,14 +127,16 @@ func TestFakeLongLine(t *testing.T) {
 func TestFakeFailures(t *testing.T) {
 	idle := func(o Options) Options { o.IdleTimeout = 50 * time.Millisecond; return o }
 	cases := []struct {
-		mode, reason, message string
-		change                func(Options) Options
+		mode    string
+		reason  backendv1.RunReason
+		message string
+		change  func(Options) Options
 	}{
-		{"dies", ReasonCLICrashed, "exit code 7: out of memory", nil},
-		{"killed", ReasonCLICrashed, "killed by signal 9", nil},
-		{"refuses", ReasonCLIProtocolError, "refused to start: no", nil},
-		{"silent", ReasonIdleTimeout, "silent for 50ms", idle},
-		{"none", ReasonCLIMissing, "cannot be started", func(o Options) Options { o.Path = "/nonexistent/claude"; return o }},
+		{"dies", backendv1.RunReason_RUN_REASON_CLI_CRASHED, "exit code 7: out of memory", nil},
+		{"killed", backendv1.RunReason_RUN_REASON_CLI_CRASHED, "killed by signal 9", nil},
+		{"refuses", backendv1.RunReason_RUN_REASON_CLI_PROTOCOL_ERROR, "refused to start: no", nil},
+		{"silent", backendv1.RunReason_RUN_REASON_IDLE_TIMEOUT, "silent for 50ms", idle},
+		{"none", backendv1.RunReason_RUN_REASON_CLI_MISSING, "cannot be started", func(o Options) Options { o.Path = "/nonexistent/claude"; return o }},
 	}
 	for _, c := range cases {
 		t.Run(c.mode, func(t *testing.T) {
@@ -161,10 +163,10 @@ func TestFakeUnknownRequestsAndWithdrawnQuestions(t *testing.T) {
 func TestFakeKilledAtOnceByItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	r := &recorder{on: func(*backendv1.EventPayload) {
-		cancel(&Stop{Outcome: Failed(ReasonLeaseLost, "lost")})
+		cancel(&Stop{Outcome: Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
 	}}
 	outcome := New(fake(t, "stubborn"), r).Run(ctx)
-	require.Equal(t, ReasonLeaseLost, outcome.Reason)
+	require.Equal(t, backendv1.RunReason_RUN_REASON_LEASE_LOST, outcome.Reason)
 }
 
 func TestFakeIgnoresTheInterrupt(t *testing.T) {

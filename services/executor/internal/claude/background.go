@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/internal/text"
 )
 
@@ -106,7 +107,7 @@ func (a *Agent) backgroundExpired() {
 	// A command may be a server that was meant to stay. An agent has work that
 	// is not done.
 	if slices.ContainsFunc(a.work.running(), func(t *task) bool { return t.kind != kindCommand }) {
-		failed := Failed(ReasonBackgroundTimeout, "%s", message)
+		failed := Failed(backendv1.RunReason_RUN_REASON_BACKGROUND_TIMEOUT, "%s", message)
 		a.result = &failed
 	}
 	a.finished, a.resting = true, false

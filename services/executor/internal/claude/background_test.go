@@ -71,7 +71,7 @@ func TestRealBackgroundWorkIsWaitedFor(t *testing.T) {
 			opts, _ := real(t, c.prompt)
 			r := &recorder{}
 			whenWaiting(r, func() { create(t, opts, "go") })
-			requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+			requireStatus(t, completed, 0, New(opts, r).Run(t.Context()))
 			requireFile(t, opts, "built.txt")
 			require.Contains(t, r.log(), c.last)
 			require.NotContains(t, r.log(), noticeStopped)
@@ -89,7 +89,7 @@ func TestRealSeveralInTheBackground(t *testing.T) {
 	r := &recorder{}
 	whenWaiting(r, func() { create(t, opts, "first") })
 	outcome := New(opts, r).Run(t.Context())
-	requireStatus(t, completed, "", outcome)
+	requireStatus(t, completed, 0, outcome)
 	requireFile(t, opts, "built.txt")
 	require.Contains(t, r.log(), "The other has, too.")
 	require.InDelta(t, 4*0.0006, outcome.Usage.GetTotalCostUsd(), 1e-9)
@@ -104,7 +104,7 @@ func TestRealUsageOfSeveralTurns(t *testing.T) {
 	r := &recorder{}
 	whenWaiting(r, func() { create(t, opts, "go") })
 	outcome := New(opts, r).Run(t.Context())
-	requireStatus(t, completed, "", outcome)
+	requireStatus(t, completed, 0, outcome)
 	require.InDelta(t, 3*0.0006, outcome.Usage.GetTotalCostUsd(), 1e-9)
 	require.EqualValues(t, 300, outcome.Usage.GetInputTokens())
 	require.EqualValues(t, 3, outcome.Usage.GetNumTurns())
@@ -112,14 +112,15 @@ func TestRealUsageOfSeveralTurns(t *testing.T) {
 
 func TestRealBackgroundTimeout(t *testing.T) {
 	cases := map[string]struct {
-		prompt, names, reason string
-		status                backendv1.RunStatus
+		prompt, names string
+		reason        backendv1.RunReason
+		status        backendv1.RunStatus
 	}{
 		// It may be a server, which is not expected to end.
-		"command":     {"[[background:" + never + "]]", never, "", completed},
-		"left behind": {"[[bash:setsid sh -c '" + never + "' >/dev/null 2>&1 & until test -e pid; do sleep 0.05; done]]", "sleep 1000", "", completed},
+		"command":     {"[[background:" + never + "]]", never, 0, completed},
+		"left behind": {"[[bash:setsid sh -c '" + never + "' >/dev/null 2>&1 & until test -e pid; do sleep 0.05; done]]", "sleep 1000", 0, completed},
 		// A sub-agent had something to do, and it is not done.
-		"sub-agent": {"[[subagent:" + never + "]]", "run a command", ReasonBackgroundTimeout, failed},
+		"sub-agent": {"[[subagent:" + never + "]]", "run a command", backendv1.RunReason_RUN_REASON_BACKGROUND_TIMEOUT, failed},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -139,13 +140,15 @@ func TestRealEndedWhileWaiting(t *testing.T) {
 	cases := map[string]struct {
 		end    func(a *Agent, cancel context.CancelCauseFunc)
 		status backendv1.RunStatus
-		reason string
+		reason backendv1.RunReason
 	}{
-		"canceled": {func(a *Agent, _ context.CancelCauseFunc) { a.End(Canceled("enough")) }, canceled, ReasonCanceled},
-		"timeout":  {func(a *Agent, _ context.CancelCauseFunc) { a.End(Failed(ReasonRunTimeout, "late")) }, failed, ReasonRunTimeout},
+		"canceled": {func(a *Agent, _ context.CancelCauseFunc) { a.End(Canceled("enough")) }, canceled, backendv1.RunReason_RUN_REASON_CANCELED},
+		"timeout": {func(a *Agent, _ context.CancelCauseFunc) {
+			a.End(Failed(backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, "late"))
+		}, failed, backendv1.RunReason_RUN_REASON_RUN_TIMEOUT},
 		"lease lost": {func(_ *Agent, cancel context.CancelCauseFunc) {
-			cancel(&Stop{Outcome: Failed(ReasonLeaseLost, "lost")})
-		}, failed, ReasonLeaseLost},
+			cancel(&Stop{Outcome: Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
+		}, failed, backendv1.RunReason_RUN_REASON_LEASE_LOST},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -187,16 +190,16 @@ func TestRealSecondTurn(t *testing.T) {
 		turns  []scriptedmodel.Turn
 		change func(*Options)
 		status backendv1.RunStatus
-		reason string
+		reason backendv1.RunReason
 		says   string
 	}{
 		"fails": {
 			turns:  []scriptedmodel.Turn{{Error: &scriptedmodel.Error{Status: 400, Type: "invalid_request_error", Message: "not now"}}},
-			status: failed, reason: ReasonAgentError,
+			status: failed, reason: backendv1.RunReason_RUN_REASON_AGENT_ERROR,
 		},
 		"reaches the token limit": {
 			turns:  []scriptedmodel.Turn{{Usage: scriptedmodel.Usage{InputTokens: 5000}, Blocks: says("A lot.").Blocks}},
-			change: func(o *Options) { o.MaxTokens = 1000 }, status: failed, reason: ReasonTokenLimit,
+			change: func(o *Options) { o.MaxTokens = 1000 }, status: failed, reason: backendv1.RunReason_RUN_REASON_TOKEN_LIMIT,
 		},
 		"asks": {turns: []scriptedmodel.Turn{ask, says("Shipped: {answer}.")}, status: completed, says: "Shipped: Yes."},
 	}
@@ -232,7 +235,7 @@ func TestRealCommandStoppedWithItsSubAgent(t *testing.T) {
 		}}}}},
 		says("Done."))
 	r := &recorder{}
-	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	requireStatus(t, completed, 0, New(opts, r).Run(t.Context()))
 	require.Contains(t, r.notice(noticeStopped), "sleep 1000")
 	requireGone(t, opts)
 }

@@ -15,7 +15,7 @@ func TestRealBrokenAnswers(t *testing.T) {
 	opts, model := real(t, "[[broken]]")
 	r := &recorder{}
 	outcome := New(opts, r).Run(t.Context())
-	requireStatus(t, completed, "", outcome)
+	requireStatus(t, completed, 0, outcome)
 	require.Equal(t, 2, model.Stats().Messages)
 	require.Contains(t, r.log(), "retry 1/5 0 API Error: Overloaded")
 	require.Contains(t, r.log(), "That is all there is in this scenario.", "the model was told to go on, and has said all before")
@@ -24,13 +24,13 @@ func TestRealBrokenAnswers(t *testing.T) {
 	// The CLI takes for the whole what came of a stream that just ends.
 	opts, model = real(t, "[[ends]]")
 	r = &recorder{}
-	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	requireStatus(t, completed, 0, New(opts, r).Run(t.Context()))
 	require.Equal(t, 3, model.Stats().Messages)
 	require.Contains(t, r.log(), "retry 1/5 0 The model's answer broke off.")
 
 	// How much the CLI saw before the cut decides which of the two it is.
 	opts, model = real(t, "[[cut]]")
-	requireStatus(t, completed, "", New(opts, &recorder{}).Run(t.Context()))
+	requireStatus(t, completed, 0, New(opts, &recorder{}).Run(t.Context()))
 	require.Equal(t, 2, model.Stats().Messages)
 }
 
@@ -48,7 +48,7 @@ func TestBrokenAnswersAreBounded(t *testing.T) {
 	}
 	turn()
 	require.NotNil(t, a.result)
-	requireStatus(t, failed, ReasonAgentError, *a.result)
+	requireStatus(t, failed, backendv1.RunReason_RUN_REASON_AGENT_ERROR, *a.result)
 	require.Equal(t, "The model's answer broke off.", a.result.Message)
 	a.kill.Stop()
 }
@@ -66,7 +66,7 @@ func TestRealPlanOfItsOwn(t *testing.T) {
 					go a.Answer(asked.GetUserInputRequestId(), map[string]string{asked.GetQuestions()[0].GetQuestion(): answer})
 				}
 			}
-			requireStatus(t, completed, "", a.Run(t.Context()))
+			requireStatus(t, completed, 0, a.Run(t.Context()))
 			require.Contains(t, r.log(), "asked ExitPlanMode Go ahead with this plan?")
 			require.Contains(t, r.log(), want)
 			require.Contains(t, r.log(), "user result(This is plan mode, and the user h, error=true)")
@@ -81,16 +81,17 @@ func TestRealPlanOfItsOwn(t *testing.T) {
 // Not every refusal is the model API's.
 func TestWhoRefused(t *testing.T) {
 	cases := map[string]struct {
-		status       int32
-		text         string
-		reason, says string
+		status int32
+		text   string
+		reason backendv1.RunReason
+		says   string
 	}{
-		"the API, 401":     {401, "Failed to authenticate. API Error: 401 invalid x-api-key", ReasonAuthenticationFailed, "Check ANTHROPIC_AUTH_TOKEN"},
-		"the API, 403":     {403, "Failed to authenticate. API Error: 403 not yours", ReasonAuthenticationFailed, "Check ANTHROPIC_AUTH_TOKEN"},
-		"a page":           {403, "Failed to authenticate. API Error: Blocked by Example", ReasonModelUnreachable, "(HTTP 403: Blocked by Example). Check proxies"},
-		"a proxy":          {407, "API Error: Sign in to the proxy", ReasonModelUnreachable, "(HTTP 407: Sign in to the proxy)"},
-		"said the gateway": {424, "API Error: 424 example.com answered HTTP 403", ReasonModelUnreachable, "The model API was not reached: example.com answered HTTP 403."},
-		"another failure":  {400, "API Error: 400 too long", ReasonAgentError, "too long"},
+		"the API, 401":     {401, "Failed to authenticate. API Error: 401 invalid x-api-key", backendv1.RunReason_RUN_REASON_AUTHENTICATION_FAILED, "Check ANTHROPIC_AUTH_TOKEN"},
+		"the API, 403":     {403, "Failed to authenticate. API Error: 403 not yours", backendv1.RunReason_RUN_REASON_AUTHENTICATION_FAILED, "Check ANTHROPIC_AUTH_TOKEN"},
+		"a page":           {403, "Failed to authenticate. API Error: Blocked by Example", backendv1.RunReason_RUN_REASON_MODEL_UNREACHABLE, "(HTTP 403: Blocked by Example). Check proxies"},
+		"a proxy":          {407, "API Error: Sign in to the proxy", backendv1.RunReason_RUN_REASON_MODEL_UNREACHABLE, "(HTTP 407: Sign in to the proxy)"},
+		"said the gateway": {424, "API Error: 424 example.com answered HTTP 403", backendv1.RunReason_RUN_REASON_MODEL_UNREACHABLE, "The model API was not reached: example.com answered HTTP 403."},
+		"another failure":  {400, "API Error: 400 too long", backendv1.RunReason_RUN_REASON_AGENT_ERROR, "too long"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

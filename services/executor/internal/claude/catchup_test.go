@@ -40,7 +40,7 @@ func TestRealConversationIsReportedToItsEnd(t *testing.T) {
 			go a.Answer(asked.GetUserInputRequestId(), map[string]string{asked.GetQuestions()[0].GetQuestion(): "Spanish"})
 		}
 	}
-	requireStatus(t, completed, "", a.Run(t.Context()))
+	requireStatus(t, completed, 0, a.Run(t.Context()))
 	said := first.messages()
 	require.Greater(t, len(said), 10)
 
@@ -58,7 +58,7 @@ func TestRealConversationIsReportedToItsEnd(t *testing.T) {
 			// Its own copy: an agent that goes on adds to the conversation.
 			copySession(t, &again)
 			second := &recorder{}
-			requireStatus(t, completed, "", New(again, second).Run(t.Context()))
+			requireStatus(t, completed, 0, New(again, second).Run(t.Context()))
 			var missing []*backendv1.MessageAdded
 			for _, m := range said {
 				if !again.Resumes.Reported[m.GetMessageId()] {
@@ -100,7 +100,7 @@ func TestRealConversationIsRestoredFromTheRecord(t *testing.T) {
 	opts.PromptID = uuid.NewString()
 	first := &recorder{}
 	first.on = func(p *backendv1.EventPayload) { opts.ResumeID += p.GetAgentStarted().GetAgentSessionId() }
-	requireStatus(t, completed, "", New(opts, first).Run(t.Context()))
+	requireStatus(t, completed, 0, New(opts, first).Run(t.Context()))
 	var printed, ids []string
 	for _, p := range first.payloads {
 		if m := p.GetMessageAdded(); m != nil {
@@ -133,7 +133,7 @@ func TestRealConversationIsRestoredFromTheRecord(t *testing.T) {
 			require.NoError(t, os.WriteFile(filepath.Join(opts.Dir, "steps"), nil, 0o600))
 			cutConversation(t, again.ConfigDir, append([]string{opts.PromptID}, ids...)[c.written])
 			second := &recorder{}
-			requireStatus(t, completed, "", New(again, second).Run(t.Context()))
+			requireStatus(t, completed, 0, New(again, second).Run(t.Context()))
 			require.Empty(t, second.notice(noticeUnread))
 			steps, err := os.ReadFile(filepath.Join(opts.Dir, "steps"))
 			require.NoError(t, err)

@@ -99,13 +99,15 @@ func TestFakeLateResult(t *testing.T) {
 	opts := fake(t, "late")
 	opts.IdleTimeout = time.Second
 	outcome, _ := runFake(t, opts)
-	require.Equal(t, ReasonIdleTimeout, outcome.Reason, outcome.Message)
+	require.Equal(t, backendv1.RunReason_RUN_REASON_IDLE_TIMEOUT, outcome.Reason, outcome.Message)
 
 	r := &recorder{}
 	a := New(fake(t, "late"), r)
-	r.on = func(*backendv1.EventPayload) { go a.call(func() { a.end(Failed(ReasonRunTimeout, "late"), false) }) }
+	r.on = func(*backendv1.EventPayload) {
+		go a.call(func() { a.end(Failed(backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, "late"), false) })
+	}
 	outcome = a.Run(t.Context())
-	require.Equal(t, ReasonRunTimeout, outcome.Reason, outcome.Message)
+	require.Equal(t, backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, outcome.Reason, outcome.Message)
 	require.InDelta(t, 0.5, outcome.Usage.GetTotalCostUsd(), 1e-9, "what it cost is known all the same")
 }
 
@@ -124,7 +126,7 @@ func TestFakeKilledAfterItsResult(t *testing.T) {
 				done = true
 			}
 		}
-		a.End(Failed(ReasonRunTimeout, "late"))
+		a.End(Failed(backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, "late"))
 		close(finished)
 	}()
 	require.Equal(t, completed, a.Run(t.Context()).Status)

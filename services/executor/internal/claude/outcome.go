@@ -7,41 +7,19 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 )
 
-// Reasons why a run ended other than by completing. They are stable: clients
-// and statistics rely on them.
-const (
-	ReasonCanceled             = "canceled"
-	ReasonAgentError           = "agent_error"
-	ReasonAuthenticationFailed = "authentication_failed"
-	ReasonModelUnreachable     = "model_unreachable"
-	ReasonCLIMissing           = "cli_missing"
-	ReasonCLICrashed           = "cli_crashed"
-	ReasonCLIProtocolError     = "cli_protocol_error"
-	ReasonIdleTimeout          = "idle_timeout"
-	ReasonRunTimeout           = "run_timeout"
-	ReasonBackgroundTimeout    = "background_timeout"
-	ReasonCostLimit            = "cost_limit"
-	ReasonTokenLimit           = "token_limit"
-	ReasonMaxTurns             = "max_turns"
-	ReasonLeaseLost            = "lease_lost"
-	ReasonExecutorLost         = "executor_lost"
-	ReasonResumeFailed         = "resume_failed"
-	ReasonWorkspaceError       = "workspace_error"
-)
-
 // completedStatus is the status of a turn that did what it was to.
 const completedStatus = backendv1.RunStatus_RUN_STATUS_COMPLETED
 
 // Outcome is how the agent's work ended.
 type Outcome struct {
 	Status  backendv1.RunStatus
-	Reason  string
+	Reason  backendv1.RunReason
 	Message string
 	Usage   *backendv1.Usage
 }
 
 // Failed returns a failed outcome.
-func Failed(reason, format string, args ...any) Outcome {
+func Failed(reason backendv1.RunReason, format string, args ...any) Outcome {
 	return Outcome{
 		Status: backendv1.RunStatus_RUN_STATUS_FAILED, Reason: reason,
 		Message: fmt.Sprintf(format, args...),
@@ -54,12 +32,12 @@ func Canceled(reason string) Outcome {
 	if reason != "" {
 		message = "Canceled: " + reason
 	}
-	return Outcome{Status: backendv1.RunStatus_RUN_STATUS_CANCELED, Reason: ReasonCanceled, Message: message}
+	return Outcome{Status: backendv1.RunStatus_RUN_STATUS_CANCELED, Reason: backendv1.RunReason_RUN_REASON_CANCELED, Message: message}
 }
 
 // authenticationFailed names what a person can do about it.
 func authenticationFailed(status int32, said string) Outcome {
-	return Failed(ReasonAuthenticationFailed,
+	return Failed(backendv1.RunReason_RUN_REASON_AUTHENTICATION_FAILED,
 		"The model API refused the credential (HTTP %d%s). Check ANTHROPIC_AUTH_TOKEN and ANTHROPIC_BASE_URL.",
 		status, detail(said))
 }
@@ -93,9 +71,9 @@ func modelUnreachable(status int32, text string) Outcome {
 		said = after
 	}
 	if status == statusOnTheWay {
-		return Failed(ReasonModelUnreachable, "The model API was not reached%s.", detail(strings.TrimPrefix(said, fmt.Sprintf("%d ", status))))
+		return Failed(backendv1.RunReason_RUN_REASON_MODEL_UNREACHABLE, "The model API was not reached%s.", detail(strings.TrimPrefix(said, fmt.Sprintf("%d ", status))))
 	}
-	return Failed(ReasonModelUnreachable,
+	return Failed(backendv1.RunReason_RUN_REASON_MODEL_UNREACHABLE,
 		"Something on the way to the model API refused the call (HTTP %d%s). Check proxies, firewalls and ANTHROPIC_BASE_URL.",
 		status, detail(said))
 }
@@ -115,15 +93,15 @@ func ofResult(subtype string, r *wireResult, resuming bool) Outcome {
 	case isAuthenticationStatus(r.APIErrorStatus):
 		return authenticationFailed(r.APIErrorStatus, text)
 	case subtype == "error_max_turns":
-		return Failed(ReasonMaxTurns, "%s", orElse(text, "The limit of model turns is reached."))
+		return Failed(backendv1.RunReason_RUN_REASON_MAX_TURNS, "%s", orElse(text, "The limit of model turns is reached."))
 	case subtype == "error_max_budget_usd":
-		return Failed(ReasonCostLimit, "The run's cost limit is reached after %.4f US dollars.", r.TotalCostUSD)
+		return Failed(backendv1.RunReason_RUN_REASON_COST_LIMIT, "The run's cost limit is reached after %.4f US dollars.", r.TotalCostUSD)
 	case resuming && isUnknownConversation(text):
 		return resumeFailed(text)
 	case r.APIErrorStatus != 0:
-		return Failed(ReasonAgentError, "The model API failed (HTTP %d)%s", r.APIErrorStatus, detail(text))
+		return Failed(backendv1.RunReason_RUN_REASON_AGENT_ERROR, "The model API failed (HTTP %d)%s", r.APIErrorStatus, detail(text))
 	default:
-		return Failed(ReasonAgentError, "%s", orElse(text, "The agent ended with "+subtype+"."))
+		return Failed(backendv1.RunReason_RUN_REASON_AGENT_ERROR, "%s", orElse(text, "The agent ended with "+subtype+"."))
 	}
 }
 
@@ -132,7 +110,7 @@ func isUnknownConversation(text string) bool {
 }
 
 func resumeFailed(said string) Outcome {
-	return Failed(ReasonResumeFailed, "The earlier conversation could not be resumed%s", detail(said))
+	return Failed(backendv1.RunReason_RUN_REASON_RESUME_FAILED, "The earlier conversation could not be resumed%s", detail(said))
 }
 
 // detail puts what was said behind a sentence, if anything was.

@@ -112,7 +112,7 @@ func TestRealFilesDoNotMoveTheModel(t *testing.T) {
 				write(t, place, settings)
 			}
 			r := &recorder{}
-			requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+			requireStatus(t, completed, 0, New(opts, r).Run(t.Context()))
 			requireUntouched(t, tr, opts, model)
 		})
 	}
@@ -147,11 +147,11 @@ func TestRealFilesWrittenDuringARun(t *testing.T) {
 	}
 	// The CLI takes a second to notice.
 	opts.Prompt = "[[bash:" + command + "; sleep 2]]"
-	requireStatus(t, completed, "", New(opts, &recorder{}).Run(t.Context()))
+	requireStatus(t, completed, 0, New(opts, &recorder{}).Run(t.Context()))
 	requireUntouched(t, tr, opts, model)
 	// And in the run after it.
 	opts.Prompt = "[[bash:echo hi]]"
-	requireStatus(t, completed, "", New(opts, &recorder{}).Run(t.Context()))
+	requireStatus(t, completed, 0, New(opts, &recorder{}).Run(t.Context()))
 	requireUntouched(t, tr, opts, model)
 }
 
@@ -200,7 +200,7 @@ func TestRealFilesDoNotAnswerForAPerson(t *testing.T) {
 					go a.Answer(asked.GetUserInputRequestId(), map[string]string{"Which color?": "Blue"})
 				}
 			}
-			requireStatus(t, completed, "", a.Run(t.Context()))
+			requireStatus(t, completed, 0, a.Run(t.Context()))
 			require.Contains(t, r.log(), "You chose: Blue.")
 			require.NoFileExists(t, filepath.Join(opts.Dir, "started"))
 			require.NotEmpty(t, r.notice(noticeIgnored)+map[bool]string{true: "agent"}[name == "an agent's hooks"])
@@ -222,7 +222,7 @@ func TestRealProjectStartsNothing(t *testing.T) {
 		"sandbox":                    map[string]any{"enabled": true, "failIfUnavailable": true},
 	})
 	r := &recorder{}
-	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	requireStatus(t, completed, 0, New(opts, r).Run(t.Context()))
 	require.NoFileExists(t, filepath.Join(opts.Dir, "started"))
 	require.Empty(t, r.payloads[1].GetAgentStarted().GetMcpServers())
 	require.Equal(t, "Poco decides this, so it is not taken from the project's files: hooks in .claude/settings.json, "+
@@ -238,7 +238,7 @@ func TestRealHarmlessProjectSettingsWork(t *testing.T) {
 	write(t, filepath.Join(opts.Dir, projectSettings), map[string]any{"env": map[string]string{"COLOR": "green"}})
 	write(t, filepath.Join(opts.Dir, ".claude/skills/tidy/SKILL.md"), "---\nname: tidy\ndescription: tidies up\n---\nTidy up.\n")
 	r := &recorder{}
-	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	requireStatus(t, completed, 0, New(opts, r).Run(t.Context()))
 	require.Contains(t, r.log(), "result(color=green, error=false)")
 	require.Contains(t, r.log(), "result(Launching skill: tidy")
 	require.Empty(t, r.notice(noticeIgnored))

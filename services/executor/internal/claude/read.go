@@ -76,7 +76,7 @@ func (a *Agent) controlResponse(m *wireMessage) {
 		return
 	}
 	if m.Response.Subtype != "success" {
-		a.end(Failed(ReasonCLIProtocolError, "The Claude Code CLI refused to start: %s", m.Response.Error), false)
+		a.end(Failed(backendv1.RunReason_RUN_REASON_CLI_PROTOCOL_ERROR, "The Claude Code CLI refused to start: %s", m.Response.Error), false)
 		return
 	}
 	if a.ending != nil {
@@ -155,7 +155,7 @@ func (a *Agent) report(data []byte, m *wireMessage) {
 		}
 	}
 	if used := a.translator.usage.sum().total(); a.opts.MaxTokens > 0 && used > a.opts.MaxTokens {
-		a.end(Failed(ReasonTokenLimit, "The run's limit of %d tokens is reached.", a.opts.MaxTokens), true)
+		a.end(Failed(backendv1.RunReason_RUN_REASON_TOKEN_LIMIT, "The run's limit of %d tokens is reached.", a.opts.MaxTokens), true)
 	}
 }
 

@@ -55,7 +55,7 @@ func inSession(t *testing.T, opts *Options, dir string) {
 	require.NoError(t, os.MkdirAll(opts.Dir, 0o755))
 }
 
-func requireStatus(t *testing.T, status backendv1.RunStatus, reason string, outcome Outcome) {
+func requireStatus(t *testing.T, status backendv1.RunStatus, reason backendv1.RunReason, outcome Outcome) {
 	t.Helper()
 	require.Equal(t, status, outcome.Status, "%s: %s", outcome.Reason, outcome.Message)
 	require.Equal(t, reason, outcome.Reason, outcome.Message)
@@ -77,7 +77,7 @@ func TestRealDemo(t *testing.T) {
 		}
 	}
 	outcome := a.Run(t.Context())
-	requireStatus(t, completed, "", outcome)
+	requireStatus(t, completed, 0, outcome)
 	log := r.log()
 	require.True(t, strings.HasPrefix(log, "started claude-sonnet-4-20250514 resumed=false"), log)
 	require.Contains(t, log, "todos 1:completed 2:completed now=")
@@ -100,7 +100,7 @@ func TestRealQuestionTimesOut(t *testing.T) {
 	opts.UserInputTimeout, opts.IdleTimeout = 14*time.Second, 12*time.Second
 	r := &recorder{}
 	outcome := New(opts, r).Run(t.Context())
-	requireStatus(t, completed, "", outcome)
+	requireStatus(t, completed, 0, outcome)
 	require.Contains(t, r.log(), "result(User input timed out, error=true)")
 }
 
@@ -116,7 +116,7 @@ func TestRealPlanMode(t *testing.T) {
 					go a.Answer(asked.GetUserInputRequestId(), map[string]string{asked.GetQuestions()[0].GetQuestion(): answer})
 				}
 			}
-			requireStatus(t, completed, "", a.Run(t.Context()))
+			requireStatus(t, completed, 0, a.Run(t.Context()))
 			last := r.payloads[len(r.payloads)-1].GetMessageAdded()
 			require.Contains(t, last.GetBlocks()[0].GetText().GetText(), want)
 		})
@@ -133,25 +133,25 @@ func TestRealCancelDuringCommand(t *testing.T) {
 		}
 	}
 	outcome := a.Run(t.Context())
-	requireStatus(t, canceled, ReasonCanceled, outcome)
+	requireStatus(t, canceled, backendv1.RunReason_RUN_REASON_CANCELED, outcome)
 	require.Equal(t, "Canceled: enough", outcome.Message)
 	require.EqualValues(t, 20, outcome.Usage.GetOutputTokens(), "an interrupted CLI reports its usage")
 
 	// The conversation can go on afterwards.
 	opts.ResumeID, opts.Prompt = r.payloads[0].GetAgentStarted().GetAgentSessionId(), "[[memory]]"
 	r = &recorder{}
-	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	requireStatus(t, completed, 0, New(opts, r).Run(t.Context()))
 	require.Contains(t, r.log(), `The first thing you said was: "[[waitfile]]".`)
 }
 
 func TestRealResume(t *testing.T) {
 	opts, _ := real(t, "Remember the pears.")
 	r := &recorder{}
-	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	requireStatus(t, completed, 0, New(opts, r).Run(t.Context()))
 	opts.ResumeID = r.payloads[0].GetAgentStarted().GetAgentSessionId()
 	opts.Prompt = "[[memory]]"
 	r = &recorder{}
-	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	requireStatus(t, completed, 0, New(opts, r).Run(t.Context()))
 	require.Equal(t, opts.ResumeID, r.payloads[0].GetAgentStarted().GetAgentSessionId())
 	require.Contains(t, r.log(), `The first thing you said was: "Remember the pears.". This is prompt number 2.`)
 }
@@ -161,14 +161,14 @@ func TestRealResume(t *testing.T) {
 func TestRealResumeInAMovedWorkspace(t *testing.T) {
 	opts, _ := real(t, "Remember the pears.")
 	r := &recorder{}
-	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	requireStatus(t, completed, 0, New(opts, r).Run(t.Context()))
 	opts.ResumeID = r.payloads[0].GetAgentStarted().GetAgentSessionId()
 	moved := filepath.Join(t.TempDir(), "moved")
 	require.NoError(t, os.Rename(filepath.Dir(opts.Dir), moved))
 	inSession(t, &opts, moved)
 	opts.Prompt = "[[memory]]"
 	r = &recorder{}
-	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	requireStatus(t, completed, 0, New(opts, r).Run(t.Context()))
 	require.Contains(t, r.log(), `The first thing you said was: "Remember the pears.". This is prompt number 2.`)
 }
 
@@ -176,22 +176,24 @@ func TestRealResumeOfUnknownConversation(t *testing.T) {
 	opts, _ := real(t, "x")
 	opts.ResumeID = "00000000-0000-4000-8000-000000000000"
 	outcome := New(opts, &recorder{}).Run(t.Context())
-	requireStatus(t, failed, ReasonResumeFailed, outcome)
+	requireStatus(t, failed, backendv1.RunReason_RUN_REASON_RESUME_FAILED, outcome)
 	require.Contains(t, outcome.Message, opts.ResumeID)
 }
 
 func TestRealFailures(t *testing.T) {
 	cases := map[string]struct {
-		prompt, reason, message string
-		change                  func(*Options)
+		prompt  string
+		reason  backendv1.RunReason
+		message string
+		change  func(*Options)
 	}{
-		"wrong key": {"x", ReasonAuthenticationFailed, "ANTHROPIC_AUTH_TOKEN", func(o *Options) { o.Token = "wrong" }},
-		"401":       {"[[error401]]", ReasonAuthenticationFailed, "HTTP 401", nil},
-		"refused":   {"[[error400]]", ReasonAgentError, "refuses this request", nil},
-		"hang":      {"[[hang]]", ReasonIdleTimeout, "silent for", func(o *Options) { o.IdleTimeout = 1500 * time.Millisecond }},
-		"cost":      {"[[costly]]", ReasonCostLimit, "cost limit", func(o *Options) { o.MaxCostUSD = 1 }},
-		"tokens":    {"[[costly]]", ReasonTokenLimit, "limit of 1000 tokens", func(o *Options) { o.MaxTokens = 1000 }},
-		"turns":     {"[[todo]]", ReasonMaxTurns, "maximum number of turns", func(o *Options) { o.MaxTurns = 2 }},
+		"wrong key": {"x", backendv1.RunReason_RUN_REASON_AUTHENTICATION_FAILED, "ANTHROPIC_AUTH_TOKEN", func(o *Options) { o.Token = "wrong" }},
+		"401":       {"[[error401]]", backendv1.RunReason_RUN_REASON_AUTHENTICATION_FAILED, "HTTP 401", nil},
+		"refused":   {"[[error400]]", backendv1.RunReason_RUN_REASON_AGENT_ERROR, "refuses this request", nil},
+		"hang":      {"[[hang]]", backendv1.RunReason_RUN_REASON_IDLE_TIMEOUT, "silent for", func(o *Options) { o.IdleTimeout = 1500 * time.Millisecond }},
+		"cost":      {"[[costly]]", backendv1.RunReason_RUN_REASON_COST_LIMIT, "cost limit", func(o *Options) { o.MaxCostUSD = 1 }},
+		"tokens":    {"[[costly]]", backendv1.RunReason_RUN_REASON_TOKEN_LIMIT, "limit of 1000 tokens", func(o *Options) { o.MaxTokens = 1000 }},
+		"turns":     {"[[todo]]", backendv1.RunReason_RUN_REASON_MAX_TURNS, "maximum number of turns", func(o *Options) { o.MaxTurns = 2 }},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -211,7 +213,7 @@ func TestRealFailures(t *testing.T) {
 func TestRealOverloadIsRetried(t *testing.T) {
 	opts, _ := real(t, "[[overload529]]")
 	r := &recorder{}
-	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	requireStatus(t, completed, 0, New(opts, r).Run(t.Context()))
 	require.Contains(t, r.log(), "retry 1/10 529 overloaded")
 	require.Contains(t, r.log(), "Served after one retry.")
 }
@@ -224,7 +226,7 @@ func TestRealKilled(t *testing.T) {
 		a.call(func() { a.process.signalGroup(syscall.SIGKILL) })
 	}()
 	outcome := a.Run(t.Context())
-	requireStatus(t, failed, ReasonCLICrashed, outcome)
+	requireStatus(t, failed, backendv1.RunReason_RUN_REASON_CLI_CRASHED, outcome)
 	require.Contains(t, outcome.Message, "killed by signal 9")
 	require.Positive(t, outcome.Usage.GetOutputTokens(), "what was streamed before is known")
 }
@@ -232,7 +234,7 @@ func TestRealKilled(t *testing.T) {
 func TestRealNULAndHalfASurrogate(t *testing.T) {
 	opts, _ := real(t, "[[nul]]")
 	r := &recorder{}
-	requireStatus(t, completed, "", New(opts, r).Run(t.Context()))
+	requireStatus(t, completed, 0, New(opts, r).Run(t.Context()))
 	require.Contains(t, r.log(), "result(before␀after \uFFFD")
 	require.Contains(t, r.log(), "text(Half a surrogate: \uFFFD and a NUL: ␀.)")
 	for _, p := range r.payloads {
@@ -262,9 +264,9 @@ func TestRealLeavesNothingRunning(t *testing.T) {
 			}
 		}
 		a.call(func() { pids <- descendants(a.process.pid) })
-		cancel(&Stop{Outcome: Failed(ReasonLeaseLost, "lost")})
+		cancel(&Stop{Outcome: Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
 	}()
-	requireStatus(t, failed, ReasonLeaseLost, a.Run(ctx))
+	requireStatus(t, failed, backendv1.RunReason_RUN_REASON_LEASE_LOST, a.Run(ctx))
 	found := <-pids
 	require.NotEmpty(t, found)
 	for _, pid := range found {

@@ -62,46 +62,46 @@ func TestRecordedExchanges(t *testing.T) {
 	cases := []struct {
 		name, want string
 		status     backendv1.RunStatus
-		reason     string
+		reason     backendv1.RunReason
 	}{
 		{"basic", started + `
 assistant text(Writing a file.)
 assistant use(Bash)
 user result(hi, error=false)
-assistant text(Done.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
+assistant text(Done.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, 0},
 		{"ask_user_question", started + `
 assistant use(AskUserQuestion)
 asked AskUserQuestion Which color?(2)
 user result(Your questions have been answered, error=false)
-assistant text(Thanks.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
+assistant text(Thanks.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, 0},
 		{"ask_denied", started + `
 assistant use(AskUserQuestion)
 asked AskUserQuestion Which color?(2)
 user result(User input timeout, error=true)
-assistant text(Thanks.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
+assistant text(Thanks.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, 0},
 		{"plan_mode", started + `
 assistant use(ExitPlanMode)
 asked ExitPlanMode Go ahead with this plan?
 
 1. do it(2)
 user result(User has approved your plan. You , error=false)
-assistant text(plan ok)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
+assistant text(plan ok)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, 0},
 		{"api_401_max_retries_1", started + `
 retry 1/1 401 authentication_failed
-assistant text(Not logged in · Please run /login)`, backendv1.RunStatus_RUN_STATUS_FAILED, ReasonAuthenticationFailed},
-		{"bad_resume", ``, backendv1.RunStatus_RUN_STATUS_FAILED, ReasonResumeFailed},
-		{"resume", strings.Replace(started, "resumed=false", "resumed=true", 1) + `assistant text(Hello there, streaming text in two parts.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
+assistant text(Not logged in · Please run /login)`, backendv1.RunStatus_RUN_STATUS_FAILED, backendv1.RunReason_RUN_REASON_AUTHENTICATION_FAILED},
+		{"bad_resume", ``, backendv1.RunStatus_RUN_STATUS_FAILED, backendv1.RunReason_RUN_REASON_RESUME_FAILED},
+		{"resume", strings.Replace(started, "resumed=false", "resumed=true", 1) + `assistant text(Hello there, streaming text in two parts.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, 0},
 		{"interrupt", started + `
 assistant use(Bash)
 user result(The user doesn't want to proceed , error=true)
-user text([Request interrupted by user for tool use])`, backendv1.RunStatus_RUN_STATUS_FAILED, ReasonAgentError},
+user text([Request interrupted by user for tool use])`, backendv1.RunStatus_RUN_STATUS_FAILED, backendv1.RunReason_RUN_REASON_AGENT_ERROR},
 		{"max_turns", started + `
 assistant use(TaskCreate)
 user result(Task #1 created successfully: Wri, error=false)
 todos 1:pending now=
 assistant use(TaskUpdate)
 user result(Updated task #1 status, error=false)
-todos 1:in_progress now=Writing file`, backendv1.RunStatus_RUN_STATUS_FAILED, ReasonMaxTurns},
+todos 1:in_progress now=Writing file`, backendv1.RunStatus_RUN_STATUS_FAILED, backendv1.RunReason_RUN_REASON_MAX_TURNS},
 		{"tasks", started + `
 assistant use(TaskCreate)
 user result(Task #1 created successfully: Wri, error=false)
@@ -112,30 +112,30 @@ todos 1:in_progress now=Writing file
 assistant use(TaskUpdate)
 user result(Updated task #1 status, error=false)
 todos 1:completed now=
-assistant text(All tasks done.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
+assistant text(All tasks done.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, 0},
 		{"mcp", `
 started claude-sonnet-4-20250514 resumed=false servers=2
 mcp demo:connected broken:failed
 assistant use(mcp__demo__echo)
 user result(ping, error=false)
-assistant text(mcp done)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
+assistant text(mcp done)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, 0},
 		{"thinking", started + `
 assistant thinking(Let me think.)
-assistant text(Answer.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
+assistant text(Answer.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, 0},
 		{"todowrite", started + `
 assistant use(TodoWrite)
 user result(<tool_use_error>Error: No such to, error=true)
-assistant text(ok)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
+assistant text(ok)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, 0},
 		{"tool_error", started + `
 assistant use(Bash)
 user result(Exit code 3, error=true)
-assistant text(It failed.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
+assistant text(It failed.)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, 0},
 		{"write_edit", started + `
 assistant use(Write)
 user result(File created successfully at: /wo, error=false)
 assistant use(Edit)
 user result(The file /workspace/a.txt has bee, error=false)
-assistant text(edited)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, ""},
+assistant text(edited)`, backendv1.RunStatus_RUN_STATUS_COMPLETED, 0},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -141,7 +141,7 @@ func (r *activeRun) release() {
 
 func (r *activeRun) leaseLost() {
 	r.logger.Warn("no sign of the manager, stopping the agent")
-	r.abandon(claude.Failed(claude.ReasonLeaseLost, "The manager was not heard of in time, so the agent was stopped."))
+	r.abandon(claude.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "The manager was not heard of in time, so the agent was stopped."))
 }
 
 // execute works the run off and reports how it ended.
@@ -161,14 +161,14 @@ func (r *activeRun) execute() {
 		Status: outcome.Status, Reason: outcome.Reason, Message: outcome.Message, Usage: outcome.Usage,
 	}}})
 	r.outbox.Close()
-	r.logger.Info("run ended", "status", outcome.Status.String(), "reason", outcome.Reason, "message", outcome.Message)
+	r.logger.Info("run ended", "status", outcome.Status.String(), "reason", outcome.Reason.String(), "message", outcome.Message)
 }
 
 // work prepares the workspace, runs the agent, and records what it did.
 func (r *activeRun) work() claude.Outcome {
 	if timeout := r.request.GetLimits().GetTimeout().AsDuration(); timeout > 0 {
 		timer := time.AfterFunc(timeout, func() {
-			r.end(claude.Failed(claude.ReasonRunTimeout, "The run took longer than %s.", timeout))
+			r.end(claude.Failed(backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, "The run took longer than %s.", timeout))
 		})
 		defer timer.Stop()
 	}
@@ -178,23 +178,23 @@ func (r *activeRun) work() claude.Outcome {
 		Excludes: r.settings.GitIgnore, RunID: r.id, Logger: r.logger,
 	})
 	if err != nil {
-		return r.stopped(claude.Failed(claude.ReasonWorkspaceError, "The workspace cannot be prepared: %v", err))
+		return r.stopped(claude.Failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The workspace cannot be prepared: %v", err))
 	}
 	for _, notice := range w.Notices {
 		r.notice("workspace", notice)
 	}
 	options, err := r.agentOptions(w)
 	if err != nil {
-		return r.stopped(claude.Failed(claude.ReasonCLIMissing, "%v", err))
+		return r.stopped(claude.Failed(backendv1.RunReason_RUN_REASON_CLI_MISSING, "%v", err))
 	}
 	submitted, err := r.findPrompt(&options)
 	switch {
 	case err != nil:
-		return claude.Failed(claude.ReasonResumeFailed, "The agent may have had the prompt when it was lost, and what it knows cannot be read: %v", err)
+		return claude.Failed(backendv1.RunReason_RUN_REASON_RESUME_FAILED, "The agent may have had the prompt when it was lost, and what it knows cannot be read: %v", err)
 	case submitted && !r.request.GetPromptSubmitted() && config.GetLostExecutorPolicy() != backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME:
-		return claude.Failed(claude.ReasonExecutorLost, "The executor was lost while the agent worked. Send the prompt again to go on.")
+		return claude.Failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The executor was lost while the agent worked. Send the prompt again to go on.")
 	case submitted && options.ResumeID == "":
-		return claude.Failed(claude.ReasonResumeFailed,
+		return claude.Failed(backendv1.RunReason_RUN_REASON_RESUME_FAILED,
 			"The agent had the prompt when it was lost, and its conversation is not known, so it cannot go on.")
 	case submitted:
 		options.Resumes = &claude.Resumption{PromptID: options.PromptID, Reported: setOf(r.request.GetReportedMessageIds()), Latest: r.request.GetLatestMessages()}
@@ -202,13 +202,13 @@ func (r *activeRun) work() claude.Outcome {
 	}
 	if options.ResumeID != "" && !claude.Whole(options.ConfigDir, options.ResumeID) {
 		if submitted {
-			return claude.Failed(claude.ReasonResumeFailed, "The agent had the prompt when it was lost, and the beginning of its conversation is gone, so it cannot go on.")
+			return claude.Failed(backendv1.RunReason_RUN_REASON_RESUME_FAILED, "The agent had the prompt when it was lost, and the beginning of its conversation is gone, so it cannot go on.")
 		}
 		r.forget(&options, "The beginning of the conversation "+options.ResumeID+" is gone")
 	}
 	changes := watchChanges(r.ctx, w, r.emit, r.logger)
 	outcome := r.runAgent(options, &sink{run: r, workspace: w, changes: changes})
-	if outcome.Reason == claude.ReasonResumeFailed && !submitted {
+	if outcome.Reason == backendv1.RunReason_RUN_REASON_RESUME_FAILED && !submitted {
 		// A run that was killed right after its start leaves the id of a
 		// conversation that was never written; the session has to go on.
 		r.forget(&options, outcome.Message)
@@ -377,7 +377,7 @@ func (r *activeRun) MayReport() bool { return r.lease.mayReport() }
 
 // Revoked implements channel.Run.
 func (r *activeRun) Revoked(reason string) {
-	r.abandon(claude.Failed(claude.ReasonLeaseLost, "The run is no longer this executor's: %s", reason))
+	r.abandon(claude.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "The run is no longer this executor's: %s", reason))
 }
 
 // Command implements channel.Run.

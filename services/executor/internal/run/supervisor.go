@@ -216,7 +216,7 @@ func (s *Supervisor) Close(ctx context.Context) error {
 	r := s.current
 	s.mu.Unlock()
 	if r != nil {
-		r.cancel(&claude.Stop{Outcome: claude.Failed(claude.ReasonExecutorLost, "The executor was stopped.")})
+		r.cancel(&claude.Stop{Outcome: claude.Failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The executor was stopped.")})
 		farewell, cancel := context.WithTimeout(ctx, farewellTimeout)
 		defer cancel()
 		select {

@@ -30,7 +30,8 @@ type Run struct {
 	ID, SessionID, Prompt string
 	Config                *backendv1.TaskConfig
 	Status                backendv1.RunStatus
-	Reason, Message       string
+	Reason                backendv1.RunReason
+	Message               string
 	Token                 int64
 	Attempt               int32
 	Events                []*backendv1.RunEvent
@@ -216,8 +217,8 @@ func (r *Run) final() bool {
 }
 
 // goesOn tells whether the run goes on whose attempt ended for a reason.
-func (r *Run) goesOn(reason string) bool {
-	return r.Resumes == 0 && (reason == "executor_lost" || reason == "lease_lost") &&
+func (r *Run) goesOn(reason backendv1.RunReason) bool {
+	return r.Resumes == 0 && (reason == backendv1.RunReason_RUN_REASON_EXECUTOR_LOST || reason == backendv1.RunReason_RUN_REASON_LEASE_LOST) &&
 		r.Config.GetLostExecutorPolicy() == backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME
 }
 

@@ -184,7 +184,7 @@ func (r *heldRun) resume(ctx context.Context) (ending, bool) {
 		if r.recoverGone(ctx) {
 			return r.linkEnded(), false
 		}
-		return failed(reasonExecutorLost, "The executor was gone when the manager started again."), false
+		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The executor was gone when the manager started again."), false
 	}
 	if !r.executor.Alive {
 		return ending{}, true // watch tells how it ended
@@ -197,7 +197,7 @@ func (r *heldRun) resume(ctx context.Context) (ending, bool) {
 	mine := has.GetRunId() == r.id && has.GetAttempt() == r.attempt().Number
 	switch {
 	case mine && has.GetIdle():
-		return failed(reasonExecutorLost, "The executor had given the run up when the manager started again."), false
+		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The executor had given the run up when the manager started again."), false
 	case mine:
 		return ending{}, true
 	case r.wasBegun():
@@ -211,12 +211,12 @@ func (r *heldRun) resume(ctx context.Context) (ending, bool) {
 	r.adopted = false
 	mcpConfig, err := r.resolveConfig(ctx)
 	if err != nil {
-		return failed(reasonConfigError, "The run's configuration could not be resolved: %v", err), false
+		return failed(backendv1.RunReason_RUN_REASON_CONFIG_ERROR, "The run's configuration could not be resolved: %v", err), false
 	}
 	starting, cancel := context.WithTimeout(context.WithoutCancel(ctx), startRunTimeout)
 	defer cancel()
 	if err := r.handOver(starting, mcpConfig); err != nil {
-		return failed(reasonExecutorLost, "The adopted executor did not accept the run: %s", status.Convert(err).Message()), false
+		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The adopted executor did not accept the run: %s", status.Convert(err).Message()), false
 	}
 	return ending{}, true
 }

@@ -66,7 +66,7 @@ func TestARestartedManagerEndsWhatHasNoExecutor(t *testing.T) {
 			}
 			h.manage(options{})
 			run := h.queue.AwaitStatus(t, id, failed)
-			require.Equal(t, "executor_lost", run.Reason)
+			require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, run.Reason)
 			if afterDeath {
 				require.Contains(t, run.Message, "last words")
 			}
@@ -136,7 +136,7 @@ func TestARestartedManagerFindsAnExecutorWithoutItsRun(t *testing.T) {
 			ended := h.queue.AwaitStatus(t, id, c.status)
 			require.Equal(t, c.told, notices(ended))
 			if c.begun {
-				require.Equal(t, "executor_lost", ended.Reason)
+				require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, ended.Reason)
 				require.Contains(t, ended.Message, "started again")
 			}
 		})
@@ -161,7 +161,7 @@ func TestARestartedManagerMissesAnExecutor(t *testing.T) {
 	<-second.worker.Adopted()
 	second.clock.advance(time.Hour)
 	run := h.queue.AwaitStatus(t, id, failed)
-	require.Equal(t, "executor_lost", run.Reason, run.Message)
+	require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, run.Reason, run.Message)
 	require.Contains(t, run.Message, "channel has been broken")
 }
 
@@ -185,7 +185,7 @@ func TestStopExecutorsEndsRunningRuns(t *testing.T) {
 	h.awaitEvents(id, 1)
 	m.stop()
 	run := h.queue.AwaitStatus(t, id, failed)
-	require.Equal(t, "executor_lost", run.Reason)
+	require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, run.Reason)
 	require.Contains(t, run.Message, "Poco was stopped")
 	require.Empty(t, h.machine.Executors())
 }

@@ -40,7 +40,7 @@ func zombies(second func(r *scriptedRun)) script {
 			if c := r.open(ctx); c != nil {
 				r.next = c.welcome.GetAckedRunSeq() + 1
 				r.report(c, &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{RunFinished: &backendv1.RunFinished{
-					Status: failed, Reason: "lease_lost",
+					Status: failed, Reason: backendv1.RunReason_RUN_REASON_LEASE_LOST,
 				}}})
 				c.until(nothing)
 				_ = c.Close()
@@ -131,7 +131,7 @@ func TestABusyExecutorIsNotAdoptedForAnotherAttempt(t *testing.T) {
 
 	h.manage(options{})
 	run := h.queue.AwaitStatus(t, id, failed)
-	require.Equal(t, "executor_lost", run.Reason)
+	require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, run.Reason)
 	h.awaitExport(id)
 	require.Empty(t, h.machine.Executors())
 }

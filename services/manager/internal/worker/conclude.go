@@ -23,10 +23,10 @@ func (r *heldRun) conclude(end ending) {
 	case howFinal:
 		r.logger.Info("run ended", "status", end.status.String())
 	case howFailed:
-		r.logger.Warn("run failed", "status", end.status.String(), "reason", end.reason, "message", end.message)
+		r.logger.Warn("run failed", "status", end.status.String(), "reason", end.reason.String(), "message", end.message)
 		// Nothing of the executor's may come after this.
 		r.finishing.Store(true)
-		r.link.Revoke(end.reason)
+		r.link.Revoke(end.reason.String())
 		r.exports = r.finish(ctx, end) && r.exports
 		r.finishing.Store(false)
 	case howLost:

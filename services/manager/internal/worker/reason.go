@@ -7,21 +7,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/internal/text"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
-)
-
-// Reasons of runs that end here, as in docs/architecture.md.
-const (
-	reasonRunCanceled    = "canceled"
-	reasonExecutorLost   = "executor_lost"
-	reasonLeaseLost      = "lease_lost"
-	reasonStartFailed    = "executor_start_failed"
-	reasonImageMissing   = "image_missing"
-	reasonEngineDown     = "engine_unavailable"
-	reasonCLIMissing     = "cli_missing"
-	reasonWorkspaceError = "workspace_error"
-	reasonConfigError    = "config_error"
 )
 
 const (
@@ -33,17 +21,17 @@ const (
 
 // launchFailed names why an executor could not be launched.
 func launchFailed(err error) ending {
-	reason := reasonStartFailed
+	reason := backendv1.RunReason_RUN_REASON_EXECUTOR_START_FAILED
 	var exited *runtime.ExitedError
 	switch {
 	case errors.As(err, &exited) && exited.Exit.Killed():
-		reason = reasonExecutorLost
+		reason = backendv1.RunReason_RUN_REASON_EXECUTOR_LOST
 	case errors.Is(err, runtime.ErrImageMissing):
-		reason = reasonImageMissing
+		reason = backendv1.RunReason_RUN_REASON_IMAGE_MISSING
 	case errors.Is(err, runtime.ErrEngineUnavailable):
-		reason = reasonEngineDown
+		reason = backendv1.RunReason_RUN_REASON_ENGINE_UNAVAILABLE
 	case errors.Is(err, runtime.ErrCLIMissing):
-		reason = reasonCLIMissing
+		reason = backendv1.RunReason_RUN_REASON_CLI_MISSING
 	}
 	return failed(reason, "The executor could not be started: %v", err)
 }
@@ -51,9 +39,9 @@ func launchFailed(err error) ending {
 // handOverFailed names why an executor that was ready did not take its run: it
 // refused, or is not there any more.
 func handOverFailed(err error) ending {
-	reason := reasonStartFailed
+	reason := backendv1.RunReason_RUN_REASON_EXECUTOR_START_FAILED
 	if code := status.Code(err); code == codes.Unavailable || code == codes.DeadlineExceeded {
-		reason = reasonExecutorLost
+		reason = backendv1.RunReason_RUN_REASON_EXECUTOR_LOST
 	}
 	return failed(reason, "The executor did not accept the run: %s", status.Convert(err).Message())
 }

@@ -110,7 +110,7 @@ func (w *Worker) deliver(state *os.Root, l left, next int64, keep func(*backendv
 // what a lost attempt says about its own loss is not how the run ends.
 func ownWords(e *backendv1.RunEvent) bool {
 	f := e.GetPayload().GetRunFinished()
-	return f == nil || f.GetReason() != reasonLeaseLost && f.GetReason() != reasonExecutorLost
+	return f == nil || f.GetReason() != backendv1.RunReason_RUN_REASON_LEASE_LOST && f.GetReason() != backendv1.RunReason_RUN_REASON_EXECUTOR_LOST
 }
 
 func anything(*backendv1.RunEvent) bool { return true }
@@ -251,7 +251,7 @@ func (r *heldRun) recoverBefore(ctx context.Context) (ending, bool) {
 	}
 	if !submitted && r.claim.GetPromptSubmitted() &&
 		r.claim.GetConfig().GetLostExecutorPolicy() != backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME {
-		return failed(reasonExecutorLost, "The executor was lost while the agent worked. Send the prompt again to go on."), false
+		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The executor was lost while the agent worked. Send the prompt again to go on."), false
 	}
 	return ending{}, true
 }

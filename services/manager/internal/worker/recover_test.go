@@ -20,7 +20,7 @@ func noticeEvent(seq int64, code string) *backendv1.RunEvent {
 	return &backendv1.RunEvent{RunSeq: seq, Payload: &backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{Code: code}}}}
 }
 
-func finishedEvent(seq int64, status backendv1.RunStatus, reason string) *backendv1.RunEvent {
+func finishedEvent(seq int64, status backendv1.RunStatus, reason backendv1.RunReason) *backendv1.RunEvent {
 	return &backendv1.RunEvent{RunSeq: seq, Payload: &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{
 		RunFinished: &backendv1.RunFinished{Status: status, Reason: reason},
 	}}}
@@ -68,11 +68,11 @@ func TestTheNextAttemptDeliversWhatIsLeft(t *testing.T) {
 		want  []string
 	}{
 		"events": {
-			left: []*backendv1.RunEvent{noticeEvent(1, "working"), noticeEvent(2, "undelivered"), finishedEvent(3, failed, "lease_lost")},
+			left: []*backendv1.RunEvent{noticeEvent(1, "working"), noticeEvent(2, "undelivered"), finishedEvent(3, failed, backendv1.RunReason_RUN_REASON_LEASE_LOST)},
 			want: []string{"working", "undelivered", "working", "end"},
 		},
 		"the end of the run": {
-			left: []*backendv1.RunEvent{noticeEvent(2, "undelivered"), finishedEvent(3, completed, "")},
+			left: []*backendv1.RunEvent{noticeEvent(2, "undelivered"), finishedEvent(3, completed, 0)},
 			want: []string{"working", "undelivered", "end"},
 		},
 		"what the agent wrote": {
@@ -112,7 +112,7 @@ func TestWhatIsLeftOfARunThatHasEndedIsDelivered(t *testing.T) {
 	first.stop()
 	h.kill(runtime.Exit{Code: 9})
 	h.queue.Update(id, func(r *queuetest.Run) { r.Status = failed })
-	h.leave(h.queue.AwaitStatus(t, id, failed), "", noticeEvent(2, "undelivered"), finishedEvent(3, completed, ""))
+	h.leave(h.queue.AwaitStatus(t, id, failed), "", noticeEvent(2, "undelivered"), finishedEvent(3, completed, 0))
 	h.manage(options{})
 	h.awaitEvents(id, 2)
 	run := h.queue.AwaitStatus(t, id, failed)
@@ -132,7 +132,7 @@ func TestTheEndThatAKilledExecutorHadNotDelivered(t *testing.T) {
 	id := h.queue.Enqueue(session(), "x", nil)
 	h.awaitEvents(id, 1)
 	first.stop()
-	h.leave(h.queue.AwaitStatus(t, id, running), "", noticeEvent(2, "undelivered"), finishedEvent(3, completed, ""))
+	h.leave(h.queue.AwaitStatus(t, id, running), "", noticeEvent(2, "undelivered"), finishedEvent(3, completed, 0))
 	h.kill(runtime.Exit{Code: 9})
 	h.manage(options{})
 	require.Equal(t, []string{"working", "undelivered", "end"}, notices(h.queue.AwaitStatus(t, id, completed)))

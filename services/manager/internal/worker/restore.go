@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/manager/internal/workspace"
 )
 
@@ -25,13 +26,13 @@ func (r *heldRun) restore(ctx context.Context) (ending, bool) {
 	case owner == "" || mine && here:
 		return ending{}, true
 	case r.claim.GetPromptSubmitted() || r.claim.GetPromptOffered():
-		return failed(reasonWorkspaceError,
+		return failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR,
 			"The run had started in a workspace that is gone with its executor manager, and no snapshot shows what it did. Send the prompt again to go on from the run before."), false
 	case r.claim.GetSnapshotKey() == "" && mine:
-		return failed(reasonWorkspaceError,
+		return failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR,
 			"The session's workspace is no longer on its executor manager's disk, and there is no snapshot of it. Begin a new session."), false
 	case r.claim.GetSnapshotKey() == "":
-		return failed(reasonWorkspaceError,
+		return failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR,
 			"The session's workspace is on the executor manager %q, which is gone, and there is no snapshot of it. Start that manager again, or begin a new session.", owner), false
 	}
 	// What waits for the session has its old workspace mounted.
@@ -48,10 +49,10 @@ func (r *heldRun) restore(ctx context.Context) (ending, bool) {
 	case ctx.Err() != nil:
 		return ending{}, false
 	case errors.Is(err, workspace.ErrNoSnapshot):
-		return failed(reasonWorkspaceError,
+		return failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR,
 			"The session's workspace was removed, and its snapshot is not kept any more (WORKSPACE_ARCHIVE_DAYS, WORKSPACE_ARCHIVE_ENABLED). Begin a new session."), false
 	case err != nil:
-		return failed(reasonWorkspaceError, "The session's workspace could not be restored from its snapshot: %v", err), false
+		return failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The session's workspace could not be restored from its snapshot: %v", err), false
 	}
 	r.w.metrics.restored.Inc()
 	r.logger.Info("workspace restored from its snapshot", "from_worker", owner, "duration", r.w.now().Sub(begun))

@@ -103,7 +103,7 @@ type ending struct {
 	how how
 	// For howFailed: what the backend is told.
 	status  backendv1.RunStatus
-	reason  string
+	reason  backendv1.RunReason
 	message string
 }
 
@@ -116,12 +116,12 @@ const (
 	howLeft   how = "left"   // this manager stops; the next start takes over
 )
 
-func failed(reason, format string, args ...any) ending {
+func failed(reason backendv1.RunReason, format string, args ...any) ending {
 	return ending{how: howFailed, status: backendv1.RunStatus_RUN_STATUS_FAILED, reason: reason, message: fmt.Sprintf(format, args...)}
 }
 
 func canceled(message string) ending {
-	return ending{how: howFailed, status: backendv1.RunStatus_RUN_STATUS_CANCELED, reason: reasonRunCanceled, message: message}
+	return ending{how: howFailed, status: backendv1.RunStatus_RUN_STATUS_CANCELED, reason: backendv1.RunReason_RUN_REASON_CANCELED, message: message}
 }
 
 // supervise sees the run through.
@@ -206,7 +206,7 @@ func (r *heldRun) linkEnded() ending {
 	case channel.EndFinal:
 		return ending{how: howFinal, status: end.Status}
 	case channel.EndRefused:
-		return failed(reasonExecutorLost, "%s", end.Reason)
+		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "%s", end.Reason)
 	default:
 		r.w.metrics.lost.Inc()
 		return ending{how: howLost, message: end.Reason}
@@ -231,7 +231,7 @@ func (r *heldRun) executorGone(ctx context.Context, exit runtime.Exit) ending {
 	if wasCanceled {
 		return canceled("")
 	}
-	return failed(reasonExecutorLost, "%s", exitMessage(exit))
+	return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "%s", exitMessage(exit))
 }
 
 // channelMissing ends a run whose executor cannot be heard. One that was heard
@@ -244,10 +244,10 @@ func (r *heldRun) channelMissing() (ending, bool) {
 	case !missing:
 		return ending{}, false
 	case !connected && silence > connectGrace:
-		return failed(reasonStartFailed, "The executor did not open its channel within %v: check that it reaches the manager at CALLBACK_BASE_URL=%s.",
+		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_START_FAILED, "The executor did not open its channel within %v: check that it reaches the manager at CALLBACK_BASE_URL=%s.",
 			connectGrace, r.w.opts.CallbackURL), true
 	case connected && silence > r.w.lease():
-		return failed(reasonExecutorLost, "The executor runs but its channel has been broken for %v.", silence.Round(time.Second)), true
+		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The executor runs but its channel has been broken for %v.", silence.Round(time.Second)), true
 	default:
 		return ending{}, false
 	}
@@ -256,7 +256,7 @@ func (r *heldRun) channelMissing() (ending, bool) {
 // interrupted is the end of a started run when the manager stops.
 func (r *heldRun) interrupted() ending {
 	if r.w.opts.StopExecutors {
-		return failed(reasonExecutorLost, "Poco was stopped while the run was under way.")
+		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "Poco was stopped while the run was under way.")
 	}
 	return ending{how: howLeft}
 }

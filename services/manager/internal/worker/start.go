@@ -111,12 +111,12 @@ func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end ending, ok
 	}
 	folders, err := r.w.opts.Workspaces.Prepare(r.userID, r.sessionID, r.id)
 	if err != nil {
-		return "", failed(reasonWorkspaceError, "The workspace could not be prepared: %v", err), false
+		return "", failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The workspace could not be prepared: %v", err), false
 	}
 	r.exports = true
 	inputs, err := r.w.opts.Workspaces.StageInputs(ctx, r.userID, r.sessionID, r.w.opts.Web, r.claim.GetConfig().GetInputFiles())
 	if err != nil {
-		return "", failed(reasonWorkspaceError, "The input files could not be put into the workspace: %v", err), false
+		return "", failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The input files could not be put into the workspace: %v", err), false
 	}
 	if len(inputs) > 0 {
 		r.claim.GetConfig().InputFiles = inputs // with the names that the agent finds
@@ -144,7 +144,7 @@ func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end ending, ok
 	case err != nil:
 		return "", launchFailed(err), false
 	case resolveErr != nil:
-		return "", failed(reasonConfigError, "The run's configuration could not be resolved: %v", status.Convert(resolveErr).Message()), false
+		return "", failed(backendv1.RunReason_RUN_REASON_CONFIG_ERROR, "The run's configuration could not be resolved: %v", status.Convert(resolveErr).Message()), false
 	}
 	return mcpConfig, end, ok
 }
@@ -212,7 +212,7 @@ func (r *heldRun) declareStarted(ctx context.Context) (ending, bool) {
 	case notOurs(err):
 		return ending{how: howLost, message: err.Error()}, false
 	default:
-		return failed(reasonStartFailed, "The backend did not let the run start: %s", status.Convert(err).Message()), false
+		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_START_FAILED, "The backend did not let the run start: %s", status.Convert(err).Message()), false
 	}
 }
 

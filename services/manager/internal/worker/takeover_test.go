@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 )
 
@@ -44,7 +45,7 @@ func (m *manager) fails(sessionID, message string) {
 	t := m.host.t
 	t.Helper()
 	run := m.host.queue.AwaitStatus(t, m.host.queue.Enqueue(sessionID, "x", nil), failed)
-	require.Equal(t, "workspace_error", run.Reason)
+	require.Equal(t, backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, run.Reason)
 	require.Contains(t, run.Message, message)
 }
 

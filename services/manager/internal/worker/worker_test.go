@@ -165,7 +165,7 @@ func TestCancel(t *testing.T) {
 		command := h.queue.Command(&queuev1.RunCommand{RunId: id, Kind: &queuev1.RunCommand_Cancel{Cancel: &queuev1.CancelCommand{}}})
 		launching <- ""
 		run := h.queue.AwaitStatus(t, id, canceled)
-		require.Equal(t, "canceled", run.Reason)
+		require.Equal(t, backendv1.RunReason_RUN_REASON_CANCELED, run.Reason)
 		require.False(t, run.Started)
 		h.queue.Await(t, "acknowledgement", func(v queuetest.View) bool { return len(v.Acked) > 0 && v.Acked[0] == command })
 	})
@@ -195,19 +195,20 @@ func TestCancel(t *testing.T) {
 
 func TestFailuresBeforeTheStart(t *testing.T) {
 	for name, c := range map[string]struct {
-		refuse       error
-		break_       func(*testing.T, *host)
-		reason, says string
+		refuse error
+		break_ func(*testing.T, *host)
+		reason backendv1.RunReason
+		says   string
 	}{
-		"image missing": {refuse: fmt.Errorf("%w: poco-executor: build it", runtime.ErrImageMissing), reason: "image_missing", says: "build it"},
-		"engine down":   {refuse: fmt.Errorf("%w: no answer at unix:///x", runtime.ErrEngineUnavailable), reason: "engine_unavailable", says: "unix:///x"},
-		"CLI missing":   {refuse: runtime.ErrCLIMissing, reason: "cli_missing", says: "Claude"},
-		"never ready":   {refuse: runtime.ErrStartTimeout, reason: "executor_start_failed", says: "in time"},
-		"exits at once": {refuse: &runtime.ExitedError{Exit: runtime.Exit{Code: 3, LogTail: "bad flag"}}, reason: "executor_start_failed", says: "bad flag"},
-		"no workspace":  {break_: blockWorkspaces, reason: "workspace_error", says: "workspace"},
+		"image missing": {refuse: fmt.Errorf("%w: poco-executor: build it", runtime.ErrImageMissing), reason: backendv1.RunReason_RUN_REASON_IMAGE_MISSING, says: "build it"},
+		"engine down":   {refuse: fmt.Errorf("%w: no answer at unix:///x", runtime.ErrEngineUnavailable), reason: backendv1.RunReason_RUN_REASON_ENGINE_UNAVAILABLE, says: "unix:///x"},
+		"CLI missing":   {refuse: runtime.ErrCLIMissing, reason: backendv1.RunReason_RUN_REASON_CLI_MISSING, says: "Claude"},
+		"never ready":   {refuse: runtime.ErrStartTimeout, reason: backendv1.RunReason_RUN_REASON_EXECUTOR_START_FAILED, says: "in time"},
+		"exits at once": {refuse: &runtime.ExitedError{Exit: runtime.Exit{Code: 3, LogTail: "bad flag"}}, reason: backendv1.RunReason_RUN_REASON_EXECUTOR_START_FAILED, says: "bad flag"},
+		"no workspace":  {break_: blockWorkspaces, reason: backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, says: "workspace"},
 		"config not found": {break_: func(_ *testing.T, h *host) {
 			h.queue.Fail("ResolveRunConfig", queuetest.Failure("NO_SUCH_VARIABLE", nil))
-		}, reason: "config_error", says: "NO_SUCH_VARIABLE"},
+		}, reason: backendv1.RunReason_RUN_REASON_CONFIG_ERROR, says: "NO_SUCH_VARIABLE"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t, completes)
@@ -238,7 +239,7 @@ func TestARunOfAManagerThatExecutorsDoNotReach(t *testing.T) {
 		return fmt.Errorf("%w: set CALLBACK_BASE_URL", runtime.ErrUnreachable)
 	}})
 	run := h.queue.AwaitStatus(t, h.queue.Enqueue(session(), "x", nil), failed)
-	require.Equal(t, "executor_start_failed", run.Reason)
+	require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_START_FAILED, run.Reason)
 	require.Contains(t, run.Message, "CALLBACK_BASE_URL")
 	require.Empty(t, h.machine.Executors(), "no executor is launched to wait for")
 
@@ -260,7 +261,7 @@ func TestAnExecutorThatDiesEndsItsRun(t *testing.T) {
 	h.awaitEvents(id, 1)
 	h.kill(runtime.Exit{Code: 137, OOMKilled: true, LogTail: "allocating…"})
 	run := h.queue.AwaitStatus(t, id, failed)
-	require.Equal(t, "executor_lost", run.Reason)
+	require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, run.Reason)
 	require.Contains(t, run.Message, "EXECUTOR_MEMORY_MB")
 	require.Contains(t, run.Message, "allocating…")
 	h.awaitExport(id)

@@ -21,7 +21,7 @@ func TestCancelMidRun(t *testing.T) {
 			require.Equal(t, backendv1.RunStatus_RUN_STATUS_CANCELING, resp.GetRun().GetStatus())
 			end := f.awaitEnd(run)
 			require.Equal(t, backendv1.RunStatus_RUN_STATUS_CANCELED, end.GetStatus())
-			require.Equal(t, "canceled", end.GetReason())
+			require.Equal(t, backendv1.RunReason_RUN_REASON_CANCELED, end.GetReason())
 			require.Contains(t, end.GetMessage(), "changed my mind")
 			require.Empty(t, s.agentProcesses(session))
 

@@ -198,7 +198,7 @@ func TestManagerFrozenPastItsLease(t *testing.T) {
 	}
 	end := f.awaitEnd(run)
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, end.GetStatus())
-	require.Equal(t, "executor_lost", end.GetReason())
+	require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, end.GetReason())
 
 	s.manager.wake()
 	s.letGo(session)
@@ -237,7 +237,7 @@ func TestExecutorKilledMidRun(t *testing.T) {
 	}
 	end := f.awaitEnd(run)
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, end.GetStatus())
-	require.Equal(t, "executor_lost", end.GetReason())
+	require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, end.GetReason())
 	require.NotEmpty(t, end.GetMessage())
 	for _, pid := range cli {
 		awaitGone(t, pid)

@@ -44,7 +44,7 @@ func TestInputsFromTheWeb(t *testing.T) {
 
 	_, end = run(site.URL + "/nothing")
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, end.GetStatus())
-	require.Equal(t, "workspace_error", end.GetReason())
+	require.Equal(t, backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, end.GetReason())
 	require.Contains(t, end.GetMessage(), site.URL+"/nothing answers 404 Not Found")
 
 	_, end = run("http://localhost" + site.URL[len("http://127.0.0.1"):] + "/data.csv")

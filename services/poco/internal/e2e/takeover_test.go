@@ -67,14 +67,14 @@ func TestATakeoverWithoutASnapshotSaysSo(t *testing.T) {
 	f.awaitTool("Bash")
 	s.manager.kill()
 	end := f.awaitEnd(first)
-	require.Equal(t, "executor_lost", end.GetReason())
+	require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, end.GetReason())
 
 	other := s.newManager()
 	other.start()
 	_, second := s.enqueue("What did I say? [[memory]]", session)
 	end = f.awaitEnd(second)
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, end.GetStatus())
-	require.Equal(t, "workspace_error", end.GetReason())
+	require.Equal(t, backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, end.GetReason())
 	require.Contains(t, end.GetMessage(), "Start that manager again, or begin a new session.")
 	other.stop()
 

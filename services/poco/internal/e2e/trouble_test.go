@@ -28,36 +28,36 @@ func TestRunsThatCannotSucceed(t *testing.T) {
 		opts    func(*testing.T) stackOptions
 		prompt  string
 		prepare func(*stack)
-		reason  string
+		reason  backendv1.RunReason
 		message string
 	}{
-		{name: "CLI missing", reason: "cli_missing", message: "CLAUDE_CLI_PATH",
+		{name: "CLI missing", reason: backendv1.RunReason_RUN_REASON_CLI_MISSING, message: "CLAUDE_CLI_PATH",
 			opts: func(t *testing.T) stackOptions {
 				return stackOptions{cli: filepath.Join(t.TempDir(), "no-such-claude")}
 			}},
-		{name: "CLI dies", reason: "cli_crashed", message: "the fake CLI gives up", opts: withFakeCLI(cliDies)},
-		{name: "CLI never answers", reason: "cli_protocol_error", message: "initialize", opts: withFakeCLI(cliSilent)},
-		{name: "model never answers", reason: "idle_timeout", message: "RUN_IDLE_TIMEOUT_SECONDS", prompt: "[[hang]]",
+		{name: "CLI dies", reason: backendv1.RunReason_RUN_REASON_CLI_CRASHED, message: "the fake CLI gives up", opts: withFakeCLI(cliDies)},
+		{name: "CLI never answers", reason: backendv1.RunReason_RUN_REASON_CLI_PROTOCOL_ERROR, message: "initialize", opts: withFakeCLI(cliSilent)},
+		{name: "model never answers", reason: backendv1.RunReason_RUN_REASON_IDLE_TIMEOUT, message: "RUN_IDLE_TIMEOUT_SECONDS", prompt: "[[hang]]",
 			opts: func(*testing.T) stackOptions {
 				return stackOptions{env: map[string]string{"RUN_IDLE_TIMEOUT_SECONDS": "3"}}
 			}},
-		{name: "wrong model token", reason: "authentication_failed", message: "ANTHROPIC_AUTH_TOKEN",
+		{name: "wrong model token", reason: backendv1.RunReason_RUN_REASON_AUTHENTICATION_FAILED, message: "ANTHROPIC_AUTH_TOKEN",
 			opts:    func(*testing.T) stackOptions { return stackOptions{} },
 			prepare: func(s *stack) { s.manager.env["ANTHROPIC_AUTH_TOKEN"] = "not-the-token" }},
-		{name: "a firewall's page", reason: "model_unreachable", message: `HTTP 403 with a page titled "Blocked"`,
+		{name: "a firewall's page", reason: backendv1.RunReason_RUN_REASON_MODEL_UNREACHABLE, message: `HTTP 403 with a page titled "Blocked"`,
 			opts: func(t *testing.T) stackOptions { return insteadOfTheModel(t, http.StatusForbidden, "") }},
-		{name: "a sign-in page", reason: "model_unreachable", message: "redirect (HTTP 302) to http://login.example/",
+		{name: "a sign-in page", reason: backendv1.RunReason_RUN_REASON_MODEL_UNREACHABLE, message: "redirect (HTTP 302) to http://login.example/",
 			opts: func(t *testing.T) stackOptions {
 				return insteadOfTheModel(t, http.StatusFound, "http://login.example/")
 			}},
-		{name: "image missing", reason: "image_missing", message: "poco-no-such-image:none",
+		{name: "image missing", reason: backendv1.RunReason_RUN_REASON_IMAGE_MISSING, message: "poco-no-such-image:none",
 			opts: func(t *testing.T) stackOptions {
 				requireEngine(t)
 				return stackOptions{runtime: dockerRuntime, env: map[string]string{
 					"EXECUTOR_IMAGE": "poco-no-such-image:none",
 				}}
 			}},
-		{name: "workspace not writable", reason: "workspace_error", message: "workspace",
+		{name: "workspace not writable", reason: backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, message: "workspace",
 			opts: func(*testing.T) stackOptions { return stackOptions{} },
 			prepare: func(s *stack) {
 				// A file where the user's folder has to be: it stops root, too.
@@ -183,7 +183,7 @@ func TestEngineNotRunning(t *testing.T) {
 	f := s.follow(session)
 	end := f.awaitEnd(run)
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, end.GetStatus())
-	require.Equal(t, "engine_unavailable", end.GetReason(), end.GetMessage())
+	require.Equal(t, backendv1.RunReason_RUN_REASON_ENGINE_UNAVAILABLE, end.GetReason(), end.GetMessage())
 	require.Contains(t, end.GetMessage(), engine.path)
 
 	engine.open()

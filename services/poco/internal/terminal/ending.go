@@ -35,8 +35,8 @@ func (r *Renderer) end(run *runView, what string, change *backendv1.RunStatusCha
 	r.files(run.files)
 	line := what
 	failed := change.GetStatus() == backendv1.RunStatus_RUN_STATUS_FAILED
-	if change.GetReason() != "" && failed {
-		line += " (" + Line(change.GetReason(), r.opts.Width) + ")"
+	if change.GetReason() != backendv1.RunReason_RUN_REASON_UNSPECIFIED && failed {
+		line += " (" + strings.ToLower(strings.TrimPrefix(change.GetReason().String(), "RUN_REASON_")) + ")"
 	}
 	if change.GetMessage() != "" {
 		line += ": " + Line(change.GetMessage(), 4*r.opts.Width)

@@ -651,7 +651,7 @@ type LostExecutorPolicy int32
 const (
 	// The same as FAIL.
 	LostExecutorPolicy_LOST_EXECUTOR_POLICY_UNSPECIFIED LostExecutorPolicy = 0
-	// The run ends FAILED with reason "executor_lost".
+	// The run ends FAILED with reason EXECUTOR_LOST.
 	LostExecutorPolicy_LOST_EXECUTOR_POLICY_FAIL LostExecutorPolicy = 1
 	// The run is queued once more and resumes the agent's conversation, and says
 	// so in a notice "executor_lost". The prompt is never submitted twice.

@@ -1454,8 +1454,8 @@ type RunFinished struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// COMPLETED, FAILED or CANCELED.
 	Status RunStatus `protobuf:"varint,1,opt,name=status,proto3,enum=poco.backend.v1.RunStatus" json:"status,omitempty"`
-	// Stable and machine-readable, empty for COMPLETED: see docs/architecture.md.
-	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Unspecified for COMPLETED.
+	Reason RunReason `protobuf:"varint,5,opt,name=reason,proto3,enum=poco.backend.v1.RunReason" json:"reason,omitempty"`
 	// For people: what happened and what can be done.
 	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	Usage         *Usage `protobuf:"bytes,4,opt,name=usage,proto3" json:"usage,omitempty"`
@@ -1500,11 +1500,11 @@ func (x *RunFinished) GetStatus() RunStatus {
 	return RunStatus_RUN_STATUS_UNSPECIFIED
 }
 
-func (x *RunFinished) GetReason() string {
+func (x *RunFinished) GetReason() RunReason {
 	if x != nil {
 		return x.Reason
 	}
-	return ""
+	return RunReason_RUN_REASON_UNSPECIFIED
 }
 
 func (x *RunFinished) GetMessage() string {
@@ -1525,7 +1525,7 @@ func (x *RunFinished) GetUsage() *Usage {
 type RunStatusChanged struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Status  RunStatus              `protobuf:"varint,1,opt,name=status,proto3,enum=poco.backend.v1.RunStatus" json:"status,omitempty"`
-	Reason  string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason  RunReason              `protobuf:"varint,6,opt,name=reason,proto3,enum=poco.backend.v1.RunReason" json:"reason,omitempty"`
 	Message string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	Attempt int32                  `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// For QUEUED: not before this time.
@@ -1571,11 +1571,11 @@ func (x *RunStatusChanged) GetStatus() RunStatus {
 	return RunStatus_RUN_STATUS_UNSPECIFIED
 }
 
-func (x *RunStatusChanged) GetReason() string {
+func (x *RunStatusChanged) GetReason() RunReason {
 	if x != nil {
 		return x.Reason
 	}
-	return ""
+	return RunReason_RUN_REASON_UNSPECIFIED
 }
 
 func (x *RunStatusChanged) GetMessage() string {
@@ -1855,7 +1855,7 @@ var File_poco_backend_v1_event_proto protoreflect.FileDescriptor
 
 const file_poco_backend_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1bpoco/backend/v1/event.proto\x12\x0fpoco.backend.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a\x1dpoco/backend/v1/message.proto\x1a poco/backend/v1/user_input.proto\"\x99\x01\n" +
+	"\x1bpoco/backend/v1/event.proto\x12\x0fpoco.backend.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a\x1dpoco/backend/v1/message.proto\x1a\x1cpoco/backend/v1/reason.proto\x1a poco/backend/v1/user_input.proto\"\x99\x01\n" +
 	"\bRunEvent\x12\x17\n" +
 	"\arun_seq\x18\x01 \x01(\x03R\x06runSeq\x12;\n" +
 	"\voccurred_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -1973,18 +1973,18 @@ const file_poco_backend_v1_event_proto_rawDesc = "" +
 	"\x11LEVEL_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
 	"LEVEL_INFO\x10\x01\x12\x11\n" +
-	"\rLEVEL_WARNING\x10\x02\"\xa1\x01\n" +
+	"\rLEVEL_WARNING\x10\x02\"\xc3\x01\n" +
 	"\vRunFinished\x122\n" +
-	"\x06status\x18\x01 \x01(\x0e2\x1a.poco.backend.v1.RunStatusR\x06status\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
+	"\x06status\x18\x01 \x01(\x0e2\x1a.poco.backend.v1.RunStatusR\x06status\x122\n" +
+	"\x06reason\x18\x05 \x01(\x0e2\x1a.poco.backend.v1.RunReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12,\n" +
-	"\x05usage\x18\x04 \x01(\v2\x16.poco.backend.v1.UsageR\x05usage\"\xd1\x01\n" +
+	"\x05usage\x18\x04 \x01(\v2\x16.poco.backend.v1.UsageR\x05usageJ\x04\b\x02\x10\x03\"\xf3\x01\n" +
 	"\x10RunStatusChanged\x122\n" +
-	"\x06status\x18\x01 \x01(\x0e2\x1a.poco.backend.v1.RunStatusR\x06status\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
+	"\x06status\x18\x01 \x01(\x0e2\x1a.poco.backend.v1.RunStatusR\x06status\x122\n" +
+	"\x06reason\x18\x06 \x01(\x0e2\x1a.poco.backend.v1.RunReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x18\n" +
 	"\aattempt\x18\x04 \x01(\x05R\aattempt\x12=\n" +
-	"\fscheduled_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vscheduledAt\"\xc3\x01\n" +
+	"\fscheduled_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vscheduledAtJ\x04\b\x02\x10\x03\"\xc3\x01\n" +
 	"\rExportChanged\x125\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x1d.poco.backend.v1.ExportStatusR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1d\n" +
@@ -2058,7 +2058,8 @@ var file_poco_backend_v1_event_proto_goTypes = []any{
 	(UserInputStatus)(0),          // 31: poco.backend.v1.UserInputStatus
 	(*Usage)(nil),                 // 32: poco.backend.v1.Usage
 	(RunStatus)(0),                // 33: poco.backend.v1.RunStatus
-	(ExportStatus)(0),             // 34: poco.backend.v1.ExportStatus
+	(RunReason)(0),                // 34: poco.backend.v1.RunReason
+	(ExportStatus)(0),             // 35: poco.backend.v1.ExportStatus
 }
 var file_poco_backend_v1_event_proto_depIdxs = []int32{
 	23, // 0: poco.backend.v1.RunEvent.occurred_at:type_name -> google.protobuf.Timestamp
@@ -2096,15 +2097,17 @@ var file_poco_backend_v1_event_proto_depIdxs = []int32{
 	32, // 32: poco.backend.v1.UsageReported.usage:type_name -> poco.backend.v1.Usage
 	0,  // 33: poco.backend.v1.Notice.level:type_name -> poco.backend.v1.Notice.Level
 	33, // 34: poco.backend.v1.RunFinished.status:type_name -> poco.backend.v1.RunStatus
-	32, // 35: poco.backend.v1.RunFinished.usage:type_name -> poco.backend.v1.Usage
-	33, // 36: poco.backend.v1.RunStatusChanged.status:type_name -> poco.backend.v1.RunStatus
-	23, // 37: poco.backend.v1.RunStatusChanged.scheduled_at:type_name -> google.protobuf.Timestamp
-	34, // 38: poco.backend.v1.ExportChanged.status:type_name -> poco.backend.v1.ExportStatus
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	34, // 35: poco.backend.v1.RunFinished.reason:type_name -> poco.backend.v1.RunReason
+	32, // 36: poco.backend.v1.RunFinished.usage:type_name -> poco.backend.v1.Usage
+	33, // 37: poco.backend.v1.RunStatusChanged.status:type_name -> poco.backend.v1.RunStatus
+	34, // 38: poco.backend.v1.RunStatusChanged.reason:type_name -> poco.backend.v1.RunReason
+	23, // 39: poco.backend.v1.RunStatusChanged.scheduled_at:type_name -> google.protobuf.Timestamp
+	35, // 40: poco.backend.v1.ExportChanged.status:type_name -> poco.backend.v1.ExportStatus
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_poco_backend_v1_event_proto_init() }
@@ -2114,6 +2117,7 @@ func file_poco_backend_v1_event_proto_init() {
 	}
 	file_poco_backend_v1_enums_proto_init()
 	file_poco_backend_v1_message_proto_init()
+	file_poco_backend_v1_reason_proto_init()
 	file_poco_backend_v1_user_input_proto_init()
 	file_poco_backend_v1_event_proto_msgTypes[2].OneofWrappers = []any{
 		(*EventPayload_AgentStarted)(nil),

@@ -28,8 +28,8 @@ type Run struct {
 	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	SessionId string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	Status    RunStatus              `protobuf:"varint,3,opt,name=status,proto3,enum=poco.backend.v1.RunStatus" json:"status,omitempty"`
-	// Stable and machine-readable: why the run ended as it did.
-	StatusReason string `protobuf:"bytes,4,opt,name=status_reason,json=statusReason,proto3" json:"status_reason,omitempty"`
+	// Why the run ended as it did, or is about to.
+	StatusReason RunReason `protobuf:"varint,13,opt,name=status_reason,json=statusReason,proto3,enum=poco.backend.v1.RunReason" json:"status_reason,omitempty"`
 	// For people: the same, with what can be done.
 	StatusMessage string `protobuf:"bytes,5,opt,name=status_message,json=statusMessage,proto3" json:"status_message,omitempty"`
 	// How often the run was started.
@@ -96,11 +96,11 @@ func (x *Run) GetStatus() RunStatus {
 	return RunStatus_RUN_STATUS_UNSPECIFIED
 }
 
-func (x *Run) GetStatusReason() string {
+func (x *Run) GetStatusReason() RunReason {
 	if x != nil {
 		return x.StatusReason
 	}
-	return ""
+	return RunReason_RUN_REASON_UNSPECIFIED
 }
 
 func (x *Run) GetStatusMessage() string {
@@ -163,13 +163,13 @@ var File_poco_backend_v1_run_proto protoreflect.FileDescriptor
 
 const file_poco_backend_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x19poco/backend/v1/run.proto\x12\x0fpoco.backend.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpoco/backend/v1/enums.proto\"\x81\x04\n" +
+	"\x19poco/backend/v1/run.proto\x12\x0fpoco.backend.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a\x1cpoco/backend/v1/reason.proto\"\xa3\x04\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x02 \x01(\tR\tsessionId\x122\n" +
-	"\x06status\x18\x03 \x01(\x0e2\x1a.poco.backend.v1.RunStatusR\x06status\x12#\n" +
-	"\rstatus_reason\x18\x04 \x01(\tR\fstatusReason\x12%\n" +
+	"\x06status\x18\x03 \x01(\x0e2\x1a.poco.backend.v1.RunStatusR\x06status\x12?\n" +
+	"\rstatus_reason\x18\r \x01(\x0e2\x1a.poco.backend.v1.RunReasonR\fstatusReason\x12%\n" +
 	"\x0estatus_message\x18\x05 \x01(\tR\rstatusMessage\x12\x18\n" +
 	"\aattempt\x18\x06 \x01(\x05R\aattempt\x12\x1a\n" +
 	"\bprogress\x18\a \x01(\x05R\bprogress\x12#\n" +
@@ -181,7 +181,7 @@ const file_poco_backend_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"started_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12;\n" +
 	"\vfinished_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"finishedAtB\xb7\x01\n" +
+	"finishedAtJ\x04\b\x04\x10\x05B\xb7\x01\n" +
 	"\x13com.poco.backend.v1B\bRunProtoP\x01Z8github.com/poco-ai/poco/gen/go/poco/backend/v1;backendv1\xa2\x02\x03PBX\xaa\x02\x0fPoco.Backend.V1\xca\x02\x0fPoco\\Backend\\V1\xe2\x02\x1bPoco\\Backend\\V1\\GPBMetadata\xea\x02\x11Poco::Backend::V1b\x06proto3"
 
 var (
@@ -200,19 +200,21 @@ var file_poco_backend_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
 var file_poco_backend_v1_run_proto_goTypes = []any{
 	(*Run)(nil),                   // 0: poco.backend.v1.Run
 	(RunStatus)(0),                // 1: poco.backend.v1.RunStatus
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(RunReason)(0),                // 2: poco.backend.v1.RunReason
+	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
 }
 var file_poco_backend_v1_run_proto_depIdxs = []int32{
 	1, // 0: poco.backend.v1.Run.status:type_name -> poco.backend.v1.RunStatus
-	2, // 1: poco.backend.v1.Run.scheduled_at:type_name -> google.protobuf.Timestamp
-	2, // 2: poco.backend.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	2, // 3: poco.backend.v1.Run.started_at:type_name -> google.protobuf.Timestamp
-	2, // 4: poco.backend.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	2, // 1: poco.backend.v1.Run.status_reason:type_name -> poco.backend.v1.RunReason
+	3, // 2: poco.backend.v1.Run.scheduled_at:type_name -> google.protobuf.Timestamp
+	3, // 3: poco.backend.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	3, // 4: poco.backend.v1.Run.started_at:type_name -> google.protobuf.Timestamp
+	3, // 5: poco.backend.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_poco_backend_v1_run_proto_init() }
@@ -221,6 +223,7 @@ func file_poco_backend_v1_run_proto_init() {
 		return
 	}
 	file_poco_backend_v1_enums_proto_init()
+	file_poco_backend_v1_reason_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

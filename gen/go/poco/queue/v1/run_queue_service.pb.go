@@ -1062,7 +1062,7 @@ type FinishRunRequest struct {
 	FencingToken int64                  `protobuf:"varint,2,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
 	// FAILED or CANCELED. A run with a committed cancel ends CANCELED.
 	Status        v1.RunStatus `protobuf:"varint,3,opt,name=status,proto3,enum=poco.backend.v1.RunStatus" json:"status,omitempty"`
-	Reason        string       `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason        v1.RunReason `protobuf:"varint,6,opt,name=reason,proto3,enum=poco.backend.v1.RunReason" json:"reason,omitempty"`
 	Message       string       `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1119,11 +1119,11 @@ func (x *FinishRunRequest) GetStatus() v1.RunStatus {
 	return v1.RunStatus(0)
 }
 
-func (x *FinishRunRequest) GetReason() string {
+func (x *FinishRunRequest) GetReason() v1.RunReason {
 	if x != nil {
 		return x.Reason
 	}
-	return ""
+	return v1.RunReason(0)
 }
 
 func (x *FinishRunRequest) GetMessage() string {
@@ -2209,7 +2209,7 @@ var File_poco_queue_v1_run_queue_service_proto protoreflect.FileDescriptor
 
 const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\n" +
-	"%poco/queue/v1/run_queue_service.proto\x12\rpoco.queue.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a\x1bpoco/backend/v1/event.proto\x1a\x19poco/backend/v1/run.proto\x1a!poco/backend/v1/task_config.proto\"\xe9\x01\n" +
+	"%poco/queue/v1/run_queue_service.proto\x12\rpoco.queue.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a\x1bpoco/backend/v1/event.proto\x1a\x1cpoco/backend/v1/reason.proto\x1a\x19poco/backend/v1/run.proto\x1a!poco/backend/v1/task_config.proto\"\xe9\x01\n" +
 	"\x10ClaimRunsRequest\x12'\n" +
 	"\tworker_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\bworkerId\x12$\n" +
@@ -2286,14 +2286,15 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12<\n" +
 	"\x06events\x18\x04 \x03(\v2\x19.poco.backend.v1.RunEventB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06events\">\n" +
 	"\x18RecoverRunEventsResponse\x12\"\n" +
-	"\racked_run_seq\x18\x01 \x01(\x03R\vackedRunSeq\"\xdf\x01\n" +
+	"\racked_run_seq\x18\x01 \x01(\x03R\vackedRunSeq\"\x82\x02\n" +
 	"\x10FinishRunRequest\x12\x1f\n" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12#\n" +
 	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\x12>\n" +
 	"\x06status\x18\x03 \x01(\x0e2\x1a.poco.backend.v1.RunStatusB\n" +
-	"\xbaH\a\x82\x01\x04\x18\x06\x18\aR\x06status\x12!\n" +
-	"\x06reason\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\x06reason\x12\"\n" +
-	"\amessage\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x90NR\amessage\";\n" +
+	"\xbaH\a\x82\x01\x04\x18\x06\x18\aR\x06status\x12>\n" +
+	"\x06reason\x18\x06 \x01(\x0e2\x1a.poco.backend.v1.RunReasonB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06reason\x12\"\n" +
+	"\amessage\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x90NR\amessageJ\x04\b\x04\x10\x05\";\n" +
 	"\x11FinishRunResponse\x12&\n" +
 	"\x03run\x18\x01 \x01(\v2\x14.poco.backend.v1.RunR\x03run\"\x84\x04\n" +
 	"\x13ReportExportRequest\x12'\n" +
@@ -2449,8 +2450,9 @@ var file_poco_queue_v1_run_queue_service_proto_goTypes = []any{
 	(v1.RunStatus)(0),                  // 41: poco.backend.v1.RunStatus
 	(*v1.RunEvent)(nil),                // 42: poco.backend.v1.RunEvent
 	(*v1.PartialContent)(nil),          // 43: poco.backend.v1.PartialContent
-	(v1.ExportStatus)(0),               // 44: poco.backend.v1.ExportStatus
-	(v1.UserInputStatus)(0),            // 45: poco.backend.v1.UserInputStatus
+	(v1.RunReason)(0),                  // 44: poco.backend.v1.RunReason
+	(v1.ExportStatus)(0),               // 45: poco.backend.v1.ExportStatus
+	(v1.UserInputStatus)(0),            // 46: poco.backend.v1.UserInputStatus
 }
 var file_poco_queue_v1_run_queue_service_proto_depIdxs = []int32{
 	38, // 0: poco.queue.v1.ClaimRunsRequest.lease_duration:type_name -> google.protobuf.Duration
@@ -2472,49 +2474,50 @@ var file_poco_queue_v1_run_queue_service_proto_depIdxs = []int32{
 	41, // 16: poco.queue.v1.AppendRunEventsResponse.status:type_name -> poco.backend.v1.RunStatus
 	42, // 17: poco.queue.v1.RecoverRunEventsRequest.events:type_name -> poco.backend.v1.RunEvent
 	41, // 18: poco.queue.v1.FinishRunRequest.status:type_name -> poco.backend.v1.RunStatus
-	39, // 19: poco.queue.v1.FinishRunResponse.run:type_name -> poco.backend.v1.Run
-	44, // 20: poco.queue.v1.ReportExportRequest.status:type_name -> poco.backend.v1.ExportStatus
-	23, // 21: poco.queue.v1.ListPendingExportsResponse.exports:type_name -> poco.queue.v1.PendingExport
-	28, // 22: poco.queue.v1.WatchRunCommandsResponse.command:type_name -> poco.queue.v1.RunCommand
-	29, // 23: poco.queue.v1.RunCommand.cancel:type_name -> poco.queue.v1.CancelCommand
-	30, // 24: poco.queue.v1.RunCommand.answer:type_name -> poco.queue.v1.AnswerCommand
-	32, // 25: poco.queue.v1.RunCommand.export:type_name -> poco.queue.v1.ExportCommand
-	31, // 26: poco.queue.v1.RunCommand.delete_session:type_name -> poco.queue.v1.DeleteSessionCommand
-	45, // 27: poco.queue.v1.AnswerCommand.status:type_name -> poco.backend.v1.UserInputStatus
-	37, // 28: poco.queue.v1.AnswerCommand.answers:type_name -> poco.queue.v1.AnswerCommand.AnswersEntry
-	0,  // 29: poco.queue.v1.RunQueueService.ClaimRuns:input_type -> poco.queue.v1.ClaimRunsRequest
-	3,  // 30: poco.queue.v1.RunQueueService.RenewLeases:input_type -> poco.queue.v1.RenewLeasesRequest
-	7,  // 31: poco.queue.v1.RunQueueService.AdoptRuns:input_type -> poco.queue.v1.AdoptRunsRequest
-	9,  // 32: poco.queue.v1.RunQueueService.ReleaseRuns:input_type -> poco.queue.v1.ReleaseRunsRequest
-	11, // 33: poco.queue.v1.RunQueueService.StartRun:input_type -> poco.queue.v1.StartRunRequest
-	13, // 34: poco.queue.v1.RunQueueService.AppendRunEvents:input_type -> poco.queue.v1.AppendRunEventsRequest
-	15, // 35: poco.queue.v1.RunQueueService.RecoverRunEvents:input_type -> poco.queue.v1.RecoverRunEventsRequest
-	17, // 36: poco.queue.v1.RunQueueService.FinishRun:input_type -> poco.queue.v1.FinishRunRequest
-	19, // 37: poco.queue.v1.RunQueueService.ReportExport:input_type -> poco.queue.v1.ReportExportRequest
-	21, // 38: poco.queue.v1.RunQueueService.ListPendingExports:input_type -> poco.queue.v1.ListPendingExportsRequest
-	24, // 39: poco.queue.v1.RunQueueService.WatchQueue:input_type -> poco.queue.v1.WatchQueueRequest
-	26, // 40: poco.queue.v1.RunQueueService.WatchRunCommands:input_type -> poco.queue.v1.WatchRunCommandsRequest
-	33, // 41: poco.queue.v1.RunQueueService.AckRunCommand:input_type -> poco.queue.v1.AckRunCommandRequest
-	35, // 42: poco.queue.v1.RunQueueService.ResolveRunConfig:input_type -> poco.queue.v1.ResolveRunConfigRequest
-	1,  // 43: poco.queue.v1.RunQueueService.ClaimRuns:output_type -> poco.queue.v1.ClaimRunsResponse
-	5,  // 44: poco.queue.v1.RunQueueService.RenewLeases:output_type -> poco.queue.v1.RenewLeasesResponse
-	8,  // 45: poco.queue.v1.RunQueueService.AdoptRuns:output_type -> poco.queue.v1.AdoptRunsResponse
-	10, // 46: poco.queue.v1.RunQueueService.ReleaseRuns:output_type -> poco.queue.v1.ReleaseRunsResponse
-	12, // 47: poco.queue.v1.RunQueueService.StartRun:output_type -> poco.queue.v1.StartRunResponse
-	14, // 48: poco.queue.v1.RunQueueService.AppendRunEvents:output_type -> poco.queue.v1.AppendRunEventsResponse
-	16, // 49: poco.queue.v1.RunQueueService.RecoverRunEvents:output_type -> poco.queue.v1.RecoverRunEventsResponse
-	18, // 50: poco.queue.v1.RunQueueService.FinishRun:output_type -> poco.queue.v1.FinishRunResponse
-	20, // 51: poco.queue.v1.RunQueueService.ReportExport:output_type -> poco.queue.v1.ReportExportResponse
-	22, // 52: poco.queue.v1.RunQueueService.ListPendingExports:output_type -> poco.queue.v1.ListPendingExportsResponse
-	25, // 53: poco.queue.v1.RunQueueService.WatchQueue:output_type -> poco.queue.v1.WatchQueueResponse
-	27, // 54: poco.queue.v1.RunQueueService.WatchRunCommands:output_type -> poco.queue.v1.WatchRunCommandsResponse
-	34, // 55: poco.queue.v1.RunQueueService.AckRunCommand:output_type -> poco.queue.v1.AckRunCommandResponse
-	36, // 56: poco.queue.v1.RunQueueService.ResolveRunConfig:output_type -> poco.queue.v1.ResolveRunConfigResponse
-	43, // [43:57] is the sub-list for method output_type
-	29, // [29:43] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	44, // 19: poco.queue.v1.FinishRunRequest.reason:type_name -> poco.backend.v1.RunReason
+	39, // 20: poco.queue.v1.FinishRunResponse.run:type_name -> poco.backend.v1.Run
+	45, // 21: poco.queue.v1.ReportExportRequest.status:type_name -> poco.backend.v1.ExportStatus
+	23, // 22: poco.queue.v1.ListPendingExportsResponse.exports:type_name -> poco.queue.v1.PendingExport
+	28, // 23: poco.queue.v1.WatchRunCommandsResponse.command:type_name -> poco.queue.v1.RunCommand
+	29, // 24: poco.queue.v1.RunCommand.cancel:type_name -> poco.queue.v1.CancelCommand
+	30, // 25: poco.queue.v1.RunCommand.answer:type_name -> poco.queue.v1.AnswerCommand
+	32, // 26: poco.queue.v1.RunCommand.export:type_name -> poco.queue.v1.ExportCommand
+	31, // 27: poco.queue.v1.RunCommand.delete_session:type_name -> poco.queue.v1.DeleteSessionCommand
+	46, // 28: poco.queue.v1.AnswerCommand.status:type_name -> poco.backend.v1.UserInputStatus
+	37, // 29: poco.queue.v1.AnswerCommand.answers:type_name -> poco.queue.v1.AnswerCommand.AnswersEntry
+	0,  // 30: poco.queue.v1.RunQueueService.ClaimRuns:input_type -> poco.queue.v1.ClaimRunsRequest
+	3,  // 31: poco.queue.v1.RunQueueService.RenewLeases:input_type -> poco.queue.v1.RenewLeasesRequest
+	7,  // 32: poco.queue.v1.RunQueueService.AdoptRuns:input_type -> poco.queue.v1.AdoptRunsRequest
+	9,  // 33: poco.queue.v1.RunQueueService.ReleaseRuns:input_type -> poco.queue.v1.ReleaseRunsRequest
+	11, // 34: poco.queue.v1.RunQueueService.StartRun:input_type -> poco.queue.v1.StartRunRequest
+	13, // 35: poco.queue.v1.RunQueueService.AppendRunEvents:input_type -> poco.queue.v1.AppendRunEventsRequest
+	15, // 36: poco.queue.v1.RunQueueService.RecoverRunEvents:input_type -> poco.queue.v1.RecoverRunEventsRequest
+	17, // 37: poco.queue.v1.RunQueueService.FinishRun:input_type -> poco.queue.v1.FinishRunRequest
+	19, // 38: poco.queue.v1.RunQueueService.ReportExport:input_type -> poco.queue.v1.ReportExportRequest
+	21, // 39: poco.queue.v1.RunQueueService.ListPendingExports:input_type -> poco.queue.v1.ListPendingExportsRequest
+	24, // 40: poco.queue.v1.RunQueueService.WatchQueue:input_type -> poco.queue.v1.WatchQueueRequest
+	26, // 41: poco.queue.v1.RunQueueService.WatchRunCommands:input_type -> poco.queue.v1.WatchRunCommandsRequest
+	33, // 42: poco.queue.v1.RunQueueService.AckRunCommand:input_type -> poco.queue.v1.AckRunCommandRequest
+	35, // 43: poco.queue.v1.RunQueueService.ResolveRunConfig:input_type -> poco.queue.v1.ResolveRunConfigRequest
+	1,  // 44: poco.queue.v1.RunQueueService.ClaimRuns:output_type -> poco.queue.v1.ClaimRunsResponse
+	5,  // 45: poco.queue.v1.RunQueueService.RenewLeases:output_type -> poco.queue.v1.RenewLeasesResponse
+	8,  // 46: poco.queue.v1.RunQueueService.AdoptRuns:output_type -> poco.queue.v1.AdoptRunsResponse
+	10, // 47: poco.queue.v1.RunQueueService.ReleaseRuns:output_type -> poco.queue.v1.ReleaseRunsResponse
+	12, // 48: poco.queue.v1.RunQueueService.StartRun:output_type -> poco.queue.v1.StartRunResponse
+	14, // 49: poco.queue.v1.RunQueueService.AppendRunEvents:output_type -> poco.queue.v1.AppendRunEventsResponse
+	16, // 50: poco.queue.v1.RunQueueService.RecoverRunEvents:output_type -> poco.queue.v1.RecoverRunEventsResponse
+	18, // 51: poco.queue.v1.RunQueueService.FinishRun:output_type -> poco.queue.v1.FinishRunResponse
+	20, // 52: poco.queue.v1.RunQueueService.ReportExport:output_type -> poco.queue.v1.ReportExportResponse
+	22, // 53: poco.queue.v1.RunQueueService.ListPendingExports:output_type -> poco.queue.v1.ListPendingExportsResponse
+	25, // 54: poco.queue.v1.RunQueueService.WatchQueue:output_type -> poco.queue.v1.WatchQueueResponse
+	27, // 55: poco.queue.v1.RunQueueService.WatchRunCommands:output_type -> poco.queue.v1.WatchRunCommandsResponse
+	34, // 56: poco.queue.v1.RunQueueService.AckRunCommand:output_type -> poco.queue.v1.AckRunCommandResponse
+	36, // 57: poco.queue.v1.RunQueueService.ResolveRunConfig:output_type -> poco.queue.v1.ResolveRunConfigResponse
+	44, // [44:58] is the sub-list for method output_type
+	30, // [30:44] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_poco_queue_v1_run_queue_service_proto_init() }

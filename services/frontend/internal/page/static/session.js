@@ -163,7 +163,7 @@ export class SessionView {
     if (status === "queued" || status === "claimed") this.activeRun = event.runId;
     if (finals.includes(status)) this.#dropLive(run);
     if (status === "failed" || status === "canceled") {
-      this.#say("error", `Run ${status}${change.reason ? ` (${change.reason})` : ""}`, change.message ? `: ${change.message}` : "");
+      this.#say("error", `Run ${status}${change.reason ? ` (${word(change.reason, "RUN_REASON_")})` : ""}`, change.message ? `: ${change.message}` : "");
     }
     badge($("status"), status);
     $("cancel").hidden = finals.includes(status);
