@@ -146,7 +146,7 @@ func TestRPCs(t *testing.T) {
 				require.Error(t, err)
 				require.Equal(t, c.Code, connect.CodeOf(err).String(), "%v", err)
 				if c.Reason != "" {
-					require.Equal(t, c.Reason, rpcerror.Reason(err))
+					require.Equal(t, c.Reason, rpcerror.ReasonText(rpcerror.Reason(err)))
 				}
 				if c.Field != "" {
 					require.Contains(t, fields(err), c.Field)

@@ -7,6 +7,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"golang.org/x/time/rate"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -33,5 +34,5 @@ func (s *service) admit(ctx context.Context) error {
 		return nil
 	}
 	reservation.Cancel()
-	return rpcerror.ResourceExhausted("TOO_MANY_CALLS", "called too often", wait)
+	return rpcerror.ResourceExhausted(backendv1.ErrorReason_ERROR_REASON_TOO_MANY_CALLS, "called too often", wait)
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
@@ -126,7 +127,7 @@ func TestStrangersAreLimited(t *testing.T) {
 	}
 	require.Equal(t, connect.CodeResourceExhausted, connect.CodeOf(err), "after %d calls: %v", calls, err)
 	require.Equal(t, 11, calls)
-	require.Equal(t, "TOO_MANY_CALLS", rpcerror.Reason(err))
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_TOO_MANY_CALLS, rpcerror.Reason(err))
 	delay := retryDelay(t, err)
 	require.Positive(t, delay)
 	require.LessOrEqual(t, delay, 20.0)

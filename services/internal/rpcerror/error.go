@@ -10,16 +10,26 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 )
 
 // Domain is the domain of every ErrorInfo.
 const Domain = "poco.ai"
 
+// reasonPrefix is what the names of reasons begin with, and ErrorInfo leaves out.
+const reasonPrefix = "ERROR_REASON_"
+
+// ReasonText is a reason as ErrorInfo has it, for example "NOT_FOUND".
+func ReasonText(reason backendv1.ErrorReason) string {
+	return strings.TrimPrefix(reason.String(), reasonPrefix)
+}
+
 // Error is an error meant for the caller: its message goes to the wire, its
 // cause stays in the process.
 type Error struct {
 	code     connect.Code
-	reason   string
+	reason   backendv1.ErrorReason
 	message  string
 	metadata map[string]string
 	fields   []FieldViolation
@@ -36,21 +46,21 @@ type FieldViolation struct {
 	Description string
 }
 
-// New returns an error with a stable reason in UPPER_SNAKE.
-func New(code connect.Code, reason, message string, metadata map[string]string) *Error {
+// New returns an error with a reason.
+func New(code connect.Code, reason backendv1.ErrorReason, message string, metadata map[string]string) *Error {
 	return &Error{code: code, reason: reason, message: message, metadata: maps.Clone(metadata)}
 }
 
 // NotFound says that there is no such thing, or none of this user's. The kind
 // is a noun such as "session".
 func NotFound(kind, id string) *Error {
-	return New(connect.CodeNotFound, "NOT_FOUND", fmt.Sprintf("%s %q not found", kind, id),
+	return New(connect.CodeNotFound, backendv1.ErrorReason_ERROR_REASON_NOT_FOUND, fmt.Sprintf("%s %q not found", kind, id),
 		map[string]string{"kind": kind, "id": id})
 }
 
 // InvalidArgument says what is wrong with one field.
 func InvalidArgument(field, description string) *Error {
-	e := New(connect.CodeInvalidArgument, "INVALID_ARGUMENT", field+": "+description, nil)
+	e := New(connect.CodeInvalidArgument, backendv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, field+": "+description, nil)
 	e.fields = []FieldViolation{{Field: field, Description: description}}
 	return e
 }
@@ -65,47 +75,44 @@ func InvalidFields(violations ...FieldViolation) *Error {
 		}
 		lines = append(lines, v.Field+": "+v.Description)
 	}
-	e := New(connect.CodeInvalidArgument, "INVALID_ARGUMENT", strings.Join(lines, "; "), nil)
+	e := New(connect.CodeInvalidArgument, backendv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, strings.Join(lines, "; "), nil)
 	e.fields = violations
 	return e
 }
 
 // FailedPrecondition says that the state does not allow the call.
-func FailedPrecondition(reason, message string, metadata map[string]string) *Error {
+func FailedPrecondition(reason backendv1.ErrorReason, message string, metadata map[string]string) *Error {
 	return New(connect.CodeFailedPrecondition, reason, message, metadata)
 }
 
 // AlreadyExists says that there is such a thing already.
-func AlreadyExists(reason, message string) *Error {
+func AlreadyExists(reason backendv1.ErrorReason, message string) *Error {
 	return New(connect.CodeAlreadyExists, reason, message, nil)
 }
 
 // OutOfRange says that a position is past the end.
-func OutOfRange(reason, message string, metadata map[string]string) *Error {
+func OutOfRange(reason backendv1.ErrorReason, message string, metadata map[string]string) *Error {
 	return New(connect.CodeOutOfRange, reason, message, metadata)
 }
 
-// ReasonUnauthenticated is the reason of Unauthenticated.
-const ReasonUnauthenticated = "UNAUTHENTICATED"
-
 // Unauthenticated says that the caller has not shown who it is.
 func Unauthenticated(message string) *Error {
-	return New(connect.CodeUnauthenticated, ReasonUnauthenticated, message, nil)
+	return New(connect.CodeUnauthenticated, backendv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, message, nil)
 }
 
 // Unavailable says that trying again later may help.
-func Unavailable(reason, message string) *Error {
+func Unavailable(reason backendv1.ErrorReason, message string) *Error {
 	return New(connect.CodeUnavailable, reason, message, nil)
 }
 
 // Aborted says that another call got in between; trying again may help.
-func Aborted(reason, message string) *Error {
+func Aborted(reason backendv1.ErrorReason, message string) *Error {
 	return New(connect.CodeAborted, reason, message, nil)
 }
 
 // ResourceExhausted says that the caller has called too often, and when it may
 // call again.
-func ResourceExhausted(reason, message string, retryAfter time.Duration) *Error {
+func ResourceExhausted(reason backendv1.ErrorReason, message string, retryAfter time.Duration) *Error {
 	seconds := max(1, int(math.Ceil(retryAfter.Seconds())))
 	e := New(connect.CodeResourceExhausted, reason, fmt.Sprintf("%s: try again in %d s", message, seconds), nil)
 	e.retryAfter = retryAfter
@@ -142,4 +149,4 @@ func (e *Error) Unwrap() error { return e.cause }
 func (e *Error) Code() connect.Code { return e.code }
 
 // Reason returns the stable reason.
-func (e *Error) Reason() string { return e.reason }
+func (e *Error) Reason() backendv1.ErrorReason { return e.reason }

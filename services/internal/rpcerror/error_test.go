@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -35,19 +36,19 @@ func TestInterceptor(t *testing.T) {
 		err     error
 		code    connect.Code
 		message string
-		reason  string
+		reason  backendv1.ErrorReason
 		logged  bool
 	}{
-		"not found":        {nil, rpcerror.NotFound("session", "s1"), connect.CodeNotFound, `session "s1" not found`, "NOT_FOUND", false},
-		"wrapped":          {nil, fmt.Errorf("get: %w", rpcerror.OutOfRange("CURSOR_AHEAD", "too far", nil)), connect.CodeOutOfRange, "too far", "CURSOR_AHEAD", false},
-		"caller's fault":   {nil, rpcerror.AlreadyExists("IDEMPOTENCY_MISMATCH", "exists").WithCause(cause), connect.CodeAlreadyExists, "exists", "IDEMPOTENCY_MISMATCH", false},
-		"our fault":        {nil, rpcerror.Unavailable("DATABASE_AWAY", "try again").WithCause(cause), connect.CodeUnavailable, "try again", "DATABASE_AWAY", true},
-		"unknown":          {nil, cause, connect.CodeInternal, "internal error", "INTERNAL", true},
-		"connect":          {nil, connect.NewError(connect.CodeAborted, "m"), connect.CodeAborted, "m", "", false},
-		"remote connect":   {nil, connect.NewError(connect.CodeAborted, "theirs").WithRemote(), connect.CodeInternal, "internal error", "INTERNAL", true},
-		"remote gRPC":      {nil, status.Error(codes.NotFound, "theirs"), connect.CodeInternal, "internal error", "INTERNAL", true},
-		"caller gone":      {canceled, fmt.Errorf("query: %w", context.Canceled), connect.CodeCanceled, "canceled by the caller", "", false},
-		"our own deadline": {nil, context.DeadlineExceeded, connect.CodeInternal, "internal error", "INTERNAL", true},
+		"not found":        {nil, rpcerror.NotFound("session", "s1"), connect.CodeNotFound, `session "s1" not found`, backendv1.ErrorReason_ERROR_REASON_NOT_FOUND, false},
+		"wrapped":          {nil, fmt.Errorf("get: %w", rpcerror.OutOfRange(backendv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD, "too far", nil)), connect.CodeOutOfRange, "too far", backendv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD, false},
+		"caller's fault":   {nil, rpcerror.AlreadyExists(backendv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_MISMATCH, "exists").WithCause(cause), connect.CodeAlreadyExists, "exists", backendv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_MISMATCH, false},
+		"our fault":        {nil, rpcerror.Unavailable(backendv1.ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE, "try again").WithCause(cause), connect.CodeUnavailable, "try again", backendv1.ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE, true},
+		"unknown":          {nil, cause, connect.CodeInternal, "internal error", backendv1.ErrorReason_ERROR_REASON_INTERNAL, true},
+		"connect":          {nil, connect.NewError(connect.CodeAborted, "m"), connect.CodeAborted, "m", 0, false},
+		"remote connect":   {nil, connect.NewError(connect.CodeAborted, "theirs").WithRemote(), connect.CodeInternal, "internal error", backendv1.ErrorReason_ERROR_REASON_INTERNAL, true},
+		"remote gRPC":      {nil, status.Error(codes.NotFound, "theirs"), connect.CodeInternal, "internal error", backendv1.ErrorReason_ERROR_REASON_INTERNAL, true},
+		"caller gone":      {canceled, fmt.Errorf("query: %w", context.Canceled), connect.CodeCanceled, "canceled by the caller", 0, false},
+		"our own deadline": {nil, context.DeadlineExceeded, connect.CodeInternal, "internal error", backendv1.ErrorReason_ERROR_REASON_INTERNAL, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -83,6 +84,7 @@ func TestDetails(t *testing.T) {
 		switch d := msg.(type) {
 		case *errdetails.ErrorInfo:
 			require.Equal(t, "poco.ai", d.GetDomain())
+			require.Equal(t, "INVALID_ARGUMENT", d.GetReason())
 		case *errdetails.BadRequest:
 			for _, v := range d.GetFieldViolations() {
 				fields = append(fields, v.GetField())
@@ -98,18 +100,18 @@ func TestReceivedErrors(t *testing.T) {
 	})
 	require.NoError(t, err)
 	received := fmt.Errorf("append: %w", st.Err())
-	require.Equal(t, "RUN_SEQ_GAP", rpcerror.Reason(received))
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_RUN_SEQ_GAP, rpcerror.Reason(received))
 	require.Equal(t, "7", rpcerror.Metadata(received)["expected_run_seq"])
 	require.Equal(t, connect.CodeFailedPrecondition, rpcerror.CodeOf(received))
 
-	domain := rpcerror.FailedPrecondition("R", "m", map[string]string{"k": "v"})
-	require.Equal(t, "R", rpcerror.Reason(domain))
+	domain := rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_EXPORT_PENDING, "m", map[string]string{"k": "v"})
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_EXPORT_PENDING, rpcerror.Reason(domain))
 	require.Equal(t, "v", rpcerror.Metadata(domain)["k"])
 	require.Equal(t, "m", rpcerror.Message(domain))
 
 	plain := errors.New("plain")
-	require.Empty(t, rpcerror.Reason(plain))
-	require.Empty(t, rpcerror.Reason(nil))
+	require.Zero(t, rpcerror.Reason(plain))
+	require.Zero(t, rpcerror.Reason(nil))
 	require.Nil(t, rpcerror.Metadata(plain))
 	require.Equal(t, connect.CodeUnknown, rpcerror.CodeOf(plain))
 	require.Equal(t, "plain", rpcerror.Message(plain))

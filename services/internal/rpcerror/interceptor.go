@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
 )
 
@@ -58,9 +59,9 @@ func toWire(ctx context.Context, logger *slog.Logger, spec connect.Spec, err err
 // Internal returns what a caller is told about a failure that is none of its
 // business: where to look it up.
 func Internal(ctx context.Context) *connect.Error {
-	e := New(connect.CodeInternal, "INTERNAL", "internal error", nil)
+	e := New(connect.CodeInternal, backendv1.ErrorReason_ERROR_REASON_INTERNAL, "internal error", nil)
 	if id := logging.IDsOf(ctx).RequestID; id != "" {
-		e = New(connect.CodeInternal, "INTERNAL", fmt.Sprintf("internal error (request id %s)", id),
+		e = New(connect.CodeInternal, backendv1.ErrorReason_ERROR_REASON_INTERNAL, fmt.Sprintf("internal error (request id %s)", id),
 			map[string]string{logging.KeyRequestID: id})
 	}
 	return e.toConnect()
@@ -78,7 +79,7 @@ func isServerFault(code connect.Code) bool {
 // toConnect makes the wire form; the cause is not part of it.
 func (e *Error) toConnect() *connect.Error {
 	out := connect.NewError(e.code, e.message)
-	out = withDetail(out, &errdetails.ErrorInfo{Reason: e.reason, Domain: Domain, Metadata: e.metadata})
+	out = withDetail(out, &errdetails.ErrorInfo{Reason: ReasonText(e.reason), Domain: Domain, Metadata: e.metadata})
 	if len(e.fields) > 0 {
 		out = withDetail(out, badRequest(e.fields))
 	}

@@ -7,15 +7,17 @@ import (
 	"connectrpc.com/connect/v2/connectproto"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/status"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 )
 
 // Reason returns the ErrorInfo reason of a received gRPC or Connect error, or
-// of an *Error; empty when it has none.
-func Reason(err error) string {
+// of an *Error; UNSPECIFIED when it has none, or one of a later version.
+func Reason(err error) backendv1.ErrorReason {
 	if domain, ok := errors.AsType[*Error](err); ok {
 		return domain.reason
 	}
-	return errorInfo(err).GetReason()
+	return backendv1.ErrorReason(backendv1.ErrorReason_value[reasonPrefix+errorInfo(err).GetReason()])
 }
 
 // Metadata returns the ErrorInfo metadata likewise.

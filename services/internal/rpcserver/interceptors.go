@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/otelconnect"
 	"connectrpc.com/validate"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
@@ -154,7 +155,7 @@ func (s *Server) limitStreams(next connect.ServerFunc) connect.ServerFunc {
 			defer func() { <-s.streams }()
 			return next(ctx, spec, stream)
 		default:
-			return rpcerror.ResourceExhausted("TOO_MANY_STREAMS",
+			return rpcerror.ResourceExhausted(backendv1.ErrorReason_ERROR_REASON_TOO_MANY_STREAMS,
 				fmt.Sprintf("%d streams are open, the most that this service serves at once", cap(s.streams)), streamRetry)
 		}
 	}
@@ -176,14 +177,14 @@ type bounded struct{ connect.ServerStream }
 func (b *bounded) Receive(msg any) error {
 	err := b.ServerStream.Receive(msg)
 	if err != nil && connect.CodeOf(err) == connect.CodeResourceExhausted {
-		return rpcerror.New(connect.CodeResourceExhausted, "MESSAGE_TOO_LARGE",
+		return rpcerror.New(connect.CodeResourceExhausted, backendv1.ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE,
 			fmt.Sprintf("the request is larger than %d MiB, the most that this service reads", maxRequestBytes>>20), nil).WithCause(err)
 	}
 	return err
 }
 
 func errUnavailable() *rpcerror.Error {
-	return rpcerror.Unavailable("SHUTTING_DOWN", ErrDraining.Error())
+	return rpcerror.Unavailable(backendv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN, ErrDraining.Error())
 }
 
 // requestReader interrupts a handler that waits for the next message of its

@@ -49,7 +49,7 @@ func (tasks) EnqueueTask(ctx context.Context, req *backendv1.EnqueueTaskRequest)
 	case "unknown":
 		return nil, errors.New("secret detail")
 	case "precondition":
-		return nil, rpcerror.FailedPrecondition("RUN_CANCELED", "the run has been canceled", map[string]string{"run_id": "r1"}).
+		return nil, rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_RUN_CANCELED, "the run has been canceled", map[string]string{"run_id": "r1"}).
 			WithCause(errors.New("secret detail"))
 	case "downstream":
 		return nil, status.Error(codes.NotFound, "secret detail")
@@ -147,14 +147,14 @@ func TestErrorsOnTheWire(t *testing.T) {
 	tests := map[string]struct {
 		prompt string
 		code   codes.Code
-		reason string
+		reason backendv1.ErrorReason
 		says   string
 	}{
-		"panic":        {"panic", codes.Internal, "INTERNAL", "internal error (request id id-1)"},
-		"unknown":      {"unknown", codes.Internal, "INTERNAL", "internal error (request id id-1)"},
-		"downstream":   {"downstream", codes.Internal, "INTERNAL", "internal error (request id id-1)"},
-		"precondition": {"precondition", codes.FailedPrecondition, "RUN_CANCELED", "the run has been canceled"},
-		"invalid":      {"", codes.InvalidArgument, "INVALID_ARGUMENT", "prompt"},
+		"panic":        {"panic", codes.Internal, backendv1.ErrorReason_ERROR_REASON_INTERNAL, "internal error (request id id-1)"},
+		"unknown":      {"unknown", codes.Internal, backendv1.ErrorReason_ERROR_REASON_INTERNAL, "internal error (request id id-1)"},
+		"downstream":   {"downstream", codes.Internal, backendv1.ErrorReason_ERROR_REASON_INTERNAL, "internal error (request id id-1)"},
+		"precondition": {"precondition", codes.FailedPrecondition, backendv1.ErrorReason_ERROR_REASON_RUN_CANCELED, "the run has been canceled"},
+		"invalid":      {"", codes.InvalidArgument, backendv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, "prompt"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -190,7 +190,7 @@ func TestProtocols(t *testing.T) {
 				require.Equal(t, "default", res.GetRunId())
 				_, err = client.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{})
 				require.Equal(t, connect.CodeInvalidArgument, connect.CodeOf(err))
-				require.Equal(t, "INVALID_ARGUMENT", rpcerror.Reason(err))
+				require.Equal(t, backendv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, rpcerror.Reason(err))
 			})
 		}
 	}
@@ -379,7 +379,7 @@ func TestShutdownEndsStreams(t *testing.T) {
 	<-server.Draining()
 	_, err = stream.Recv()
 	require.Equal(t, codes.Unavailable, status.Code(err), err)
-	require.Equal(t, "SHUTTING_DOWN", rpcerror.Reason(err))
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN, rpcerror.Reason(err))
 	_, err = reflection.Recv()
 	require.Equal(t, codes.Unavailable, status.Code(err), err)
 }

@@ -49,7 +49,7 @@ func TestMistakesAreTold(t *testing.T) {
 			err := strictjson.NewCodec().UnmarshalRead(t.Context(), strings.NewReader(c.body), c.into)
 			var told *rpcerror.Error
 			require.ErrorAs(t, err, &told)
-			require.Equal(t, "INVALID_ARGUMENT", told.Reason())
+			require.Equal(t, backendv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, told.Reason())
 			require.Contains(t, rpcerror.Message(err), c.want)
 			require.Less(t, len(rpcerror.Message(err)), 1000)
 		})

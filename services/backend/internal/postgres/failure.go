@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -22,8 +23,6 @@ const (
 	callTimeout = 30 * time.Second
 	// retryAfter is when a call that found no database may be made again.
 	retryAfter = time.Second
-	// reasonUnavailable is the reason of errors that say so.
-	reasonUnavailable = "DATABASE_UNAVAILABLE"
 )
 
 // unavailable are the states, or classes of states, in which Postgres cannot
@@ -104,7 +103,7 @@ func Interceptor(failed func()) connect.ServerInterceptor {
 			if _, told := errors.AsType[*rpcerror.Error](err); told {
 				return err
 			}
-			return rpcerror.Unavailable(reasonUnavailable, "the database cannot serve the call now; try again").RetryAfter(retryAfter).WithCause(err)
+			return rpcerror.Unavailable(backendv1.ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE, "the database cannot serve the call now; try again").RetryAfter(retryAfter).WithCause(err)
 		}
 	}
 }

@@ -88,11 +88,11 @@ func (q *Queue) appendNew(ctx context.Context, s *store.Session, r *dbgen.Run, a
 	}
 	switch {
 	case run.IsFinal(r.Status):
-		return rpcerror.FailedPrecondition(ReasonFinished, "the run has ended, nothing can follow", map[string]string{
+		return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_RUN_FINISHED, "the run has ended, nothing can follow", map[string]string{
 			"acked_run_seq": strconv.FormatInt(r.LastRunSeq, 10),
 		})
 	case r.Status == store.RunClaimed:
-		return rpcerror.FailedPrecondition(ReasonNotStarted, "the run has not been started", nil)
+		return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_RUN_NOT_STARTED, "the run has not been started", nil)
 	case events[0].GetRunSeq() != r.LastRunSeq+1:
 		return gap(r)
 	}
@@ -114,7 +114,7 @@ func newOf(r *dbgen.Run, events []*backendv1.RunEvent) []*backendv1.RunEvent {
 }
 
 func gap(r *dbgen.Run) error {
-	return rpcerror.FailedPrecondition(ReasonGap, "an event is missing before this batch", map[string]string{
+	return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_RUN_SEQ_GAP, "an event is missing before this batch", map[string]string{
 		"expected_run_seq": strconv.FormatInt(r.LastRunSeq+1, 10),
 	})
 }

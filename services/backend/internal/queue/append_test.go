@@ -59,7 +59,7 @@ func runSeqs(list []*backendv1.SessionEvent) []int64 {
 	return seqs
 }
 
-func requireReason(t *testing.T, err error, reason string) {
+func requireReason(t *testing.T, err error, reason backendv1.ErrorReason) {
 	t.Helper()
 	require.Error(t, err)
 	require.Equal(t, reason, rpcerror.Reason(err), "%v", err)
@@ -77,17 +77,17 @@ func TestAppendStoresEachEventOnce(t *testing.T) {
 	require.Equal(t, int64(3), b.Append(t, c).Seq, "an empty batch asks for the number")
 
 	_, err := b.Queue.Append(t.Context(), id, token, 0, []*backendv1.RunEvent{backendtest.Text(5, "five")}, nil)
-	requireReason(t, err, queue.ReasonGap)
+	requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_RUN_SEQ_GAP)
 	require.Equal(t, "4", rpcerror.Metadata(err)["expected_run_seq"])
 
 	_, err = b.Queue.Append(t.Context(), id, token-1, 0, []*backendv1.RunEvent{one}, nil)
-	requireReason(t, err, queue.ReasonStale)
+	requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE)
 
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, b.Append(t, c, backendtest.Finished(4, completed)).Status)
 	ack := b.Append(t, c, three, backendtest.Finished(4, completed))
 	require.Equal(t, queue.Ack{Seq: 4, Status: completed}, ack, "acknowledged again after the end")
 	_, err = b.Queue.Append(t.Context(), id, token, 0, []*backendv1.RunEvent{backendtest.Text(5, "late")}, nil)
-	requireReason(t, err, queue.ReasonFinished)
+	requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_RUN_FINISHED)
 
 	require.Equal(t, []int64{1, 2, 3, 4}, runSeqs(events(t, b, c.GetRun().GetSessionId())))
 }
@@ -104,7 +104,7 @@ func TestAppendRefusesWhatNoExecutorSends(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, batch, nil)
-			requireReason(t, err, "INVALID_ARGUMENT")
+			requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT)
 		})
 	}
 }
@@ -276,7 +276,7 @@ func TestStartAfterCancel(t *testing.T) {
 	_, err := b.Runs.Cancel(t.Context(), backendtest.User, c.GetRun().GetId(), "")
 	require.NoError(t, err)
 	_, err = b.Queue.Start(t.Context(), c.GetRun().GetId(), c.GetFencingToken())
-	requireReason(t, err, queue.ReasonCanceled)
+	requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_RUN_CANCELED)
 }
 
 func TestLeases(t *testing.T) {
@@ -300,7 +300,7 @@ func TestLeases(t *testing.T) {
 		require.Greater(t, again.GetFencingToken(), c.GetFencingToken())
 		require.Equal(t, int32(2), again.GetRun().GetAttempt())
 		_, err := b.Queue.Start(t.Context(), c.GetRun().GetId(), c.GetFencingToken())
-		requireReason(t, err, queue.ReasonStale)
+		requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE)
 	})
 	t.Run("a run whose agent is not known to have the prompt is queued again", func(t *testing.T) {
 		c := b.Start(t, "w1")
@@ -323,7 +323,7 @@ func TestLeases(t *testing.T) {
 		require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, status(c).GetStatus())
 		require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, status(c).GetStatusReason())
 		_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, []*backendv1.RunEvent{backendtest.Text(2, "late")}, nil)
-		requireReason(t, err, queue.ReasonStale)
+		requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE)
 	})
 	t.Run("a canceled run ends canceled", func(t *testing.T) {
 		c := b.Start(t, "w1")
@@ -384,7 +384,7 @@ func TestLeases(t *testing.T) {
 		require.Len(t, adopted, 1)
 		require.Greater(t, adopted[0].GetFencingToken(), c.GetFencingToken())
 		_, err = b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, []*backendv1.RunEvent{backendtest.Text(1, "old")}, nil)
-		requireReason(t, err, queue.ReasonStale)
+		requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE)
 		b.Append(t, adopted[0], backendtest.Text(1, "new"))
 	})
 }

@@ -8,7 +8,6 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
-	"github.com/poco-ai/poco/services/backend/internal/queue"
 	"github.com/poco-ai/poco/services/backend/internal/run"
 )
 
@@ -59,9 +58,9 @@ func TestARunThatMayBeResumedOutlivesItsExecutor(t *testing.T) {
 				require.Equal(t, want, tell(t, b, claim), "it is resumed once")
 				if want == backendv1.RunStatus_RUN_STATUS_QUEUED {
 					_, err := b.Queue.Start(t.Context(), claim.GetRun().GetId(), claim.GetFencingToken())
-					requireReason(t, err, queue.ReasonStale)
+					requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE)
 					_, err = b.Queue.Recover(t.Context(), "w1", claim.GetRun().GetId(), 1, nil)
-					requireReason(t, err, queue.ReasonNotFinished) // its next attempt delivers what is left
+					requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_RUN_NOT_FINISHED) // its next attempt delivers what is left
 					s := sessionOf(t, b, claim.GetRun().GetSessionId())
 					require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_UNSPECIFIED, s.GetExport().GetStatus(), "nothing is exported in the middle of a run")
 				}

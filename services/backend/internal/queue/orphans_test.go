@@ -115,7 +115,7 @@ func TestEveryStateEndsWithoutItsOwner(t *testing.T) {
 		id := c.GetRun().GetSessionId()
 		require.Equal(t, export, sessionOf(t, b, id).GetExport().GetStatus())
 		_, err := b.Sessions.RetryExport(t.Context(), backendtest.User, id)
-		require.Equal(t, "EXPORT_PENDING", rpcerror.Reason(err))
+		require.Equal(t, backendv1.ErrorReason_ERROR_REASON_EXPORT_PENDING, rpcerror.Reason(err))
 		require.NoError(t, b.Queue.FailOrphanedExports(t.Context()))
 		require.Equal(t, export, sessionOf(t, b, id).GetExport().GetStatus(), "its worker may still do it")
 

@@ -23,20 +23,6 @@ import (
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
-// Reasons of FailedPrecondition.
-const (
-	// ReasonStale: the run is no longer the caller's.
-	ReasonStale = "FENCING_TOKEN_STALE"
-	// ReasonGap: an event is missing before the first of the batch.
-	ReasonGap = "RUN_SEQ_GAP"
-	// ReasonCanceled: a cancel came before the start.
-	ReasonCanceled = "RUN_CANCELED"
-	// ReasonFinished: the run is in a final state.
-	ReasonFinished = "RUN_FINISHED"
-	// ReasonNotStarted: events came before StartRun.
-	ReasonNotStarted = "RUN_NOT_STARTED"
-)
-
 // Partials are live text on its way to watchers.
 type Partials interface {
 	PublishPartials(sessionID string, partials []*backendv1.PartialContent)
@@ -386,7 +372,7 @@ func (q *Queue) change(ctx context.Context, runID string, token int64, fn func(c
 		// A lease whose time is over holds as long as nobody has acted on it:
 		// whoever does takes the token away.
 		if r.FencingToken != token {
-			return rpcerror.FailedPrecondition(ReasonStale, "the run is no longer held under this fencing token; stop its executor",
+			return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE, "the run is no longer held under this fencing token; stop its executor",
 				map[string]string{"run_id": runID})
 		}
 		return fn(ctx, s, r)
@@ -404,9 +390,9 @@ func (q *Queue) Start(ctx context.Context, runID string, token int64) (*backendv
 			}
 		case store.RunRunning:
 		case store.RunCanceling, store.RunCanceled:
-			return rpcerror.FailedPrecondition(ReasonCanceled, "the run was canceled before it started", nil)
+			return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_RUN_CANCELED, "the run was canceled before it started", nil)
 		default:
-			return rpcerror.FailedPrecondition(ReasonFinished, "the run has ended", nil)
+			return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_RUN_FINISHED, "the run has ended", nil)
 		}
 		result = run.Proto(r)
 		return nil
@@ -425,7 +411,7 @@ func (q *Queue) Release(ctx context.Context, leases []*queuev1.Lease) error {
 			}
 			return run.Release(ctx, s, r)
 		})
-		if err != nil && rpcerror.Reason(err) != ReasonStale && rpcerror.CodeOf(err) != connect.CodeNotFound {
+		if err != nil && rpcerror.Reason(err) != backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE && rpcerror.CodeOf(err) != connect.CodeNotFound {
 			errs = append(errs, err)
 		}
 	}

@@ -12,9 +12,6 @@ import (
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
-// ReasonNotFinished: the events of a run that has not ended are appended.
-const ReasonNotFinished = "RUN_NOT_FINISHED"
-
 // Recover stores what the executor of a run that has ended had not delivered,
 // for the worker that held the run last. The run and the session's state stay
 // as they are: only what happened is added to the record.
@@ -37,9 +34,9 @@ func (q *Queue) Recover(ctx context.Context, worker, runID string, attempt int32
 		logging.About(ctx, runID, s.ID)
 		switch {
 		case !run.IsFinal(r.Status): // nor is it anybody's, when it waits for its next attempt
-			return rpcerror.FailedPrecondition(ReasonNotFinished, "the run has not ended", nil)
+			return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_RUN_NOT_FINISHED, "the run has not ended", nil)
 		case r.WorkerID == nil || *r.WorkerID != worker:
-			return rpcerror.FailedPrecondition(ReasonStale, "another worker held the run", nil)
+			return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE, "another worker held the run", nil)
 		}
 		err = recoverNew(ctx, s, r, attempt, newOf(r, events))
 		acked = r.LastRunSeq

@@ -7,7 +7,6 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
-	"github.com/poco-ai/poco/services/backend/internal/queue"
 )
 
 // What a run did belongs to its record, also when it was given up before that
@@ -23,15 +22,15 @@ func TestRecover(t *testing.T) {
 		backendtest.Finished(4, completed),
 	}
 	_, err := b.Queue.Recover(t.Context(), "w1", id, 1, late)
-	requireReason(t, err, queue.ReasonNotFinished)
+	requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_RUN_NOT_FINISHED)
 
 	_, err = b.Pool.Exec(t.Context(), `UPDATE runs SET lease_expires_at = now() - interval '1 second' WHERE id = $1`, id)
 	require.NoError(t, err)
 	require.NoError(t, b.Queue.ExpireLeases(t.Context()))
 	_, err = b.Queue.Recover(t.Context(), "w2", id, 1, late)
-	requireReason(t, err, queue.ReasonStale)
+	requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE)
 	_, err = b.Queue.Recover(t.Context(), "w1", id, 1, late[2:])
-	requireReason(t, err, queue.ReasonGap)
+	requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_RUN_SEQ_GAP)
 	for range 2 { // each event once
 		acked, err := b.Queue.Recover(t.Context(), "w1", id, 1, late)
 		require.NoError(t, err)

@@ -8,7 +8,6 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
-	"github.com/poco-ai/poco/services/backend/internal/queue"
 )
 
 func release(t *testing.T, b *backendtest.Backend, claims ...*queuev1.ClaimedRun) {
@@ -39,7 +38,7 @@ func TestRelease(t *testing.T) {
 			require.Empty(t, again.GetWorkspaceWorkerId())
 			require.Nil(t, again.GetRun().GetStartedAt())
 			_, err := b.Queue.Start(t.Context(), c.GetRun().GetId(), c.GetFencingToken())
-			requireReason(t, err, queue.ReasonStale)
+			requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE)
 			release(t, b, c) // nor does one that comes late
 			_, err = b.Queue.Start(t.Context(), again.GetRun().GetId(), again.GetFencingToken())
 			require.NoError(t, err)

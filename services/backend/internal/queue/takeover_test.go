@@ -64,7 +64,7 @@ func TestAClaimKnowsWhereTheWorkspaceIs(t *testing.T) {
 	}
 	prefix := "private/snapshots/default/" + id + "/"
 	_, err = report("w1", "private/snapshots/other/"+id+"/a")
-	require.Equal(t, "INVALID_ARGUMENT", rpcerror.Reason(err))
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, rpcerror.Reason(err))
 	resp, err := report("w0", prefix+"late")
 	require.NoError(t, err)
 	require.False(t, resp.GetAccepted(), "of a worker that does not have the workspace")

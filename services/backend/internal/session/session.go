@@ -21,14 +21,6 @@ import (
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
-// Reasons of FailedPrecondition.
-const (
-	// ReasonExportNotReady: there is no exported workspace.
-	ReasonExportNotReady = "EXPORT_NOT_READY"
-	// ReasonExportPending: an export is under way, or a run that ends with one.
-	ReasonExportPending = "EXPORT_PENDING"
-)
-
 // Sessions is what users do with sessions.
 type Sessions struct {
 	store  *store.Store
@@ -264,9 +256,9 @@ func (s *Sessions) RetryExport(ctx context.Context, userID, id string) (*backend
 	return s.change(ctx, userID, id, func(ctx context.Context, row *store.Session) error {
 		switch {
 		case row.ActiveRunID != nil || row.ExportStatus == store.ExportPending:
-			return rpcerror.FailedPrecondition(ReasonExportPending, "an export is under way, or follows the run that is active", nil)
+			return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_EXPORT_PENDING, "an export is under way, or follows the run that is active", nil)
 		case row.ExportStatus == "" || row.ExportRunID == nil || row.WorkerID == nil:
-			return rpcerror.FailedPrecondition(ReasonExportNotReady, "no run of the session has ended yet", nil)
+			return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_EXPORT_NOT_READY, "no run of the session has ended yet", nil)
 		}
 		row.ExportStatus, row.ExportReason = store.ExportPending, ""
 		row.Changed()

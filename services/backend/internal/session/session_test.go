@@ -42,7 +42,7 @@ func TestListIsStableUnderInserts(t *testing.T) {
 		}
 		b.Enqueue(t, "", "came in between")
 		_, err = b.Sessions.List(t.Context(), "someone-else", &backendv1.ListSessionsRequest{PageSize: 3, PageToken: token})
-		require.Equal(t, "INVALID_ARGUMENT", rpcerror.Reason(err), "a token is for one user's list")
+		require.Equal(t, backendv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, rpcerror.Reason(err), "a token is for one user's list")
 	}
 	require.Equal(t, want, got)
 }
@@ -123,7 +123,7 @@ func TestCancelAndDelete(t *testing.T) {
 
 	b.Enqueue(t, id, "and again")
 	require.NoError(t, b.Sessions.Delete(t.Context(), backendtest.User, id))
-	require.Equal(t, "NOT_FOUND", rpcerror.Reason(b.Sessions.Delete(t.Context(), backendtest.User, id)))
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_NOT_FOUND, rpcerror.Reason(b.Sessions.Delete(t.Context(), backendtest.User, id)))
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_CANCELED, b.Append(t, c, backendtest.Finished(1, completed)).Status)
 	other := b.Enqueue(t, "", "of another session")
 	require.Equal(t, other.RunID, b.Claim(t, "w1").GetRun().GetId(), "a deleted session does not block the queue")
@@ -141,7 +141,7 @@ func TestExport(t *testing.T) {
 	require.Len(t, exports, 1)
 	require.Equal(t, runID, exports[0].GetRunId())
 	_, err = b.Sessions.RetryExport(t.Context(), backendtest.User, id)
-	require.Equal(t, session.ReasonExportPending, rpcerror.Reason(err))
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_EXPORT_PENDING, rpcerror.Reason(err))
 
 	report := func(change func(*queuev1.ReportExportRequest)) (bool, error) {
 		t.Helper()
@@ -158,7 +158,7 @@ func TestExport(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, accepted, "an export that was superseded")
 	_, err = report(func(r *queuev1.ReportExportRequest) { r.ArchiveKey = "workspaces/other/" + id + "/archive.zip" })
-	require.Equal(t, "INVALID_ARGUMENT", rpcerror.Reason(err))
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, rpcerror.Reason(err))
 
 	key := "workspaces/default/" + id + "/files/dir/a.txt"
 	manifest, err := json.Marshal(map[string]any{"version": 1, "files": []map[string]any{

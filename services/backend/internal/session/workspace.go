@@ -122,7 +122,7 @@ func (w *Workspaces) readManifest(ctx context.Context, key, prefix string) ([]ma
 		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, nil, rpcerror.Unavailable("OBJECT_STORE_UNAVAILABLE", "the object store does not answer; try again").WithCause(err)
+		return nil, nil, rpcerror.Unavailable(backendv1.ErrorReason_ERROR_REASON_OBJECT_STORE_UNAVAILABLE, "the object store does not answer; try again").WithCause(err)
 	}
 	defer body.Close()
 	var m manifest
@@ -156,7 +156,7 @@ func (w *Workspaces) Archive(ctx context.Context, userID, sessionID string) (*ba
 		return nil, err
 	}
 	if row.ExportStatus != store.ExportReady || row.ArchiveKey == "" {
-		return nil, rpcerror.FailedPrecondition(ReasonExportNotReady, "there is no exported workspace yet", nil)
+		return nil, rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_EXPORT_NOT_READY, "there is no exported workspace yet", nil)
 	}
 	filename := "workspace-" + row.ID + ".zip"
 	url, expires, err := w.objects.PresignGet(ctx, row.ArchiveKey, filename, archiveType, true)

@@ -27,8 +27,6 @@ const (
 	maxTitleRunes = 80
 	// clientRequestIndex is the unique index behind client_request_id.
 	clientRequestIndex = "runs_client_request"
-	// ReasonMismatch: client_request_id was used with another body.
-	ReasonMismatch = "IDEMPOTENCY_MISMATCH"
 )
 
 // Enqueued is the answer to Enqueue.
@@ -117,7 +115,7 @@ func (t *Tasks) find(ctx context.Context, userID, clientRequestID string, hash [
 		return Enqueued{}, false, fmt.Errorf("look for the client's request: %w", err)
 	}
 	if !bytes.Equal(row.RequestHash, hash) {
-		return Enqueued{}, false, rpcerror.AlreadyExists(ReasonMismatch, "client_request_id was used before with another request")
+		return Enqueued{}, false, rpcerror.AlreadyExists(backendv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_MISMATCH, "client_request_id was used before with another request")
 	}
 	found := Enqueued{SessionID: row.SessionID, RunID: row.ID, Run: run.Proto(&row)}
 	sessions, err := t.store.Read().SessionGetMany(ctx, []string{row.SessionID}, userID)

@@ -78,7 +78,7 @@ func TestEnqueueIsIdempotentUnderConcurrency(t *testing.T) {
 	require.Equal(t, int32(1), list.GetSessions()[0].GetQueuedRuns())
 
 	_, err = b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "other", ClientRequestId: "r1"})
-	require.Equal(t, task.ReasonMismatch, rpcerror.Reason(err))
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_MISMATCH, rpcerror.Reason(err))
 	other, err := b.Tasks.Enqueue(t.Context(), "someone-else", &backendv1.EnqueueTaskRequest{Prompt: "other", ClientRequestId: "r1"})
 	require.NoError(t, err, "the id is each user's own")
 	require.NotEqual(t, first.RunID, other.RunID)

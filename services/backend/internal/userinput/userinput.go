@@ -19,13 +19,6 @@ import (
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
-// Reasons of FailedPrecondition.
-const (
-	ReasonExpired  = "USER_INPUT_EXPIRED"
-	ReasonAnswered = "USER_INPUT_ANSWERED"
-	ReasonCanceled = "USER_INPUT_CANCELED"
-)
-
 // Requests is what users do with questions.
 type Requests struct {
 	store  *store.Store
@@ -165,11 +158,11 @@ func closed(status string) error {
 	case store.InputPending:
 		return nil
 	case store.InputAnswered:
-		return rpcerror.FailedPrecondition(ReasonAnswered, "the question has been answered", nil)
+		return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_USER_INPUT_ANSWERED, "the question has been answered", nil)
 	case store.InputExpired:
-		return rpcerror.FailedPrecondition(ReasonExpired, "the time for an answer is over; the agent went on without one", nil)
+		return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_USER_INPUT_EXPIRED, "the time for an answer is over; the agent went on without one", nil)
 	default:
-		return rpcerror.FailedPrecondition(ReasonCanceled, "the run has ended", nil)
+		return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_USER_INPUT_CANCELED, "the run has ended", nil)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
-	"github.com/poco-ai/poco/services/backend/internal/userinput"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -27,10 +26,10 @@ func TestAnswer(t *testing.T) {
 		"no such thing": {"Which?": "A", "Other?": "B"},
 	} {
 		_, err := b.Questions.Answer(t.Context(), backendtest.User, id, wrong)
-		require.Equal(t, "INVALID_ARGUMENT", rpcerror.Reason(err), name)
+		require.Equal(t, backendv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, rpcerror.Reason(err), name)
 	}
 	_, err := b.Questions.Answer(t.Context(), "someone-else", id, answers)
-	require.Equal(t, "NOT_FOUND", rpcerror.Reason(err))
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_NOT_FOUND, rpcerror.Reason(err))
 
 	p, err := b.Questions.Answer(t.Context(), backendtest.User, id, answers)
 	require.NoError(t, err)
@@ -42,7 +41,7 @@ func TestAnswer(t *testing.T) {
 	require.Equal(t, answers, commands[0].GetAnswer().GetAnswers())
 
 	_, err = b.Questions.Answer(t.Context(), backendtest.User, id, answers)
-	require.Equal(t, userinput.ReasonAnswered, rpcerror.Reason(err))
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_USER_INPUT_ANSWERED, rpcerror.Reason(err))
 }
 
 func TestAnswerToAnExpiredQuestion(t *testing.T) {
@@ -51,7 +50,7 @@ func TestAnswerToAnExpiredQuestion(t *testing.T) {
 	id := uuid.NewString()
 	b.Append(t, c, backendtest.Question(1, id, time.Now().Add(-time.Second)))
 	_, err := b.Questions.Answer(t.Context(), backendtest.User, id, answers)
-	require.Equal(t, userinput.ReasonExpired, rpcerror.Reason(err))
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_USER_INPUT_EXPIRED, rpcerror.Reason(err))
 	list, err := b.Questions.List(t.Context(), backendtest.User, &backendv1.ListUserInputRequestsRequest{
 		SessionId: c.GetRun().GetSessionId(), Statuses: []backendv1.UserInputStatus{backendv1.UserInputStatus_USER_INPUT_STATUS_EXPIRED},
 	})
@@ -65,7 +64,7 @@ func TestAnswerAfterTheRunEnded(t *testing.T) {
 	id := uuid.NewString()
 	b.Append(t, c, backendtest.Question(1, id, time.Now().Add(time.Hour)), backendtest.Finished(2, backendv1.RunStatus_RUN_STATUS_FAILED))
 	_, err := b.Questions.Answer(t.Context(), backendtest.User, id, answers)
-	require.Equal(t, userinput.ReasonCanceled, rpcerror.Reason(err))
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_USER_INPUT_CANCELED, rpcerror.Reason(err))
 }
 
 func TestQuestionExpiresByItself(t *testing.T) {

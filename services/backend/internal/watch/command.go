@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
@@ -80,5 +81,5 @@ func unreadable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return rpcerror.Unavailable("DATABASE_UNAVAILABLE", "the commands cannot be read now; watch again").WithCause(err)
+	return rpcerror.Unavailable(backendv1.ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE, "the commands cannot be read now; watch again").WithCause(err)
 }

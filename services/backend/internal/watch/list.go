@@ -122,7 +122,7 @@ func (h *Hub) sendSessions(ctx context.Context, l *listWatch, userID string, req
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			return rpcerror.Unavailable("DATABASE_UNAVAILABLE", "the sessions cannot be read now; watch again").
+			return rpcerror.Unavailable(backendv1.ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE, "the sessions cannot be read now; watch again").
 				WithCause(fmt.Errorf("read sessions: %w", err))
 		}
 		for i := range rows {

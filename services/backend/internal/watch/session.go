@@ -10,9 +10,6 @@ import (
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
-// ReasonAhead: the cursor is after the session's last event.
-const ReasonAhead = "CURSOR_AHEAD"
-
 // errDone ends a stream that has nothing more to say.
 var errDone = errors.New("all sent")
 
@@ -41,7 +38,7 @@ func (h *Hub) Session(ctx context.Context, userID string, req *backendv1.WatchSe
 		return err
 	}
 	if req.GetAfterSeq() > row.LastSeq {
-		return rpcerror.OutOfRange(ReasonAhead, "after_seq is ahead of the session's last event",
+		return rpcerror.OutOfRange(backendv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD, "after_seq is ahead of the session's last event",
 			map[string]string{"last_seq": strconv.FormatInt(row.LastSeq, 10)})
 	}
 	t, leave := h.join(row.ID, row.LastSeq) // the topic outlives its first watcher
@@ -100,7 +97,7 @@ func (w *sessionWatch) step(ctx context.Context) error {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
 				}
-				return rpcerror.Unavailable("DATABASE_UNAVAILABLE", "the events cannot be read now; watch again").WithCause(err)
+				return rpcerror.Unavailable(backendv1.ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE, "the events cannot be read now; watch again").WithCause(err)
 			}
 			if err := w.sendEvents(events); err != nil {
 				return err
@@ -185,7 +182,7 @@ func (w *sessionWatch) mayEnd(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		return rpcerror.Unavailable("DATABASE_UNAVAILABLE", "the session cannot be read now; watch again").WithCause(err)
+		return rpcerror.Unavailable(backendv1.ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE, "the session cannot be read now; watch again").WithCause(err)
 	}
 	if row.LastSeq > w.cursor {
 		w.topic.want(row.LastSeq) // the event that comes asks again

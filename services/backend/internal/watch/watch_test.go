@@ -17,7 +17,6 @@ import (
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/backend/internal/hint"
-	"github.com/poco-ai/poco/services/backend/internal/watch"
 	"github.com/poco-ai/poco/services/internal/embedded"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 	"github.com/poco-ai/poco/services/internal/testkit"
@@ -101,9 +100,9 @@ func TestWatchHistoryThenLive(t *testing.T) {
 	later.untilRunSeq(3)
 
 	err := b.Hub.Session(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: id, AfterSeq: 1000}, nil)
-	require.Equal(t, watch.ReasonAhead, rpcerror.Reason(err))
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD, rpcerror.Reason(err))
 	err = b.Hub.Session(t.Context(), "someone-else", &backendv1.WatchSessionRequest{SessionId: id}, nil)
-	require.Equal(t, "NOT_FOUND", rpcerror.Reason(err))
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_NOT_FOUND, rpcerror.Reason(err))
 }
 
 // A message as the agent sent it comes to those who ask for it, and the same
@@ -381,7 +380,7 @@ func TestDeleteEndsTheWatch(t *testing.T) {
 		select {
 		case <-w.c: // the end of the session's run, if that is found first
 		case err := <-w.done:
-			require.Equal(t, "NOT_FOUND", rpcerror.Reason(err))
+			require.Equal(t, backendv1.ErrorReason_ERROR_REASON_NOT_FOUND, rpcerror.Reason(err))
 			return
 		}
 	}

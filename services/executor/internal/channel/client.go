@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
 
 	"github.com/poco-ai/poco/services/internal/pace"
@@ -174,12 +175,9 @@ func (c *connection) farewell() {
 	}
 }
 
-// reasonSuperseded is the manager's answer when it holds another attempt.
-const reasonSuperseded = "ATTEMPT_SUPERSEDED"
-
 // judge tells what ends the channel for good from what may be tried again.
 func judge(err error) error {
-	if rpcerror.Reason(err) == reasonSuperseded {
+	if rpcerror.Reason(err) == backendv1.ErrorReason_ERROR_REASON_ATTEMPT_SUPERSEDED {
 		return &revokedError{reason: status.Convert(err).Message()}
 	}
 	switch status.Code(err) {

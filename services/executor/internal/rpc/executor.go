@@ -8,6 +8,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/gen/go/poco/executor/v1/executorv1connect"
 	"github.com/poco-ai/poco/services/executor/internal/run"
@@ -37,9 +38,9 @@ func (e *Executor) StartRun(_ context.Context, request *executorv1.StartRunReque
 	// A run goes on after the call that started it, so it has a context of its own.
 	switch err := e.Runs.Start(request); {
 	case errors.Is(err, run.ErrBusy):
-		return nil, rpcerror.FailedPrecondition("EXECUTOR_BUSY", "another run is under way", nil)
+		return nil, rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_EXECUTOR_BUSY, "another run is under way", nil)
 	case errors.Is(err, run.ErrStopping):
-		return nil, rpcerror.Unavailable("EXECUTOR_STOPPING", "the executor is stopping")
+		return nil, rpcerror.Unavailable(backendv1.ErrorReason_ERROR_REASON_EXECUTOR_STOPPING, "the executor is stopping")
 	case err != nil:
 		return nil, rpcerror.InvalidArgument("channel_url", "cannot be used as an address").WithCause(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
@@ -87,7 +88,9 @@ func Explain(err error) string {
 }
 
 // IsRefused tells whether the peer, a service of Poco, refuses the token.
-func IsRefused(err error) bool { return rpcerror.Reason(err) == rpcerror.ReasonUnauthenticated }
+func IsRefused(err error) bool {
+	return rpcerror.Reason(err) == backendv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED
+}
 
 // isRemote tells whether an error is what the peer said.
 func isRemote(err error) bool {

@@ -15,6 +15,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	managerv1 "github.com/poco-ai/poco/gen/go/poco/manager/v1"
@@ -170,7 +172,7 @@ func TestTokens(t *testing.T) {
 
 	p = f.dial("token-of-" + f.runID + "-before")
 	p.hello(f.runID)
-	require.Equal(t, "ATTEMPT_SUPERSEDED", rpcerror.Reason(p.end()), "an executor of an earlier attempt")
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_ATTEMPT_SUPERSEDED, rpcerror.Reason(p.end()), "an executor of an earlier attempt")
 
 	f.hub.Shut()
 	p = f.dial("token-of-" + other)
@@ -304,7 +306,7 @@ func TestNothingIsForwardedWithoutALease(t *testing.T) {
 func TestRefusedEventsEndTheRun(t *testing.T) {
 	f := newFixture(t)
 	p, _ := f.connect()
-	f.queue.Fail("AppendRunEvents", queuetest.Failure("SOMETHING_ELSE", nil))
+	f.queue.Fail("AppendRunEvents", status.Error(codes.FailedPrecondition, "something else"))
 	p.send(notice(1))
 	require.NotNil(t, p.receive().GetRevoked())
 	require.Equal(t, channel.EndRefused, f.link.End().Kind)

@@ -25,11 +25,7 @@ const (
 	retryMost     = 5 * time.Second
 )
 
-// Reasons of the queue service, see its proto.
 const (
-	reasonStale       = "FENCING_TOKEN_STALE"
-	reasonGap         = "RUN_SEQ_GAP"
-	reasonFinished    = "RUN_FINISHED"
 	metadataExpected  = "expected_run_seq"
 	revokedOtherOwner = "the run is no longer held by this manager"
 )
@@ -155,15 +151,15 @@ func (l *Link) judge(b batch, err error) verdict {
 	reason := rpcerror.Reason(err)
 	code := status.Code(err)
 	switch {
-	case reason == reasonStale || code == codes.NotFound:
+	case reason == backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE || code == codes.NotFound:
 		l.logger.Warn("run lost to another manager or to its lease", logging.KeyError, err)
 		l.finish(End{Kind: EndRevoked, Reason: revokedOtherOwner})
 		return goOn
-	case reason == reasonFinished:
+	case reason == backendv1.ErrorReason_ERROR_REASON_RUN_FINISHED:
 		// The backend ended the run itself; nothing the executor says changes it.
 		l.finish(End{Kind: EndFinal, Reason: err.Error()})
 		return goOn
-	case reason == reasonGap:
+	case reason == backendv1.ErrorReason_ERROR_REASON_RUN_SEQ_GAP:
 		expected, parseErr := strconv.ParseInt(rpcerror.Metadata(err)[metadataExpected], 10, 64)
 		if parseErr != nil || expected < 1 {
 			l.finish(End{Kind: EndRefused, Reason: "the backend reports a gap in the events without saying where: " + err.Error()})

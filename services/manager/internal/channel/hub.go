@@ -9,6 +9,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/gen/go/poco/manager/v1/managerv1connect"
 	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/logging"
@@ -89,12 +90,9 @@ func (h *Hub) Held(a identity.Attempt) (context.Context, error) {
 	return l.Context(), nil
 }
 
-// reasonSuperseded: another attempt of the run is held.
-const reasonSuperseded = "ATTEMPT_SUPERSEDED"
-
 // errNotReady says that it is not known now which runs are held.
 func errNotReady() *rpcerror.Error {
-	return rpcerror.Unavailable("MANAGER_NOT_READY", "the manager is starting or stopping, try again")
+	return rpcerror.Unavailable(backendv1.ErrorReason_ERROR_REASON_MANAGER_NOT_READY, "the manager is starting or stopping, try again")
 }
 
 func (h *Hub) find(a identity.Attempt) (*Link, error) {
@@ -103,7 +101,7 @@ func (h *Hub) find(a identity.Attempt) (*Link, error) {
 	case l != nil && l.opts.Attempt == a.Number:
 		return l, nil
 	case l != nil:
-		return nil, rpcerror.FailedPrecondition(reasonSuperseded,
+		return nil, rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_ATTEMPT_SUPERSEDED,
 			fmt.Sprintf("attempt %d of the run is under way, and this is attempt %d: stop the agent", l.opts.Attempt, a.Number), nil)
 	case !open:
 		return nil, errNotReady()

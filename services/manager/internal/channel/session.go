@@ -40,7 +40,7 @@ type session struct {
 }
 
 // errSuperseded ends the older of two channels of a run.
-var errSuperseded = rpcerror.Aborted("CHANNEL_SUPERSEDED", "a newer channel of this run is open")
+var errSuperseded = rpcerror.Aborted(backendv1.ErrorReason_ERROR_REASON_CHANNEL_SUPERSEDED, "a newer channel of this run is open")
 
 // serve runs one channel until it breaks, the link ends, or a newer one opens.
 func (l *Link) serve(ctx context.Context, stream Stream) error {
@@ -78,7 +78,7 @@ func (l *Link) serve(ctx context.Context, stream Stream) error {
 			return context.Cause(ctx)
 		case <-ping.C:
 			if l.silent(s) {
-				return rpcerror.Unavailable("CHANNEL_SILENT", "no sign of life from the executor")
+				return rpcerror.Unavailable(backendv1.ErrorReason_ERROR_REASON_CHANNEL_SILENT, "no sign of life from the executor")
 			}
 			if err := stream.Send(&managerv1.ConnectResponse{Kind: &managerv1.ConnectResponse_Ping{Ping: &managerv1.Ping{}}}); err != nil {
 				return err
@@ -91,7 +91,7 @@ func (l *Link) serve(ctx context.Context, stream Stream) error {
 // when the manager stops, so that the executor comes back.
 func (l *Link) farewell() error {
 	if l.End().Kind == EndClosed {
-		return rpcerror.Unavailable("MANAGER_STOPPING", "the manager let go of the run, try again")
+		return rpcerror.Unavailable(backendv1.ErrorReason_ERROR_REASON_MANAGER_STOPPING, "the manager let go of the run, try again")
 	}
 	return nil
 }

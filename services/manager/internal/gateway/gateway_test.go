@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 	"github.com/poco-ai/poco/services/manager/internal/gateway"
@@ -215,7 +216,7 @@ func TestCallsInFlightWhenTheRunIsLetGo(t *testing.T) {
 		kind   string
 	}{
 		"the run is over":   {cause: rpcerror.NotFound("run", "run"), status: http.StatusUnauthorized, kind: "authentication_error"},
-		"the manager stops": {cause: rpcerror.Unavailable("X", "x"), status: http.StatusServiceUnavailable, kind: "overloaded_error"},
+		"the manager stops": {cause: rpcerror.Unavailable(backendv1.ErrorReason_ERROR_REASON_MANAGER_STOPPING, "x"), status: http.StatusServiceUnavailable, kind: "overloaded_error"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, upstream.URL, realToken)
@@ -245,7 +246,7 @@ func TestRefusals(t *testing.T) {
 		"wrong token":       {path: "/model/v1/messages", runToken: "x", realToken: realToken, status: 401, kind: "authentication_error", says: "the token is not valid"},
 		"no credential":     {path: "/model/v1/messages", runToken: runToken, status: 401, kind: "authentication_error", says: "neither ANTHROPIC_AUTH_TOKEN nor ANTHROPIC_API_KEY is set"},
 		"another path":      {path: "/model/admin", runToken: runToken, realToken: realToken, status: 404, kind: "not_found_error", says: "messages"},
-		"the manager waits": {path: "/model/v1/messages", runToken: runToken, realToken: realToken, reject: rpcerror.Unavailable("X", "x"), status: 503, kind: "overloaded_error", says: "starting"},
+		"the manager waits": {path: "/model/v1/messages", runToken: runToken, realToken: realToken, reject: rpcerror.Unavailable(backendv1.ErrorReason_ERROR_REASON_MANAGER_STOPPING, "x"), status: 503, kind: "overloaded_error", says: "starting"},
 		"API away":          {upstream: gone.URL, path: "/model/v1/messages", runToken: runToken, realToken: realToken, status: 502, kind: "api_error", says: "cannot be reached"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -27,7 +27,7 @@ type Pool struct {
 func (p *Pool) ListExecutors(ctx context.Context, _ *managerv1.ListExecutorsRequest) (*managerv1.ListExecutorsResponse, error) {
 	executors, err := p.Runtime.List(ctx, "")
 	if err != nil {
-		return nil, rpcerror.Unavailable("RUNTIME_UNAVAILABLE", "the "+p.Runtime.Name()+" runtime does not answer").WithCause(err)
+		return nil, rpcerror.Unavailable(backendv1.ErrorReason_ERROR_REASON_RUNTIME_UNAVAILABLE, "the "+p.Runtime.Name()+" runtime does not answer").WithCause(err)
 	}
 	held, limit := p.Load()
 	resp := &managerv1.ListExecutorsResponse{

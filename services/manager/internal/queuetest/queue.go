@@ -20,6 +20,7 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
 // patience bounds every wait; it is only ever reached by a bug.
@@ -240,8 +241,8 @@ func call[T any](q *Queue, ctx context.Context, method string, f func() (*T, err
 }
 
 // Failure is a FailedPrecondition with an ErrorInfo.
-func Failure(reason string, metadata map[string]string) error {
-	s, err := status.New(codes.FailedPrecondition, reason).WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: "poco.ai", Metadata: metadata})
+func Failure(reason backendv1.ErrorReason, metadata map[string]string) error {
+	s, err := status.New(codes.FailedPrecondition, reason.String()).WithDetails(&errdetails.ErrorInfo{Reason: rpcerror.ReasonText(reason), Domain: rpcerror.Domain, Metadata: metadata})
 	if err != nil {
 		return err
 	}
@@ -255,7 +256,7 @@ func (q *Queue) owned(runID string, token int64) (*Run, error) {
 		return nil, status.Error(codes.NotFound, "no such run")
 	}
 	if r.Token != token {
-		return nil, Failure("FENCING_TOKEN_STALE", nil)
+		return nil, Failure(backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE, nil)
 	}
 	return r, nil
 }
@@ -369,7 +370,7 @@ func (q *Queue) StartRun(ctx context.Context, req *queuev1.StartRunRequest, _ ..
 			return nil, err
 		}
 		if r.Status == backendv1.RunStatus_RUN_STATUS_CANCELING {
-			return nil, Failure("RUN_CANCELED", nil)
+			return nil, Failure(backendv1.ErrorReason_ERROR_REASON_RUN_CANCELED, nil)
 		}
 		r.Status, r.Started = backendv1.RunStatus_RUN_STATUS_RUNNING, true
 		q.owners[r.SessionID] = r.Worker
@@ -387,7 +388,7 @@ func (q *Queue) AppendRunEvents(ctx context.Context, req *queuev1.AppendRunEvent
 		for _, e := range req.GetEvents() {
 			next := int64(len(r.Events)) + 1
 			if e.GetRunSeq() > next {
-				return nil, Failure("RUN_SEQ_GAP", map[string]string{"expected_run_seq": strconv.FormatInt(next, 10)})
+				return nil, Failure(backendv1.ErrorReason_ERROR_REASON_RUN_SEQ_GAP, map[string]string{"expected_run_seq": strconv.FormatInt(next, 10)})
 			}
 			if e.GetRunSeq() < next {
 				continue
@@ -419,15 +420,15 @@ func (q *Queue) RecoverRunEvents(ctx context.Context, req *queuev1.RecoverRunEve
 		case r == nil:
 			return nil, status.Error(codes.NotFound, "no such run")
 		case !r.final():
-			return nil, Failure("RUN_NOT_FINISHED", nil)
+			return nil, Failure(backendv1.ErrorReason_ERROR_REASON_RUN_NOT_FINISHED, nil)
 		case r.Worker != req.GetWorkerId():
-			return nil, Failure("FENCING_TOKEN_STALE", nil)
+			return nil, Failure(backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE, nil)
 		}
 		for _, e := range req.GetEvents() {
 			next := int64(len(r.Events)) + 1
 			switch {
 			case e.GetRunSeq() > next:
-				return nil, Failure("RUN_SEQ_GAP", map[string]string{"expected_run_seq": strconv.FormatInt(next, 10)})
+				return nil, Failure(backendv1.ErrorReason_ERROR_REASON_RUN_SEQ_GAP, map[string]string{"expected_run_seq": strconv.FormatInt(next, 10)})
 			case e.GetRunSeq() == next && e.GetPayload().GetRunFinished() == nil:
 				r.Events = append(r.Events, e)
 			}

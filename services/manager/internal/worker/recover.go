@@ -31,8 +31,6 @@ const (
 	// Bounds of one call with recovered events, as channels have them.
 	recoverEvents = 1000
 	recoverBytes  = 2 << 20
-	// reasonNotFinished is the queue's, see its proto.
-	reasonNotFinished = "RUN_NOT_FINISHED"
 	// noticeEventsLost tells what nobody can deliver any more.
 	noticeEventsLost = "events_lost"
 	lostDamaged      = "The record of what an executor that is gone had not delivered is damaged: some of what the agent did is not shown."
@@ -311,7 +309,7 @@ func (w *Worker) recoverAll(ctx context.Context, state *os.Root, over *heldRun) 
 			continue
 		}
 		err := w.recoverRun(ctx, state, l)
-		if rpcerror.Reason(err) == reasonNotFinished {
+		if rpcerror.Reason(err) == backendv1.ErrorReason_ERROR_REASON_RUN_NOT_FINISHED {
 			continue // its next attempt does it
 		}
 		errs = append(errs, err)

@@ -207,7 +207,7 @@ func (r *heldRun) declareStarted(ctx context.Context) (ending, bool) {
 	switch {
 	case err == nil:
 		return ending{}, true
-	case rpcerror.Reason(err) == reasonCanceled:
+	case rpcerror.Reason(err) == backendv1.ErrorReason_ERROR_REASON_RUN_CANCELED:
 		return canceled(""), false
 	case notOurs(err):
 		return ending{how: howLost, message: err.Error()}, false

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/internal/pace"
 
 	"github.com/cenkalti/backoff/v5"
@@ -77,13 +78,7 @@ func transient(err error) bool {
 	}
 }
 
-// Reasons of the queue service, see its proto.
-const (
-	reasonStale    = "FENCING_TOKEN_STALE"
-	reasonCanceled = "RUN_CANCELED"
-)
-
 // notOurs tells whether an error says that the run is no longer this manager's.
 func notOurs(err error) bool {
-	return rpcerror.Reason(err) == reasonStale || status.Code(err) == codes.NotFound
+	return rpcerror.Reason(err) == backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE || status.Code(err) == codes.NotFound
 }

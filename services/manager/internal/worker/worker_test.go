@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	managerv1 "github.com/poco-ai/poco/gen/go/poco/manager/v1"
@@ -207,7 +209,7 @@ func TestFailuresBeforeTheStart(t *testing.T) {
 		"exits at once": {refuse: &runtime.ExitedError{Exit: runtime.Exit{Code: 3, LogTail: "bad flag"}}, reason: backendv1.RunReason_RUN_REASON_EXECUTOR_START_FAILED, says: "bad flag"},
 		"no workspace":  {break_: blockWorkspaces, reason: backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, says: "workspace"},
 		"config not found": {break_: func(_ *testing.T, h *host) {
-			h.queue.Fail("ResolveRunConfig", queuetest.Failure("NO_SUCH_VARIABLE", nil))
+			h.queue.Fail("ResolveRunConfig", status.Error(codes.FailedPrecondition, "NO_SUCH_VARIABLE"))
 		}, reason: backendv1.RunReason_RUN_REASON_CONFIG_ERROR, says: "NO_SUCH_VARIABLE"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -47,5 +47,5 @@ func TestQuestionExpires(t *testing.T) {
 		Answers:            map[string]string{"Which color?": "Red"},
 	})
 	require.Equal(t, codes.FailedPrecondition, status.Code(err))
-	require.Equal(t, "USER_INPUT_EXPIRED", rpcerror.Reason(err))
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_USER_INPUT_EXPIRED, rpcerror.Reason(err))
 }

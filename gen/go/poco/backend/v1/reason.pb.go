@@ -158,6 +158,180 @@ func (RunReason) EnumDescriptor() ([]byte, []int) {
 	return file_poco_backend_v1_reason_proto_rawDescGZIP(), []int{0}
 }
 
+// ErrorReason is what the ErrorInfo of an error says, in the domain "poco.ai": its
+// reason is the name here without the prefix, for example "NOT_FOUND". Clients
+// decide by it; the error's message is for people.
+type ErrorReason int32
+
+const (
+	// An error without an ErrorInfo, or with a reason of a later version.
+	ErrorReason_ERROR_REASON_UNSPECIFIED ErrorReason = 0
+	// Something in the service is broken. Its log says what, under the request_id
+	// in the metadata.
+	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 1
+	// There is no such thing, or none of this user's.
+	ErrorReason_ERROR_REASON_NOT_FOUND ErrorReason = 2
+	// The request is wrong. The BadRequest beside it names the fields.
+	ErrorReason_ERROR_REASON_INVALID_ARGUMENT ErrorReason = 3
+	// The call needs a token, or another one.
+	ErrorReason_ERROR_REASON_UNAUTHENTICATED ErrorReason = 4
+	// The request is larger than the service reads.
+	ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE ErrorReason = 5
+	// The caller has called too often: try again later.
+	ErrorReason_ERROR_REASON_TOO_MANY_CALLS ErrorReason = 6
+	// The service has as many streams open as it serves: try again later.
+	ErrorReason_ERROR_REASON_TOO_MANY_STREAMS ErrorReason = 7
+	// The service is stopping: try again.
+	ErrorReason_ERROR_REASON_SHUTTING_DOWN ErrorReason = 8
+	// The database cannot be worked with now: try again.
+	ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE ErrorReason = 9
+	// The object store does not answer: try again.
+	ErrorReason_ERROR_REASON_OBJECT_STORE_UNAVAILABLE ErrorReason = 10
+	// The executor runtime does not answer: try again.
+	ErrorReason_ERROR_REASON_RUNTIME_UNAVAILABLE ErrorReason = 11
+	// The client_request_id was used before with another request.
+	ErrorReason_ERROR_REASON_IDEMPOTENCY_MISMATCH ErrorReason = 20
+	// after_seq is ahead of the session's last event, whose number is in the
+	// metadata as last_seq.
+	ErrorReason_ERROR_REASON_CURSOR_AHEAD ErrorReason = 21
+	// There is no exported workspace yet.
+	ErrorReason_ERROR_REASON_EXPORT_NOT_READY ErrorReason = 22
+	// An export is under way, or follows the run that is active.
+	ErrorReason_ERROR_REASON_EXPORT_PENDING ErrorReason = 23
+	// The question has been answered.
+	ErrorReason_ERROR_REASON_USER_INPUT_ANSWERED ErrorReason = 24
+	// The time for an answer is over; the agent went on without one.
+	ErrorReason_ERROR_REASON_USER_INPUT_EXPIRED ErrorReason = 25
+	// The run that asked has ended.
+	ErrorReason_ERROR_REASON_USER_INPUT_CANCELED ErrorReason = 26
+	// The run is no longer held under this fencing token: stop its executor.
+	ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE ErrorReason = 40
+	// An event before this batch is missing. The number that was expected is in the
+	// metadata as expected_run_seq.
+	ErrorReason_ERROR_REASON_RUN_SEQ_GAP ErrorReason = 41
+	// The run was canceled before it started.
+	ErrorReason_ERROR_REASON_RUN_CANCELED ErrorReason = 42
+	// The run has ended: nothing can follow.
+	ErrorReason_ERROR_REASON_RUN_FINISHED ErrorReason = 43
+	// The run has not been started.
+	ErrorReason_ERROR_REASON_RUN_NOT_STARTED ErrorReason = 44
+	// The run has not ended.
+	ErrorReason_ERROR_REASON_RUN_NOT_FINISHED ErrorReason = 45
+	// A later attempt of the run is under way: this executor is not wanted any more.
+	ErrorReason_ERROR_REASON_ATTEMPT_SUPERSEDED ErrorReason = 46
+	// A newer channel of this run is open.
+	ErrorReason_ERROR_REASON_CHANNEL_SUPERSEDED ErrorReason = 47
+	// Nothing was heard of the executor for too long.
+	ErrorReason_ERROR_REASON_CHANNEL_SILENT ErrorReason = 48
+	// The manager is starting or stopping: try again.
+	ErrorReason_ERROR_REASON_MANAGER_NOT_READY ErrorReason = 49
+	// The manager lets go of the run: try again.
+	ErrorReason_ERROR_REASON_MANAGER_STOPPING ErrorReason = 50
+	// The executor has another run.
+	ErrorReason_ERROR_REASON_EXECUTOR_BUSY ErrorReason = 51
+	// The executor is stopping.
+	ErrorReason_ERROR_REASON_EXECUTOR_STOPPING ErrorReason = 52
+)
+
+// Enum value maps for ErrorReason.
+var (
+	ErrorReason_name = map[int32]string{
+		0:  "ERROR_REASON_UNSPECIFIED",
+		1:  "ERROR_REASON_INTERNAL",
+		2:  "ERROR_REASON_NOT_FOUND",
+		3:  "ERROR_REASON_INVALID_ARGUMENT",
+		4:  "ERROR_REASON_UNAUTHENTICATED",
+		5:  "ERROR_REASON_MESSAGE_TOO_LARGE",
+		6:  "ERROR_REASON_TOO_MANY_CALLS",
+		7:  "ERROR_REASON_TOO_MANY_STREAMS",
+		8:  "ERROR_REASON_SHUTTING_DOWN",
+		9:  "ERROR_REASON_DATABASE_UNAVAILABLE",
+		10: "ERROR_REASON_OBJECT_STORE_UNAVAILABLE",
+		11: "ERROR_REASON_RUNTIME_UNAVAILABLE",
+		20: "ERROR_REASON_IDEMPOTENCY_MISMATCH",
+		21: "ERROR_REASON_CURSOR_AHEAD",
+		22: "ERROR_REASON_EXPORT_NOT_READY",
+		23: "ERROR_REASON_EXPORT_PENDING",
+		24: "ERROR_REASON_USER_INPUT_ANSWERED",
+		25: "ERROR_REASON_USER_INPUT_EXPIRED",
+		26: "ERROR_REASON_USER_INPUT_CANCELED",
+		40: "ERROR_REASON_FENCING_TOKEN_STALE",
+		41: "ERROR_REASON_RUN_SEQ_GAP",
+		42: "ERROR_REASON_RUN_CANCELED",
+		43: "ERROR_REASON_RUN_FINISHED",
+		44: "ERROR_REASON_RUN_NOT_STARTED",
+		45: "ERROR_REASON_RUN_NOT_FINISHED",
+		46: "ERROR_REASON_ATTEMPT_SUPERSEDED",
+		47: "ERROR_REASON_CHANNEL_SUPERSEDED",
+		48: "ERROR_REASON_CHANNEL_SILENT",
+		49: "ERROR_REASON_MANAGER_NOT_READY",
+		50: "ERROR_REASON_MANAGER_STOPPING",
+		51: "ERROR_REASON_EXECUTOR_BUSY",
+		52: "ERROR_REASON_EXECUTOR_STOPPING",
+	}
+	ErrorReason_value = map[string]int32{
+		"ERROR_REASON_UNSPECIFIED":              0,
+		"ERROR_REASON_INTERNAL":                 1,
+		"ERROR_REASON_NOT_FOUND":                2,
+		"ERROR_REASON_INVALID_ARGUMENT":         3,
+		"ERROR_REASON_UNAUTHENTICATED":          4,
+		"ERROR_REASON_MESSAGE_TOO_LARGE":        5,
+		"ERROR_REASON_TOO_MANY_CALLS":           6,
+		"ERROR_REASON_TOO_MANY_STREAMS":         7,
+		"ERROR_REASON_SHUTTING_DOWN":            8,
+		"ERROR_REASON_DATABASE_UNAVAILABLE":     9,
+		"ERROR_REASON_OBJECT_STORE_UNAVAILABLE": 10,
+		"ERROR_REASON_RUNTIME_UNAVAILABLE":      11,
+		"ERROR_REASON_IDEMPOTENCY_MISMATCH":     20,
+		"ERROR_REASON_CURSOR_AHEAD":             21,
+		"ERROR_REASON_EXPORT_NOT_READY":         22,
+		"ERROR_REASON_EXPORT_PENDING":           23,
+		"ERROR_REASON_USER_INPUT_ANSWERED":      24,
+		"ERROR_REASON_USER_INPUT_EXPIRED":       25,
+		"ERROR_REASON_USER_INPUT_CANCELED":      26,
+		"ERROR_REASON_FENCING_TOKEN_STALE":      40,
+		"ERROR_REASON_RUN_SEQ_GAP":              41,
+		"ERROR_REASON_RUN_CANCELED":             42,
+		"ERROR_REASON_RUN_FINISHED":             43,
+		"ERROR_REASON_RUN_NOT_STARTED":          44,
+		"ERROR_REASON_RUN_NOT_FINISHED":         45,
+		"ERROR_REASON_ATTEMPT_SUPERSEDED":       46,
+		"ERROR_REASON_CHANNEL_SUPERSEDED":       47,
+		"ERROR_REASON_CHANNEL_SILENT":           48,
+		"ERROR_REASON_MANAGER_NOT_READY":        49,
+		"ERROR_REASON_MANAGER_STOPPING":         50,
+		"ERROR_REASON_EXECUTOR_BUSY":            51,
+		"ERROR_REASON_EXECUTOR_STOPPING":        52,
+	}
+)
+
+func (x ErrorReason) Enum() *ErrorReason {
+	p := new(ErrorReason)
+	*p = x
+	return p
+}
+
+func (x ErrorReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ErrorReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_poco_backend_v1_reason_proto_enumTypes[1].Descriptor()
+}
+
+func (ErrorReason) Type() protoreflect.EnumType {
+	return &file_poco_backend_v1_reason_proto_enumTypes[1]
+}
+
+func (x ErrorReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ErrorReason.Descriptor instead.
+func (ErrorReason) EnumDescriptor() ([]byte, []int) {
+	return file_poco_backend_v1_reason_proto_rawDescGZIP(), []int{1}
+}
+
 var File_poco_backend_v1_reason_proto protoreflect.FileDescriptor
 
 const file_poco_backend_v1_reason_proto_rawDesc = "" +
@@ -186,7 +360,41 @@ const file_poco_backend_v1_reason_proto_rawDesc = "" +
 	"\x1dRUN_REASON_ENGINE_UNAVAILABLE\x10\x12\x12\x1e\n" +
 	"\x1aRUN_REASON_WORKSPACE_ERROR\x10\x13\x12\x1b\n" +
 	"\x17RUN_REASON_CONFIG_ERROR\x10\x14\x12\x1c\n" +
-	"\x18RUN_REASON_RESUME_FAILED\x10\x15B\xba\x01\n" +
+	"\x18RUN_REASON_RESUME_FAILED\x10\x15*\xdf\b\n" +
+	"\vErrorReason\x12\x1c\n" +
+	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15ERROR_REASON_INTERNAL\x10\x01\x12\x1a\n" +
+	"\x16ERROR_REASON_NOT_FOUND\x10\x02\x12!\n" +
+	"\x1dERROR_REASON_INVALID_ARGUMENT\x10\x03\x12 \n" +
+	"\x1cERROR_REASON_UNAUTHENTICATED\x10\x04\x12\"\n" +
+	"\x1eERROR_REASON_MESSAGE_TOO_LARGE\x10\x05\x12\x1f\n" +
+	"\x1bERROR_REASON_TOO_MANY_CALLS\x10\x06\x12!\n" +
+	"\x1dERROR_REASON_TOO_MANY_STREAMS\x10\a\x12\x1e\n" +
+	"\x1aERROR_REASON_SHUTTING_DOWN\x10\b\x12%\n" +
+	"!ERROR_REASON_DATABASE_UNAVAILABLE\x10\t\x12)\n" +
+	"%ERROR_REASON_OBJECT_STORE_UNAVAILABLE\x10\n" +
+	"\x12$\n" +
+	" ERROR_REASON_RUNTIME_UNAVAILABLE\x10\v\x12%\n" +
+	"!ERROR_REASON_IDEMPOTENCY_MISMATCH\x10\x14\x12\x1d\n" +
+	"\x19ERROR_REASON_CURSOR_AHEAD\x10\x15\x12!\n" +
+	"\x1dERROR_REASON_EXPORT_NOT_READY\x10\x16\x12\x1f\n" +
+	"\x1bERROR_REASON_EXPORT_PENDING\x10\x17\x12$\n" +
+	" ERROR_REASON_USER_INPUT_ANSWERED\x10\x18\x12#\n" +
+	"\x1fERROR_REASON_USER_INPUT_EXPIRED\x10\x19\x12$\n" +
+	" ERROR_REASON_USER_INPUT_CANCELED\x10\x1a\x12$\n" +
+	" ERROR_REASON_FENCING_TOKEN_STALE\x10(\x12\x1c\n" +
+	"\x18ERROR_REASON_RUN_SEQ_GAP\x10)\x12\x1d\n" +
+	"\x19ERROR_REASON_RUN_CANCELED\x10*\x12\x1d\n" +
+	"\x19ERROR_REASON_RUN_FINISHED\x10+\x12 \n" +
+	"\x1cERROR_REASON_RUN_NOT_STARTED\x10,\x12!\n" +
+	"\x1dERROR_REASON_RUN_NOT_FINISHED\x10-\x12#\n" +
+	"\x1fERROR_REASON_ATTEMPT_SUPERSEDED\x10.\x12#\n" +
+	"\x1fERROR_REASON_CHANNEL_SUPERSEDED\x10/\x12\x1f\n" +
+	"\x1bERROR_REASON_CHANNEL_SILENT\x100\x12\"\n" +
+	"\x1eERROR_REASON_MANAGER_NOT_READY\x101\x12!\n" +
+	"\x1dERROR_REASON_MANAGER_STOPPING\x102\x12\x1e\n" +
+	"\x1aERROR_REASON_EXECUTOR_BUSY\x103\x12\"\n" +
+	"\x1eERROR_REASON_EXECUTOR_STOPPING\x104B\xba\x01\n" +
 	"\x13com.poco.backend.v1B\vReasonProtoP\x01Z8github.com/poco-ai/poco/gen/go/poco/backend/v1;backendv1\xa2\x02\x03PBX\xaa\x02\x0fPoco.Backend.V1\xca\x02\x0fPoco\\Backend\\V1\xe2\x02\x1bPoco\\Backend\\V1\\GPBMetadata\xea\x02\x11Poco::Backend::V1b\x06proto3"
 
 var (
@@ -201,9 +409,10 @@ func file_poco_backend_v1_reason_proto_rawDescGZIP() []byte {
 	return file_poco_backend_v1_reason_proto_rawDescData
 }
 
-var file_poco_backend_v1_reason_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_poco_backend_v1_reason_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_poco_backend_v1_reason_proto_goTypes = []any{
-	(RunReason)(0), // 0: poco.backend.v1.RunReason
+	(RunReason)(0),   // 0: poco.backend.v1.RunReason
+	(ErrorReason)(0), // 1: poco.backend.v1.ErrorReason
 }
 var file_poco_backend_v1_reason_proto_depIdxs = []int32{
 	0, // [0:0] is the sub-list for method output_type
@@ -223,7 +432,7 @@ func file_poco_backend_v1_reason_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_poco_backend_v1_reason_proto_rawDesc), len(file_poco_backend_v1_reason_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   0,
 			NumExtensions: 0,
 			NumServices:   0,
