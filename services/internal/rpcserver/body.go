@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -21,14 +22,17 @@ const (
 // HTTP/2 their bodies have no length.
 type unhurried struct {
 	io.Reader
-	conn  *http.ResponseController
+	conn *http.ResponseController
+	// multiplexed: the connection carries other requests as well (HTTP/2).
+	multiplexed bool
+
+	// mu is for a proxy's handler, which may return while the body is still sent on.
+	mu    sync.Mutex
 	pause time.Duration
 	// asked is false as long as the client waits to be asked for the body.
 	asked bool
 	// err is what ended the reading.
 	err error
-	// multiplexed: the connection carries other requests as well (HTTP/2).
-	multiplexed bool
 }
 
 // limitPauses puts a request's body under the limit. It returns nil when there
@@ -51,6 +55,8 @@ func (u *unhurried) hurry() error { return u.conn.SetReadDeadline(time.Now().Add
 
 // Read implements io.Reader.
 func (u *unhurried) Read(p []byte) (n int, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	u.asked = true
 	if err := u.hurry(); err != nil {
 		return 0, err
@@ -73,12 +79,17 @@ func (u *unhurried) Close() error { return nil }
 // HTTP/2 the answer follows what is read: its end resets the stream of who still
 // sends, and clients then drop the answer.
 func (u *unhurried) linger() {
-	if u == nil || !u.asked || errors.Is(u.err, io.EOF) {
+	if u == nil {
 		return
 	}
+	u.mu.Lock()
 	u.pause = min(u.pause, lingerPause)
+	asked, err := u.asked, u.err
+	u.mu.Unlock()
+	if !asked || errors.Is(err, io.EOF) {
+		return
+	}
 	until := time.Now().Add(lingerMost)
-	err := u.err
 	if !u.multiplexed {
 		err = errors.Join(err, u.conn.Flush())
 	}

@@ -115,6 +115,35 @@ func requireTooLarge(t *testing.T, res *http.Response, answer []byte) {
 	require.Contains(t, string(answer), "larger than 16 MiB")
 }
 
+// A proxy may answer while it still sends the body on.
+func TestAnAnswerBeforeTheBodyIsRead(t *testing.T) {
+	reading := make(chan struct{})
+	server, _ := start(t, nil)
+	read := make(chan error, 1)
+	server.Handle("/early", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		go func() {
+			_, err := r.Body.Read(make([]byte, 1))
+			close(reading)
+			for err == nil {
+				_, err = r.Body.Read(make([]byte, 1))
+			}
+			read <- err
+		}()
+		<-reading
+		w.WriteHeader(http.StatusTeapot)
+	}))
+	body, sent := io.Pipe()
+	go func() {
+		_, _ = io.WriteString(sent, strings.Repeat("x", 1000))
+		_ = sent.Close()
+	}()
+	res, err := http.Post("http://"+server.Addr().String()+"/early", "text/plain", body)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	require.Equal(t, http.StatusTeapot, res.StatusCode)
+	require.Error(t, <-read)
+}
+
 // Two hundred kilobytes that become tens of megabytes are too large, too.
 func TestTooLargeABodyInside(t *testing.T) {
 	server, _ := start(t, nil)
