@@ -3,7 +3,6 @@ package command
 import (
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -65,18 +64,17 @@ func (c *cli) sessionTable(sessions []*backendv1.Session) error {
 		fmt.Fprintln(c.out, `No sessions yet. Start one with: poco run "your prompt"`)
 		return nil
 	}
-	table := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "SESSION\tSTATUS\tUPDATED\tCOST\tTITLE")
+	table := &terminal.Table{Head: []string{"SESSION", "STATUS", "UPDATED", "COST", "TITLE"}, Flexible: []bool{false, false, false, false, true}}
 	for _, session := range sessions {
 		status := word(session.GetStatus().String(), "SESSION_STATUS_")
 		if session.GetQueuedRuns() > 0 {
 			status += fmt.Sprintf(" +%d queued", session.GetQueuedRuns())
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t$%.4f\t%s\n", session.GetId(), status,
-			ago(time.Since(session.GetUpdatedAt().AsTime())),
-			session.GetState().GetUsage().GetTotalCostUsd(), terminal.Line(session.GetTitle(), titleWidth))
+		table.Add(terminal.Cell{Text: session.GetId()}, terminal.Cell{Text: status}, terminal.Cell{Text: ago(time.Since(session.GetUpdatedAt().AsTime()))},
+			terminal.Cell{Text: fmt.Sprintf("$%.4f", session.GetState().GetUsage().GetTotalCostUsd())},
+			terminal.Cell{Text: terminal.Line(session.GetTitle(), titleWidth)})
 	}
-	return table.Flush()
+	return table.Write(c.out, 0, terminal.Style(c.screen().color))
 }
 
 // word turns an enum's name into a word for people.
