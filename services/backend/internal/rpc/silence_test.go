@@ -7,20 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"connectrpc.com/connect/v2"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
-	"github.com/poco-ai/poco/gen/go/poco/backend/v1/backendv1connect"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
-	"github.com/poco-ai/poco/gen/go/poco/queue/v1/queuev1connect"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
-	"github.com/poco-ai/poco/services/backend/internal/rpc"
-	"github.com/poco-ai/poco/services/internal/auth"
-	"github.com/poco-ai/poco/services/internal/config"
-	"github.com/poco-ai/poco/services/internal/rpcserver"
 	"github.com/poco-ai/poco/services/internal/testkit"
 )
 
@@ -32,17 +25,7 @@ func TestNoStreamIsSilent(t *testing.T) {
 	b := backendtest.New(t)
 	b.Hub.Heartbeat = silence / 20
 	idle := b.Start(t, "worker").GetRun().GetSessionId()
-	server, err := rpcserver.New(rpcserver.Options{
-		Service: "backend", Addrs: []string{"127.0.0.1:0"},
-		Interceptors: []connect.ServerInterceptor{auth.UserInterceptor(config.Secret{})},
-	})
-	require.NoError(t, err)
-	backendv1connect.RegisterSessionServiceHandler(server.Connect(), &rpc.SessionService{Sessions: b.Sessions, Hub: b.Hub})
-	queuev1connect.RegisterRunQueueServiceHandler(server.Connect(), &rpc.QueueService{Queue: b.Queue, Hub: b.Hub})
-	require.NoError(t, server.Start())
-	t.Cleanup(func() { require.NoError(t, server.Shutdown(context.WithoutCancel(t.Context()))) })
-
-	_, port, err := net.SplitHostPort(server.Addr().String())
+	_, port, err := net.SplitHostPort(serve(t, b))
 	require.NoError(t, err)
 	nginx := testkit.Nginx(t, "http2", "location / { grpc_pass grpc://127.0.0.1:"+port+"; grpc_read_timeout "+silence.String()+"; }")
 	conn, err := grpc.NewClient(strings.TrimPrefix(nginx, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))

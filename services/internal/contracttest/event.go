@@ -1,0 +1,167 @@
+package contracttest
+
+import (
+	"github.com/stretchr/testify/require"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+)
+
+// wrongBatches are what no executor sends.
+var wrongBatches = map[string][]*backendv1.RunEvent{
+	"number 0":            {notice(0)},
+	"numbers with a gap":  {notice(1), notice(3)},
+	"numbers twice":       {notice(1), notice(1)},
+	"no payload":          {{RunSeq: 1}},
+	"more after the end":  {end(1, completed, ""), notice(2)},
+	"a state of the run":  {event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunStatusChanged{RunStatusChanged: &backendv1.RunStatusChanged{}}})},
+	"an answer":           {event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_UserInputResolved{UserInputResolved: &backendv1.UserInputResolved{}}})},
+	"an export":           {event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_ExportChanged{ExportChanged: &backendv1.ExportChanged{}}})},
+	"a change of session": {event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_SessionUpdated{SessionUpdated: &backendv1.SessionUpdated{}}})},
+}
+
+var appending = map[string]func(*fixture){
+	"stores each event once": func(f *fixture) {
+		r := f.running()
+		require.Equal(f.t, running, r.appends(notice(1), notice(2)))
+		for _, again := range [][]*backendv1.RunEvent{nil, {notice(1)}, {notice(1), notice(2)}} {
+			resp, err := r.append(again...)
+			require.NoError(f.t, err)
+			require.EqualValues(f.t, 2, resp.GetAckedRunSeq())
+		}
+		r.appends(notice(2), notice(3))
+		require.EqualValues(f.t, 4, f.adopt("w1")[r.id].GetNextRunSeq())
+	},
+	"refuses a gap": func(f *fixture) {
+		r := f.running()
+		r.appends(notice(1), notice(2))
+		_, err := r.append(notice(4), notice(5))
+		require.Equal(f.t, gap, refusalOf(err))
+		require.Equal(f.t, "3", rpcerror.Metadata(err)["expected_run_seq"])
+	},
+	"refuses a wrong batch": func(f *fixture) {
+		r := f.running()
+		for name, batch := range wrongBatches {
+			_, err := r.append(batch...)
+			require.Equal(f.t, invalid, refusalOf(err), name)
+		}
+		r.appends(notice(1))
+	},
+	"acknowledges after the end what it has": func(f *fixture) {
+		r := f.running()
+		require.Equal(f.t, completed, r.appends(notice(1), end(2, completed, "")))
+		require.Equal(f.t, completed, r.appends(notice(1), end(2, completed, "")))
+		_, err := r.append(end(2, failed, ""), notice(3))
+		require.Equal(f.t, invalid, refusalOf(err))
+		_, err = r.append(notice(3))
+		require.Equal(f.t, finished, refusalOf(err))
+		require.Equal(f.t, "2", rpcerror.Metadata(err)["acked_run_seq"])
+	},
+	"lets a cancel win": func(f *fixture) {
+		r := f.canceling()
+		require.Equal(f.t, canceled, r.appends(end(1, completed, "")))
+		ended := r.finishes(failed, "again")
+		require.Equal(f.t, "canceled", ended.GetStatusReason())
+		require.Equal(f.t, "enough", ended.GetStatusMessage())
+	},
+	"takes an end without a state for a failure": func(f *fixture) {
+		r := f.running()
+		require.Equal(f.t, failed, r.appends(end(1, unspecified, "")))
+		require.Equal(f.t, "agent_error", r.finishes(canceled, "again").GetStatusReason())
+	},
+	"goes on after a lost executor, once": func(f *fixture) {
+		r := f.started(resumes)
+		r.appends(agentStarted("agent"))
+		resp, err := r.append(end(2, failed, "lease_lost"))
+		require.NoError(f.t, err)
+		require.Equal(f.t, queued, resp.GetStatus())
+		require.EqualValues(f.t, 1, resp.GetAckedRunSeq(), "the end of an attempt is no event")
+		require.EqualValues(f.t, 2, r.claimedBy("w1").claim.GetNextRunSeq())
+		require.Equal(f.t, failed, r.begin().appends(end(2, failed, "lease_lost")))
+	},
+}
+
+var recovering = map[string]func(*fixture){
+	"adds to the record of a run that has ended": func(f *fixture) {
+		r := f.lost()
+		for _, batch := range [][]*backendv1.RunEvent{
+			{notice(2)},
+			{agentStarted("agent"), notice(2)},
+			{notice(2), end(3, completed, "")}, // it has an end
+		} {
+			resp, err := r.recover("w1", batch...)
+			require.NoError(f.t, err)
+			require.EqualValues(f.t, 2, resp.GetAckedRunSeq())
+		}
+		require.Equal(f.t, failed, r.status())
+	},
+	"refuses a gap": func(f *fixture) {
+		_, err := f.lost().recover("w1", notice(3))
+		require.Equal(f.t, gap, refusalOf(err))
+		require.Equal(f.t, "2", rpcerror.Metadata(err)["expected_run_seq"])
+	},
+	"refuses a wrong batch": func(f *fixture) {
+		r := f.failed()
+		for name, batch := range wrongBatches {
+			_, err := r.recover("w1", batch...)
+			require.Equal(f.t, invalid, refusalOf(err), name)
+		}
+	},
+	"refuses another worker": func(f *fixture) {
+		require.Equal(f.t, stale, refusalOf(errOf(f.lost().recover("w2", notice(2)))))
+	},
+}
+
+var finishing = map[string]func(*fixture){
+	"is final": func(f *fixture) {
+		r := f.running()
+		for _, reason := range []string{"first", "second"} {
+			ended := r.finishes(failed, reason)
+			require.Equal(f.t, failed, ended.GetStatus())
+			require.Equal(f.t, "first", ended.GetStatusReason())
+			require.Equal(f.t, "because", ended.GetStatusMessage())
+		}
+		require.Equal(f.t, completed, f.completed().finishes(failed, "late").GetStatus())
+	},
+	"lets a cancel win": func(f *fixture) {
+		ended := f.canceling().finishes(failed, "executor_lost")
+		require.Equal(f.t, canceled, ended.GetStatus())
+		require.Equal(f.t, "canceled", ended.GetStatusReason())
+		require.Equal(f.t, "enough", ended.GetStatusMessage())
+		r := f.running()
+		f.Cancel(f.t, r.id, "")
+		require.Equal(f.t, "because", r.finishes(failed, "executor_lost").GetStatusMessage())
+	},
+	"goes on after a lost executor": func(f *fixture) {
+		for name, c := range map[string]struct {
+			run    *run
+			reason string
+			want   backendv1.RunStatus
+		}{
+			"that nothing was heard of": {f.started(resumes), "executor_lost", queued},
+			"that had not begun":        {f.enqueue(resumes).claimedBy("w1"), "lease_lost", queued},
+			"that had begun":            {f.began("agent"), "executor_lost", queued},
+			"without a conversation":    {f.began(""), "executor_lost", failed},
+			"by its policy only":        {f.running(), "executor_lost", failed},
+			"for no other reason":       {f.started(resumes), "run_timeout", failed},
+			"unless it was canceled":    {f.started(resumes).cancel(), "executor_lost", canceled},
+		} {
+			require.Equal(f.t, c.want, c.run.finishes(failed, c.reason).GetStatus(), name)
+			_, err := c.run.resolve()
+			require.Equal(f.t, c.want == queued, refusalOf(err) == stale, name)
+		}
+	},
+	"goes on once": func(f *fixture) {
+		r := f.started(resumes)
+		require.Equal(f.t, queued, r.finishes(failed, "executor_lost").GetStatus())
+		require.EqualValues(f.t, 2, r.claimedBy("w1").claim.GetRun().GetAttempt())
+		require.Equal(f.t, failed, r.begin().finishes(failed, "executor_lost").GetStatus())
+	},
+}
+
+// began is a run that may be resumed and whose agent has taken the prompt.
+func (f *fixture) began(agentSession string) *run {
+	r := f.started(resumes)
+	r.appends(agentStarted(agentSession))
+	return r
+}
