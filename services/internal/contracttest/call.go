@@ -36,9 +36,12 @@ var everyCall = map[string]func(*fixture){
 				want refusal
 				of   func(*run) error
 			}{
-				"StartRun":         {c.start, func(r *run) error { _, err := r.start(); return err }},
-				"AppendRunEvents":  {c.append, func(r *run) error { _, err := r.append(notice(r.acked + 1)); return err }},
-				"FinishRun":        {c.finish, func(r *run) error { _, err := r.finish(failed, "reason"); return err }},
+				"StartRun":        {c.start, func(r *run) error { _, err := r.start(); return err }},
+				"AppendRunEvents": {c.append, func(r *run) error { _, err := r.append(notice(r.acked + 1)); return err }},
+				"FinishRun": {c.finish, func(r *run) error {
+					_, err := r.finish(failed, backendv1.RunReason_RUN_REASON_IMAGE_MISSING)
+					return err
+				}},
 				"RecoverRunEvents": {c.recover, func(r *run) error { _, err := r.recover("w1", notice(r.acked+1)); return err }},
 				"ResolveRunConfig": {c.resolve, func(r *run) error { _, err := r.resolve(); return err }},
 			} {
@@ -64,7 +67,7 @@ var everyCall = map[string]func(*fixture){
 			"AppendRunEvents":          sent(f.AppendRunEvents, &queuev1.AppendRunEventsRequest{RunId: none}),
 			"RecoverRunEvents":         sent(f.RecoverRunEvents, &queuev1.RecoverRunEventsRequest{RunId: id}),
 			"FinishRun without reason": sent(f.FinishRun, &queuev1.FinishRunRequest{RunId: id, Status: failed}),
-			"FinishRun as completed":   sent(f.FinishRun, &queuev1.FinishRunRequest{RunId: id, Status: completed, Reason: "x"}),
+			"FinishRun as completed":   sent(f.FinishRun, &queuev1.FinishRunRequest{RunId: id, Status: completed, Reason: backendv1.RunReason_RUN_REASON_IMAGE_MISSING}),
 			"ReportExport as pending": sent(f.ReportExport, &queuev1.ReportExportRequest{
 				WorkerId: "w1", SessionId: id, RunId: id, Status: backendv1.ExportStatus_EXPORT_STATUS_PENDING,
 			}),

@@ -13,7 +13,7 @@ var wrongBatches = map[string][]*backendv1.RunEvent{
 	"numbers with a gap":  {notice(1), notice(3)},
 	"numbers twice":       {notice(1), notice(1)},
 	"no payload":          {{RunSeq: 1}},
-	"more after the end":  {end(1, completed, ""), notice(2)},
+	"more after the end":  {end(1, completed, 0), notice(2)},
 	"a state of the run":  {event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunStatusChanged{RunStatusChanged: &backendv1.RunStatusChanged{}}})},
 	"an answer":           {event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_UserInputResolved{UserInputResolved: &backendv1.UserInputResolved{}}})},
 	"an export":           {event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_ExportChanged{ExportChanged: &backendv1.ExportChanged{}}})},
@@ -49,9 +49,9 @@ var appending = map[string]func(*fixture){
 	},
 	"acknowledges after the end what it has": func(f *fixture) {
 		r := f.running()
-		require.Equal(f.t, completed, r.appends(notice(1), end(2, completed, "")))
-		require.Equal(f.t, completed, r.appends(notice(1), end(2, completed, "")))
-		_, err := r.append(end(2, failed, ""), notice(3))
+		require.Equal(f.t, completed, r.appends(notice(1), end(2, completed, 0)))
+		require.Equal(f.t, completed, r.appends(notice(1), end(2, completed, 0)))
+		_, err := r.append(end(2, failed, 0), notice(3))
 		require.Equal(f.t, invalid, refusalOf(err))
 		_, err = r.append(notice(3))
 		require.Equal(f.t, finished, refusalOf(err))
@@ -59,25 +59,25 @@ var appending = map[string]func(*fixture){
 	},
 	"lets a cancel win": func(f *fixture) {
 		r := f.canceling()
-		require.Equal(f.t, canceled, r.appends(end(1, completed, "")))
-		ended := r.finishes(failed, "again")
-		require.Equal(f.t, "canceled", ended.GetStatusReason())
+		require.Equal(f.t, canceled, r.appends(end(1, completed, 0)))
+		ended := r.finishes(failed, backendv1.RunReason_RUN_REASON_AGENT_ERROR)
+		require.Equal(f.t, backendv1.RunReason_RUN_REASON_CANCELED, ended.GetStatusReason())
 		require.Equal(f.t, "enough", ended.GetStatusMessage())
 	},
 	"takes an end without a state for a failure": func(f *fixture) {
 		r := f.running()
-		require.Equal(f.t, failed, r.appends(end(1, unspecified, "")))
-		require.Equal(f.t, "agent_error", r.finishes(canceled, "again").GetStatusReason())
+		require.Equal(f.t, failed, r.appends(end(1, unspecified, 0)))
+		require.Equal(f.t, backendv1.RunReason_RUN_REASON_AGENT_ERROR, r.finishes(canceled, backendv1.RunReason_RUN_REASON_AGENT_ERROR).GetStatusReason())
 	},
 	"goes on after a lost executor, once": func(f *fixture) {
 		r := f.started(resumes)
 		r.appends(agentStarted("agent"))
-		resp, err := r.append(end(2, failed, "lease_lost"))
+		resp, err := r.append(end(2, failed, backendv1.RunReason_RUN_REASON_LEASE_LOST))
 		require.NoError(f.t, err)
 		require.Equal(f.t, queued, resp.GetStatus())
 		require.EqualValues(f.t, 1, resp.GetAckedRunSeq(), "the end of an attempt is no event")
 		require.EqualValues(f.t, 2, r.claimedBy("w1").claim.GetNextRunSeq())
-		require.Equal(f.t, failed, r.begin().appends(end(2, failed, "lease_lost")))
+		require.Equal(f.t, failed, r.begin().appends(end(2, failed, backendv1.RunReason_RUN_REASON_LEASE_LOST)))
 	},
 }
 
@@ -87,7 +87,7 @@ var recovering = map[string]func(*fixture){
 		for _, batch := range [][]*backendv1.RunEvent{
 			{notice(2)},
 			{agentStarted("agent"), notice(2)},
-			{notice(2), end(3, completed, "")}, // it has an end
+			{notice(2), end(3, completed, 0)}, // it has an end
 		} {
 			resp, err := r.recover("w1", batch...)
 			require.NoError(f.t, err)
@@ -115,36 +115,36 @@ var recovering = map[string]func(*fixture){
 var finishing = map[string]func(*fixture){
 	"is final": func(f *fixture) {
 		r := f.running()
-		for _, reason := range []string{"first", "second"} {
+		for _, reason := range []backendv1.RunReason{backendv1.RunReason_RUN_REASON_IMAGE_MISSING, backendv1.RunReason_RUN_REASON_RUN_TIMEOUT} {
 			ended := r.finishes(failed, reason)
 			require.Equal(f.t, failed, ended.GetStatus())
-			require.Equal(f.t, "first", ended.GetStatusReason())
+			require.Equal(f.t, backendv1.RunReason_RUN_REASON_IMAGE_MISSING, ended.GetStatusReason())
 			require.Equal(f.t, "because", ended.GetStatusMessage())
 		}
-		require.Equal(f.t, completed, f.completed().finishes(failed, "late").GetStatus())
+		require.Equal(f.t, completed, f.completed().finishes(failed, backendv1.RunReason_RUN_REASON_RUN_TIMEOUT).GetStatus())
 	},
 	"lets a cancel win": func(f *fixture) {
-		ended := f.canceling().finishes(failed, "executor_lost")
+		ended := f.canceling().finishes(failed, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST)
 		require.Equal(f.t, canceled, ended.GetStatus())
-		require.Equal(f.t, "canceled", ended.GetStatusReason())
+		require.Equal(f.t, backendv1.RunReason_RUN_REASON_CANCELED, ended.GetStatusReason())
 		require.Equal(f.t, "enough", ended.GetStatusMessage())
 		r := f.running()
 		f.Cancel(f.t, r.id, "")
-		require.Equal(f.t, "because", r.finishes(failed, "executor_lost").GetStatusMessage())
+		require.Equal(f.t, "because", r.finishes(failed, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST).GetStatusMessage())
 	},
 	"goes on after a lost executor": func(f *fixture) {
 		for name, c := range map[string]struct {
 			run    *run
-			reason string
+			reason backendv1.RunReason
 			want   backendv1.RunStatus
 		}{
-			"that nothing was heard of": {f.started(resumes), "executor_lost", queued},
-			"that had not begun":        {f.enqueue(resumes).claimedBy("w1"), "lease_lost", queued},
-			"that had begun":            {f.began("agent"), "executor_lost", queued},
-			"without a conversation":    {f.began(""), "executor_lost", failed},
-			"by its policy only":        {f.running(), "executor_lost", failed},
-			"for no other reason":       {f.started(resumes), "run_timeout", failed},
-			"unless it was canceled":    {f.started(resumes).cancel(), "executor_lost", canceled},
+			"that nothing was heard of": {f.started(resumes), backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, queued},
+			"that had not begun":        {f.enqueue(resumes).claimedBy("w1"), backendv1.RunReason_RUN_REASON_LEASE_LOST, queued},
+			"that had begun":            {f.began("agent"), backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, queued},
+			"without a conversation":    {f.began(""), backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, failed},
+			"by its policy only":        {f.running(), backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, failed},
+			"for no other reason":       {f.started(resumes), backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, failed},
+			"unless it was canceled":    {f.started(resumes).cancel(), backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, canceled},
 		} {
 			require.Equal(f.t, c.want, c.run.finishes(failed, c.reason).GetStatus(), name)
 			_, err := c.run.resolve()
@@ -153,9 +153,9 @@ var finishing = map[string]func(*fixture){
 	},
 	"goes on once": func(f *fixture) {
 		r := f.started(resumes)
-		require.Equal(f.t, queued, r.finishes(failed, "executor_lost").GetStatus())
+		require.Equal(f.t, queued, r.finishes(failed, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST).GetStatus())
 		require.EqualValues(f.t, 2, r.claimedBy("w1").claim.GetRun().GetAttempt())
-		require.Equal(f.t, failed, r.begin().finishes(failed, "executor_lost").GetStatus())
+		require.Equal(f.t, failed, r.begin().finishes(failed, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST).GetStatus())
 	},
 }
 

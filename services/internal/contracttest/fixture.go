@@ -105,19 +105,19 @@ func (f *fixture) canceling() *run { return f.running().cancel() }
 
 func (f *fixture) canceled() *run {
 	r := f.canceling()
-	r.finishes(failed, "executor_lost")
+	r.finishes(failed, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST)
 	return r
 }
 
 func (f *fixture) failed() *run {
 	r := f.claimed()
-	r.finishes(failed, "image_missing")
+	r.finishes(failed, backendv1.RunReason_RUN_REASON_IMAGE_MISSING)
 	return r
 }
 
 func (f *fixture) completed() *run {
 	r := f.running()
-	r.appends(end(1, completed, ""))
+	r.appends(end(1, completed, 0))
 	return r
 }
 
@@ -175,7 +175,7 @@ func (r *run) recover(worker string, events ...*backendv1.RunEvent) (*queuev1.Re
 	return r.RecoverRunEvents(r.t.Context(), &queuev1.RecoverRunEventsRequest{WorkerId: worker, RunId: r.id, Attempt: 1, Events: events})
 }
 
-func (r *run) finish(status backendv1.RunStatus, reason string) (*queuev1.FinishRunResponse, error) {
+func (r *run) finish(status backendv1.RunStatus, reason backendv1.RunReason) (*queuev1.FinishRunResponse, error) {
 	return r.FinishRun(r.t.Context(), &queuev1.FinishRunRequest{
 		RunId: r.id, FencingToken: r.claim.GetFencingToken(), Status: status, Reason: reason, Message: "because",
 	})
@@ -206,7 +206,7 @@ func (f *fixture) adopt(worker string) map[string]*queuev1.ClaimedRun {
 }
 
 // finishes returns how the run has ended.
-func (r *run) finishes(status backendv1.RunStatus, reason string) *backendv1.Run {
+func (r *run) finishes(status backendv1.RunStatus, reason backendv1.RunReason) *backendv1.Run {
 	r.t.Helper()
 	resp, err := r.finish(status, reason)
 	require.NoError(r.t, err)
@@ -252,7 +252,7 @@ func agentStarted(agentSession string) *backendv1.RunEvent {
 	}})
 }
 
-func end(seq int64, status backendv1.RunStatus, reason string) *backendv1.RunEvent {
+func end(seq int64, status backendv1.RunStatus, reason backendv1.RunReason) *backendv1.RunEvent {
 	return event(seq, &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{
 		RunFinished: &backendv1.RunFinished{Status: status, Reason: reason},
 	}})

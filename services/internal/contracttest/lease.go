@@ -51,7 +51,7 @@ var claiming = map[string]func(*fixture){
 		requireClaimed(f.t, f.claimAll("w1", 10), last)
 		requireClaimed(f.t, f.claimAll("w1", 10))
 		first.claim = claims[0]
-		first.finishes(failed, "image_missing")
+		first.finishes(failed, backendv1.RunReason_RUN_REASON_IMAGE_MISSING)
 		requireClaimed(f.t, f.claimAll("w1", 10), second)
 	},
 	"takes the modes that are asked for": func(f *fixture) {
@@ -77,7 +77,7 @@ var claiming = map[string]func(*fixture){
 		f.Delete(f.t, r.session)
 		require.Equal(f.t, canceling, r.status())
 		require.Equal(f.t, canceled, next.status())
-		r.appends(end(1, canceled, ""))
+		r.appends(end(1, canceled, 0))
 		requireClaimed(f.t, f.claimAll("w1", 1))
 	},
 	"keeps a session with its worker": func(f *fixture) {
@@ -87,7 +87,7 @@ var claiming = map[string]func(*fixture){
 		f.Leave(f.t, "w1")
 		next.claimedBy("w2")
 		require.Equal(f.t, "w1", next.claim.GetWorkspaceWorkerId())
-		next.begin().appends(end(1, completed, ""))
+		next.begin().appends(end(1, completed, 0))
 		next = f.enqueueIn(r.session, nil)
 		requireClaimed(f.t, f.claimAll("w1", 1))
 		require.Equal(f.t, "w2", next.claimedBy("w2").claim.GetWorkspaceWorkerId())

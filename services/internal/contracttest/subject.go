@@ -47,19 +47,19 @@ func RunQueue(t *testing.T, open func(*testing.T) Subject) {
 // zero for a call that was not.
 type refusal struct {
 	code   connect.Code
-	reason string
+	reason backendv1.ErrorReason
 }
 
 var (
 	accepted    = refusal{}
-	invalid     = refusal{connect.CodeInvalidArgument, "INVALID_ARGUMENT"}
-	unknown     = refusal{connect.CodeNotFound, "NOT_FOUND"}
-	stale       = refusal{connect.CodeFailedPrecondition, "FENCING_TOKEN_STALE"}
-	gap         = refusal{connect.CodeFailedPrecondition, "RUN_SEQ_GAP"}
-	wasCanceled = refusal{connect.CodeFailedPrecondition, "RUN_CANCELED"}
-	finished    = refusal{connect.CodeFailedPrecondition, "RUN_FINISHED"}
-	notFinished = refusal{connect.CodeFailedPrecondition, "RUN_NOT_FINISHED"}
-	notStarted  = refusal{connect.CodeFailedPrecondition, "RUN_NOT_STARTED"}
+	invalid     = refusal{connect.CodeInvalidArgument, backendv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT}
+	unknown     = refusal{connect.CodeNotFound, backendv1.ErrorReason_ERROR_REASON_NOT_FOUND}
+	stale       = refusal{connect.CodeFailedPrecondition, backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE}
+	gap         = refusal{connect.CodeFailedPrecondition, backendv1.ErrorReason_ERROR_REASON_RUN_SEQ_GAP}
+	wasCanceled = refusal{connect.CodeFailedPrecondition, backendv1.ErrorReason_ERROR_REASON_RUN_CANCELED}
+	finished    = refusal{connect.CodeFailedPrecondition, backendv1.ErrorReason_ERROR_REASON_RUN_FINISHED}
+	notFinished = refusal{connect.CodeFailedPrecondition, backendv1.ErrorReason_ERROR_REASON_RUN_NOT_FINISHED}
+	notStarted  = refusal{connect.CodeFailedPrecondition, backendv1.ErrorReason_ERROR_REASON_RUN_NOT_STARTED}
 )
 
 func refusalOf(err error) refusal {

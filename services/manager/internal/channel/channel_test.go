@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	managerv1 "github.com/poco-ai/poco/gen/go/poco/manager/v1"
@@ -65,7 +66,10 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	f := &fixture{t: t, queue: queuetest.New(), clock: &clock{}, done: make(chan string, 10)}
 	f.runID = f.queue.Enqueue(uuid.NewString(), "hello", nil)
-	claimed, err := f.queue.ClaimRuns(t.Context(), &queuev1.ClaimRunsRequest{MaxRuns: 1})
+	claims, err := f.queue.ClaimRuns(t.Context(), &queuev1.ClaimRunsRequest{WorkerId: "w", MaxRuns: 1, LeaseDuration: durationpb.New(lease)})
+	require.NoError(t, err)
+	token := claims.GetRuns()[0].GetFencingToken()
+	_, err = f.queue.StartRun(t.Context(), &queuev1.StartRunRequest{RunId: f.runID, FencingToken: token})
 	require.NoError(t, err)
 	f.hub = channel.NewHub(func(token string) (identity.Attempt, error) {
 		id, ok := strings.CutPrefix(token, "token-of-")
@@ -80,7 +84,7 @@ func newFixture(t *testing.T) *fixture {
 	})
 	f.hub.Open()
 	f.link = channel.NewLink(channel.LinkOptions{
-		RunID: f.runID, Attempt: 2, FencingToken: claimed.GetRuns()[0].GetFencingToken(), LeaseDeadline: f.clock.Now().Add(lease),
+		RunID: f.runID, Attempt: 2, FencingToken: token, LeaseDeadline: f.clock.Now().Add(lease),
 		Queue: f.queue, Now: f.clock.Now, Logger: slog.New(slog.DiscardHandler), CommandDone: func(id string) { f.done <- id },
 	})
 	f.hub.Add(f.link)

@@ -113,8 +113,14 @@ func (f *fixture) export() *queuev1.ReportExportRequest {
 
 func (f *fixture) exportOf(run string) *queuev1.ReportExportRequest {
 	f.t.Helper()
-	f.exporter.Start(export.Job{SessionID: f.session, RunID: run, UserID: "default"})
+	f.start(run)
 	return f.await(run)
+}
+
+// start begins the export of a run, which the queue says is owed.
+func (f *fixture) start(run string) {
+	f.queue.Owe("w", f.session, run)
+	f.exporter.Start(export.Job{SessionID: f.session, RunID: run, UserID: "default"})
 }
 
 func (f *fixture) await(run string) *queuev1.ReportExportRequest {
@@ -284,7 +290,7 @@ func TestSupersede(t *testing.T) {
 		<-proceed
 		return nil
 	})
-	f.exporter.Start(export.Job{SessionID: f.session, RunID: uuid.NewString(), UserID: "default"})
+	f.start(uuid.NewString())
 	<-reading
 	require.True(t, f.exporter.Running(f.session))
 	stopped := make(chan error, 1)

@@ -14,7 +14,6 @@ import (
 
 	"github.com/poco-ai/poco/services/internal/objectstore"
 	"github.com/poco-ai/poco/services/internal/testkit"
-	"github.com/poco-ai/poco/services/manager/internal/export"
 	"github.com/poco-ai/poco/services/manager/internal/queuetest"
 	"github.com/poco-ai/poco/services/manager/internal/workspace"
 )
@@ -75,7 +74,7 @@ func TestAFollowUpSupersedesTheSnapshot(t *testing.T) {
 		}
 		return nil
 	})
-	f.exporter.Start(export.Job{SessionID: f.session, RunID: uuid.NewString(), UserID: "default"})
+	f.start(uuid.NewString())
 	<-reading
 	stopped := make(chan error, 1)
 	go func() { stopped <- f.exporter.Supersede(t.Context(), f.session) }()

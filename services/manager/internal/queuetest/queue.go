@@ -1,30 +1,28 @@
 // Package queuetest is a scripted run queue for the manager's tests: the
-// backend's rules of claims, fencing and event numbers, in memory.
+// backend's rules of claims, fencing and event numbers, in memory. It keeps the
+// contract that the backend keeps, see contracttest.
 package queuetest
 
 import (
-	"context"
 	"fmt"
-	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
-	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
 // patience bounds every wait; it is only ever reached by a bug.
 const patience = 30 * time.Second
+
+// user is everybody.
+const user = "default"
 
 // Run is a run as the queue has it.
 type Run struct {
@@ -40,33 +38,48 @@ type Run struct {
 	// Appends counts the calls that stored something.
 	Appends  int
 	Renewals int
-	// Started tells whether StartRun was called.
-	Started bool
+	// Offered is the attempt that StartRun was called for first; 0 when for none.
+	Offered int32
 	// Submitted tells whether an event proved that the agent took the prompt.
 	Submitted bool
-	// Worker has claimed it.
+	// Worker holds it, or held it at its end.
 	Worker string
+	// CancelMessage is why it was canceled.
+	CancelMessage string
 	// Resumes counts the executors that were lost while the run went on.
 	Resumes int
 }
 
+// session is what outlives a session's runs.
+type session struct {
+	// owner is the worker that has the workspace, snapshot what it is kept as, and
+	// conversation the agent's.
+	owner, snapshot, conversation string
+	// export is the run whose export is owed; empty when none is.
+	export  string
+	deleted bool
+}
+
+// command is a command for a worker, or for all when it names none.
+type command struct {
+	worker string
+	*queuev1.RunCommand
+}
+
 // Queue is a client of itself.
 type Queue struct {
-	queuev1.RunQueueServiceClient // panics for what is not scripted
-
 	mu       sync.Mutex
 	changed  chan struct{}
 	runs     []*Run
-	commands []*queuev1.RunCommand
+	sessions map[string]*session
+	commands []command
 	acked    []string
 	reports  []*queuev1.ReportExportRequest
-	pending  []*queuev1.PendingExport
 	fail     map[string]error
 	refused  map[string]int
 	hints    int
-	// owners and snapshots are of sessions.
-	owners    map[string]string
-	snapshots map[string]string
+	// heard has the workers that are not gone.
+	heard map[string]bool
 }
 
 var _ queuev1.RunQueueServiceClient = (*Queue)(nil)
@@ -75,7 +88,7 @@ var _ queuev1.RunQueueServiceClient = (*Queue)(nil)
 func New() *Queue {
 	return &Queue{
 		changed: make(chan struct{}), fail: make(map[string]error), refused: make(map[string]int),
-		owners: make(map[string]string), snapshots: make(map[string]string),
+		sessions: make(map[string]*session), heard: make(map[string]bool),
 	}
 }
 
@@ -83,7 +96,7 @@ func New() *Queue {
 func (q *Queue) Enqueue(sessionID, prompt string, config *backendv1.TaskConfig) string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	r := &Run{ID: uuid.NewString(), SessionID: sessionID, Prompt: prompt, Config: config, Status: backendv1.RunStatus_RUN_STATUS_QUEUED}
+	r := &Run{ID: uuid.NewString(), SessionID: sessionID, Prompt: prompt, Config: config, Status: queued}
 	q.runs = append(q.runs, r)
 	q.hints++
 	q.notify()
@@ -101,17 +114,48 @@ func (q *Queue) Fail(method string, err error) {
 // Unavailable is the error of a backend that is away.
 func Unavailable() error { return status.Error(codes.Unavailable, "scripted outage") }
 
-// Command queues a command for a run.
+// Command queues a command for whoever watches.
 func (q *Queue) Command(cmd *queuev1.RunCommand) string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	cmd.Id = uuid.NewString()
-	if r := q.find(cmd.GetRunId()); r != nil && cmd.GetCancel() != nil && !r.final() {
-		r.Status = backendv1.RunStatus_RUN_STATUS_CANCELING
+	return q.command("", cmd)
+}
+
+// Cancel cancels a run, and returns the id of its worker's command.
+func (q *Queue) Cancel(runID, message string) string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.cancel(q.find(runID), message)
+}
+
+// Delete deletes a session, and returns the id of the command to forget it.
+func (q *Queue) Delete(sessionID string) string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.session(sessionID).deleted = true
+	for _, r := range q.runs {
+		if r.SessionID == sessionID {
+			q.cancel(r, "The session was deleted.")
+		}
 	}
-	q.commands = append(q.commands, cmd)
+	return q.command("", &queuev1.RunCommand{
+		SessionId: sessionID, UserId: user, Kind: &queuev1.RunCommand_DeleteSession{DeleteSession: &queuev1.DeleteSessionCommand{}},
+	})
+}
+
+// Expire lets a run's lease run out, and acts on it.
+func (q *Queue) Expire(runID string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.expire(q.find(runID))
 	q.notify()
-	return cmd.GetId()
+}
+
+// Leave lets the time pass after which a worker is gone.
+func (q *Queue) Leave(worker string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.heard, worker)
 }
 
 // Steal gives a run's claim to somebody else.
@@ -129,14 +173,16 @@ func (q *Queue) Update(runID string, change func(*Run)) {
 func (q *Queue) Move(sessionID, worker, snapshotKey string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.owners[sessionID], q.snapshots[sessionID] = worker, snapshotKey
+	s := q.session(sessionID)
+	s.owner, s.snapshot = worker, snapshotKey
 }
 
-// AddPendingExport adds an export that is owed.
-func (q *Queue) AddPendingExport(e *queuev1.PendingExport) {
+// Owe makes a worker owe the export of a run.
+func (q *Queue) Owe(worker, sessionID, runID string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.pending = append(q.pending, e)
+	s := q.session(sessionID)
+	s.owner, s.export = worker, runID
 }
 
 // View is what Await looks at.
@@ -156,7 +202,7 @@ func (v View) Refused(method string) int { return v.q.refused[method] }
 func (v View) Claimed() int {
 	n := 0
 	for _, r := range v.q.runs {
-		if r.Status != backendv1.RunStatus_RUN_STATUS_QUEUED && !r.final() {
+		if r.active() {
 			n++
 		}
 	}
@@ -202,295 +248,4 @@ func (q *Queue) AwaitStatus(t testing.TB, runID string, want backendv1.RunStatus
 func (q *Queue) notify() {
 	close(q.changed)
 	q.changed = make(chan struct{})
-}
-
-func (q *Queue) find(id string) *Run {
-	for _, r := range q.runs {
-		if r.ID == id {
-			return r
-		}
-	}
-	return nil
-}
-
-func (r *Run) final() bool {
-	return r.Status >= backendv1.RunStatus_RUN_STATUS_COMPLETED
-}
-
-// goesOn tells whether the run goes on whose attempt ended for a reason.
-func (r *Run) goesOn(reason backendv1.RunReason) bool {
-	return r.Resumes == 0 && (reason == backendv1.RunReason_RUN_REASON_EXECUTOR_LOST || reason == backendv1.RunReason_RUN_REASON_LEASE_LOST) &&
-		r.Config.GetLostExecutorPolicy() == backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME
-}
-
-// call runs f under the lock unless the method is to fail.
-func call[T any](q *Queue, ctx context.Context, method string, f func() (*T, error)) (*T, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, status.FromContextError(err).Err()
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if err := q.fail[method]; err != nil {
-		q.refused[method]++
-		q.notify()
-		return nil, err
-	}
-	resp, err := f()
-	q.notify()
-	return resp, err
-}
-
-// Failure is a FailedPrecondition with an ErrorInfo.
-func Failure(reason backendv1.ErrorReason, metadata map[string]string) error {
-	s, err := status.New(codes.FailedPrecondition, reason.String()).WithDetails(&errdetails.ErrorInfo{Reason: rpcerror.ReasonText(reason), Domain: rpcerror.Domain, Metadata: metadata})
-	if err != nil {
-		return err
-	}
-	return s.Err()
-}
-
-// owned finds a run under the caller's token.
-func (q *Queue) owned(runID string, token int64) (*Run, error) {
-	r := q.find(runID)
-	if r == nil {
-		return nil, status.Error(codes.NotFound, "no such run")
-	}
-	if r.Token != token {
-		return nil, Failure(backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE, nil)
-	}
-	return r, nil
-}
-
-// messages are the ids of the run's stored messages.
-func (r *Run) messages() []string {
-	var ids []string
-	for _, e := range r.Events {
-		if added := e.GetPayload().GetMessageAdded(); added != nil {
-			ids = append(ids, added.GetMessageId())
-		}
-	}
-	return ids
-}
-
-func (q *Queue) claim(r *Run) *queuev1.ClaimedRun {
-	r.Token++
-	return &queuev1.ClaimedRun{
-		Run:    &backendv1.Run{Id: r.ID, SessionId: r.SessionID, Status: r.Status, Attempt: r.Attempt},
-		UserId: "default", Prompt: r.Prompt, Config: r.Config, FencingToken: r.Token,
-		NextRunSeq: int64(len(r.Events)) + 1, PromptSubmitted: r.Submitted, PromptOffered: r.Started, ReportedMessageIds: r.messages(),
-		WorkspaceWorkerId: q.owners[r.SessionID], SnapshotKey: q.snapshots[r.SessionID],
-	}
-}
-
-// ClaimRuns implements the queue.
-func (q *Queue) ClaimRuns(ctx context.Context, req *queuev1.ClaimRunsRequest, _ ...grpc.CallOption) (*queuev1.ClaimRunsResponse, error) {
-	return call(q, ctx, "ClaimRuns", func() (*queuev1.ClaimRunsResponse, error) {
-		resp := &queuev1.ClaimRunsResponse{}
-		busy := make(map[string]bool)
-		for _, r := range q.runs {
-			if r.Status != backendv1.RunStatus_RUN_STATUS_QUEUED && !r.final() {
-				busy[r.SessionID] = true
-			}
-		}
-		for _, r := range q.runs {
-			if r.Status == backendv1.RunStatus_RUN_STATUS_QUEUED && !busy[r.SessionID] && len(resp.Runs) < int(req.GetMaxRuns()) {
-				busy[r.SessionID] = true
-				r.Status = backendv1.RunStatus_RUN_STATUS_CLAIMED
-				r.Worker = req.GetWorkerId()
-				r.Attempt++
-				claim := q.claim(r)
-				claim.LeaseDuration = req.GetLeaseDuration()
-				resp.Runs = append(resp.Runs, claim)
-			}
-		}
-		return resp, nil
-	})
-}
-
-// RenewLeases implements the queue.
-func (q *Queue) RenewLeases(ctx context.Context, req *queuev1.RenewLeasesRequest, _ ...grpc.CallOption) (*queuev1.RenewLeasesResponse, error) {
-	return call(q, ctx, "RenewLeases", func() (*queuev1.RenewLeasesResponse, error) {
-		resp := &queuev1.RenewLeasesResponse{}
-		for _, l := range req.GetLeases() {
-			r, err := q.owned(l.GetRunId(), l.GetFencingToken())
-			renewal := &queuev1.LeaseRenewal{RunId: l.GetRunId(), Renewed: err == nil && !r.final(), LeaseDuration: req.GetLeaseDuration()}
-			if err == nil {
-				r.Renewals++
-				renewal.Status = r.Status
-			}
-			resp.Renewals = append(resp.Renewals, renewal)
-		}
-		return resp, nil
-	})
-}
-
-// AdoptRuns implements the queue.
-func (q *Queue) AdoptRuns(ctx context.Context, req *queuev1.AdoptRunsRequest, _ ...grpc.CallOption) (*queuev1.AdoptRunsResponse, error) {
-	return call(q, ctx, "AdoptRuns", func() (*queuev1.AdoptRunsResponse, error) {
-		resp := &queuev1.AdoptRunsResponse{}
-		for _, r := range q.runs {
-			if r.Status != backendv1.RunStatus_RUN_STATUS_QUEUED && !r.final() {
-				r.Worker = req.GetWorkerId()
-				claim := q.claim(r)
-				claim.LeaseDuration = req.GetLeaseDuration()
-				resp.Runs = append(resp.Runs, claim)
-			}
-		}
-		return resp, nil
-	})
-}
-
-// ReleaseRuns implements the queue.
-func (q *Queue) ReleaseRuns(ctx context.Context, req *queuev1.ReleaseRunsRequest, _ ...grpc.CallOption) (*queuev1.ReleaseRunsResponse, error) {
-	return call(q, ctx, "ReleaseRuns", func() (*queuev1.ReleaseRunsResponse, error) {
-		for _, l := range req.GetLeases() {
-			r, err := q.owned(l.GetRunId(), l.GetFencingToken())
-			switch {
-			case err != nil || r.final():
-				continue
-			case r.Status == backendv1.RunStatus_RUN_STATUS_CANCELING:
-				r.Status = backendv1.RunStatus_RUN_STATUS_CANCELED
-			default:
-				if r.Attempt == 1 && r.Started {
-					r.Started = false
-					delete(q.owners, r.SessionID)
-				}
-				r.Status, r.Token, r.Attempt = backendv1.RunStatus_RUN_STATUS_QUEUED, r.Token+1, r.Attempt-1
-			}
-		}
-		return &queuev1.ReleaseRunsResponse{}, nil
-	})
-}
-
-// StartRun implements the queue.
-func (q *Queue) StartRun(ctx context.Context, req *queuev1.StartRunRequest, _ ...grpc.CallOption) (*queuev1.StartRunResponse, error) {
-	return call(q, ctx, "StartRun", func() (*queuev1.StartRunResponse, error) {
-		r, err := q.owned(req.GetRunId(), req.GetFencingToken())
-		if err != nil {
-			return nil, err
-		}
-		if r.Status == backendv1.RunStatus_RUN_STATUS_CANCELING {
-			return nil, Failure(backendv1.ErrorReason_ERROR_REASON_RUN_CANCELED, nil)
-		}
-		r.Status, r.Started = backendv1.RunStatus_RUN_STATUS_RUNNING, true
-		q.owners[r.SessionID] = r.Worker
-		return &queuev1.StartRunResponse{}, nil
-	})
-}
-
-// AppendRunEvents implements the queue.
-func (q *Queue) AppendRunEvents(ctx context.Context, req *queuev1.AppendRunEventsRequest, _ ...grpc.CallOption) (*queuev1.AppendRunEventsResponse, error) {
-	return call(q, ctx, "AppendRunEvents", func() (*queuev1.AppendRunEventsResponse, error) {
-		r, err := q.owned(req.GetRunId(), req.GetFencingToken())
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range req.GetEvents() {
-			next := int64(len(r.Events)) + 1
-			if e.GetRunSeq() > next {
-				return nil, Failure(backendv1.ErrorReason_ERROR_REASON_RUN_SEQ_GAP, map[string]string{"expected_run_seq": strconv.FormatInt(next, 10)})
-			}
-			if e.GetRunSeq() < next {
-				continue
-			}
-			r.Events = append(r.Events, e)
-			r.Submitted = r.Submitted || e.GetPayload().GetAgentStarted() != nil
-			if f := e.GetPayload().GetRunFinished(); f != nil && !r.final() {
-				if r.Status == backendv1.RunStatus_RUN_STATUS_CANCELING {
-					r.Status = backendv1.RunStatus_RUN_STATUS_CANCELED
-				} else {
-					r.Status = f.GetStatus()
-				}
-				r.Reason = f.GetReason()
-			}
-		}
-		r.Partials = append(r.Partials, req.GetPartials()...)
-		if len(req.GetEvents()) > 0 {
-			r.Appends++
-		}
-		return &queuev1.AppendRunEventsResponse{AckedRunSeq: int64(len(r.Events)), Status: r.Status}, nil
-	})
-}
-
-// RecoverRunEvents implements the queue.
-func (q *Queue) RecoverRunEvents(ctx context.Context, req *queuev1.RecoverRunEventsRequest, _ ...grpc.CallOption) (*queuev1.RecoverRunEventsResponse, error) {
-	return call(q, ctx, "RecoverRunEvents", func() (*queuev1.RecoverRunEventsResponse, error) {
-		r := q.find(req.GetRunId())
-		switch {
-		case r == nil:
-			return nil, status.Error(codes.NotFound, "no such run")
-		case !r.final():
-			return nil, Failure(backendv1.ErrorReason_ERROR_REASON_RUN_NOT_FINISHED, nil)
-		case r.Worker != req.GetWorkerId():
-			return nil, Failure(backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE, nil)
-		}
-		for _, e := range req.GetEvents() {
-			next := int64(len(r.Events)) + 1
-			switch {
-			case e.GetRunSeq() > next:
-				return nil, Failure(backendv1.ErrorReason_ERROR_REASON_RUN_SEQ_GAP, map[string]string{"expected_run_seq": strconv.FormatInt(next, 10)})
-			case e.GetRunSeq() == next && e.GetPayload().GetRunFinished() == nil:
-				r.Events = append(r.Events, e)
-			}
-		}
-		return &queuev1.RecoverRunEventsResponse{AckedRunSeq: int64(len(r.Events))}, nil
-	})
-}
-
-// FinishRun implements the queue.
-func (q *Queue) FinishRun(ctx context.Context, req *queuev1.FinishRunRequest, _ ...grpc.CallOption) (*queuev1.FinishRunResponse, error) {
-	return call(q, ctx, "FinishRun", func() (*queuev1.FinishRunResponse, error) {
-		r, err := q.owned(req.GetRunId(), req.GetFencingToken())
-		if err != nil {
-			return nil, err
-		}
-		switch {
-		case r.final():
-		case r.Status == backendv1.RunStatus_RUN_STATUS_CANCELING:
-			r.Status, r.Reason, r.Message = backendv1.RunStatus_RUN_STATUS_CANCELED, req.GetReason(), req.GetMessage()
-		case r.goesOn(req.GetReason()):
-			r.Status, r.Token, r.Resumes = backendv1.RunStatus_RUN_STATUS_QUEUED, r.Token+1, r.Resumes+1
-			q.hints++
-		default:
-			r.Status, r.Reason, r.Message = req.GetStatus(), req.GetReason(), req.GetMessage()
-		}
-		return &queuev1.FinishRunResponse{Run: &backendv1.Run{Id: r.ID, Status: r.Status}}, nil
-	})
-}
-
-// ResolveRunConfig implements the queue.
-func (q *Queue) ResolveRunConfig(ctx context.Context, _ *queuev1.ResolveRunConfigRequest, _ ...grpc.CallOption) (*queuev1.ResolveRunConfigResponse, error) {
-	return call(q, ctx, "ResolveRunConfig", func() (*queuev1.ResolveRunConfigResponse, error) {
-		return &queuev1.ResolveRunConfigResponse{McpConfigJson: "{}"}, nil
-	})
-}
-
-// ReportExport implements the queue.
-func (q *Queue) ReportExport(ctx context.Context, req *queuev1.ReportExportRequest, _ ...grpc.CallOption) (*queuev1.ReportExportResponse, error) {
-	return call(q, ctx, "ReportExport", func() (*queuev1.ReportExportResponse, error) {
-		q.reports = append(q.reports, req)
-		q.pending = slices.DeleteFunc(q.pending, func(e *queuev1.PendingExport) bool { return e.GetSessionId() == req.GetSessionId() })
-		resp := &queuev1.ReportExportResponse{Accepted: true}
-		if key := req.GetSnapshotKey(); key != "" {
-			resp.SupersededSnapshotKey = q.snapshots[req.GetSessionId()]
-			q.snapshots[req.GetSessionId()] = key
-		}
-		return resp, nil
-	})
-}
-
-// ListPendingExports implements the queue.
-func (q *Queue) ListPendingExports(ctx context.Context, _ *queuev1.ListPendingExportsRequest, _ ...grpc.CallOption) (*queuev1.ListPendingExportsResponse, error) {
-	return call(q, ctx, "ListPendingExports", func() (*queuev1.ListPendingExportsResponse, error) {
-		return &queuev1.ListPendingExportsResponse{Exports: slices.Clone(q.pending)}, nil
-	})
-}
-
-// AckRunCommand implements the queue.
-func (q *Queue) AckRunCommand(ctx context.Context, req *queuev1.AckRunCommandRequest, _ ...grpc.CallOption) (*queuev1.AckRunCommandResponse, error) {
-	return call(q, ctx, "AckRunCommand", func() (*queuev1.AckRunCommandResponse, error) {
-		q.acked = append(q.acked, req.GetCommandId())
-		q.commands = slices.DeleteFunc(q.commands, func(c *queuev1.RunCommand) bool { return c.GetId() == req.GetCommandId() })
-		return &queuev1.AckRunCommandResponse{}, nil
-	})
 }

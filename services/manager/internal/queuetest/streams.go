@@ -3,6 +3,7 @@ package queuetest
 import (
 	"context"
 
+	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
@@ -40,7 +41,10 @@ func (s *stream[T]) Recv() (*T, error) {
 }
 
 // WatchQueue implements the queue.
-func (q *Queue) WatchQueue(ctx context.Context, _ *queuev1.WatchQueueRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[queuev1.WatchQueueResponse], error) {
+func (q *Queue) WatchQueue(ctx context.Context, req *queuev1.WatchQueueRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[queuev1.WatchQueueResponse], error) {
+	if err := protovalidate.Validate(req); err != nil {
+		return nil, invalid(err.Error())
+	}
 	seen := -1
 	return &stream[queuev1.WatchQueueResponse]{ctx: ctx, q: q, method: "WatchQueue", next: func() *queuev1.WatchQueueResponse {
 		if seen == q.hints {
@@ -52,13 +56,20 @@ func (q *Queue) WatchQueue(ctx context.Context, _ *queuev1.WatchQueueRequest, _ 
 }
 
 // WatchRunCommands implements the queue.
-func (q *Queue) WatchRunCommands(ctx context.Context, _ *queuev1.WatchRunCommandsRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[queuev1.WatchRunCommandsResponse], error) {
-	sent := make(map[string]bool)
+func (q *Queue) WatchRunCommands(ctx context.Context, req *queuev1.WatchRunCommandsRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[queuev1.WatchRunCommandsResponse], error) {
+	if err := protovalidate.Validate(req); err != nil {
+		return nil, invalid(err.Error())
+	}
+	begun, sent := false, make(map[string]bool)
 	return &stream[queuev1.WatchRunCommandsResponse]{ctx: ctx, q: q, method: "WatchRunCommands", next: func() *queuev1.WatchRunCommandsResponse {
+		if !begun {
+			begun = true
+			return &queuev1.WatchRunCommandsResponse{}
+		}
 		for _, c := range q.commands {
-			if !sent[c.GetId()] {
+			if c.isFor(req.GetWorkerId()) && !sent[c.GetId()] {
 				sent[c.GetId()] = true
-				return &queuev1.WatchRunCommandsResponse{Command: c}
+				return &queuev1.WatchRunCommandsResponse{Command: c.RunCommand}
 			}
 		}
 		return nil

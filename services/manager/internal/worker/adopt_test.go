@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
@@ -117,7 +118,9 @@ func TestARestartedManagerFindsAnExecutorWithoutItsRun(t *testing.T) {
 			// The process died after StartRun of the queue.
 			id := h.queue.Enqueue(session(), "x", nil)
 			m := h.manageIdentity(t)
-			claim, err := h.queue.ClaimRuns(t.Context(), &queuev1.ClaimRunsRequest{MaxRuns: 1})
+			claim, err := h.queue.ClaimRuns(t.Context(), &queuev1.ClaimRunsRequest{
+				WorkerId: m.identity.WorkerID, MaxRuns: 1, LeaseDuration: durationpb.New(time.Minute),
+			})
 			require.NoError(t, err)
 			run := claim.GetRuns()[0]
 			_, err = h.queue.StartRun(t.Context(), &queuev1.StartRunRequest{RunId: id, FencingToken: run.GetFencingToken()})
@@ -171,7 +174,7 @@ func TestARestartedManagerRemovesOrphans(t *testing.T) {
 	id := h.queue.Enqueue(session(), "x", nil)
 	h.awaitEvents(id, 1)
 	first.stop()
-	h.queue.Update(id, func(r *queuetest.Run) { r.Status = failed }) // its lease ran out
+	h.giveUp(id)
 	second := h.manage(options{})
 	<-second.worker.Adopted()
 	second.stop() // waits for the removal
@@ -192,9 +195,10 @@ func TestStopExecutorsEndsRunningRuns(t *testing.T) {
 
 func TestPendingExportsAreMadeAfterARestart(t *testing.T) {
 	h := newHost(t, completes)
-	s := session()
 	run := session()
-	h.queue.AddPendingExport(&queuev1.PendingExport{SessionId: s, RunId: run, UserId: "default"})
+	m := h.manageIdentity(t)
+	h.queue.Owe(m.identity.WorkerID, session(), run)
+	m.close()
 	h.manage(options{})
 	report := h.awaitExport(run)
 	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_FAILED, report.GetStatus())

@@ -13,13 +13,10 @@ import (
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
-// loseLease puts a run back into the queue, as the backend does with one that is
-// to be resumed when its lease has run out.
-func (h *host) loseLease(runID string) {
-	h.queue.Update(runID, func(r *queuetest.Run) {
-		r.Status = backendv1.RunStatus_RUN_STATUS_QUEUED
-		r.Token++
-	})
+// giveUp ends a run whose lease ran out after its agent took the prompt.
+func (h *host) giveUp(runID string) {
+	h.queue.Update(runID, func(r *queuetest.Run) { r.Submitted = true })
+	h.queue.Expire(runID)
 }
 
 // zombies is what two attempts of a run do: the first one works, and is never
@@ -66,7 +63,7 @@ func TestAnAttemptBeginsWhenTheOneBeforeIsGone(t *testing.T) {
 			first.stop()
 			zombie := h.machine.Executors()
 			require.Len(t, zombie, 1)
-			h.loseLease(id)
+			h.queue.Expire(id)
 
 			h.machine.Stopping = sync.OnceValue(func() func(runtime.Executor) {
 				var once sync.Once
@@ -109,7 +106,7 @@ func TestABusyExecutorIsNotKept(t *testing.T) {
 	id := h.queue.Enqueue(s, "x", config)
 	h.awaitEvents(id, 1)
 	before := h.machine.Executors()
-	h.queue.Update(id, func(r *queuetest.Run) { r.Status = failed })
+	h.giveUp(id)
 	next := h.queue.Enqueue(s, "y", config)
 	h.awaitEvents(next, 1)
 	after := h.machine.Executors()
@@ -184,7 +181,7 @@ func TestACanceledRunThatIsGivenBackEndsCanceled(t *testing.T) {
 	id := h.queue.Enqueue(session(), "x", nil)
 	<-boots
 	h.queue.AwaitStatus(t, id, running)
-	h.queue.Update(id, func(r *queuetest.Run) { r.Status = canceling })
+	h.queue.Cancel(id, "")
 	m.stop()
 	h.queue.AwaitStatus(t, id, backendv1.RunStatus_RUN_STATUS_CANCELED)
 }

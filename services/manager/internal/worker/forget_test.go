@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
-	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/manager/internal/queuetest"
 )
 
@@ -32,9 +31,7 @@ func TestADeletedSessionIsForgotten(t *testing.T) {
 	require.Len(t, h.machine.Executors(), 2)
 
 	forget := func() {
-		id := h.queue.Command(&queuev1.RunCommand{
-			SessionId: gone, UserId: "default", Kind: &queuev1.RunCommand_DeleteSession{DeleteSession: &queuev1.DeleteSessionCommand{}},
-		})
+		id := h.queue.Delete(gone)
 		h.queue.Await(t, "the command is acknowledged", func(v queuetest.View) bool { return slices.Contains(v.Acked, id) })
 	}
 	forget()

@@ -55,6 +55,7 @@ func TestASessionMovesBetweenManagers(t *testing.T) {
 	first := h.manage(options{})
 	first.run(s, "one")
 	first.stop()
+	h.queue.Leave(h.workerID())
 
 	home := h.root
 	h.root = t.TempDir()
@@ -63,6 +64,7 @@ func TestASessionMovesBetweenManagers(t *testing.T) {
 	require.Equal(t, "one\ntwo\n", second.log(s))
 	require.Len(t, h.objects.snapshots(), 1, "what nothing refers to is removed")
 	second.stop()
+	h.queue.Leave(h.workerID())
 
 	// Back again: what is still on the first one's disk is out of date.
 	h.root = home

@@ -69,7 +69,7 @@ func TestARunFromClaimToExport(t *testing.T) {
 	id := h.queue.Enqueue(session(), "hello", nil)
 	run := h.queue.AwaitStatus(t, id, completed)
 	require.Len(t, run.Events, 2)
-	require.True(t, run.Started)
+	require.EqualValues(t, 1, run.Offered)
 	report := h.awaitExport(id)
 	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_READY, report.GetStatus(), report.GetReason())
 	require.Empty(t, h.machine.Executors(), "the executor is gone before the export")
@@ -149,7 +149,7 @@ func TestCancel(t *testing.T) {
 		h.manage(options{})
 		id := h.queue.Enqueue(session(), "x", nil)
 		h.awaitEvents(id, 1)
-		command := h.queue.Command(&queuev1.RunCommand{RunId: id, Kind: &queuev1.RunCommand_Cancel{Cancel: &queuev1.CancelCommand{}}})
+		command := h.queue.Cancel(id, "")
 		h.queue.AwaitStatus(t, id, canceled)
 		h.queue.Await(t, "acknowledgement", func(v queuetest.View) bool { return len(v.Acked) > 0 && v.Acked[0] == command })
 	})
@@ -164,12 +164,11 @@ func TestCancel(t *testing.T) {
 		h.manage(options{})
 		id := h.queue.Enqueue(session(), "x", nil)
 		require.Equal(t, id, <-launching)
-		command := h.queue.Command(&queuev1.RunCommand{RunId: id, Kind: &queuev1.RunCommand_Cancel{Cancel: &queuev1.CancelCommand{}}})
+		h.queue.Cancel(id, "")
 		launching <- ""
 		run := h.queue.AwaitStatus(t, id, canceled)
+		require.Equal(t, "canceled", run.Reason)
 		require.Equal(t, backendv1.RunReason_RUN_REASON_CANCELED, run.Reason)
-		require.False(t, run.Started)
-		h.queue.Await(t, "acknowledgement", func(v queuetest.View) bool { return len(v.Acked) > 0 && v.Acked[0] == command })
 	})
 	t.Run("of an executor that does not stop", func(t *testing.T) {
 		h := newHost(t, func(ctx context.Context, r *scriptedRun) {
@@ -182,7 +181,7 @@ func TestCancel(t *testing.T) {
 		h.manage(options{cancelGrace: time.Millisecond})
 		id := h.queue.Enqueue(session(), "x", nil)
 		h.awaitEvents(id, 1)
-		h.queue.Command(&queuev1.RunCommand{RunId: id, Kind: &queuev1.RunCommand_Cancel{Cancel: &queuev1.CancelCommand{}}})
+		h.queue.Cancel(id, "")
 		require.Contains(t, h.queue.AwaitStatus(t, id, canceled).Message, "did not stop in time")
 		h.awaitExport(id)
 		require.Empty(t, h.machine.Executors())
@@ -316,10 +315,7 @@ func TestALeaseThatIsLostStopsTheExecutor(t *testing.T) {
 		h.manage(options{lease: 3 * time.Second, pull: 50 * time.Millisecond})
 		id := h.queue.Enqueue(session(), "x", nil)
 		h.awaitEvents(id, 1)
-		h.queue.Update(id, func(r *queuetest.Run) { // its lease ran out, in the backend's eyes
-			r.Token++
-			r.Status = backendv1.RunStatus_RUN_STATUS_QUEUED
-		})
+		h.queue.Expire(id)
 		h.queue.AwaitStatus(t, id, completed)
 		require.NotEmpty(t, <-revoked)
 		first, second := <-attempts, <-attempts
