@@ -126,10 +126,11 @@ func TestABusyExecutorIsNotAdoptedForAnotherAttempt(t *testing.T) {
 	// Another life of the manager began the second attempt, and died at once.
 	h.queue.Update(id, func(r *queuetest.Run) { r.Attempt, r.Token = 2, r.Token+1 })
 
-	h.manage(options{})
+	second := h.manage(options{})
 	run := h.queue.AwaitStatus(t, id, failed)
 	require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, run.Reason)
 	h.awaitExport(id)
+	second.stop() // waits for the removal
 	require.Empty(t, h.machine.Executors())
 }
 
