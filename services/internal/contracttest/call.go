@@ -31,6 +31,8 @@ var everyCall = map[string]func(*fixture){
 			{"given back", (*fixture).givenBack, stale, stale, stale, stale, notFinished},
 			{"adopted", (*fixture).adopted, stale, stale, stale, stale, notFinished},
 			{"lost", (*fixture).lost, stale, stale, stale, stale, accepted},
+			// The last, because the others claim what waits.
+			{"queued", (*fixture).queued, stale, stale, stale, stale, notFinished},
 		} {
 			for call, one := range map[string]struct {
 				want refusal

@@ -92,6 +92,9 @@ func (f *fixture) unknown() *run {
 	return &run{fixture: f, id: uuid.NewString(), session: uuid.NewString()}
 }
 
+// queued is a run that nobody has, and so no token is for.
+func (f *fixture) queued() *run { return f.enqueue(nil) }
+
 func (f *fixture) claimed() *run { return f.enqueue(nil).claimedBy("w1") }
 
 func (f *fixture) running() *run { return f.started(nil) }

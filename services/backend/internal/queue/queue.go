@@ -370,8 +370,8 @@ func (q *Queue) change(ctx context.Context, runID string, token int64, fn func(c
 		}
 		logging.About(ctx, runID, s.ID)
 		// A lease whose time is over holds as long as nobody has acted on it:
-		// whoever does takes the token away.
-		if r.FencingToken != token {
+		// whoever does takes the token away. A run that was never claimed has none.
+		if token < 1 || r.FencingToken != token {
 			return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE, "the run is no longer held under this fencing token; stop its executor",
 				map[string]string{"run_id": runID})
 		}

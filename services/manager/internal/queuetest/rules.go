@@ -111,7 +111,7 @@ func (q *Queue) owned(runID string, token int64) (*Run, error) {
 	if r == nil {
 		return nil, errNotFound()
 	}
-	if r.Token != token {
+	if token < 1 || r.Token != token {
 		return nil, Failure(backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE, nil)
 	}
 	return r, nil

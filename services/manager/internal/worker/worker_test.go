@@ -167,8 +167,8 @@ func TestCancel(t *testing.T) {
 		h.queue.Cancel(id, "")
 		launching <- ""
 		run := h.queue.AwaitStatus(t, id, canceled)
-		require.Equal(t, "canceled", run.Reason)
 		require.Equal(t, backendv1.RunReason_RUN_REASON_CANCELED, run.Reason)
+		require.Zero(t, run.Offered)
 	})
 	t.Run("of an executor that does not stop", func(t *testing.T) {
 		h := newHost(t, func(ctx context.Context, r *scriptedRun) {
