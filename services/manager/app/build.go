@@ -122,7 +122,7 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 
 	model, err := gateway.New(gateway.Options{
 		BaseURL: msg.GetModel().GetAnthropicBaseUrl(), Token: cfg.Secret(envModelToken), APIKey: cfg.Secret(envModelKey), Refresh: cfg.Refresh, Verify: verifyModel(id, hub),
-		Stopping: server.Draining(), Logger: opts.Logger, Registerer: server.Registry(),
+		Logger: opts.Logger, Registerer: server.Registry(),
 	})
 	if err != nil {
 		return nil, err

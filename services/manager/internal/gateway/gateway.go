@@ -55,10 +55,7 @@ type Options struct {
 	// moment ago may be refused already, and the run would fail for it.
 	Refresh func()
 	Verify  VerifyToken
-	// Stopping ends with calls in flight when the manager stops: they may last
-	// for minutes, and the CLI makes them again.
-	Stopping <-chan struct{}
-	Logger   *slog.Logger
+	Logger  *slog.Logger
 	// Registerer takes the metrics.
 	Registerer prometheus.Registerer
 	// Transport is http.DefaultTransport's like when nil.
@@ -135,19 +132,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"neither ANTHROPIC_AUTH_TOKEN nor ANTHROPIC_API_KEY is set: give one to the executor manager")
 		return
 	}
-	// A call in flight ends with its run.
+	// A call in flight ends with its run, or when a manager that stops lets go of
+	// it: it may last for minutes, and the CLI makes it again.
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(held, func() { cancel(context.Cause(held)) })() // the run's context, beside the call's
-	answered := make(chan struct{})
-	defer close(answered)
-	go func() {
-		select {
-		case <-g.opts.Stopping:
-			cancel(errStopping)
-		case <-answered:
-		}
-	}()
 
 	counted := &countingWriter{ResponseWriter: w}
 	start := time.Now()
@@ -177,8 +166,6 @@ func passesOn(method, path string) bool {
 
 // modelName is one part of a path that cannot be "." or "..".
 var modelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@-]*$`)
-
-var errStopping = errors.New("the executor manager stops")
 
 func tokenOf(r *http.Request) string {
 	if token := auth.BearerToken(r.Header.Get("Authorization")); token != "" {
@@ -235,8 +222,6 @@ func (g *Gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err err
 	switch {
 	case errors.As(context.Cause(r.Context()), &notHeld):
 		g.refuse(w, notHeld)
-	case errors.Is(context.Cause(r.Context()), errStopping):
-		writeError(w, http.StatusServiceUnavailable, "overloaded_error", errStopping.Error())
 	case r.Context().Err() != nil: // the executor hung up
 		w.WriteHeader(http.StatusBadGateway)
 	case errors.As(err, &tooLarge):
