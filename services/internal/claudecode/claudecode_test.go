@@ -103,6 +103,17 @@ func TestInstallFailureLeavesNothing(t *testing.T) {
 	require.Equal(t, []string{filepath.Join(dir, "claude-code", Version+".lock")}, entries)
 }
 
+// npm trusts what this machine's other programs do, or the failure says whom it
+// would trust.
+func TestInstallFromWhoIsNotTrusted(t *testing.T) {
+	t.Setenv("SSL_CERT_FILE", "/authorities.pem")
+	t.Setenv("NODE_EXTRA_CA_CERTS", "")
+	fakeNPM(t, "echo \"trusts $NODE_EXTRA_CA_CERTS, SELF_SIGNED_CERT_IN_CHAIN\" >&2\nexit 1\n")
+	_, err := Install(context.Background(), t.TempDir(), nil)
+	require.ErrorContains(t, err, "trusts /authorities.pem")
+	require.ErrorContains(t, err, "SSL_CERT_FILE names the authorities")
+}
+
 func TestInstallWithoutNPM(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	_, err := Install(context.Background(), t.TempDir(), nil)

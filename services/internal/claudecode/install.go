@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/poco-ai/poco/services/internal/egress"
 )
 
 const (
@@ -95,6 +97,7 @@ func npmInstall(ctx context.Context, prefix string, progress func(string)) error
 	cmd.WaitDelay = stopDelay
 	// Outside of any package.json, so that npm does not take a parent's.
 	cmd.Dir = prefix
+	cmd.Env = append(os.Environ(), egress.List(egress.Environment())...)
 	r, w := io.Pipe()
 	cmd.Stdout, cmd.Stderr = w, w
 	tail, done := make([]string, 0, tailLines), make(chan struct{})
@@ -122,7 +125,7 @@ func npmInstall(ctx context.Context, prefix string, progress func(string)) error
 		return fmt.Errorf("installing the Claude Code CLI: %w", context.Cause(ctx))
 	}
 	if err != nil {
-		return fmt.Errorf("installing the Claude Code CLI with npm: %w: %s", err, strings.Join(tail, " | "))
+		return egress.ExplainUntrusted(fmt.Errorf("installing the Claude Code CLI with npm: %w: %s", err, strings.Join(tail, " | ")))
 	}
 	return nil
 }

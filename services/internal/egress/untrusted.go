@@ -10,16 +10,17 @@ import (
 )
 
 // untrustedTexts are what git says, by whichever TLS library it was built with,
-// in lower case.
+// and npm, in lower case.
 var untrustedTexts = []string{
 	"server certificate verification failed",
 	"unable to get local issuer certificate", "unable to get issuer certificate", "unable to verify the first certificate",
 	"self-signed certificate", "self signed certificate",
 	"certificate issuer is not recognized", "certificate issuer has been marked as not trusted",
 	"error setting certificate",
+	"self_signed_cert_in_chain", "depth_zero_self_signed_cert", "unable_to_get_issuer_cert", "unable_to_verify_leaf_signature",
 }
 
-// ExplainUntrusted adds to the error of a connection, Go's or git's, what to set
+// ExplainUntrusted adds to the error of a connection, Go's, git's or npm's, what to set
 // when it failed because nobody vouches for the certificate that was shown. Other
 // errors are returned as they are: a certificate of another host or time is not
 // mended by trust.
