@@ -26,7 +26,7 @@ type DeletedSessionClaimRow struct {
 }
 
 // DeletedSessionClaim takes the one that is due for longest, for a while: when
-// whoever took it does not come back, another one takes it then.
+// anyone who took it does not come back, another one takes it then.
 func (q *Queries) DeletedSessionClaim(ctx context.Context, hold time.Duration) (DeletedSessionClaimRow, error) {
 	row := q.db.QueryRow(ctx, deletedSessionClaim, hold)
 	var i DeletedSessionClaimRow

@@ -632,7 +632,7 @@ type RunNextDeadlineRow struct {
 }
 
 // RunNextDeadline is when the next lease or question expires, the next worker
-// that owes an export is gone, or the next run may start. A lease that has run out waits until the backend has been there for
+// that has an export to make is gone, or the next run may start. A lease that has run out waits until the backend has been there for
 // its whole time, and for the grace.
 func (q *Queries) RunNextDeadline(ctx context.Context, grace time.Duration, present time.Duration, goneAfter time.Duration) (RunNextDeadlineRow, error) {
 	row := q.db.QueryRow(ctx, runNextDeadline, grace, present, goneAfter)
@@ -683,7 +683,7 @@ type RunRenewLeasesRow struct {
 }
 
 // RunRenewLeases extends every lease that is still held, also one whose time is
-// over as long as nobody has acted on it: whoever does takes the token away. The
+// over as long as nobody has acted on it: anyone who does takes the token away. The
 // rows are locked in the order of their ids, so that two calls cannot block each
 // other.
 func (q *Queries) RunRenewLeases(ctx context.Context, arg RunRenewLeasesParams) ([]RunRenewLeasesRow, error) {

@@ -411,8 +411,8 @@ WHERE s.export_status = 'pending' AND s.active_run_id IS NULL
 LIMIT $2
 `
 
-// SessionListOrphanedExports lists the exports that are owed by workers that are
-// gone. Exports that are owed at all are few.
+// SessionListOrphanedExports lists the exports that are pending by workers that are
+// gone. Pending exports are few.
 func (q *Queries) SessionListOrphanedExports(ctx context.Context, goneAfter time.Duration, maxSessions int32) ([]string, error) {
 	rows, err := q.db.Query(ctx, sessionListOrphanedExports, goneAfter, maxSessions)
 	if err != nil {

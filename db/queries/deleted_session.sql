@@ -2,7 +2,7 @@
 INSERT INTO deleted_sessions (session_id, user_id) VALUES (@session_id, @user_id) ON CONFLICT DO NOTHING;
 
 -- DeletedSessionClaim takes the one that is due for longest, for a while: when
--- whoever took it does not come back, another one takes it then.
+-- anyone who took it does not come back, another one takes it then.
 -- name: DeletedSessionClaim :one
 UPDATE deleted_sessions SET sweep_at = clock_timestamp() + @hold::interval
 WHERE session_id = (

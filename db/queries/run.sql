@@ -71,7 +71,7 @@ UPDATE runs SET
 WHERE id = @id;
 
 -- RunRenewLeases extends every lease that is still held, also one whose time is
--- over as long as nobody has acted on it: whoever does takes the token away. The
+-- over as long as nobody has acted on it: anyone who does takes the token away. The
 -- rows are locked in the order of their ids, so that two calls cannot block each
 -- other.
 -- name: RunRenewLeases :many
@@ -118,7 +118,7 @@ ORDER BY lease_expires_at
 LIMIT @max_runs;
 
 -- RunNextDeadline is when the next lease or question expires, the next worker
--- that owes an export is gone, or the next run may start. A lease that has run out waits until the backend has been there for
+-- that has an export to make is gone, or the next run may start. A lease that has run out waits until the backend has been there for
 -- its whole time, and for the grace.
 -- name: RunNextDeadline :one
 SELECT statement_timestamp()::timestamptz AS now, least(

@@ -138,8 +138,8 @@ SELECT id, export_run_id, user_id FROM sessions
 WHERE worker_id = @worker_id::text AND export_status = 'pending' AND active_run_id IS NULL AND deleted_at IS NULL
 ORDER BY updated_at;
 
--- SessionListOrphanedExports lists the exports that are owed by workers that are
--- gone. Exports that are owed at all are few.
+-- SessionListOrphanedExports lists the exports that are pending by workers that are
+-- gone. Pending exports are few.
 -- name: SessionListOrphanedExports :many
 SELECT s.id FROM sessions s
 WHERE s.export_status = 'pending' AND s.active_run_id IS NULL

@@ -5,7 +5,7 @@ package configcomments
 
 // Fields are the leading comments by the field's full name.
 var Fields = map[string]string{
-	"poco.config.v1.BackendSecurityConfig.client_token":       "Token that clients show with each call of the API; without one the API is open to whoever reaches it. \"poco up\" makes one and keeps it, for its owner only, in the file client-token of its data folder.",
+	"poco.config.v1.BackendSecurityConfig.client_token":       "Token that clients show with each call of the API; without one the API is open to anyone who reaches it. \"poco up\" makes one and keeps it, for its owner only, in the file client-token of its data folder.",
 	"poco.config.v1.BackendSecurityConfig.internal_api_token": "Token of calls between the services: the executor manager shows it to the queue, and who asks for settings shows it, too.",
 	"poco.config.v1.BackendSecurityConfig.secret_key":         "Key with which the backend signs what it hands out, page tokens for example. All backends of a deployment have the same one.",
 	"poco.config.v1.BackendServerConfig.cors_origins":         "Origins of web pages that may call the backend directly from a browser. Pages that call through the frontend service need none.",
@@ -154,7 +154,7 @@ var Fields = map[string]string{
 	"poco.config.v1.WorkspaceConfig.cleanup_interval":         "How often to look for old workspaces.",
 	"poco.config.v1.WorkspaceConfig.git_ignore":               "Files that do not count as changes of a run besides what is built in, unless a repository tracks them: rules as in a .gitignore file. Handed to executors.",
 	"poco.config.v1.WorkspaceConfig.ignore_dot_files":         "Leave files and folders whose name begins with a dot out of listings and exports.",
-	"poco.config.v1.WorkspaceConfig.input_private_hosts":      "Hosts in private networks, or on the manager's machine, from which input files may be fetched that are named by their URL. Others there are refused, because whoever sends prompts could read what only the manager reaches.",
+	"poco.config.v1.WorkspaceConfig.input_private_hosts":      "Hosts in private networks, or on the manager's machine, from which input files may be fetched that are named by their URL. Others there are refused, because anyone who sends prompts could read what only the manager reaches.",
 	"poco.config.v1.WorkspaceConfig.max_age":                  "Age from which a workspace is old, counted from the end of its last run.",
 	"poco.config.v1.WorkspaceConfig.root":                     "Root folder of the workspaces, a folder of its own. It must be a path of the Docker host (the same inside a manager's own container), because it is bind- mounted into executors.",
 }

@@ -7,11 +7,11 @@ import (
 	"log/slog"
 
 	"github.com/poco-ai/poco/services/backend/app"
-	"github.com/poco-ai/poco/services/internal/program"
+	"github.com/poco-ai/poco/services/internal/servicemain"
 )
 
 func main() {
-	program.Main("backend", app.LoadConfig, func(ctx context.Context, cfg *app.Config, logger *slog.Logger) error {
+	servicemain.Main("backend", app.LoadConfig, func(ctx context.Context, cfg *app.Config, logger *slog.Logger) error {
 		return app.Run(ctx, cfg, app.Options{Logger: logger})
 	})
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/poco-ai/poco/services/executor/app"
 	"github.com/poco-ai/poco/services/internal/probe"
-	"github.com/poco-ai/poco/services/internal/program"
+	"github.com/poco-ai/poco/services/internal/servicemain"
 )
 
 func main() {
@@ -17,7 +17,7 @@ func main() {
 	if code, asked := probe.Main(os.Args[1:], os.Stdout); asked {
 		os.Exit(code)
 	}
-	program.Main("executor", app.LoadConfig, func(ctx context.Context, cfg *app.Config, logger *slog.Logger) error {
+	servicemain.Main("executor", app.LoadConfig, func(ctx context.Context, cfg *app.Config, logger *slog.Logger) error {
 		return app.Run(ctx, cfg, app.Options{Logger: logger})
 	})
 }

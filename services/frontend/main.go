@@ -7,11 +7,11 @@ import (
 	"log/slog"
 
 	"github.com/poco-ai/poco/services/frontend/app"
-	"github.com/poco-ai/poco/services/internal/program"
+	"github.com/poco-ai/poco/services/internal/servicemain"
 )
 
 func main() {
-	program.Main("frontend", app.LoadConfig, func(ctx context.Context, cfg *app.Config, logger *slog.Logger) error {
+	servicemain.Main("frontend", app.LoadConfig, func(ctx context.Context, cfg *app.Config, logger *slog.Logger) error {
 		return app.Run(ctx, cfg, app.Options{Logger: logger})
 	})
 }

@@ -6,12 +6,12 @@ import (
 	"context"
 	"log/slog"
 
-	"github.com/poco-ai/poco/services/internal/program"
+	"github.com/poco-ai/poco/services/internal/servicemain"
 	"github.com/poco-ai/poco/services/manager/app"
 )
 
 func main() {
-	program.Main("manager", app.LoadConfig, func(ctx context.Context, cfg *app.Config, logger *slog.Logger) error {
+	servicemain.Main("manager", app.LoadConfig, func(ctx context.Context, cfg *app.Config, logger *slog.Logger) error {
 		return app.Run(ctx, cfg, app.Options{Logger: logger})
 	})
 }

@@ -9,13 +9,11 @@ import (
 	"strconv"
 	"time"
 
+	"connectrpc.com/connect/v2"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/poco-ai/poco/gen/go/poco/backend/v1/backendv1connect"
 	"github.com/poco-ai/poco/gen/go/poco/queue/v1/queuev1connect"
-
-	"connectrpc.com/connect/v2"
-
 	"github.com/poco-ai/poco/services/backend/internal/hint"
 	"github.com/poco-ai/poco/services/backend/internal/page"
 	"github.com/poco-ai/poco/services/backend/internal/postgres"

@@ -262,7 +262,7 @@ func TestCORS(t *testing.T) {
 	}
 }
 
-// Whoever has no client library reads with plain GETs, with the same token.
+// Anyone who has no client library reads with plain GETs, with the same token.
 func TestReadsWithGet(t *testing.T) {
 	b := launch(t, dbtest.URL(t, testkit.Postgres(t)), "CLIENT_TOKEN=token-of-the-client")
 	b.wait(t)

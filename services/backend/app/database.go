@@ -9,11 +9,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/poco-ai/poco/services/internal/logging"
-
-	"github.com/poco-ai/poco/services/internal/pace"
-	"github.com/poco-ai/poco/services/internal/postgresurl"
-
 	"github.com/cenkalti/backoff/v5"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -21,6 +16,9 @@ import (
 
 	"github.com/poco-ai/poco/db/migrations"
 	"github.com/poco-ai/poco/services/backend/internal/postgres"
+	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/postgresurl"
+	"github.com/poco-ai/poco/services/internal/retry"
 )
 
 const (
@@ -73,7 +71,7 @@ func waitForDatabase(ctx context.Context, cfg *pgx.ConnConfig, schema func(conte
 			return struct{}{}, backoff.Permanent(err)
 		}
 		return struct{}{}, err
-	}, backoff.WithBackOff(pace.BackOff(minRetry, maxRetry)), backoff.WithMaxElapsedTime(max(timeout, time.Millisecond)), backoff.WithNotify(func(err error, _ time.Duration) {
+	}, backoff.WithBackOff(retry.BackOff(minRetry, maxRetry)), backoff.WithMaxElapsedTime(max(timeout, time.Millisecond)), backoff.WithNotify(func(err error, _ time.Duration) {
 		if !told {
 			told = true
 			logger.WarnContext(ctx, "waiting for Postgres at DATABASE_URL", "for_at_most", timeout, logging.KeyError, err)

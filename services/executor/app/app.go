@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"time"
 
+	"connectrpc.com/connect/v2"
+
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/gen/go/poco/executor/v1/executorv1connect"
 	"github.com/poco-ai/poco/services/executor/internal/claude"
@@ -23,8 +25,6 @@ import (
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcserver"
 	"github.com/poco-ai/poco/services/internal/rules"
-
-	"connectrpc.com/connect/v2"
 )
 
 const (

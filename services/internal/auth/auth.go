@@ -60,7 +60,7 @@ func StaticToken(token config.Secret) Verify {
 // ClientInterceptor demands the client's token, or the internal one, of every
 // call but those that open selects; where a service has never had a token for
 // clients, of none. One that is taken away while the service runs opens nothing:
-// whoever writes a file anew empties it for a moment.
+// anyone who writes a file anew empties it for a moment.
 func ClientInterceptor(client, internal config.Secret, open func(spec connect.Spec) bool) connect.ServerInterceptor {
 	wanted := EverSet(client)
 	guarded := func(spec connect.Spec) bool { return !open(spec) && wanted() }

@@ -21,7 +21,7 @@ var (
 		"x-appengine-", "x-appgw-", "x-arr-", "x-auth-request-", "x-authentik-", "x-azure-", "x-envoy-", "x-goog-", "x-ms-client-",
 		"x-nf-", "x-original-", "x-pomerium-", "x-remote-", "x-sucuri-", "x-vercel-",
 	}
-	// forwardingParts are what names say in their midst, whoever made them.
+	// forwardingParts are what names say in their midst, no matter who made them.
 	forwardingParts = []string{"forwarded", "client-ip", "clientip", "connecting-ip", "real-ip"}
 )
 

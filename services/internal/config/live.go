@@ -34,7 +34,7 @@ func (l *Loaded[T]) Refresh() {
 }
 
 // refreshMissed is Refresh for a secret that does not fit: the caller may have
-// noticed a rotation sooner. Whoever comes while another one looks waits for it.
+// noticed a rotation sooner. Anyone who comes while another one looks waits for it.
 func (l *Loaded[T]) refreshMissed() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -111,7 +111,7 @@ func Hashed(secret string) string {
 }
 
 // OrHash lets a secret be given by its hash: one that is "sha256:HEX" equals
-// what has that hash, and not itself. Whoever only checks a secret need not
+// what has that hash, and not itself. Anyone who only checks a secret need not
 // have it.
 func (s Secret) OrHash() (Secret, error) {
 	text, ok := strings.CutPrefix(s.Reveal(), hashPrefix)

@@ -39,7 +39,7 @@ func TestSecretEqual(t *testing.T) {
 	require.False(t, config.NewSecret("").IsSet())
 }
 
-// Whoever has the hash of a secret can check it and cannot show it.
+// Anyone who has the hash of a secret can check it and cannot show it.
 func TestAHashStandsForASecret(t *testing.T) {
 	hashed, err := config.NewSecret(config.Hashed("the secret")).OrHash()
 	require.NoError(t, err)

@@ -30,8 +30,8 @@ func (r *run) reports(snapshot, superseded string) {
 	require.Equal(r.t, superseded, resp.GetSupersededSnapshotKey())
 }
 
-// owed are the runs whose exports a worker owes.
-func (f *fixture) owed(worker string) []string {
+// pending are the runs whose exports a worker has to make.
+func (f *fixture) pending(worker string) []string {
 	f.t.Helper()
 	resp, err := f.ListPendingExports(f.t.Context(), &queuev1.ListPendingExportsRequest{WorkerId: worker})
 	require.NoError(f.t, err)
@@ -45,12 +45,12 @@ func (f *fixture) owed(worker string) []string {
 }
 
 var exporting = map[string]func(*fixture){
-	"is owed by who has the workspace, once": func(f *fixture) {
+	"is pending at who has the workspace, once": func(f *fixture) {
 		r := f.completed()
-		require.Equal(f.t, []string{r.id}, f.owed("w1"))
-		require.Empty(f.t, f.owed("w2"))
+		require.Equal(f.t, []string{r.id}, f.pending("w1"))
+		require.Empty(f.t, f.pending("w2"))
 		r.reports("one", "")
-		require.Empty(f.t, f.owed("w1"))
+		require.Empty(f.t, f.pending("w1"))
 		resp, err := r.report("w1", "two")
 		require.NoError(f.t, err)
 		require.False(f.t, resp.GetAccepted())
@@ -62,9 +62,9 @@ var exporting = map[string]func(*fixture){
 		second := f.enqueueIn(first.session, nil).claimedBy("w1").begin()
 		second.appends(end(1, completed, 0))
 		third := f.enqueueIn(first.session, nil).claimedBy("w1").begin()
-		require.Empty(f.t, f.owed("w1"), "while a run is active")
+		require.Empty(f.t, f.pending("w1"), "while a run is active")
 		third.appends(end(1, completed, 0))
-		require.Equal(f.t, []string{third.id}, f.owed("w1"))
+		require.Equal(f.t, []string{third.id}, f.pending("w1"))
 		resp, err := second.report("w1", "two")
 		require.NoError(f.t, err)
 		require.False(f.t, resp.GetAccepted())

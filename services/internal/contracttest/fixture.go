@@ -12,7 +12,7 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
-	"github.com/poco-ai/poco/services/internal/pace"
+	"github.com/poco-ai/poco/services/internal/retry"
 )
 
 // claimPatience is how long a claim is tried again.
@@ -79,7 +79,7 @@ func (r *run) claimedBy(worker string) *run {
 			return nil, errNothing
 		}
 		return claims, nil
-	}, backoff.WithBackOff(pace.BackOff(time.Millisecond, 100*time.Millisecond)), backoff.WithMaxElapsedTime(claimPatience))
+	}, backoff.WithBackOff(retry.BackOff(time.Millisecond, 100*time.Millisecond)), backoff.WithMaxElapsedTime(claimPatience))
 	require.NoError(r.t, err)
 	require.Equal(r.t, r.id, claims[0].GetRun().GetId())
 	r.claim = claims[0]

@@ -23,7 +23,7 @@ var untrustedTexts = []string{
 // ExplainUntrusted adds to the error of a connection, Go's, git's or npm's, what to set
 // when it failed because nobody vouches for the certificate that was shown. Other
 // errors are returned as they are: a certificate of another host or time is not
-// mended by trust.
+// solved by trust.
 func ExplainUntrusted(err error) error {
 	if err == nil || !untrusted(err) {
 		return err

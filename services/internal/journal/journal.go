@@ -116,7 +116,7 @@ func (w *Writer) Reset() error {
 	return w.file.Truncate(0)
 }
 
-// Close keeps the journal for whoever delivers it.
+// Close keeps the journal for anyone who delivers it.
 func (w *Writer) Close() error { return w.file.Close() }
 
 // Remove removes the journal.

@@ -10,7 +10,7 @@ import (
 	"sync"
 
 	"github.com/poco-ai/poco/services/internal/redact"
-	"github.com/poco-ai/poco/services/internal/text"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 const (
@@ -127,6 +127,6 @@ func cut(value string) string {
 	if len(value) <= maxValueLength {
 		return value
 	}
-	head := text.Head(value, maxValueLength)
+	head := sanitize.Head(value, maxValueLength)
 	return fmt.Sprintf("%s… (%d bytes more)", head, len(value)-len(head))
 }

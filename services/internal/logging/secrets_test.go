@@ -75,7 +75,7 @@ func TestOwnSecretsAreHidden(t *testing.T) {
 	}
 }
 
-// TestSecretFieldsAreHidden: those of structures, by their names, whoever's
+// TestSecretFieldsAreHidden: those of structures, by their names, no matter whose
 // secrets they are.
 func TestSecretFieldsAreHidden(t *testing.T) {
 	const mark = "s3cr3t-mark"

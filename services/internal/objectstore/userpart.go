@@ -20,7 +20,7 @@ func UserPart(userID string) string {
 	return "~" + hex.EncodeToString(sum[:16])
 }
 
-// What keys of exports, of snapshots and of uploads begin with, whoever's they
+// What keys of exports, of snapshots and of uploads begin with, no matter whose they
 // are.
 const (
 	Workspaces  = "workspaces/"

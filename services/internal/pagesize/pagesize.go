@@ -5,7 +5,7 @@ package pagesize
 type Limits struct {
 	// Standard is the size when the caller does not say.
 	Standard int32
-	// Most is the greatest size; whoever asks for more gets as many.
+	// Most is the greatest size; anyone who asks for more gets as many.
 	Most int32
 }
 

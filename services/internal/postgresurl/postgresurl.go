@@ -1,4 +1,4 @@
-// Package postgresurl reads DATABASE_URL. Whoever checks the setting and whoever
+// Package postgresurl reads DATABASE_URL. What checks the setting and what
 // connects with it does so here, so that a check promises what a start keeps.
 package postgresurl
 

@@ -1,6 +1,6 @@
 // Package repourl reads the URLs of Git repositories: which can be cloned,
-// under which name, and with whose credentials. Whoever takes one in and
-// whoever clones it ask here, so that nothing is taken in that is refused later.
+// under which name, and with whose credentials. Anyone who takes one in and
+// anyone who clones it ask here, so that nothing is taken in that is refused later.
 package repourl
 
 import (

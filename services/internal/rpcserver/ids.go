@@ -12,7 +12,7 @@ import (
 )
 
 // canonicalIDs writes the ids of every request in the one form that the
-// database writes them in, before anything reads them: whoever compares two of
+// database writes them in, before anything reads them: anyone who compares two of
 // them compares values. The fields are those with the rule string.uuid, which
 // takes upper case and refuses all other spellings, or with the pattern
 // optionalID.

@@ -63,7 +63,7 @@ func inputs(t *testing.T) map[protoreflect.FullName]protoreflect.MessageDescript
 	return all
 }
 
-// Whoever adds an id to a request gives it the rule that makes it one.
+// Anyone who adds an id to a request gives it the rule that makes it one.
 func TestEveryIDOfARequestIsDeclaredAsOne(t *testing.T) {
 	for name, m := range inputs(t) {
 		for i := range m.Fields().Len() {

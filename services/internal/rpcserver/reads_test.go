@@ -22,7 +22,7 @@ import (
 var reading = regexp.MustCompile(`^(Get|List|Explain|Check)[A-Z]`)
 
 // A procedure whose name says that it only reads can be called with GET, and no
-// other can: whoever follows a link changes nothing.
+// other can: anyone who follows a link changes nothing.
 func TestReadsHaveNoSideEffects(t *testing.T) {
 	seen := 0
 	protoregistry.GlobalFiles.RangeFiles(func(f protoreflect.FileDescriptor) bool {

@@ -223,7 +223,7 @@ func (s *Server) Start() error {
 }
 
 // Failed gets the error of a listener that ended by itself. A service that is
-// deaf on one of its addresses must end: whoever looks after it starts it again,
+// deaf on one of its addresses must end: anyone who looks after it starts it again,
 // and until then it takes no more work.
 func (s *Server) Failed() <-chan error { return s.failed }
 

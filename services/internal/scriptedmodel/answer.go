@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/poco-ai/poco/services/internal/pace"
+	"github.com/poco-ai/poco/services/internal/retry"
 )
 
 // pieceRunes is about how much text one streamed piece carries.
@@ -171,7 +171,7 @@ func (s *eventStream) breakOff(b *Break) {
 
 func (s *eventStream) pause(d time.Duration) {
 	if d > 0 {
-		pace.Pause(s.r.Context(), d) // send finds out that the client left
+		retry.Pause(s.r.Context(), d) // send finds out that the client left
 	}
 }
 

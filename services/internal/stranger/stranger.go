@@ -11,7 +11,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/poco-ai/poco/services/internal/text"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 const (
@@ -65,7 +65,7 @@ func Describe(resp *http.Response, body []byte, said string) string {
 	var by []string
 	for _, name := range []string{"Server", "Via", "Proxy-Authenticate"} {
 		if value := resp.Header.Get(name); value != "" {
-			by = append(by, name+": "+text.Head(text.Storable(value), maxQuoted))
+			by = append(by, name+": "+sanitize.Head(sanitize.Text(value), maxQuoted))
 		}
 	}
 	if len(by) > 0 {
@@ -75,5 +75,5 @@ func Describe(resp *http.Response, body []byte, said string) string {
 }
 
 func quoted(s string) string {
-	return `"` + text.Head(text.Storable(strings.Join(strings.Fields(s), " ")), maxQuoted) + `"`
+	return `"` + sanitize.Head(sanitize.Text(strings.Join(strings.Fields(s), " ")), maxQuoted) + `"`
 }

@@ -39,6 +39,6 @@ func Listener(t testing.TB) net.Listener {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = l.Close() }) // whoever was given it has closed it
+	t.Cleanup(func() { _ = l.Close() }) // anyone who was given it has closed it
 	return l
 }

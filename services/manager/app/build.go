@@ -22,13 +22,13 @@ import (
 	"github.com/poco-ai/poco/services/internal/objectstore"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 	"github.com/poco-ai/poco/services/internal/rpcserver"
-	"github.com/poco-ai/poco/services/manager/internal/channel"
+	"github.com/poco-ai/poco/services/manager/internal/admin"
 	"github.com/poco-ai/poco/services/manager/internal/export"
 	"github.com/poco-ai/poco/services/manager/internal/fetch"
 	"github.com/poco-ai/poco/services/manager/internal/gateway"
 	"github.com/poco-ai/poco/services/manager/internal/identity"
-	"github.com/poco-ai/poco/services/manager/internal/inspection"
 	"github.com/poco-ai/poco/services/manager/internal/reach"
+	"github.com/poco-ai/poco/services/manager/internal/runchannel"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 	"github.com/poco-ai/poco/services/manager/internal/runtime/selection"
 	"github.com/poco-ai/poco/services/manager/internal/worker"
@@ -99,29 +99,29 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 	})
 	closers.Add("exporter", plain(func() error { exporter.Close(); return nil }))
 
-	hub := channel.NewHub(id.VerifyChannelToken)
+	channels := runchannel.NewRegistry(id.VerifyChannelToken)
 	callback := strings.TrimSuffix(msg.GetServer().GetCallbackBaseUrl(), "/")
 	reached := &reach.Check{Runtime: rt, URL: callback}
 	w := worker.New(worker.Options{
-		Identity: id, Queue: queue, Runtime: rt, Hub: hub, Workspaces: workspaces, Web: web, Exporter: exporter, Dial: dialExecutor,
+		Identity: id, Queue: queue, Runtime: rt, Channels: channels, Workspaces: workspaces, Web: web, Exporter: exporter, Dial: dialExecutor,
 		QueueConfig: msg.GetQueue(), RunConfig: msg.GetRun(), StopGrace: msg.GetRuntime().GetStopGrace().AsDuration(),
 		Cleanup:     msg.GetWorkspace(),
 		CallbackURL: callback, Reached: reached.Reached, ModelURL: callback + gateway.Prefix, DefaultModel: msg.GetModel().GetDefaultModel(),
 		ExecutorEnv:   func() map[string]string { return executorEnv(cfg.Current()) },
 		StopExecutors: opts.StopExecutors, Logger: opts.Logger.With(logging.KeyWorkerID, id.WorkerID),
 	})
-	server, err := newServer(cfg, opts, hub, w)
+	server, err := newServer(cfg, opts, channels, w)
 	if err != nil {
 		return nil, err
 	}
 	closers.Add("server", server.Shutdown)
 	reached.Instance, reached.Listening = server.Instance(), server.Addrs
-	managerv1connect.RegisterRunChannelServiceHandler(server.Connect(), hub)
-	managerv1connect.RegisterExecutorPoolServiceHandler(server.Connect(), &inspection.Pool{WorkerID: id.WorkerID, Runtime: rt, Load: w.Load})
-	managerv1connect.RegisterWorkspaceServiceHandler(server.Connect(), &inspection.Workspaces{Store: workspaces})
+	managerv1connect.RegisterRunChannelServiceHandler(server.Connect(), channels)
+	managerv1connect.RegisterExecutorPoolServiceHandler(server.Connect(), &admin.Pool{WorkerID: id.WorkerID, Runtime: rt, Load: w.Load})
+	managerv1connect.RegisterWorkspaceServiceHandler(server.Connect(), &admin.Workspaces{Store: workspaces})
 
 	model, err := gateway.New(gateway.Options{
-		BaseURL: msg.GetModel().GetAnthropicBaseUrl(), Token: cfg.Secret(envModelToken), APIKey: cfg.Secret(envModelKey), Refresh: cfg.Refresh, Verify: verifyModel(id, hub),
+		BaseURL: msg.GetModel().GetAnthropicBaseUrl(), Token: cfg.Secret(envModelToken), APIKey: cfg.Secret(envModelKey), Refresh: cfg.Refresh, Verify: verifyModel(id, channels),
 		Logger: opts.Logger, Registerer: server.Registry(),
 	})
 	if err != nil {
@@ -132,7 +132,7 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 	return &manager{identity: id, runtime: rt, worker: w, server: server, reach: reached}, err
 }
 
-func newServer(cfg *Config, opts Options, hub *channel.Hub, w *worker.Worker) (*rpcserver.Server, error) {
+func newServer(cfg *Config, opts Options, channels *runchannel.Registry, w *worker.Worker) (*rpcserver.Server, error) {
 	token := cfg.Secret(envInternalToken)
 	options := rpcserver.Options{
 		Service: "manager", Logger: opts.Logger, Config: cfg, InternalToken: token, ClientToken: cfg.Secret("CLIENT_TOKEN"),
@@ -147,7 +147,7 @@ func newServer(cfg *Config, opts Options, hub *channel.Hub, w *worker.Worker) (*
 			}
 		},
 		Interceptors: []connect.ServerInterceptor{
-			hub.Interceptor(),
+			channels.Interceptor(),
 			auth.BearerInterceptor(auth.ServiceMatcher(
 				managerv1connect.ExecutorPoolServiceName, managerv1connect.WorkspaceServiceName), auth.StaticToken(token)),
 		},
@@ -161,13 +161,13 @@ func newServer(cfg *Config, opts Options, hub *channel.Hub, w *worker.Worker) (*
 }
 
 // verifyModel admits the model tokens of attempts that are held.
-func verifyModel(id *identity.Identity, hub *channel.Hub) gateway.VerifyToken {
+func verifyModel(id *identity.Identity, channels *runchannel.Registry) gateway.VerifyToken {
 	return func(token string) (context.Context, error) {
 		attempt, err := id.VerifyModelToken(token)
 		if err != nil {
 			return nil, rpcerror.Unauthenticated("the model token is not valid").WithCause(err)
 		}
-		return hub.Held(attempt)
+		return channels.Held(attempt)
 	}
 }
 
@@ -190,7 +190,7 @@ func (m *manager) checkExecutors(ctx context.Context, logger *slog.Logger) error
 		}
 	}
 	if err != nil {
-		logger.WarnContext(ctx, "executors cannot be launched now; runs will fail until this is mended", logging.KeyError, err)
+		logger.WarnContext(ctx, "executors cannot be launched now; runs will fail until this is solved", logging.KeyError, err)
 	}
 	return nil
 }
@@ -201,7 +201,7 @@ func plain(f func() error) func(context.Context) error {
 
 // executorEnv is what executors share with their manager: how they log, and
 // the model of a run that names none. They log to no files: a container's root
-// is read-only and vanishes with it, and whoever runs an executor keeps what it
+// is read-only and vanishes with it, and anyone who runs an executor keeps what it
 // prints.
 func executorEnv(msg *configv1.ManagerConfig) map[string]string {
 	env := map[string]string{

@@ -29,7 +29,7 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/userinput"
 	"github.com/poco-ai/poco/services/backend/internal/watch"
 	"github.com/poco-ai/poco/services/internal/config"
-	"github.com/poco-ai/poco/services/internal/pace"
+	"github.com/poco-ai/poco/services/internal/retry"
 	"github.com/poco-ai/poco/services/internal/testkit"
 )
 
@@ -125,7 +125,7 @@ func (b *Backend) Claim(t testing.TB, worker string) *queuev1.ClaimedRun {
 			return nil, errNoRun
 		}
 		return runs[0], nil
-	}, backoff.WithBackOff(pace.BackOff(time.Millisecond, 100*time.Millisecond)), backoff.WithMaxElapsedTime(claimPatience))
+	}, backoff.WithBackOff(retry.BackOff(time.Millisecond, 100*time.Millisecond)), backoff.WithMaxElapsedTime(claimPatience))
 	require.NoError(t, err)
 	return claimed
 }

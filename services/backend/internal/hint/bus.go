@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/poco-ai/poco/services/internal/pace"
-
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -20,6 +18,7 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/postgres"
 	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/retry"
 )
 
 const (
@@ -127,7 +126,7 @@ func (b *Bus) Run(ctx context.Context) error {
 // sendAll sends what is pending as soon as the previous sending is done: hints
 // that come meanwhile travel together.
 func (b *Bus) sendAll(ctx context.Context) error {
-	retry := pace.BackOff(minBackoff, maxBackoff)
+	backOff := retry.BackOff(minBackoff, maxBackoff)
 	for {
 		select {
 		case <-ctx.Done():
@@ -140,7 +139,7 @@ func (b *Bus) sendAll(ctx context.Context) error {
 		}
 		_, err := b.pool.Exec(ctx, "SELECT pg_notify('"+channel+"', p) FROM unnest($1::text[]) p", pack(b.instance, lines))
 		if err == nil {
-			retry.Reset()
+			backOff.Reset()
 			continue
 		}
 		if ctx.Err() != nil {
@@ -150,7 +149,7 @@ func (b *Bus) sendAll(ctx context.Context) error {
 		b.mu.Lock()
 		b.overflow = true
 		b.mu.Unlock()
-		if !pace.Pause(ctx, retry.NextBackOff()) {
+		if !retry.Pause(ctx, backOff.NextBackOff()) {
 			return nil
 		}
 		b.poke()
@@ -169,17 +168,17 @@ func (b *Bus) take() []string {
 	return lines
 }
 
-// listenAll keeps one connection listening. Whoever waits is woken after each
+// listenAll keeps one connection listening. Anyone who waits is woken after each
 // connect, because hints may have passed while there was none.
 //
 // It ends with postgres.ErrNoSessions when hints do not come through although
 // both ends work: a pooler was put before Postgres, and everybody would wait
 // for the next poll.
 func (b *Bus) listenAll(ctx context.Context) error {
-	retry := pace.BackOff(minBackoff, maxBackoff)
+	backOff := retry.BackOff(minBackoff, maxBackoff)
 	deaf := 0
 	for {
-		err := b.listenOnce(ctx, func() { retry.Reset(); deaf = 0 })
+		err := b.listenOnce(ctx, func() { backOff.Reset(); deaf = 0 })
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // it was told to stop
 		}
@@ -189,7 +188,7 @@ func (b *Bus) listenAll(ctx context.Context) error {
 			}
 		}
 		b.logger.Warn("listen for hints", logging.KeyError, err)
-		if !pace.Pause(ctx, retry.NextBackOff()) {
+		if !retry.Pause(ctx, backOff.NextBackOff()) {
 			return nil
 		}
 	}

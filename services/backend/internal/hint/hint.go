@@ -1,5 +1,5 @@
 // Package hint tells every backend that something may have changed. Hints wake
-// claimers and watchers; the truth is in the tables, and whoever waits for a
+// claimers and watchers; the truth is in the tables, and anyone who waits for a
 // hint also looks now and then without one.
 package hint
 

@@ -7,12 +7,11 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/poco-ai/poco/services/internal/partial"
-	"github.com/poco-ai/poco/services/internal/text"
-
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/partial"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 const (
@@ -82,7 +81,7 @@ func splitPartial(p *backendv1.PartialContent) []*backendv1.PartialContent {
 	rest := p.GetText() + p.GetThinking()
 	var pieces []*backendv1.PartialContent
 	for rest != "" {
-		head := text.Head(rest, maxPartialText)
+		head := sanitize.Head(rest, maxPartialText)
 		rest = rest[len(head):]
 		piece := &backendv1.PartialContent{
 			RunId: p.GetRunId(), AgentMessageId: p.GetAgentMessageId(), BlockIndex: p.GetBlockIndex(), AfterRunSeq: p.GetAfterRunSeq(),

@@ -1,6 +1,6 @@
 // Package presence knows for how long a backend has been there without a gap.
 //
-// Whoever must report to the backend by a deadline cannot while the backend, or
+// Anyone who must report to the backend by a deadline cannot while the backend, or
 // its database, is away. So a deadline that passed counts only when the backend
 // was there for long enough before. A backend that was killed knows nothing of
 // the time before its start, one that was frozen finds out by its clocks, and one

@@ -17,7 +17,7 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/objectstore"
-	"github.com/poco-ai/poco/services/internal/pace"
+	"github.com/poco-ai/poco/services/internal/retry"
 )
 
 const (
@@ -82,7 +82,7 @@ func (p *Purger) Run(ctx context.Context) error {
 				p.logger.WarnContext(ctx, "what failed attempts left behind stays for now", logging.KeyError, err)
 			}
 		}
-		if !pace.Pause(ctx, p.opts.Interval) {
+		if !retry.Pause(ctx, p.opts.Interval) {
 			return nil
 		}
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/run"
-	"github.com/poco-ai/poco/services/backend/internal/storable"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 // Ack is the answer to Append: everything up to Seq is committed.
@@ -31,7 +31,7 @@ func (q *Queue) Append(ctx context.Context, runID string, token int64, attempt i
 		return Ack{}, err
 	}
 	for _, e := range events {
-		storable.Event(e.GetPayload())
+		sanitize.Event(e.GetPayload())
 	}
 	var ack Ack
 	var sessionID string
@@ -49,7 +49,7 @@ func (q *Queue) Append(ctx context.Context, runID string, token int64, attempt i
 	if active && len(partials) > 0 {
 		for _, p := range partials {
 			p.RunId = runID
-			storable.Message(p)
+			sanitize.Message(p)
 		}
 		q.partials.PublishPartials(sessionID, partials)
 	}

@@ -16,8 +16,8 @@ import (
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/backend/internal/queue"
-	"github.com/poco-ai/poco/services/backend/internal/storable"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 // events reads what watchers would see of a session.
@@ -226,7 +226,7 @@ func TestHugeEventIsCut(t *testing.T) {
 	b.Append(t, c, e)
 	list := events(t, b, c.GetRun().GetSessionId())
 	last := list[len(list)-1]
-	require.Less(t, proto.Size(last), storable.MaxEventBytes+1000)
+	require.Less(t, proto.Size(last), sanitize.MaxEventBytes+1000)
 	require.Contains(t, last.GetPayload().GetMessageAdded().GetBlocks()[0].GetText().GetText(), "[cut, ")
 }
 

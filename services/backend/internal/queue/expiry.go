@@ -46,7 +46,7 @@ func judge(r *dbgen.Run, policy backendv1.LostExecutorPolicy, agentSessionID str
 	case r.Status == store.RunCanceling:
 		return verdictCanceled
 	case !r.PromptSubmitted:
-		// Whoever has the workspace finds out whether the agent took the prompt.
+		// Anyone who has the workspace finds out whether the agent took the prompt.
 		return verdictRequeue
 	case r.Status == store.RunClaimed:
 		// It was to resume; the worker that claimed it never began.

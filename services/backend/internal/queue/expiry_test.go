@@ -35,7 +35,7 @@ func renew(t *testing.T, b *backendtest.Backend, c *queuev1.ClaimedRun) bool {
 	return renewals[0].GetRenewed()
 }
 
-// Whoever could not renew its lease because the backend was away gets the time
+// Anyone who could not renew its lease because the backend was away gets the time
 // of a lease to do so.
 func TestABackendThatWasAwayExpiresNothingAtOnce(t *testing.T) {
 	b := backendtest.New(t)

@@ -77,7 +77,7 @@ func checkKeys(userID, sessionID string, report *queuev1.ReportExportRequest) er
 	return nil
 }
 
-// FailOrphanedExports ends the exports that are owed by workers that are gone: a
+// FailOrphanedExports ends the exports that are pending by workers that are gone: a
 // session must not wait for what nobody will report. One that cannot be ended
 // holds up no other.
 func (q *Queue) FailOrphanedExports(ctx context.Context) error {
@@ -119,7 +119,7 @@ func (q *Queue) failOrphanedExport(ctx context.Context, sessionID string) error 
 	})
 }
 
-// PendingExports lists the exports that a worker owes.
+// PendingExports lists the exports that a worker has to make.
 func (q *Queue) PendingExports(ctx context.Context, worker string) ([]*queuev1.PendingExport, error) {
 	rows, err := q.store.Read().SessionListPendingExports(ctx, worker)
 	if err != nil {

@@ -358,7 +358,7 @@ func (q *Queue) Adopt(ctx context.Context, worker string, lease time.Duration) (
 }
 
 // change locks a run with its session for a worker that shows its token, and
-// calls fn. Whoever holds the token of a run that has ended may still see it.
+// calls fn. Anyone who holds the token of a run that has ended may still see it.
 func (q *Queue) change(ctx context.Context, runID string, token int64, fn func(ctx context.Context, s *store.Session, r *dbgen.Run) error) error {
 	return q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
 		s, r, err := tx.LockRunWithSession(ctx, runID)
@@ -370,7 +370,7 @@ func (q *Queue) change(ctx context.Context, runID string, token int64, fn func(c
 		}
 		logging.About(ctx, runID, s.ID)
 		// A lease whose time is over holds as long as nobody has acted on it:
-		// whoever does takes the token away. A run that was never claimed has none.
+		// anyone who does takes the token away. A run that was never claimed has none.
 		if token < 1 || r.FencingToken != token {
 			return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE, "the run is no longer held under this fencing token; stop its executor",
 				map[string]string{"run_id": runID})

@@ -6,10 +6,10 @@ import (
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/run"
-	"github.com/poco-ai/poco/services/backend/internal/storable"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 // Recover stores what the executor of a run that has ended had not delivered,
@@ -20,7 +20,7 @@ func (q *Queue) Recover(ctx context.Context, worker, runID string, attempt int32
 		return 0, err
 	}
 	for _, e := range events {
-		storable.Event(e.GetPayload())
+		sanitize.Event(e.GetPayload())
 	}
 	var acked int64
 	err := q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {

@@ -23,7 +23,7 @@ const (
 	forgetInterval = time.Hour
 )
 
-// Sweep acts on leases and questions the moment they expire, ends what is owed
+// Sweep acts on leases and questions the moment they expire, ends what is due
 // by workers that are gone, and wakes claimers the moment a scheduled run is due,
 // until ctx is done.
 func (q *Queue) Sweep(ctx context.Context) error {

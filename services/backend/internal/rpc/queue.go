@@ -5,9 +5,8 @@ package rpc
 import (
 	"context"
 
-	"github.com/poco-ai/poco/gen/go/poco/queue/v1/queuev1connect"
-
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/gen/go/poco/queue/v1/queuev1connect"
 	"github.com/poco-ai/poco/services/backend/internal/queue"
 	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/store"

@@ -6,14 +6,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/poco-ai/poco/services/internal/text"
-
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/page"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/pagesize"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 // Schedule modes.
@@ -117,7 +116,7 @@ func (s *Runs) Cancel(ctx context.Context, userID, id, message string) (*backend
 		if err != nil {
 			return err
 		}
-		if _, err := Cancel(ctx, session, r, text.Storable(message)); err != nil {
+		if _, err := Cancel(ctx, session, r, sanitize.Text(message)); err != nil {
 			return err
 		}
 		result = Proto(r)

@@ -195,7 +195,7 @@ func release(s *store.Session, r *dbgen.Run, outcome Outcome) {
 
 // requestExport asks for the workspace's export after a run that may have
 // changed it. A run that never started changed nothing, but an export that its
-// claim superseded is still owed.
+// claim superseded is still pending.
 func requestExport(ctx context.Context, s *store.Session, r *dbgen.Run, noExport bool) error {
 	if s.DeletedAt != nil || r.StartedAt == nil && s.ExportStatus != store.ExportPending {
 		return nil

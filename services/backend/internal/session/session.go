@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/poco-ai/poco/services/internal/text"
-
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/poco-ai/poco/db/dbgen"
@@ -14,11 +12,11 @@ import (
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/page"
 	"github.com/poco-ai/poco/services/backend/internal/run"
-	"github.com/poco-ai/poco/services/backend/internal/storable"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/backend/internal/updatemask"
 	"github.com/poco-ai/poco/services/internal/pagesize"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 // Sessions is what users do with sessions.
@@ -59,7 +57,7 @@ func (s *Sessions) Create(ctx context.Context, userID string, req *backendv1.Cre
 	if len(req.GetConfig().GetInputFiles()) > 0 {
 		return nil, rpcerror.InvalidArgument("config.input_files", "belong to a run: send them with the prompt that needs them, by EnqueueTask")
 	}
-	storable.Message(req)
+	sanitize.Message(req)
 	var id string
 	err := s.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
 		projectID, err := CheckProject(ctx, tx.Q, userID, req.GetProjectId())
@@ -160,7 +158,7 @@ func (s *Sessions) Update(ctx context.Context, userID string, req *backendv1.Upd
 	if err != nil {
 		return nil, err
 	}
-	storable.Message(req)
+	sanitize.Message(req)
 	return s.change(ctx, userID, req.GetSessionId(), func(ctx context.Context, row *store.Session) error {
 		if slices.Contains(fields, "title") {
 			row.Title = req.GetTitle()
@@ -213,7 +211,7 @@ func Remove(ctx context.Context, row *store.Session, reason string) error {
 func (s *Sessions) Cancel(ctx context.Context, userID, id, message string) (*backendv1.Session, []string, error) {
 	var canceled []string
 	p, err := s.change(ctx, userID, id, func(ctx context.Context, row *store.Session) (err error) {
-		canceled, err = cancelAll(ctx, row, text.Storable(message))
+		canceled, err = cancelAll(ctx, row, sanitize.Text(message))
 		return err
 	})
 	return p, canceled, err

@@ -17,9 +17,9 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/session"
-	"github.com/poco-ai/poco/services/backend/internal/storable"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 const (
@@ -55,7 +55,7 @@ func (t *Tasks) Enqueue(ctx context.Context, userID string, req *backendv1.Enque
 	if err != nil {
 		return Enqueued{}, err
 	}
-	storable.Message(req)
+	sanitize.Message(req)
 	prompt := strings.TrimSpace(req.GetPrompt())
 	if prompt == "" {
 		return Enqueued{}, rpcerror.InvalidArgument("prompt", "must not be empty")

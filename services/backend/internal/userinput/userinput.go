@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/poco-ai/poco/services/internal/text"
-
 	"google.golang.org/protobuf/proto"
 
 	"github.com/poco-ai/poco/db/dbgen"
@@ -17,6 +15,7 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/pagesize"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 // Requests is what users do with questions.
@@ -107,7 +106,7 @@ func (s *Requests) Answer(ctx context.Context, userID, id string, answers map[st
 	}
 	cleaned := make(map[string]string, len(answers))
 	for question, answer := range answers {
-		cleaned[text.Storable(question)] = text.Storable(answer)
+		cleaned[sanitize.Text(question)] = sanitize.Text(answer)
 	}
 	var result *backendv1.UserInputRequest
 	var refused error // returned after the commit, so that an expiry is kept

@@ -1,4 +1,4 @@
-// Package watch pushes sessions' events to whoever watches. One query catches up
+// Package watch pushes sessions' events to anyone who watches. One query catches up
 // for all live watchers of a session; a slow watcher falls back to reading its
 // own history and holds up nobody.
 package watch

@@ -5,13 +5,12 @@ import (
 	"math"
 	"sync"
 
-	"github.com/poco-ai/poco/services/internal/pace"
-
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/hint"
 	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/retry"
 )
 
 // unknownSeq asks for whatever there is.
@@ -94,7 +93,7 @@ func (t *topic) pump(ctx context.Context) {
 		t.mu.Unlock()
 		for !t.catchUp(ctx) {
 			// The database is away: events stay wanted.
-			if !pace.Pause(ctx, retryInterval) {
+			if !retry.Pause(ctx, retryInterval) {
 				return
 			}
 		}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
-	"github.com/poco-ai/poco/services/internal/text"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 const (
@@ -130,7 +130,7 @@ func (a *Agent) observeWork(subtype string, data []byte) {
 
 func quote(command string) string {
 	line := strings.Join(strings.Fields(command), " ")
-	if short := text.Head(line, maxNamed); short != line {
+	if short := sanitize.Head(line, maxNamed); short != line {
 		line = short + "…"
 	}
 	return "`" + line + "`"

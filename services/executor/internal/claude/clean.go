@@ -15,7 +15,7 @@ const (
 	symbolForNUL       = "\u2400"
 )
 
-// clean makes a line of JSON storable. It returns the line itself when there is
+// clean makes a line of JSON sanitize. It returns the line itself when there is
 // nothing to replace, which is nearly always.
 func clean(line []byte) []byte {
 	if !utf8.Valid(line) {

@@ -86,7 +86,7 @@ func TestBackgroundTimeoutCountsFromTheLastSignOfLife(t *testing.T) {
 	require.NotNil(t, over)
 	require.Equal(t, a.lastLine.Add(time.Minute), until)
 
-	// It has ended, and the CLI owes its model the news.
+	// It has ended, and the CLI still has to tell its model.
 	a.read(line{data: []byte(`{"type":"system","subtype":"task_updated","task_id":"b","patch":{"status":"completed"}}`)})
 	require.True(t, a.resting)
 	require.False(t, a.finished)

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/poco-ai/poco/services/internal/text"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 const (
@@ -275,5 +275,5 @@ func (t *tailBuffer) Write(data []byte) (int, error) {
 func (t *tailBuffer) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return strings.TrimSpace(text.Storable(string(t.data)))
+	return strings.TrimSpace(sanitize.Text(string(t.data)))
 }

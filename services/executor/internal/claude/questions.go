@@ -38,7 +38,7 @@ type question struct {
 }
 
 // asksPerson says whether a permission request needs a person: a question, and
-// the approval of a plan, whoever chose to make one. The agent is told that its
+// the approval of a plan, no matter who chose to make one. The agent is told that its
 // user approved, so nobody else may. Everything else is allowed: the sandbox is
 // the boundary, not the prompt.
 func asksPerson(tool string) bool { return tool == toolAskUser || tool == toolExitPlan }

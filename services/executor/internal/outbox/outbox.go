@@ -7,13 +7,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/poco-ai/poco/services/internal/journal"
-	"github.com/poco-ai/poco/services/internal/partial"
-
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/journal"
+	"github.com/poco-ai/poco/services/internal/partial"
 )
 
 // Bounds of what is kept in memory. When the manager is away for long, reading
@@ -85,7 +84,7 @@ func (o *Outbox) keep(do func(*journal.Writer) error) {
 	}
 }
 
-// LetGo leaves the journal to whoever delivers the rest.
+// LetGo leaves the journal to anyone who delivers the rest.
 func (o *Outbox) LetGo() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

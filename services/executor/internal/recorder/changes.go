@@ -9,11 +9,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/poco-ai/poco/services/internal/logging"
-	"github.com/poco-ai/poco/services/internal/text"
-
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/executor/internal/git"
+	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 // ErrNoStart is returned when nothing is known of the run's start.
@@ -64,7 +63,7 @@ func (r *Recorder) Changes(ctx context.Context) (changed *backendv1.FilesChanged
 			changed.Truncated = true
 		}
 		if i < maxListed {
-			c.Path, c.OldPath = text.Storable(c.GetPath()), text.Storable(c.GetOldPath())
+			c.Path, c.OldPath = sanitize.Text(c.GetPath()), sanitize.Text(c.GetOldPath())
 			changed.Files = append(changed.Files, c.FileChange)
 		}
 	}

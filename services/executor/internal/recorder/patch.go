@@ -12,7 +12,7 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/executor/internal/git"
-	"github.com/poco-ai/poco/services/internal/text"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 // Bounds of one FilesChanged event, which must stay far below the 4 MiB that
@@ -170,7 +170,7 @@ func (p *patches) flush() {
 		return
 	}
 	if c := p.changes[p.current]; !c.GetBinary() {
-		c.Diff = text.Storable(p.diff.String())
+		c.Diff = sanitize.Text(p.diff.String())
 		p.total += len(c.GetDiff())
 	}
 	p.diff.Reset()

@@ -5,14 +5,12 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/poco-ai/poco/services/internal/logging"
-
-	"github.com/poco-ai/poco/services/internal/pace"
-
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/executor/internal/workspace"
+	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/retry"
 )
 
 const (
@@ -64,7 +62,7 @@ func (c *changeWatch) loop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if !pace.Pause(ctx, rest) {
+		if !retry.Pause(ctx, rest) {
 			return
 		}
 		select {

@@ -4,11 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/poco-ai/poco/services/internal/text"
-
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 const (
@@ -84,7 +83,7 @@ func cutText(s string, size int, where string) string {
 	if len(s) <= size {
 		return s
 	}
-	kept := text.Head(s, size)
+	kept := sanitize.Head(s, size)
 	return fmt.Sprintf("%s\n… [cut: %d of %d bytes%s]", kept, len(kept), len(s), where)
 }
 

@@ -11,10 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/poco-ai/poco/services/internal/journal"
-	"github.com/poco-ai/poco/services/internal/logging"
-	"github.com/poco-ai/poco/services/internal/text"
-
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
@@ -23,6 +19,9 @@ import (
 	"github.com/poco-ai/poco/services/executor/internal/claude"
 	"github.com/poco-ai/poco/services/executor/internal/outbox"
 	"github.com/poco-ai/poco/services/executor/internal/workspace"
+	"github.com/poco-ai/poco/services/internal/journal"
+	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 // finishTimeout bounds what is done in the workspace after the agent's end.
@@ -153,7 +152,7 @@ func (r *activeRun) execute() {
 	if outcome.Usage == nil {
 		outcome.Usage = &backendv1.Usage{Duration: durationpb.New(0)}
 	}
-	outcome.Message = text.Storable(outcome.Message)
+	outcome.Message = sanitize.Text(outcome.Message)
 	r.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_UsageReported{
 		UsageReported: &backendv1.UsageReported{Usage: outcome.Usage},
 	}})

@@ -9,15 +9,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/poco-ai/poco/services/internal/logging"
-
 	"google.golang.org/grpc"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
-	"github.com/poco-ai/poco/services/executor/internal/channel"
+	"github.com/poco-ai/poco/services/executor/internal/channelclient"
 	"github.com/poco-ai/poco/services/executor/internal/claude"
 	"github.com/poco-ai/poco/services/internal/config"
+	"github.com/poco-ai/poco/services/internal/logging"
 )
 
 const (
@@ -161,7 +160,7 @@ func (s *Supervisor) Start(request *executorv1.StartRunRequest) error {
 	r := newRun(request, &s.settings)
 	r.keepJournal()
 	s.current = r
-	client := channel.New(channel.Options{RunID: r.id, Conn: conn, Outbox: r.outbox, Run: r, Logger: r.logger})
+	client := channelclient.New(channelclient.Options{RunID: r.id, Conn: conn, Outbox: r.outbox, Run: r, Logger: r.logger})
 	s.wg.Go(r.execute)
 	ctx, cancel := context.WithCancel(logging.WithRun(context.Background(), request.GetRunId(), request.GetSessionId()))
 	r.hangUp = cancel

@@ -13,7 +13,7 @@ import (
 	"github.com/poco-ai/poco/services/executor/internal/git"
 	"github.com/poco-ai/poco/services/internal/egress"
 	"github.com/poco-ai/poco/services/internal/repourl"
-	"github.com/poco-ai/poco/services/internal/text"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 const (
@@ -173,7 +173,7 @@ func unborn(ctx context.Context, dir string) string {
 	if err != nil {
 		return ""
 	}
-	return text.Storable(strings.Join(strings.Split(branches, "\n"), ", "))
+	return sanitize.Text(strings.Join(strings.Split(branches, "\n"), ", "))
 }
 
 // credentials have git ask us for user and password, for the repository's server

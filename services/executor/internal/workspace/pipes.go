@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/poco-ai/poco/services/internal/text"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 // readAtStart are the files that the agent and its git read before they do
@@ -53,7 +53,7 @@ func (w *Workspace) removePipe(name string) {
 	if below, err := filepath.Rel(w.opts.Root, name); err == nil && filepath.IsLocal(below) {
 		name = below
 	}
-	w.Notices = append(w.Notices, fmt.Sprintf("%s was a named pipe, for which the agent would have waited for ever. It %s.", text.Storable(name), what))
+	w.Notices = append(w.Notices, fmt.Sprintf("%s was a named pipe, for which the agent would have waited for ever. It %s.", sanitize.Text(name), what))
 }
 
 // isObjects tells a folder of single objects, of which there are many.

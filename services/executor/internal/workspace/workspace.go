@@ -20,7 +20,7 @@ import (
 	"github.com/poco-ai/poco/services/executor/internal/recorder"
 	"github.com/poco-ai/poco/services/internal/disk"
 	"github.com/poco-ai/poco/services/internal/repourl"
-	"github.com/poco-ai/poco/services/internal/text"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 	"github.com/poco-ai/poco/services/internal/unlock"
 )
 
@@ -140,7 +140,7 @@ func list(problems []recorder.Problem) string {
 			parts = append(parts, p.Reason)
 			continue
 		}
-		parts = append(parts, fmt.Sprintf("%s (%s)", text.Storable(p.Path), p.Reason))
+		parts = append(parts, fmt.Sprintf("%s (%s)", sanitize.Text(p.Path), p.Reason))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -208,7 +208,7 @@ func (w *Workspace) clearTheWay(dir string) error {
 // state.
 func (w *Workspace) unlock() {
 	for _, dir := range []string{w.opts.Root, w.opts.State} {
-		// One that cannot be opened, or is none yet, shows to whoever uses it.
+		// One that cannot be opened, or is none yet, shows to anyone who uses it.
 		_ = unlock.Folders(dir)
 	}
 }
@@ -290,5 +290,5 @@ func (w *Workspace) ask(ctx context.Context, args ...string) string {
 	if err != nil {
 		return ""
 	}
-	return text.Storable(answer)
+	return sanitize.Text(answer)
 }

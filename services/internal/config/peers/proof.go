@@ -42,7 +42,7 @@ func (e exchange) proves(proof []byte, side string, s config.Shared) bool {
 
 // answering is the exchange that a caller has begun. The peer's nonce follows
 // from the caller's: nothing has to be remembered between the two calls, and
-// whoever sends one of them again gets the answer that there was.
+// anyone who sends one of them again gets the answer that there was.
 func answering(caller, peer string, nonce []byte) exchange {
 	e := exchange{caller: caller, peer: peer, callerNonce: nonce}
 	e.peerNonce = e.proof("nonce", nonceKey)

@@ -59,7 +59,7 @@ func (s *Setting) fits(text string) bool {
 }
 
 // Complaint is what is wrong with a text that can be assigned, and what to do:
-// what whoever uses the value would say. Both are empty when it is fine.
+// what anyone who uses the value would say. Both are empty when it is fine.
 func (s *Setting) Complaint(text string) (message, fix string) {
 	if f := formats[s.GetFormat()]; f.complaint != nil {
 		return f.complaint(strings.TrimSpace(text))

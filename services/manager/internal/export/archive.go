@@ -11,7 +11,7 @@ import (
 
 	"github.com/klauspost/compress/zip"
 
-	"github.com/poco-ai/poco/services/manager/internal/tree"
+	"github.com/poco-ai/poco/services/manager/internal/safefs"
 )
 
 // archiveTop is the folder that everything in the archive is in.
@@ -72,9 +72,9 @@ func writeZip(ctx context.Context, w io.Writer, root *os.Root, files []manifestF
 var errNotInArchive = errors.New("is not in the archive")
 
 func zipFile(z *zip.Writer, root *os.Root, name, entry string, lacks *missing) error {
-	in, info, err := tree.OpenRegular(root, name)
+	in, info, err := safefs.OpenRegular(root, name)
 	if err != nil {
-		lacks.add(tree.Skipped{Path: name, Err: fmt.Errorf("%w: %s", errNotInArchive, why(err))})
+		lacks.add(safefs.Skipped{Path: name, Err: fmt.Errorf("%w: %s", errNotInArchive, why(err))})
 		return nil
 	}
 	if in == nil {
@@ -87,12 +87,12 @@ func zipFile(z *zip.Writer, root *os.Root, name, entry string, lacks *missing) e
 	if err != nil {
 		return err
 	}
-	content := tree.Exactly(in, info.Size())
+	content := safefs.Exactly(in, info.Size())
 	if _, err := io.Copy(out, content); err != nil {
 		return fmt.Errorf("archive %s: %w", quoted(name), err)
 	}
 	if err := content.Err(); err != nil {
-		lacks.add(tree.Skipped{Path: name, Err: fmt.Errorf("%w as it is: %s", errNotInArchive, why(err))})
+		lacks.add(safefs.Skipped{Path: name, Err: fmt.Errorf("%w as it is: %s", errNotInArchive, why(err))})
 	}
 	return nil
 }

@@ -117,7 +117,7 @@ func (f *fixture) exportOf(run string) *queuev1.ReportExportRequest {
 	return f.await(run)
 }
 
-// start begins the export of a run, which the queue says is owed.
+// start begins the export of a run, which the queue says is pending.
 func (f *fixture) start(run string) {
 	f.queue.Owe("w", f.session, run)
 	f.exporter.Start(export.Job{SessionID: f.session, RunID: run, UserID: "default"})

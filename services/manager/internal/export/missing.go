@@ -8,7 +8,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/poco-ai/poco/services/manager/internal/tree"
+	"github.com/poco-ai/poco/services/manager/internal/safefs"
 )
 
 const (
@@ -21,11 +21,11 @@ const (
 // missing is what is left out of an export or a snapshot, and why.
 type missing struct {
 	mu    sync.Mutex
-	paths []tree.Skipped
+	paths []safefs.Skipped
 	more  int
 }
 
-func (m *missing) add(s tree.Skipped) {
+func (m *missing) add(s safefs.Skipped) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.paths) == maxMissing {
@@ -43,16 +43,16 @@ func (m *missing) count() int64 {
 }
 
 // sorted returns them by path.
-func (m *missing) sorted() []tree.Skipped {
+func (m *missing) sorted() []safefs.Skipped {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	slices.SortFunc(m.paths, func(a, b tree.Skipped) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(m.paths, func(a, b safefs.Skipped) int { return strings.Compare(a.Path, b.Path) })
 	return m.paths
 }
 
 // content tells whether any of them had content that is lost without it.
 func (m *missing) content() bool {
-	return slices.ContainsFunc(m.sorted(), func(s tree.Skipped) bool { return !errors.Is(s.Err, tree.ErrSpecial) })
+	return slices.ContainsFunc(m.sorted(), func(s safefs.Skipped) bool { return !errors.Is(s.Err, safefs.ErrSpecial) })
 }
 
 // list names some of them and counts the others.

@@ -11,7 +11,7 @@ import (
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/objectstore"
-	"github.com/poco-ai/poco/services/manager/internal/tree"
+	"github.com/poco-ai/poco/services/manager/internal/safefs"
 	"github.com/poco-ai/poco/services/manager/internal/workspace"
 )
 
@@ -33,7 +33,7 @@ func (e *Exporter) snapshot(ctx context.Context, job Job, logger *slog.Logger) (
 		defer root.Close()
 		lacks = &missing{}
 		return struct{}{}, e.stream(ctx, key, "application/zstd", func(ctx context.Context, w io.Writer) error {
-			return tree.Pack(ctx, w, root, workspace.SnapshotLimits, workspace.Kept, lacks.add)
+			return safefs.Pack(ctx, w, root, workspace.SnapshotLimits, workspace.Kept, lacks.add)
 		})
 	})
 	if ctx.Err() != nil {

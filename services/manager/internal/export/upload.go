@@ -16,7 +16,7 @@ import (
 
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/objectstore"
-	"github.com/poco-ai/poco/services/manager/internal/tree"
+	"github.com/poco-ai/poco/services/manager/internal/safefs"
 )
 
 const (
@@ -142,7 +142,7 @@ func (e *Exporter) uploadFiles(ctx context.Context, root *os.Root, keys Keys, fi
 			default:
 				return err
 			}
-			lacks.add(tree.Skipped{Path: f.path, Err: err})
+			lacks.add(safefs.Skipped{Path: f.path, Err: err})
 			return nil
 		})
 	}
@@ -161,7 +161,7 @@ func (e *Exporter) uploadFiles(ctx context.Context, root *os.Root, keys Keys, fi
 // readable tells whether a file can be read: one that was uploaded earlier and
 // cannot be read any more would be in the list and not in the archive.
 func readable(root *os.Root, name string) bool {
-	in, _, err := tree.OpenRegular(root, name)
+	in, _, err := safefs.OpenRegular(root, name)
 	if err != nil || in == nil {
 		return false
 	}
@@ -176,7 +176,7 @@ func (e *unreadError) Error() string { return e.err.Error() }
 // uploadFile uploads one file as it is now. The zero manifestFile says that it
 // vanished.
 func (e *Exporter) uploadFile(ctx context.Context, root *os.Root, key, name string) (manifestFile, error) {
-	in, before, err := tree.OpenRegular(root, name)
+	in, before, err := safefs.OpenRegular(root, name)
 	if err != nil {
 		return manifestFile{}, &unreadError{err}
 	}
@@ -187,7 +187,7 @@ func (e *Exporter) uploadFile(ctx context.Context, root *os.Root, key, name stri
 	size := before.Size()
 	// Exactly the size announced: a file that grows is cut, one that shrinks is
 	// filled up; either is marked and comes again with the next export.
-	content := tree.Exactly(in, size)
+	content := safefs.Exactly(in, size)
 	if err := e.opts.Objects.Put(ctx, key, contentType(name), content, size); err != nil {
 		return manifestFile{}, fmt.Errorf("upload %s: %w", quoted(name), err)
 	}
@@ -220,7 +220,7 @@ func (e *Exporter) uploadToolResults(ctx context.Context, job Job, keys Keys) er
 	}
 	defer root.Close()
 	dir := toolResultsDir + "/" + job.RunID
-	entries, err := tree.List(root, dir, maxFiles)
+	entries, err := safefs.List(root, dir, maxFiles)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			e.opts.Logger.WarnContext(ctx, "tool results are left out", logging.KeyError, err)

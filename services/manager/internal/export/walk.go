@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/poco-ai/poco/services/manager/internal/tree"
+	"github.com/poco-ai/poco/services/manager/internal/safefs"
 )
 
 // ignoredNames are never exported, at any depth: what tools make and can make
@@ -25,7 +25,7 @@ var ignoredNames = map[string]bool{
 const maxFiles = 50_000
 
 // limits of one export. What is not exported costs memory and time, too.
-var limits = tree.Limits{Entries: maxFiles, Seen: 20 * maxFiles, Bytes: 20 << 30, Depth: 64}
+var limits = safefs.Limits{Entries: maxFiles, Seen: 20 * maxFiles, Bytes: 20 << 30, Depth: 64}
 
 // file is a file to be exported, as it was when the workspace was walked.
 type file struct {
@@ -48,7 +48,7 @@ type link struct {
 }
 
 // errLeadsOut: in an archive, a link that leads out could be followed by
-// whoever unpacks it.
+// anyone who unpacks it.
 var errLeadsOut = errors.New("is a link out of the workspace")
 
 // walk lists what a workspace has, and what of it cannot be exported.
@@ -65,9 +65,9 @@ func walk(ctx context.Context, root *os.Root, ignoreDotFiles bool, missing *miss
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
 			case err != nil:
-				missing.add(tree.Skipped{Path: name, Err: err})
-			case !tree.StaysInside(name, target):
-				missing.add(tree.Skipped{Path: name, Err: fmt.Errorf("%w, to %s", errLeadsOut, display(target))})
+				missing.add(safefs.Skipped{Path: name, Err: err})
+			case !safefs.StaysInside(name, target):
+				missing.add(safefs.Skipped{Path: name, Err: fmt.Errorf("%w, to %s", errLeadsOut, display(target))})
 			default:
 				all.links = append(all.links, link{path: name, target: target, modTime: info.ModTime()})
 			}
@@ -76,7 +76,7 @@ func walk(ctx context.Context, root *os.Root, ignoreDotFiles bool, missing *miss
 		}
 		return nil
 	}
-	err := tree.Walk(ctx, root, limits, wanted, visit, missing.add)
+	err := safefs.Walk(ctx, root, limits, wanted, visit, missing.add)
 	return all, err
 }
 

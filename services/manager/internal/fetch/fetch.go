@@ -113,7 +113,7 @@ func (f *Fetcher) Get(ctx context.Context, raw string) (*File, error) {
 		return nil, err
 	}
 	request.Header.Set("User-Agent", "poco/"+version.String())
-	answer, err := f.client.Do(request) //nolint:bodyclose // The file's, which whoever takes it closes.
+	answer, err := f.client.Do(request) //nolint:bodyclose // The file's, which anyone who takes it closes.
 	if err != nil {
 		cancel()
 		var failed *url.Error

@@ -122,7 +122,7 @@ func proxyAnswered(_ context.Context, proxy *url.URL, _ *http.Request, resp *htt
 }
 
 // unreachable words why a call could not be made. What trying again does not
-// mend is told as such.
+// solve is told as such.
 func (g *Gateway) unreachable(err error) *foreignError {
 	var (
 		dns         *net.DNSError

@@ -55,7 +55,7 @@ type session struct {
 	// owner is the worker that has the workspace, snapshot what it is kept as, and
 	// conversation the agent's.
 	owner, snapshot, conversation string
-	// export is the run whose export is owed; empty when none is.
+	// export is the run whose export is pending; empty when none is.
 	export  string
 	deleted bool
 }
@@ -114,7 +114,7 @@ func (q *Queue) Fail(method string, err error) {
 // Unavailable is the error of a backend that is away.
 func Unavailable() error { return status.Error(codes.Unavailable, "scripted outage") }
 
-// Command queues a command for whoever watches.
+// Command queues a command for anyone who watches.
 func (q *Queue) Command(cmd *queuev1.RunCommand) string {
 	q.mu.Lock()
 	defer q.mu.Unlock()

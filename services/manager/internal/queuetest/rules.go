@@ -249,7 +249,7 @@ func (q *Queue) expire(r *Run) {
 	default:
 		q.end(r, failed, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The executor manager was not heard of.")
 		r.Token++
-		q.session(r.SessionID).export = "" // whoever has the workspace is gone
+		q.session(r.SessionID).export = "" // anyone who has the workspace is gone
 	}
 }
 

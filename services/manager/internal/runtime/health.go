@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/poco-ai/poco/services/internal/pace"
+	"github.com/poco-ai/poco/services/internal/retry"
 )
 
 // The back-off between questions to an executor that does not answer yet.
@@ -62,7 +62,7 @@ func WaitHealthy(ctx context.Context, addr string, gone <-chan struct{}) error {
 		Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil, DialContext: (&net.Dialer{}).DialContext},
 		Timeout:   healthTimeout,
 	}
-	delays := pace.BackOff(healthFirstDelay, healthMaxDelay)
+	delays := retry.BackOff(healthFirstDelay, healthMaxDelay)
 	var last error
 	for {
 		err := askHealth(ctx, client, addr+"/healthz")
@@ -72,7 +72,7 @@ func WaitHealthy(ctx context.Context, addr string, gone <-chan struct{}) error {
 		if ctx.Err() == nil {
 			last = err
 		}
-		if !pace.Pause(ctx, delays.NextBackOff()) {
+		if !retry.Pause(ctx, delays.NextBackOff()) {
 			if cause := context.Cause(ctx); last != nil && !errors.Is(cause, errGone) {
 				return fmt.Errorf("%w (last answer: %v)", cause, last) //nolint:errorlint // only the cause is for programs
 			}

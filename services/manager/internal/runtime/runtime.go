@@ -119,7 +119,7 @@ type Spec struct {
 	Mode Mode
 	// Token is what callers of the executor must show. The executor is only told
 	// its hash (EXECUTOR_TOKEN), because its agent can read what it was started
-	// with, and so can whoever may use the engine.
+	// with, and so can anyone who may use the engine.
 	Token string `json:"-"`
 	// Env holds further settings of the executor by variable name, such as
 	// DEFAULT_MODEL. None of them may be a secret: engines show them. The

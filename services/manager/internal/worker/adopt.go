@@ -9,11 +9,10 @@ import (
 
 	"google.golang.org/grpc/status"
 
-	"github.com/poco-ai/poco/services/internal/pace"
-
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/retry"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
@@ -26,7 +25,7 @@ func (w *Worker) adopt(ctx context.Context) error {
 		return fmt.Errorf("list executors: %w", err)
 	}
 	asked, told := w.now(), false
-	resp, err := retry(ctx, func(ctx context.Context) (*queuev1.AdoptRunsResponse, error) {
+	resp, err := callUntilAnswered(ctx, func(ctx context.Context) (*queuev1.AdoptRunsResponse, error) {
 		asked = w.now()
 		resp, err := w.opts.Queue.AdoptRuns(ctx, &queuev1.AdoptRunsRequest{WorkerId: w.opts.Identity.WorkerID, LeaseDuration: w.leaseProto()})
 		if err != nil && !told {
@@ -43,7 +42,7 @@ func (w *Worker) adopt(ctx context.Context) error {
 	}
 	orphans := w.takeOver(ctx, living, resp.GetRuns(), asked)
 
-	w.opts.Hub.Open()
+	w.opts.Channels.Open()
 	close(w.adopted)
 	w.supervisors.Go(func() { w.removeOrphans(orphans) })
 	return nil
@@ -70,8 +69,8 @@ func (w *Worker) takeOver(ctx context.Context, living []runtime.Executor, runs [
 		case f.certain && executors[f.runID].ID == e.ID:
 		case f.runID != "" && !taken:
 			executors[f.runID] = e
-		case f.idle && e.Mode == runtime.ModePersistent && w.parkedFor(e.SessionID) == nil && !hasRun(runs, e.SessionID):
-			w.park(e, w.logger.With(logging.KeySessionID, e.SessionID)) // lives until the worker stops
+		case f.idle && e.Mode == runtime.ModePersistent && w.idleFor(e.SessionID) == nil && !hasRun(runs, e.SessionID):
+			w.keepIdle(e, w.logger.With(logging.KeySessionID, e.SessionID)) // lives until the worker stops
 		default:
 			orphans = append(orphans, e)
 		}
@@ -126,7 +125,7 @@ func (w *Worker) find(ctx context.Context, e runtime.Executor, runs []*queuev1.C
 	status, err := w.statusOf(ctx, e)
 	switch {
 	case err != nil:
-		// Its channel says whose it is: the hub lets no other attempt in.
+		// Its channel says whose it is: the registry lets no other attempt in.
 		w.logger.Warn("executor does not tell what it does", logging.KeyExecutorID, e.ID, logging.KeyError, err)
 		return finding{runID: started(runs, ofSession)}
 	case status.GetIdle():
@@ -156,10 +155,10 @@ func hasRun(runs []*queuev1.ClaimedRun, sessionID string) bool {
 	return slices.ContainsFunc(runs, func(c *queuev1.ClaimedRun) bool { return c.GetRun().GetSessionId() == sessionID })
 }
 
-func (w *Worker) parkedFor(sessionID string) *parked {
+func (w *Worker) idleFor(sessionID string) *idleExecutor {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.parked[sessionID]
+	return w.idle[sessionID]
 }
 
 // removeOrphans stops executors that work for no held run.
@@ -179,7 +178,7 @@ func (w *Worker) removeOrphans(orphans []runtime.Executor) {
 
 // resume makes sure that an adopted executor has its run: the earlier process
 // may have died after telling the backend and before telling the executor.
-func (r *heldRun) resume(ctx context.Context) (ending, bool) {
+func (r *heldRun) resume(ctx context.Context) (outcome, bool) {
 	if r.executor.ID == "" {
 		if r.recoverGone(ctx) {
 			return r.linkEnded(), false
@@ -187,19 +186,19 @@ func (r *heldRun) resume(ctx context.Context) (ending, bool) {
 		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The executor was gone when the manager started again."), false
 	}
 	if !r.executor.Alive {
-		return ending{}, true // watch tells how it ended
+		return outcome{}, true // watch tells how it ended
 	}
 	has, err := r.w.statusOf(ctx, *r.executor)
 	if err != nil {
 		r.logger.Warn("adopted executor does not answer, watching it", logging.KeyError, err)
-		return ending{}, true
+		return outcome{}, true
 	}
 	mine := has.GetRunId() == r.id && has.GetAttempt() == r.attempt().Number
 	switch {
 	case mine && has.GetIdle():
 		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The executor had given the run up when the manager started again."), false
 	case mine:
-		return ending{}, true
+		return outcome{}, true
 	case r.wasBegun():
 		// It is another process than the one that had the run.
 		return r.executorGone(ctx, runtime.Exit{Code: runtime.CodeUnknown, Note: "it was started again while the manager was away"}), false
@@ -218,7 +217,7 @@ func (r *heldRun) resume(ctx context.Context) (ending, bool) {
 	if err := r.handOver(starting, mcpConfig); err != nil {
 		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The adopted executor did not accept the run: %s", status.Convert(err).Message()), false
 	}
-	return ending{}, true
+	return outcome{}, true
 }
 
 // listExecutors asks the runtime until it answers; an engine may start later
@@ -231,7 +230,7 @@ func (w *Worker) listExecutors(ctx context.Context) ([]runtime.Executor, error) 
 			return v, err
 		}
 		w.logger.Warn("runtime cannot list its executors, trying again", logging.KeyError, err)
-		if !pace.Pause(ctx, wait.NextBackOff()) {
+		if !retry.Pause(ctx, wait.NextBackOff()) {
 			return v, err
 		}
 	}

@@ -5,9 +5,8 @@ import (
 	"errors"
 	"time"
 
-	"github.com/poco-ai/poco/services/internal/pace"
-
 	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/retry"
 	"github.com/poco-ai/poco/services/manager/internal/workspace"
 )
 
@@ -21,7 +20,7 @@ func (w *Worker) cleanUpLoop(ctx context.Context) {
 		if err := w.CleanUp(ctx); err != nil && ctx.Err() == nil {
 			w.logger.Warn("workspaces were not cleaned up, or not all", logging.KeyError, err)
 		}
-		if !pace.Pause(ctx, cfg.GetCleanupInterval().AsDuration()) {
+		if !retry.Pause(ctx, cfg.GetCleanupInterval().AsDuration()) {
 			return
 		}
 	}
@@ -30,12 +29,12 @@ func (w *Worker) cleanUpLoop(ctx context.Context) {
 // CleanUp removes the workspaces from the disk that are old now, and what is
 // archived for longer than it is kept.
 func (w *Worker) CleanUp(ctx context.Context) error {
-	owed, err := w.pendingExports(ctx)
+	due, err := w.pendingExports(ctx)
 	if err != nil {
 		return err
 	}
-	pending := make(map[string]bool, len(owed))
-	for _, e := range owed {
+	pending := make(map[string]bool, len(due))
+	for _, e := range due {
 		pending[e.GetSessionId()] = true
 	}
 	since := time.Now().Add(-w.opts.Cleanup.GetMaxAge().AsDuration())
@@ -63,7 +62,7 @@ func (w *Worker) CleanUp(ctx context.Context) error {
 func (w *Worker) retire(found workspace.Listed, since time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.latest[found.SessionID] != nil || w.parked[found.SessionID] != nil || w.opts.Exporter.Running(found.SessionID) {
+	if w.latest[found.SessionID] != nil || w.idle[found.SessionID] != nil || w.opts.Exporter.Running(found.SessionID) {
 		return
 	}
 	logger := w.logger.With(logging.KeySessionID, found.SessionID)

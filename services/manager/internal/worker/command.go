@@ -4,10 +4,9 @@ import (
 	"context"
 	"time"
 
-	"github.com/poco-ai/poco/services/internal/pace"
-
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/retry"
 	"github.com/poco-ai/poco/services/manager/internal/export"
 )
 
@@ -15,7 +14,7 @@ const (
 	// ackFor is how long an acknowledgement is tried; the command comes again
 	// when it never arrives.
 	ackFor = 30 * time.Second
-	// exportsInterval is how often the backend is asked which exports are owed:
+	// exportsInterval is how often the backend is asked which exports are pending:
 	// those of runs that it ended itself are learned in no other way.
 	exportsInterval = time.Minute
 )
@@ -62,7 +61,7 @@ func (w *Worker) ack(commandID string) {
 	w.background.Go(func() {
 		ctx, cancel := context.WithTimeout(w.settling, ackFor)
 		defer cancel()
-		_, err := retry(ctx, func(ctx context.Context) (*queuev1.AckRunCommandResponse, error) {
+		_, err := callUntilAnswered(ctx, func(ctx context.Context) (*queuev1.AckRunCommandResponse, error) {
 			return w.opts.Queue.AckRunCommand(ctx, &queuev1.AckRunCommandRequest{WorkerId: w.opts.Identity.WorkerID, CommandId: commandID})
 		})
 		if err != nil {
@@ -71,7 +70,7 @@ func (w *Worker) ack(commandID string) {
 	})
 }
 
-// resumeExports makes the exports that are owed: after a restart, and of runs
+// resumeExports makes the exports that are pending: after a restart, and of runs
 // that the backend ended.
 func (w *Worker) resumeExports(ctx context.Context) {
 	for {
@@ -83,15 +82,15 @@ func (w *Worker) resumeExports(ctx context.Context) {
 			job := export.Job{SessionID: e.GetSessionId(), RunID: e.GetRunId(), UserID: e.GetUserId()}
 			w.startExport(job) // the exporter stops it
 		}
-		if !pace.Pause(ctx, jitter(exportsInterval)) {
+		if !retry.Pause(ctx, jitter(exportsInterval)) {
 			return
 		}
 	}
 }
 
-// pendingExports asks the backend which exports this worker owes.
+// pendingExports asks the backend which exports this worker has to make.
 func (w *Worker) pendingExports(ctx context.Context) ([]*queuev1.PendingExport, error) {
-	resp, err := retry(ctx, func(ctx context.Context) (*queuev1.ListPendingExportsResponse, error) {
+	resp, err := callUntilAnswered(ctx, func(ctx context.Context) (*queuev1.ListPendingExportsResponse, error) {
 		return w.opts.Queue.ListPendingExports(ctx, &queuev1.ListPendingExportsRequest{WorkerId: w.opts.Identity.WorkerID})
 	})
 	return resp.GetExports(), err

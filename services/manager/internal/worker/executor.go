@@ -10,7 +10,7 @@ import (
 
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
-	"github.com/poco-ai/poco/services/internal/pace"
+	"github.com/poco-ai/poco/services/internal/retry"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
@@ -58,12 +58,12 @@ func (w *Worker) isIdle(ctx context.Context, e runtime.Executor) bool {
 func (w *Worker) awaitIdle(ctx context.Context, e runtime.Executor) bool {
 	ctx, cancel := context.WithTimeout(ctx, lastWords)
 	defer cancel()
-	wait := pace.BackOff(idleFirst, idleMost)
+	wait := retry.BackOff(idleFirst, idleMost)
 	for {
 		if w.isIdle(ctx, e) {
 			return true
 		}
-		if !pace.Pause(ctx, wait.NextBackOff()) {
+		if !retry.Pause(ctx, wait.NextBackOff()) {
 			return false
 		}
 	}
@@ -77,7 +77,7 @@ func (w *Worker) clear(ctx context.Context, sessionID string, logger *slog.Logge
 	if err != nil {
 		return err
 	}
-	waiting := w.parkedFor(sessionID)
+	waiting := w.idleFor(sessionID)
 	errs := make([]error, len(left))
 	var stopping sync.WaitGroup
 	for i, e := range left {
@@ -107,7 +107,7 @@ func (w *Worker) stopExecutor(ctx context.Context, id string, logger *slog.Logge
 			return err
 		}
 		logger.Warn("executor cannot be stopped, trying again", logging.KeyExecutorID, id, logging.KeyError, err)
-		if !pace.Pause(ctx, wait.NextBackOff()) {
+		if !retry.Pause(ctx, wait.NextBackOff()) {
 			return err
 		}
 	}

@@ -30,10 +30,10 @@ import (
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/objectstore"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
-	"github.com/poco-ai/poco/services/manager/internal/channel"
 	"github.com/poco-ai/poco/services/manager/internal/export"
 	"github.com/poco-ai/poco/services/manager/internal/identity"
 	"github.com/poco-ai/poco/services/manager/internal/queuetest"
+	"github.com/poco-ai/poco/services/manager/internal/runchannel"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 	"github.com/poco-ai/poco/services/manager/internal/runtime/runtimetest"
 	"github.com/poco-ai/poco/services/manager/internal/worker"
@@ -60,7 +60,7 @@ type host struct {
 
 	mu        sync.Mutex
 	executors map[string]*executor // by address
-	hub       func() managerv1connect.RunChannelServiceClient
+	channels  func() managerv1connect.RunChannelServiceClient
 }
 
 // script is what scripted executors do with a run.
@@ -178,11 +178,11 @@ type scriptedChannel struct {
 // open opens a channel; nil when it is refused or the executor dies.
 func (r *scriptedRun) open(ctx context.Context) *scriptedChannel {
 	r.host.mu.Lock()
-	hub := r.host.hub
+	channels := r.host.channels
 	r.host.mu.Unlock()
 	ctx, info := connect.NewClientContext(ctx)
 	info.RequestHeader().Set("Authorization", "Bearer "+r.start.GetChannelToken())
-	stream, err := hub().Connect(ctx)
+	stream, err := channels().Connect(ctx)
 	if err != nil {
 		return nil
 	}
@@ -316,11 +316,11 @@ func (h *host) manage(o options) *manager {
 	workspaces, err := workspace.Open(h.root, -1, -1, h.objects)
 	require.NoError(t, err)
 	exporter := export.New(export.Options{WorkerID: id.WorkerID, Objects: h.objects, Queue: h.queue, Workspaces: workspaces, Logger: logger})
-	hub := channel.NewHub(id.VerifyChannelToken)
+	channels := runchannel.NewRegistry(id.VerifyChannelToken)
 	rt := h.machine.Runtime(id.WorkerID, 0)
 	m := &manager{host: h, clock: &clock{}, workspaces: workspaces, exporter: exporter}
 	m.worker = worker.New(worker.Options{
-		Identity: id, Queue: h.queue, Runtime: rt, Hub: hub, Workspaces: workspaces, Exporter: exporter, Dial: h.dial(id),
+		Identity: id, Queue: h.queue, Runtime: rt, Channels: channels, Workspaces: workspaces, Exporter: exporter, Dial: h.dial(id),
 		ExecutorEnv: func() map[string]string { return nil },
 		QueueConfig: &configv1.QueueConfig{
 			PullEnabled: true, MaxConcurrentTasks: o.slots, PullInterval: durationpb.New(o.pull), ClaimLease: durationpb.New(o.lease),
@@ -328,11 +328,11 @@ func (h *host) manage(o options) *manager {
 		RunConfig: &configv1.RunConfig{}, CallbackURL: "http://manager", ModelURL: "http://manager/model",
 		Reached: o.reached, Cleanup: o.cleanup, StopExecutors: o.stopExecutors, CancelGrace: o.cancelGrace, Now: m.clock.Now, Logger: logger,
 	})
-	server := connect.NewServer(rpcerror.Interceptor(logger), hub.Interceptor())
-	managerv1connect.RegisterRunChannelServiceHandler(server, hub)
+	server := connect.NewServer(rpcerror.Interceptor(logger), channels.Interceptor())
+	managerv1connect.RegisterRunChannelServiceHandler(server, channels)
 	client := managerv1connect.NewRunChannelServiceClient(connect.NewClient(connectinprocess.New(server)))
 	h.mu.Lock()
-	h.hub = func() managerv1connect.RunChannelServiceClient { return client }
+	h.channels = func() managerv1connect.RunChannelServiceClient { return client }
 	h.mu.Unlock()
 
 	ctx, cancel := context.WithCancel(context.Background())

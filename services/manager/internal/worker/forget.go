@@ -5,7 +5,7 @@ import (
 
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
-	"github.com/poco-ai/poco/services/internal/pace"
+	"github.com/poco-ai/poco/services/internal/retry"
 )
 
 // forgetPause is until a workspace that could not be removed is tried again.
@@ -28,7 +28,7 @@ func (w *Worker) forget(cmd *queuev1.RunCommand) {
 	if err := w.opts.Exporter.Supersede(ctx, session); err != nil {
 		return // the worker stops
 	}
-	if executor, waits := w.unpark(session); waits {
+	if executor, waits := w.takeIdle(session); waits {
 		if err := w.stopExecutor(ctx, executor.ID, logger); err != nil {
 			return // the worker stops, and its next start finds the executor
 		}
@@ -39,7 +39,7 @@ func (w *Worker) forget(cmd *queuev1.RunCommand) {
 			break
 		}
 		logger.Warn("workspace of a deleted session stays for now", logging.KeyError, err)
-		if !pace.Pause(ctx, forgetPause) {
+		if !retry.Pause(ctx, forgetPause) {
 			return // the command comes again after the restart
 		}
 	}

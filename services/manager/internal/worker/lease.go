@@ -6,7 +6,7 @@ import (
 
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
-	"github.com/poco-ai/poco/services/manager/internal/channel"
+	"github.com/poco-ai/poco/services/manager/internal/runchannel"
 )
 
 const (
@@ -88,7 +88,7 @@ func (w *Worker) renewed(renewal *queuev1.LeaseRenewal, asked time.Time) {
 	case renewal.GetRenewed():
 		// Counted from before the call: the backend's clock started no earlier.
 		r.link.Renew(asked.Add(renewal.GetLeaseDuration().AsDuration()))
-	case channel.Final(renewal.GetStatus()):
+	case runchannel.Final(renewal.GetStatus()):
 		r.link.Finalize(renewal.GetStatus())
 	default:
 		r.link.Revoke("the lease was not renewed")

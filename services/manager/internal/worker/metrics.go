@@ -18,8 +18,8 @@ func newMetrics() *Metrics {
 		held:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "poco_manager_held_runs", Help: "Runs that are held now."}),
 		claimed: prometheus.NewCounter(prometheus.CounterOpts{Name: "poco_manager_claimed_runs_total", Help: "Runs taken from the queue."}),
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "poco_manager_ended_runs_total", Help: "Runs that ended here, by how.",
-		}, []string{"how"}),
+			Name: "poco_manager_ended_runs_total", Help: "Runs that ended here, by outcome.",
+		}, []string{"outcome"}),
 		lost: prometheus.NewCounter(prometheus.CounterOpts{Name: "poco_manager_lost_leases_total", Help: "Runs whose lease was lost."}),
 		restored: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "poco_manager_restored_workspaces_total", Help: "Workspaces restored from their snapshots.",

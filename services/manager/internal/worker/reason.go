@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
-	"github.com/poco-ai/poco/services/internal/text"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
@@ -20,7 +20,7 @@ const (
 )
 
 // launchFailed names why an executor could not be launched.
-func launchFailed(err error) ending {
+func launchFailed(err error) outcome {
 	reason := backendv1.RunReason_RUN_REASON_EXECUTOR_START_FAILED
 	var exited *runtime.ExitedError
 	switch {
@@ -38,7 +38,7 @@ func launchFailed(err error) ending {
 
 // handOverFailed names why an executor that was ready did not take its run: it
 // refused, or is not there any more.
-func handOverFailed(err error) ending {
+func handOverFailed(err error) outcome {
 	reason := backendv1.RunReason_RUN_REASON_EXECUTOR_START_FAILED
 	if code := status.Code(err); code == codes.Unavailable || code == codes.DeadlineExceeded {
 		reason = backendv1.RunReason_RUN_REASON_EXECUTOR_LOST
@@ -65,8 +65,8 @@ func lastLines(s string, n int) string {
 
 // clip makes text fit a field of the queue service.
 func clip(s string) string {
-	if s = text.Storable(s); len(s) <= maxMessage {
+	if s = sanitize.Text(s); len(s) <= maxMessage {
 		return s
 	}
-	return text.Head(s, maxMessage-len("…")) + "…"
+	return sanitize.Head(s, maxMessage-len("…")) + "…"
 }

@@ -21,9 +21,9 @@ import (
 	"github.com/poco-ai/poco/services/internal/journal"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
-	"github.com/poco-ai/poco/services/manager/internal/channel"
 	"github.com/poco-ai/poco/services/manager/internal/identity"
-	"github.com/poco-ai/poco/services/manager/internal/tree"
+	"github.com/poco-ai/poco/services/manager/internal/runchannel"
+	"github.com/poco-ai/poco/services/manager/internal/safefs"
 	"github.com/poco-ai/poco/services/manager/internal/workspace"
 )
 
@@ -66,7 +66,7 @@ func leftovers(state *os.Root) ([]left, error) {
 // on. It returns the number that comes after them. Its error is ErrDamaged when
 // what follows is lost, or what append said.
 func (w *Worker) deliver(state *os.Root, l left, next int64, keep func(*backendv1.RunEvent) bool, appendAll func([]*backendv1.RunEvent) error) (int64, error) {
-	file, _, err := tree.OpenRegular(state, l.name)
+	file, _, err := safefs.OpenRegular(state, l.name)
 	if err != nil || file == nil {
 		return next, err
 	}
@@ -187,7 +187,7 @@ func (r *heldRun) moveTo(next int64) {
 
 // append stores recovered events of the held run.
 func (r *heldRun) append(ctx context.Context, attempt int32, events []*backendv1.RunEvent) error {
-	resp, err := retry(ctx, func(ctx context.Context) (*queuev1.AppendRunEventsResponse, error) {
+	resp, err := callUntilAnswered(ctx, func(ctx context.Context) (*queuev1.AppendRunEventsResponse, error) {
 		if !r.w.now().Before(r.link.LeaseDeadline()) {
 			return nil, errReleased
 		}
@@ -207,7 +207,7 @@ func (r *heldRun) append(ctx context.Context, attempt int32, events []*backendv1
 			r.claim.LatestMessages = append(r.claim.LatestMessages, added.GetVerbatimJson())
 		}
 	}
-	if channel.Final(resp.GetStatus()) {
+	if runchannel.Final(resp.GetStatus()) {
 		r.link.Finalize(resp.GetStatus())
 	}
 	return nil
@@ -233,7 +233,7 @@ func lostNotice(seq int64, text string) *backendv1.RunEvent {
 // recoverBefore does so for the attempts before this one. It ends the run that
 // had ended before, and one whose agent turns out to have had the prompt, unless
 // its policy says that it goes on.
-func (r *heldRun) recoverBefore(ctx context.Context) (ending, bool) {
+func (r *heldRun) recoverBefore(ctx context.Context) (outcome, bool) {
 	submitted := r.claim.GetPromptSubmitted()
 	err := r.recover(ctx, r.attempt().Number-1)
 	select {
@@ -243,7 +243,7 @@ func (r *heldRun) recoverBefore(ctx context.Context) (ending, bool) {
 	}
 	switch {
 	case notOurs(err):
-		return ending{how: howLost, message: err.Error()}, false
+		return outcome{kind: outcomeLost, message: err.Error()}, false
 	case err != nil && ctx.Err() == nil:
 		r.logger.Warn("events of the attempt before are not all delivered", logging.KeyError, err)
 	}
@@ -251,7 +251,7 @@ func (r *heldRun) recoverBefore(ctx context.Context) (ending, bool) {
 		r.claim.GetConfig().GetLostExecutorPolicy() != backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME {
 		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The executor was lost while the agent worked. Send the prompt again to go on."), false
 	}
-	return ending{}, true
+	return outcome{}, true
 }
 
 // wasBegun tells whether an executor has got this attempt: it has a journal of it
@@ -323,7 +323,7 @@ func (w *Worker) recoverAll(ctx context.Context, state *os.Root, over *heldRun) 
 // recoverRun delivers a journal of a run that has ended.
 func (w *Worker) recoverRun(ctx context.Context, state *os.Root, l left) error {
 	appendAll := func(events []*backendv1.RunEvent) (*queuev1.RecoverRunEventsResponse, error) {
-		return retry(ctx, func(ctx context.Context) (*queuev1.RecoverRunEventsResponse, error) {
+		return callUntilAnswered(ctx, func(ctx context.Context) (*queuev1.RecoverRunEventsResponse, error) {
 			return w.opts.Queue.RecoverRunEvents(ctx, &queuev1.RecoverRunEventsRequest{
 				WorkerId: w.opts.Identity.WorkerID, RunId: l.RunID, Attempt: l.Number, Events: events,
 			})

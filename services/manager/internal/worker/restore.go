@@ -19,12 +19,12 @@ const restoreTimeout = 30 * time.Minute
 // A session that cannot go on fails with what a person can do. To begin a new
 // conversation in its place would look like one that goes on and has forgotten
 // everything.
-func (r *heldRun) restore(ctx context.Context) (ending, bool) {
+func (r *heldRun) restore(ctx context.Context) (outcome, bool) {
 	owner, here := r.claim.GetWorkspaceWorkerId(), r.w.opts.Workspaces.Has(r.userID, r.sessionID)
 	mine := owner == r.w.opts.Identity.WorkerID
 	switch {
 	case owner == "" || mine && here:
-		return ending{}, true
+		return outcome{}, true
 	case r.claim.GetPromptSubmitted() || r.claim.GetPromptOffered():
 		return failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR,
 			"The run had started in a workspace that is gone with its executor manager, and no snapshot shows what it did. Send the prompt again to go on from the run before."), false
@@ -36,9 +36,9 @@ func (r *heldRun) restore(ctx context.Context) (ending, bool) {
 			"The session's workspace is on the executor manager %q, which is gone, and there is no snapshot of it. Start that manager again, or begin a new session.", owner), false
 	}
 	// What waits for the session has its old workspace mounted.
-	if e, ok := r.w.unpark(r.sessionID); ok {
+	if e, ok := r.w.takeIdle(r.sessionID); ok {
 		if err := r.w.stopExecutor(ctx, e.ID, r.logger); err != nil {
-			return ending{}, false // the worker stops
+			return outcome{}, false // the worker stops
 		}
 	}
 	begun := r.w.now()
@@ -47,7 +47,7 @@ func (r *heldRun) restore(ctx context.Context) (ending, bool) {
 	err := r.w.opts.Workspaces.Restore(fetching, r.userID, r.sessionID, r.claim.GetSnapshotKey())
 	switch {
 	case ctx.Err() != nil:
-		return ending{}, false
+		return outcome{}, false
 	case errors.Is(err, workspace.ErrNoSnapshot):
 		return failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR,
 			"The session's workspace was removed, and its snapshot is not kept any more (WORKSPACE_ARCHIVE_DAYS, WORKSPACE_ARCHIVE_ENABLED). Begin a new session."), false
@@ -56,5 +56,5 @@ func (r *heldRun) restore(ctx context.Context) (ending, bool) {
 	}
 	r.w.metrics.restored.Inc()
 	r.logger.Info("workspace restored from its snapshot", "from_worker", owner, "duration", r.w.now().Sub(begun))
-	return ending{}, true
+	return outcome{}, true
 }

@@ -9,14 +9,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/poco-ai/poco/services/internal/pace"
-
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
-	"github.com/poco-ai/poco/services/manager/internal/channel"
+	"github.com/poco-ai/poco/services/internal/retry"
 	"github.com/poco-ai/poco/services/manager/internal/export"
 	"github.com/poco-ai/poco/services/manager/internal/identity"
+	"github.com/poco-ai/poco/services/manager/internal/runchannel"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
@@ -45,7 +44,7 @@ type heldRun struct {
 	userID    string
 	claim     *queuev1.ClaimedRun
 	claimedAt time.Time
-	link      *channel.Link
+	link      *runchannel.Link
 	logger    *slog.Logger
 	// after is the session's run before this one, when it is still held: two
 	// never work in one workspace.
@@ -81,7 +80,7 @@ func newHeldRun(w *Worker, claim *queuev1.ClaimedRun, asked time.Time, executor 
 		logger:   logging.OfRun(w.logger, run.GetId(), run.GetSessionId()),
 		released: make(chan struct{}), overdue: make(chan struct{}),
 	}
-	r.link = channel.NewLink(channel.LinkOptions{
+	r.link = runchannel.NewLink(runchannel.LinkOptions{
 		RunID: r.id, SessionID: r.sessionID, Attempt: r.attempt().Number, FencingToken: claim.GetFencingToken(), AckedSeq: claim.GetNextRunSeq() - 1,
 		LeaseDeadline: asked.Add(claim.GetLeaseDuration().AsDuration()),
 		Queue:         w.opts.Queue, Now: w.now, Logger: r.logger, CommandDone: w.ack,
@@ -98,41 +97,41 @@ func (r *heldRun) exportJob() export.Job {
 	return export.Job{SessionID: r.sessionID, RunID: r.id, UserID: r.userID}
 }
 
-// ending is how a run's supervision ends.
-type ending struct {
-	how how
-	// For howFailed: what the backend is told.
+// outcome is how a run's supervision ends.
+type outcome struct {
+	kind outcomeKind
+	// For outcomeFailed: what the backend is told.
 	status  backendv1.RunStatus
 	reason  backendv1.RunReason
 	message string
 }
 
-type how string
+type outcomeKind string
 
 const (
-	howFinal  how = "final"  // the backend has the end already
-	howFailed how = "failed" // the backend has to be told
-	howLost   how = "lost"   // the run is not ours any more
-	howLeft   how = "left"   // this manager stops; the next start takes over
+	outcomeFinal  outcomeKind = "final"  // the backend has the end already
+	outcomeFailed outcomeKind = "failed" // the backend has to be told
+	outcomeLost   outcomeKind = "lost"   // the run is not ours any more
+	outcomeLeft   outcomeKind = "left"   // this manager stops; the next start takes over
 )
 
-func failed(reason backendv1.RunReason, format string, args ...any) ending {
-	return ending{how: howFailed, status: backendv1.RunStatus_RUN_STATUS_FAILED, reason: reason, message: fmt.Sprintf(format, args...)}
+func failed(reason backendv1.RunReason, format string, args ...any) outcome {
+	return outcome{kind: outcomeFailed, status: backendv1.RunStatus_RUN_STATUS_FAILED, reason: reason, message: fmt.Sprintf(format, args...)}
 }
 
-func canceled(message string) ending {
-	return ending{how: howFailed, status: backendv1.RunStatus_RUN_STATUS_CANCELED, reason: backendv1.RunReason_RUN_REASON_CANCELED, message: message}
+func canceled(message string) outcome {
+	return outcome{kind: outcomeFailed, status: backendv1.RunStatus_RUN_STATUS_CANCELED, reason: backendv1.RunReason_RUN_REASON_CANCELED, message: message}
 }
 
 // supervise sees the run through.
 func (r *heldRun) supervise(ctx context.Context) {
-	defer r.w.release(r) // what is owed to the backend outlives ctx
+	defer r.w.release(r) // what is still to be told to the backend outlives ctx
 	ctx = logging.WithRun(ctx, r.id, r.sessionID)
 	end := r.execute(ctx)
 	r.conclude(end) // likewise
 }
 
-func (r *heldRun) execute(ctx context.Context) ending {
+func (r *heldRun) execute(ctx context.Context) outcome {
 	begin := r.start
 	if r.executor != nil {
 		begin = r.resume
@@ -150,7 +149,7 @@ var (
 )
 
 // watch waits for the end of a started run.
-func (r *heldRun) watch(ctx context.Context) ending {
+func (r *heldRun) watch(ctx context.Context) outcome {
 	watching, stop := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
 	defer watcher.Wait()
@@ -195,27 +194,27 @@ func (r *heldRun) watchExecutor(ctx context.Context, gone chan<- runtime.Exit) {
 			return
 		}
 		r.logger.Warn("executor cannot be watched, trying again", logging.KeyError, err)
-		if !pace.Pause(ctx, wait.NextBackOff()) {
+		if !retry.Pause(ctx, wait.NextBackOff()) {
 			return
 		}
 	}
 }
 
-func (r *heldRun) linkEnded() ending {
+func (r *heldRun) linkEnded() outcome {
 	switch end := r.link.End(); end.Kind {
-	case channel.EndFinal:
-		return ending{how: howFinal, status: end.Status}
-	case channel.EndRefused:
+	case runchannel.EndFinal:
+		return outcome{kind: outcomeFinal, status: end.Status}
+	case runchannel.EndRefused:
 		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "%s", end.Reason)
 	default:
 		r.w.metrics.lost.Inc()
-		return ending{how: howLost, message: end.Reason}
+		return outcome{kind: outcomeLost, message: end.Reason}
 	}
 }
 
 // executorGone lets what the executor said last reach the backend: the
 // terminal event may be among it.
-func (r *heldRun) executorGone(ctx context.Context, exit runtime.Exit) ending {
+func (r *heldRun) executorGone(ctx context.Context, exit runtime.Exit) outcome {
 	closing, cancel := context.WithTimeout(ctx, lastWords)
 	r.link.AwaitClosed(closing)
 	cancel()
@@ -236,29 +235,29 @@ func (r *heldRun) executorGone(ctx context.Context, exit runtime.Exit) ending {
 
 // channelMissing ends a run whose executor cannot be heard. One that was heard
 // before stops its agent by itself when its lease runs out.
-func (r *heldRun) channelMissing() (ending, bool) {
+func (r *heldRun) channelMissing() (outcome, bool) {
 	since, connected, missing := r.link.GoneSince()
 	connected = connected || r.adopted
 	silence := r.w.now().Sub(since)
 	switch {
 	case !missing:
-		return ending{}, false
+		return outcome{}, false
 	case !connected && silence > connectGrace:
 		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_START_FAILED, "The executor did not open its channel within %v: check that it reaches the manager at CALLBACK_BASE_URL=%s.",
 			connectGrace, r.w.opts.CallbackURL), true
 	case connected && silence > r.w.lease():
 		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The executor runs but its channel has been broken for %v.", silence.Round(time.Second)), true
 	default:
-		return ending{}, false
+		return outcome{}, false
 	}
 }
 
 // interrupted is the end of a started run when the manager stops.
-func (r *heldRun) interrupted() ending {
+func (r *heldRun) interrupted() outcome {
 	if r.w.opts.StopExecutors {
 		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "Poco was stopped while the run was under way.")
 	}
-	return ending{how: howLeft}
+	return outcome{kind: outcomeLeft}
 }
 
 // deliver hands the run a command; false when it was done before.

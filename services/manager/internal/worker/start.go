@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/poco-ai/poco/services/internal/pace"
-
 	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -17,6 +15,7 @@ import (
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/retry"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 	"github.com/poco-ai/poco/services/manager/internal/workspace"
@@ -30,7 +29,7 @@ const (
 
 // start brings a claimed run to the point where its executor has accepted it.
 // ok is false when it ended before.
-func (r *heldRun) start(ctx context.Context) (ending, bool) {
+func (r *heldRun) start(ctx context.Context) (outcome, bool) {
 	preparing, done := r.beginPreparation(ctx)
 	mcp, end, ok := r.prepare(preparing)
 	// From here on a cancel goes to the executor.
@@ -50,7 +49,7 @@ func (r *heldRun) start(ctx context.Context) (ending, bool) {
 	}
 	r.w.metrics.startTime.Observe(r.w.now().Sub(r.claimedAt).Seconds())
 	r.logger.Info("run started", logging.KeyExecutorID, r.executor.ID, "duration", r.w.now().Sub(r.claimedAt))
-	return ending{}, true
+	return outcome{}, true
 }
 
 // beginPreparation returns a context that ends with a cancel of the run, with
@@ -77,7 +76,7 @@ func (r *heldRun) beginPreparation(ctx context.Context) (preparing context.Conte
 }
 
 // prepareEnded is the end of a run whose preparation was cut short.
-func (r *heldRun) prepareEnded(cause error) ending {
+func (r *heldRun) prepareEnded(cause error) outcome {
 	switch {
 	case errors.Is(cause, errCanceled):
 		return canceled("")
@@ -85,18 +84,18 @@ func (r *heldRun) prepareEnded(cause error) ending {
 		return r.linkEnded()
 	default:
 		// Claimed, and maybe just started: the agent has not seen the prompt.
-		return ending{how: howLeft}
+		return outcome{kind: outcomeLeft}
 	}
 }
 
 // prepare makes the workspace ready, launches the executor, and tells the
 // backend that the run starts.
-func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end ending, ok bool) {
+func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end outcome, ok bool) {
 	if r.after != nil {
 		select {
 		case <-r.after.released:
 		case <-ctx.Done():
-			return "", ending{}, false
+			return "", outcome{}, false
 		}
 		r.after = nil
 	}
@@ -104,7 +103,7 @@ func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end ending, ok
 		return "", launchFailed(err), false
 	}
 	if err := r.w.opts.Exporter.Supersede(ctx, r.sessionID); err != nil {
-		return "", ending{}, false
+		return "", outcome{}, false
 	}
 	if end, ok := r.restore(ctx); !ok {
 		return "", end, false
@@ -150,7 +149,7 @@ func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end ending, ok
 }
 
 func (r *heldRun) resolveConfig(ctx context.Context) (string, error) {
-	resp, err := retry(ctx, func(ctx context.Context) (*queuev1.ResolveRunConfigResponse, error) {
+	resp, err := callUntilAnswered(ctx, func(ctx context.Context) (*queuev1.ResolveRunConfigResponse, error) {
 		return r.w.opts.Queue.ResolveRunConfig(ctx, &queuev1.ResolveRunConfigRequest{RunId: r.id, FencingToken: r.claim.GetFencingToken()})
 	})
 	if status.Code(err) == codes.Unimplemented {
@@ -162,7 +161,7 @@ func (r *heldRun) resolveConfig(ctx context.Context) (string, error) {
 // launch reuses the session's persistent executor, or starts a new one. It
 // calls launched once there is an executor, ready or not.
 func (r *heldRun) launch(ctx context.Context, folders workspace.Folders, launched func()) (runtime.Executor, error) {
-	if e, ok := r.w.unpark(r.sessionID); ok {
+	if e, ok := r.w.takeIdle(r.sessionID); ok {
 		if r.mode() == runtime.ModePersistent && r.w.isIdle(ctx, e) {
 			launched()
 			return e, nil
@@ -200,17 +199,17 @@ func (r *heldRun) mode() runtime.Mode {
 
 // declareStarted tells the backend that the agent may see the prompt from now
 // on.
-func (r *heldRun) declareStarted(ctx context.Context) (ending, bool) {
-	_, err := retry(ctx, func(ctx context.Context) (*queuev1.StartRunResponse, error) {
+func (r *heldRun) declareStarted(ctx context.Context) (outcome, bool) {
+	_, err := callUntilAnswered(ctx, func(ctx context.Context) (*queuev1.StartRunResponse, error) {
 		return r.w.opts.Queue.StartRun(ctx, &queuev1.StartRunRequest{RunId: r.id, FencingToken: r.claim.GetFencingToken()})
 	})
 	switch {
 	case err == nil:
-		return ending{}, true
+		return outcome{}, true
 	case rpcerror.Reason(err) == backendv1.ErrorReason_ERROR_REASON_RUN_CANCELED:
 		return canceled(""), false
 	case notOurs(err):
-		return ending{how: howLost, message: err.Error()}, false
+		return outcome{kind: outcomeLost, message: err.Error()}, false
 	default:
 		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_START_FAILED, "The backend did not let the run start: %s", status.Convert(err).Message()), false
 	}
@@ -244,7 +243,7 @@ func (r *heldRun) handOver(ctx context.Context, mcpConfig string) error {
 		if err == nil {
 			return nil
 		}
-		if status.Code(err) != codes.Unavailable || try == startRunTries || !pace.Pause(ctx, wait.NextBackOff()) {
+		if status.Code(err) != codes.Unavailable || try == startRunTries || !retry.Pause(ctx, wait.NextBackOff()) {
 			return err
 		}
 	}

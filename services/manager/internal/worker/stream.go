@@ -6,14 +6,13 @@ import (
 	"io"
 	"time"
 
-	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
-	"github.com/poco-ai/poco/services/internal/pace"
-
 	"github.com/cenkalti/backoff/v5"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/retry"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -25,7 +24,7 @@ const (
 	callTimeout = 15 * time.Second
 )
 
-func newBackOff() *backoff.ExponentialBackOff { return pace.BackOff(retryFirst, retryMost) }
+func newBackOff() *backoff.ExponentialBackOff { return retry.BackOff(retryFirst, retryMost) }
 
 // keepStream opens a stream again and again until ctx ends. watch calls alive
 // for each message.
@@ -44,15 +43,15 @@ func (w *Worker) keepStream(ctx context.Context, name string, watch func(ctx con
 			w.logger.Warn("stream from the backend broke, connecting again", "stream", name, logging.KeyError, err)
 			quiet = true // once for each outage
 		}
-		if !pace.Pause(ctx, wait.NextBackOff()) {
+		if !retry.Pause(ctx, wait.NextBackOff()) {
 			return
 		}
 	}
 }
 
-// retry makes a short call until it succeeds, its error is one that waiting
-// does not mend, or ctx ends.
-func retry[T any](ctx context.Context, call func(ctx context.Context) (T, error)) (T, error) {
+// callUntilAnswered makes a short call until it succeeds, its error is one that waiting
+// does not fix, or ctx ends.
+func callUntilAnswered[T any](ctx context.Context, call func(ctx context.Context) (T, error)) (T, error) {
 	wait := newBackOff()
 	for {
 		callCtx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -61,14 +60,14 @@ func retry[T any](ctx context.Context, call func(ctx context.Context) (T, error)
 		if err == nil || !transient(err) {
 			return resp, err
 		}
-		if !pace.Pause(ctx, wait.NextBackOff()) {
+		if !retry.Pause(ctx, wait.NextBackOff()) {
 			return resp, errors.Join(context.Cause(ctx), err)
 		}
 	}
 }
 
 // transient tells whether an error of the backend may go away by itself. A
-// wrong token is one: an operator mends it, and no run is to be lost for it.
+// wrong token is one: an operator corrects it, and no run is to be lost for it.
 func transient(err error) bool {
 	switch status.Code(err) {
 	case codes.InvalidArgument, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, codes.OutOfRange, codes.Unimplemented:

@@ -14,9 +14,9 @@ import (
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
-	"github.com/poco-ai/poco/services/manager/internal/channel"
 	"github.com/poco-ai/poco/services/manager/internal/export"
 	"github.com/poco-ai/poco/services/manager/internal/identity"
+	"github.com/poco-ai/poco/services/manager/internal/runchannel"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 	"github.com/poco-ai/poco/services/manager/internal/workspace"
 )
@@ -36,7 +36,7 @@ type Options struct {
 	Identity   *identity.Identity
 	Queue      queuev1.RunQueueServiceClient
 	Runtime    runtime.Runtime
-	Hub        *channel.Hub
+	Channels   *runchannel.Registry
 	Workspaces *workspace.Store
 	Web        workspace.Web
 	Exporter   *export.Exporter
@@ -68,7 +68,7 @@ type Options struct {
 }
 
 // settleTime is how long the backend may be away when the worker stops, before
-// what is owed to it is left to the next start.
+// what is still to be told to it is left to the next start.
 const settleTime = 10 * time.Second
 
 // Worker holds runs. Use: New, Run once.
@@ -78,7 +78,7 @@ type Worker struct {
 	now     func() time.Time
 	metrics *Metrics
 
-	// settling outlasts Run's context by settleTime, for what is owed to the
+	// settling outlasts Run's context by settleTime, for what is still to be told to the
 	// backend when the worker stops.
 	settling context.Context
 
@@ -88,17 +88,17 @@ type Worker struct {
 	background sync.WaitGroup
 	// supervisors are the held runs.
 	supervisors sync.WaitGroup
-	// parking are the watchers of waiting executors.
-	parking sync.WaitGroup
+	// idling are the watchers of waiting executors.
+	idling sync.WaitGroup
 
 	// adopted is closed when it is known which runs are held.
 	adopted chan struct{}
 
 	mu     sync.Mutex
-	count  int                 // of held runs
-	runs   map[string]*heldRun // by run id
-	latest map[string]*heldRun // by session id: whom the next run waits for
-	parked map[string]*parked  // by session id: persistent executors without a run
+	count  int                      // of held runs
+	runs   map[string]*heldRun      // by run id
+	latest map[string]*heldRun      // by session id: whom the next run waits for
+	idle   map[string]*idleExecutor // by session id: persistent executors without a run
 }
 
 // New returns a worker that does nothing yet.
@@ -114,7 +114,7 @@ func New(opts Options) *Worker {
 		wake:    make(chan struct{}, 1),
 		runs:    make(map[string]*heldRun),
 		latest:  make(map[string]*heldRun),
-		parked:  make(map[string]*parked),
+		idle:    make(map[string]*idleExecutor),
 		adopted: make(chan struct{}),
 	}
 }
@@ -168,8 +168,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	loops.Wait()
 	w.supervisors.Wait()
-	w.unparkAll()
-	w.parking.Wait()
+	w.releaseIdle()
+	w.idling.Wait()
 	w.background.Wait()
 	return nil
 }
@@ -188,14 +188,14 @@ func (w *Worker) hold(ctx context.Context, claim *queuev1.ClaimedRun, asked time
 	}
 	w.count++
 	w.runs[r.id], w.latest[r.sessionID] = r, r
-	w.opts.Hub.Add(r.link)
+	w.opts.Channels.Add(r.link)
 	w.metrics.held.Set(float64(w.count))
 	w.supervisors.Go(func() { r.supervise(ctx) })
 }
 
 // release lets go of a run; its slot is free.
 func (w *Worker) release(r *heldRun) {
-	w.opts.Hub.Remove(r.link)
+	w.opts.Channels.Remove(r.link)
 	r.link.Close()
 	for _, cmd := range r.link.TakeCommands() {
 		w.ack(cmd.GetId())

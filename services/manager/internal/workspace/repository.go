@@ -14,7 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/poco-ai/poco/services/manager/internal/tree"
+	"github.com/poco-ai/poco/services/manager/internal/safefs"
 )
 
 // maxInputEntries bounds the files of one repository.
@@ -86,7 +86,7 @@ func (s *Store) unpackEntry(root *os.Root, part string, h *tar.Header, content i
 		return err
 	}
 	if h.Typeflag == tar.TypeSymlink {
-		if !tree.StaysInside(rel, h.Linkname) {
+		if !safefs.StaysInside(rel, h.Linkname) {
 			return nil
 		}
 		return root.Symlink(h.Linkname, name)

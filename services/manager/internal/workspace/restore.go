@@ -15,12 +15,12 @@ import (
 	"github.com/poco-ai/poco/services/internal/journal"
 	"github.com/poco-ai/poco/services/internal/objectstore"
 	"github.com/poco-ai/poco/services/internal/unlock"
-	"github.com/poco-ai/poco/services/manager/internal/tree"
+	"github.com/poco-ai/poco/services/manager/internal/safefs"
 )
 
 // SnapshotLimits bound a snapshot, which has what exports leave out, too:
 // repositories and installed packages.
-var SnapshotLimits = tree.Limits{Entries: 500_000, Seen: 500_000, Bytes: 20 << 30, Depth: 200}
+var SnapshotLimits = safefs.Limits{Entries: 500_000, Seen: 500_000, Bytes: 20 << 30, Depth: 200}
 
 // ErrNoSnapshot means that a session's snapshot is not there any more.
 var ErrNoSnapshot = errors.New("the snapshot is no longer in object storage")
@@ -79,7 +79,7 @@ func (s *Store) Restore(ctx context.Context, userID, sessionID, key string) erro
 		return err
 	}
 	defer root.Close()
-	if err := tree.Unpack(ctx, body, root, SnapshotLimits, s.permissions); err != nil {
+	if err := safefs.Unpack(ctx, body, root, SnapshotLimits, s.permissions); err != nil {
 		return errors.Join(err, removeAll(restoring))
 	}
 	if err := os.MkdirAll(replaced, 0o755); err != nil {

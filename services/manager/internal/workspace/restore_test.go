@@ -13,7 +13,7 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/internal/testkit"
-	"github.com/poco-ai/poco/services/manager/internal/tree"
+	"github.com/poco-ai/poco/services/manager/internal/safefs"
 	"github.com/poco-ai/poco/services/manager/internal/workspace"
 )
 
@@ -28,7 +28,7 @@ func packed(t *testing.T, session string) (key string, objects uploads) {
 	require.NoError(t, err)
 	defer root.Close()
 	var archive bytes.Buffer
-	require.NoError(t, tree.Pack(t.Context(), &archive, root, workspace.SnapshotLimits, workspace.Kept, func(s tree.Skipped) { t.Error(s) }))
+	require.NoError(t, safefs.Pack(t.Context(), &archive, root, workspace.SnapshotLimits, workspace.Kept, func(s safefs.Skipped) { t.Error(s) }))
 	key = "private/snapshots/default/" + session + "/run.tar.zst"
 	return key, uploads{key: archive.String()}
 }

@@ -17,7 +17,7 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/gen/go/poco/backend/v1/backendv1connect"
 	"github.com/poco-ai/poco/services/internal/config"
-	"github.com/poco-ai/poco/services/internal/pace"
+	"github.com/poco-ai/poco/services/internal/retry"
 )
 
 const (
@@ -126,7 +126,7 @@ type Watch struct {
 // server ends the watch, ctx's error, handle's error, ErrConnectionLost after
 // two minutes without the backend, or the backend's own refusal.
 func (b *Backend) Follow(ctx context.Context, watch *Watch, handle func(*backendv1.WatchSessionResponse) error) error {
-	wait := pace.BackOff(reconnectFirst, reconnectMost)
+	wait := retry.BackOff(reconnectFirst, reconnectMost)
 	alive := time.Now()
 	told := false
 	for {
@@ -155,7 +155,7 @@ func (b *Backend) Follow(ctx context.Context, watch *Watch, handle func(*backend
 			watch.Lost(err)
 			told = true
 		}
-		if !pace.Pause(ctx, wait.NextBackOff()) {
+		if !retry.Pause(ctx, wait.NextBackOff()) {
 			return ctx.Err()
 		}
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 // StrangerError means that the address answers and is no backend's: trying again
-// does not mend that. It is for people.
+// does not correct that. It is for people.
 type StrangerError struct{ message string }
 
 // Error implements error.
@@ -83,7 +83,7 @@ func (s showing) check(r *http.Request, resp *http.Response) error {
 	body, err := stranger.Peek(resp)
 	switch {
 	case status != http.StatusOK && media == "application/json" && (err != nil || resp.Header.Get("Content-Encoding") != "" || isRefusal(body)):
-		return nil //nolint:nilerr // whoever reads on finds it broken off
+		return nil //nolint:nilerr // anyone who reads on finds it broken off
 	case status == http.StatusBadRequest && s.wantsTLS(r):
 		return strange(r.URL, "it wants TLS", otherScheme(r.URL))
 	default:
@@ -104,7 +104,7 @@ func (s showing) wantsTLS(r *http.Request) bool {
 		return false
 	}
 	defer conn.Close()
-	//nolint:gosec // Nothing is said to whoever it is.
+	//nolint:gosec // Nothing is said to whom it reached.
 	return tls.Client(conn, &tls.Config{ServerName: r.URL.Hostname(), InsecureSkipVerify: true}).HandshakeContext(ctx) == nil
 }
 

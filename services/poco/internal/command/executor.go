@@ -8,7 +8,7 @@ import (
 
 	executor "github.com/poco-ai/poco/services/executor/app"
 	"github.com/poco-ai/poco/services/internal/lifecycle"
-	"github.com/poco-ai/poco/services/internal/program"
+	"github.com/poco-ai/poco/services/internal/servicemain"
 	"github.com/poco-ai/poco/services/internal/version"
 )
 
@@ -26,7 +26,7 @@ func (c *cli) executorCommand() *cobra.Command {
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
-			logger, closeLog, err := program.Follow(cfg, c.err)
+			logger, closeLog, err := servicemain.Follow(cfg, c.err)
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}

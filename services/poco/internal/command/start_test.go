@@ -64,7 +64,7 @@ func (l *leaving) rest() (string, int) {
 	return string(text) + l.stdout.String(), <-l.ended
 }
 
-// Whoever is sent away while the prompt is on its way hears whether there is a
+// Anyone who is sent away while the prompt is on its way hears whether there is a
 // run, and how to come back.
 func TestASignalWhileThePromptIsSent(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP} {

@@ -8,7 +8,7 @@ import (
 )
 
 // TestADemoThatIsInterruptedIsNotDone ends demos before their task has ended,
-// which is no success for whoever started them.
+// which is no success for anyone who started them.
 func TestADemoThatIsInterruptedIsNotDone(t *testing.T) {
 	for at, signal := range map[string]syscall.Signal{"starting the backend": syscall.SIGINT, "session ": syscall.SIGTERM} {
 		t.Run(at, func(t *testing.T) {

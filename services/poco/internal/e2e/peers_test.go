@@ -76,7 +76,7 @@ func TestServicesThatAgree(t *testing.T) {
 }
 
 // TestServicesThatDisagree gives a manager another token and another bucket: it
-// cannot work, and says why to whoever asks.
+// cannot work, and says why to anyone who asks.
 func TestServicesThatDisagree(t *testing.T) {
 	cli, _ := newFakeCLI(t, cliCompletes)
 	s := newStack(t, stackOptions{cli: cli})

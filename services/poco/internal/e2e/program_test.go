@@ -22,7 +22,6 @@ import (
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/grpcclient"
 	"github.com/poco-ai/poco/services/internal/testkit"
-
 	// All that the programs are made of: go test does not see what "go build"
 	// reads, and would take its results from before a change.
 	_ "github.com/poco-ai/poco/services/poco/internal/command"

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
-	"github.com/poco-ai/poco/services/internal/pace"
+	"github.com/poco-ai/poco/services/internal/retry"
 )
 
 // What the people ask for; the names are those of the model's scenarios.
@@ -89,7 +89,7 @@ func (p *person) live() {
 					return
 				}
 			}
-			pace.Pause(p.storm.calm, time.Duration(p.rng.IntN(300))*time.Millisecond)
+			retry.Pause(p.storm.calm, time.Duration(p.rng.IntN(300))*time.Millisecond)
 		}
 	}()
 }
@@ -153,7 +153,7 @@ func (p *person) send(asked *prompt) bool {
 // when the storm was given up.
 func (p *person) attend(asked *prompt) bool {
 	if p.rng.IntN(8) == 0 {
-		pace.Pause(p.storm.calm, time.Duration(p.rng.IntN(2500))*time.Millisecond)
+		retry.Pause(p.storm.calm, time.Duration(p.rng.IntN(2500))*time.Millisecond)
 		p.cancel(asked)
 	}
 	answered := map[string]bool{}
@@ -252,13 +252,13 @@ func (p *person) describe() string {
 // insist calls until the backend answers with anything but Unavailable, as a
 // program would that was told to try again.
 func insist[R any](ctx context.Context, call func(context.Context) (R, error)) (R, error) {
-	wait := pace.BackOff(50*time.Millisecond, time.Second)
+	wait := retry.BackOff(50*time.Millisecond, time.Second)
 	for {
 		resp, err := call(ctx)
 		if c := status.Code(err); c != codes.Unavailable || ctx.Err() != nil {
 			return resp, err
 		}
-		if !pace.Pause(ctx, wait.NextBackOff()) {
+		if !retry.Pause(ctx, wait.NextBackOff()) {
 			return resp, ctx.Err()
 		}
 	}

@@ -13,17 +13,16 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/poco-ai/poco/db/dbtest"
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/embedded"
-	"github.com/poco-ai/poco/services/internal/pace"
+	"github.com/poco-ai/poco/services/internal/retry"
 	"github.com/poco-ai/poco/services/internal/scriptedmodel"
 	"github.com/poco-ai/poco/services/internal/testkit"
 	"github.com/poco-ai/poco/services/internal/testkit/output"
-
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // How the storm blows; "task chaos" passes them on.
@@ -70,7 +69,7 @@ type storm struct {
 	calm context.Context
 
 	mu sync.Mutex
-	// timeline is what happened, for whoever has to understand a failure.
+	// timeline is what happened, for anyone who has to understand a failure.
 	timeline []string
 	blamed   []string
 }
@@ -157,7 +156,7 @@ func (s *storm) blow() {
 		if late := time.Since(began.Add(a.at)); late > 0 {
 			began = began.Add(late)
 		}
-		pace.Pause(s.calm, time.Until(began.Add(a.at)))
+		retry.Pause(s.calm, time.Until(began.Add(a.at)))
 		s.note("%s", a.what)
 		a.do()
 	}

@@ -22,7 +22,7 @@ import (
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/config/peers"
 	"github.com/poco-ai/poco/services/internal/redact"
-	"github.com/poco-ai/poco/services/internal/text"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 const (
@@ -221,7 +221,7 @@ func (c *Client) message(target Target, err error) string {
 		}
 	}
 	if len(said) > longestMessage {
-		said = text.Head(said, longestMessage) + "…"
+		said = sanitize.Head(said, longestMessage) + "…"
 	}
 	return said
 }

@@ -32,7 +32,7 @@ func Find(dir string) (Local, error) {
 	case err != nil:
 		return Local{}, err
 	}
-	// A killed one has left its addresses behind. Whoever listens there by now
+	// A killed one has left its addresses behind. Anyone who listens there by now
 	// must not be shown the token.
 	lock := Lock(dir)
 	free, err := lock.TryRLock()

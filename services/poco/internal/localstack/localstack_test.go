@@ -160,7 +160,7 @@ func TestLocalhostIsWhereTheStackListens(t *testing.T) {
 	require.ErrorContains(t, err, "192.0.2.1", "other hosts stay what they are")
 }
 
-// TestAKilledStackGetsNoToken: whoever listens on its ports by now is somebody else.
+// TestAKilledStackGetsNoToken: anyone who listens on its ports by now is somebody else.
 func TestAKilledStackGetsNoToken(t *testing.T) {
 	dir := t.TempDir()
 	ensure(t, dir)

@@ -5,13 +5,13 @@ import (
 	"log/slog"
 
 	"github.com/poco-ai/poco/services/internal/config"
-	"github.com/poco-ai/poco/services/internal/program"
+	"github.com/poco-ai/poco/services/internal/servicemain"
 )
 
 // followed sets up a service's log as its own settings say, and has the live
 // ones follow their files as long as the stack runs.
-func followed[T program.Settings](s *stack, cfg *config.Loaded[T]) (*slog.Logger, error) {
-	logger, closeLog, err := program.Follow(cfg, s.opts.Log)
+func followed[T servicemain.Settings](s *stack, cfg *config.Loaded[T]) (*slog.Logger, error) {
+	logger, closeLog, err := servicemain.Follow(cfg, s.opts.Log)
 	if err != nil {
 		return nil, err
 	}

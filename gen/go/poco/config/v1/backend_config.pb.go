@@ -308,7 +308,7 @@ type BackendSecurityConfig struct {
 	// queue, and who asks for settings shows it, too.
 	InternalApiToken *SecretValue `protobuf:"bytes,2,opt,name=internal_api_token,json=internalApiToken,proto3" json:"internal_api_token,omitempty"`
 	// Token that clients show with each call of the API; without one the API is
-	// open to whoever reaches it. "poco up" makes one and keeps it, for its owner
+	// open to anyone who reaches it. "poco up" makes one and keeps it, for its owner
 	// only, in the file client-token of its data folder.
 	ClientToken   *SecretValue `protobuf:"bytes,3,opt,name=client_token,json=clientToken,proto3" json:"client_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -622,7 +622,7 @@ const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\x0eRUN_MIGRATIONS\x1a\x04trueR<启动时执行迁移，把数据库结构更新到最新。R\rrunMigrations\x12\x9c\x01\n" +
 	"\fwait_timeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB^\xbaH\x05\xaa\x01\x022\x00\xea\xb8\x18R\n" +
 	"\x17DB_WAIT_TIMEOUT_SECONDS\x1a\x0260 \x02R1启动时等待 Postgres 可用的最长时间。R\vwaitTimeout:;\xf2\xb8\x187\n" +
-	"\bDatabase\x12\t数据库\x1a Backend 如何连接 Postgres。\"\x92\n" +
+	"\bDatabase\x12\t数据库\x1a Backend 如何连接 Postgres。\"\x95\n" +
 	"\n" +
 	"\x15BackendSecurityConfig\x12\x82\x02\n" +
 	"\n" +
@@ -632,8 +632,8 @@ const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\x12internal_api_token\x18\x02 \x01(\v2\x1b.poco.config.v1.SecretValueB\xe6\x01\xea\xb8\x18\xe1\x01\n" +
 	"\x12INTERNAL_API_TOKEN(\x018\x01B\rchange-this-*H\x01R\x80\x01服务之间内部调用的鉴权 token：Executor Manager 调用 Backend 内部接口时出示，查询配置时也要出示。x \x80\x01\x01\x98\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDS\xaa\x01\x11change-this-tokenR\x10internalApiToken\x12\xde\x02\n" +
 	"\fclient_token\x18\x03 \x01(\v2\x1b.poco.config.v1.SecretValueB\x9d\x02\xea\xb8\x18\x98\x02\n" +
-	"\fCLIENT_TOKEN(\x01B\rchange-this-*H\x01R\xd6\x01客户端每次调用 API 时出示的 token；未设置时，任何能访问 Backend 的人都可以调用 API。poco up 会生成一个，保存在其数据目录的 client-token 文件中，仅所有者可读。x \x80\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDSR\vclientToken:\xdd\x02\xbaH\x8b\x02\x1a\x88\x02\n" +
-	"\x1cadvice.open_api.client_token\x12\xcd\x01CLIENT_TOKEN is not set, so that whoever reaches the backend, every user of its machine included, can run agents and read all sessions: set it to a value of your own, for example from: openssl rand -hex 32\x1a\x18this.client_token.is_set\xf2\xb8\x18J\n" +
+	"\fCLIENT_TOKEN(\x01B\rchange-this-*H\x01R\xd6\x01客户端每次调用 API 时出示的 token；未设置时，任何能访问 Backend 的人都可以调用 API。poco up 会生成一个，保存在其数据目录的 client-token 文件中，仅所有者可读。x \x80\x01\x01\xa2\x01\x16ROTATION_GRACE_SECONDSR\vclientToken:\xe0\x02\xbaH\x8e\x02\x1a\x8b\x02\n" +
+	"\x1cadvice.open_api.client_token\x12\xd0\x01CLIENT_TOKEN is not set, so that anyone who reaches the backend, every user of its machine included, can run agents and read all sessions: set it to a value of your own, for example from: openssl rand -hex 32\x1a\x18this.client_token.is_set\xf2\xb8\x18J\n" +
 	"\x16Secrets of the backend\x12\x11Backend 的密钥\x1a\x1dBackend 的密钥和 token。\"\xfc\x03\n" +
 	"\vTitleConfig\x12\x84\x01\n" +
 	"\x0eopenai_api_key\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueBA\xea\xb8\x18=\n" +

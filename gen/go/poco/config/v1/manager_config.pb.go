@@ -679,7 +679,7 @@ type WorkspaceConfig struct {
 	GitIgnore []string `protobuf:"bytes,8,rep,name=git_ignore,json=gitIgnore,proto3" json:"git_ignore,omitempty"`
 	// Hosts in private networks, or on the manager's machine, from which input
 	// files may be fetched that are named by their URL. Others there are refused,
-	// because whoever sends prompts could read what only the manager reaches.
+	// because anyone who sends prompts could read what only the manager reaches.
 	InputPrivateHosts []string `protobuf:"bytes,9,rep,name=input_private_hosts,json=inputPrivateHosts,proto3" json:"input_private_hosts,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache

@@ -81,7 +81,7 @@ type RunQueueServiceClient interface {
 	// ReportExport tells how a workspace export ended. A report for an export
 	// that was superseded by a later run's is accepted and changes nothing.
 	ReportExport(ctx context.Context, in *ReportExportRequest, opts ...grpc.CallOption) (*ReportExportResponse, error)
-	// ListPendingExports lists the exports the worker owes, for a restart.
+	// ListPendingExports lists the exports the worker has to make, for a restart.
 	ListPendingExports(ctx context.Context, in *ListPendingExportsRequest, opts ...grpc.CallOption) (*ListPendingExportsResponse, error)
 	// WatchQueue streams hints that runs may be waiting. The first comes at
 	// once, and one after 15 seconds without another, so that the stream is
@@ -310,7 +310,7 @@ type RunQueueServiceServer interface {
 	// ReportExport tells how a workspace export ended. A report for an export
 	// that was superseded by a later run's is accepted and changes nothing.
 	ReportExport(context.Context, *ReportExportRequest) (*ReportExportResponse, error)
-	// ListPendingExports lists the exports the worker owes, for a restart.
+	// ListPendingExports lists the exports the worker has to make, for a restart.
 	ListPendingExports(context.Context, *ListPendingExportsRequest) (*ListPendingExportsResponse, error)
 	// WatchQueue streams hints that runs may be waiting. The first comes at
 	// once, and one after 15 seconds without another, so that the stream is

@@ -131,7 +131,7 @@ func (r *Runtime) wayOut() (map[string]string, []mount.Mount, error) {
 
 // environment is what the executor is told. Engines show it to everybody who
 // may use them, and the agent can read it, so it holds no credential, but for
-// one that the machine's proxy has in its URL: whoever goes out needs that.
+// one that the machine's proxy has in its URL: anyone who goes out needs that.
 func environment(spec runtime.Spec, wayOut map[string]string) []string {
 	values := maps.Clone(wayOut)
 	maps.Copy(values, spec.Env)

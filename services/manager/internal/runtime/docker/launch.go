@@ -11,14 +11,13 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/poco-ai/poco/services/internal/logging"
-
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 
 	"github.com/poco-ai/poco/services/internal/dockerengine"
+	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 

@@ -11,16 +11,14 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/poco-ai/poco/services/internal/logging"
-
-	"github.com/poco-ai/poco/services/internal/pace"
-
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"github.com/poco-ai/poco/services/internal/dockerengine"
+	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/retry"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
@@ -91,7 +89,7 @@ func (r *Runtime) find(ctx context.Context, id string) (*tracked, error) {
 
 // monitor waits for the end of a container and tells the watchers how it was.
 func (r *Runtime) monitor(ctx context.Context, c *tracked) {
-	delays := pace.BackOff(engineFirstDelay, engineMaxDelay)
+	delays := retry.BackOff(engineFirstDelay, engineMaxDelay)
 	for {
 		exit, err := r.waitExit(ctx, c.containerID, c.info.StartedAt)
 		if err == nil {
@@ -105,7 +103,7 @@ func (r *Runtime) monitor(ctx context.Context, c *tracked) {
 		delay := delays.NextBackOff()
 		r.log.Warn("watching an executor's container failed, trying again",
 			logging.KeyExecutorID, c.info.ID, logging.KeySessionID, c.info.SessionID, logging.KeyError, err, "delay", delay)
-		if !pace.Pause(ctx, delay) {
+		if !retry.Pause(ctx, delay) {
 			return
 		}
 	}

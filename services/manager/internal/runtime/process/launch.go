@@ -14,7 +14,6 @@ import (
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/egress"
 	"github.com/poco-ai/poco/services/internal/logging"
-
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 

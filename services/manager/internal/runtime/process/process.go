@@ -20,9 +20,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/poco-ai/poco/services/internal/logging"
-
 	"github.com/poco-ai/poco/services/internal/claudecode"
+	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/probe"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )

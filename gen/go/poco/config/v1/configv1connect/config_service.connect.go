@@ -79,7 +79,7 @@ type ConfigServiceClient interface {
 	// CheckPeers makes the service compare itself with the services whose URLs it
 	// is configured with.
 	CheckPeers(context.Context, *v1.CheckPeersRequest) (*v1.CheckPeersResponse, error)
-	// ComparePeer is the peer's side of CheckPeers: whoever is refused has another
+	// ComparePeer is the peer's side of CheckPeers: anyone who is refused has another
 	// token, others compare values by proofs, which are HMAC-SHA256 under the value
 	// over the nonces of both, their names, the variable and who proves. The first
 	// call brings the peer's nonce. In the second the caller proves what it has; to
@@ -103,7 +103,7 @@ type ConfigServiceHandler interface {
 	// CheckPeers makes the service compare itself with the services whose URLs it
 	// is configured with.
 	CheckPeers(context.Context, *v1.CheckPeersRequest) (*v1.CheckPeersResponse, error)
-	// ComparePeer is the peer's side of CheckPeers: whoever is refused has another
+	// ComparePeer is the peer's side of CheckPeers: anyone who is refused has another
 	// token, others compare values by proofs, which are HMAC-SHA256 under the value
 	// over the nonces of both, their names, the variable and who proves. The first
 	// call brings the peer's nonce. In the second the caller proves what it has; to

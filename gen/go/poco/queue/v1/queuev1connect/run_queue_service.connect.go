@@ -212,7 +212,7 @@ type RunQueueServiceClient interface {
 	// ReportExport tells how a workspace export ended. A report for an export
 	// that was superseded by a later run's is accepted and changes nothing.
 	ReportExport(context.Context, *v1.ReportExportRequest) (*v1.ReportExportResponse, error)
-	// ListPendingExports lists the exports the worker owes, for a restart.
+	// ListPendingExports lists the exports the worker has to make, for a restart.
 	ListPendingExports(context.Context, *v1.ListPendingExportsRequest) (*v1.ListPendingExportsResponse, error)
 	// WatchQueue streams hints that runs may be waiting. The first comes at
 	// once, and one after 15 seconds without another, so that the stream is
@@ -314,7 +314,7 @@ type RunQueueServiceHandler interface {
 	// ReportExport tells how a workspace export ended. A report for an export
 	// that was superseded by a later run's is accepted and changes nothing.
 	ReportExport(context.Context, *v1.ReportExportRequest) (*v1.ReportExportResponse, error)
-	// ListPendingExports lists the exports the worker owes, for a restart.
+	// ListPendingExports lists the exports the worker has to make, for a restart.
 	ListPendingExports(context.Context, *v1.ListPendingExportsRequest) (*v1.ListPendingExportsResponse, error)
 	// WatchQueue streams hints that runs may be waiting. The first comes at
 	// once, and one after 15 seconds without another, so that the stream is

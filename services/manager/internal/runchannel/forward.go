@@ -1,11 +1,9 @@
-package channel
+package runchannel
 
 import (
 	"context"
 	"strconv"
 	"time"
-
-	"github.com/poco-ai/poco/services/internal/pace"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -14,6 +12,7 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/retry"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -39,7 +38,7 @@ type batch struct {
 // forward is the only caller of AppendRunEvents for its run: one call at a
 // time, and all that came in meanwhile goes with the next.
 func (l *Link) forward() {
-	wait := pace.BackOff(retryFirst, retryMost)
+	wait := retry.BackOff(retryFirst, retryMost)
 	for {
 		b, ok := l.nextBatch()
 		if !ok {
@@ -61,7 +60,7 @@ func (l *Link) forward() {
 		switch l.judge(b, err) {
 		case again:
 			l.restore(b.partials)
-			pace.Pause(l.ctx, wait.NextBackOff()) // a link that ends is found by nextBatch
+			retry.Pause(l.ctx, wait.NextBackOff()) // a link that ends is found by nextBatch
 		case goOn:
 			wait.Reset()
 		}

@@ -1,4 +1,4 @@
-package channel_test
+package runchannel_test
 
 import (
 	"context"
@@ -24,9 +24,9 @@ import (
 	"github.com/poco-ai/poco/gen/go/poco/manager/v1/managerv1connect"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
-	"github.com/poco-ai/poco/services/manager/internal/channel"
 	"github.com/poco-ai/poco/services/manager/internal/identity"
 	"github.com/poco-ai/poco/services/manager/internal/queuetest"
+	"github.com/poco-ai/poco/services/manager/internal/runchannel"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -51,16 +51,16 @@ func (c *clock) advance(d time.Duration) {
 
 const lease = time.Minute
 
-// fixture is one held run, its hub and its queue.
+// fixture is one held run, its channels and its queue.
 type fixture struct {
-	t      *testing.T
-	queue  *queuetest.Queue
-	clock  *clock
-	hub    *channel.Hub
-	link   *channel.Link
-	runID  string
-	client managerv1connect.RunChannelServiceClient
-	done   chan string
+	t        *testing.T
+	queue    *queuetest.Queue
+	clock    *clock
+	channels *runchannel.Registry
+	link     *runchannel.Link
+	runID    string
+	client   managerv1connect.RunChannelServiceClient
+	done     chan string
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -71,7 +71,7 @@ func newFixture(t *testing.T) *fixture {
 	token := claims.GetRuns()[0].GetFencingToken()
 	_, err = f.queue.StartRun(t.Context(), &queuev1.StartRunRequest{RunId: f.runID, FencingToken: token})
 	require.NoError(t, err)
-	f.hub = channel.NewHub(func(token string) (identity.Attempt, error) {
+	f.channels = runchannel.NewRegistry(func(token string) (identity.Attempt, error) {
 		id, ok := strings.CutPrefix(token, "token-of-")
 		id, earlier := strings.CutSuffix(id, "-before")
 		if !ok {
@@ -82,15 +82,15 @@ func newFixture(t *testing.T) *fixture {
 		}
 		return identity.Attempt{RunID: id, Number: 2}, nil
 	})
-	f.hub.Open()
-	f.link = channel.NewLink(channel.LinkOptions{
+	f.channels.Open()
+	f.link = runchannel.NewLink(runchannel.LinkOptions{
 		RunID: f.runID, Attempt: 2, FencingToken: token, LeaseDeadline: f.clock.Now().Add(lease),
 		Queue: f.queue, Now: f.clock.Now, Logger: slog.New(slog.DiscardHandler), CommandDone: func(id string) { f.done <- id },
 	})
-	f.hub.Add(f.link)
+	f.channels.Add(f.link)
 	t.Cleanup(f.link.Close)
-	server := connect.NewServer(rpcerror.Interceptor(slog.New(slog.DiscardHandler)), f.hub.Interceptor())
-	managerv1connect.RegisterRunChannelServiceHandler(server, f.hub)
+	server := connect.NewServer(rpcerror.Interceptor(slog.New(slog.DiscardHandler)), f.channels.Interceptor())
+	managerv1connect.RegisterRunChannelServiceHandler(server, f.channels)
 	f.client = managerv1connect.NewRunChannelServiceClient(connect.NewClient(connectinprocess.New(server)))
 	return f
 }
@@ -178,7 +178,7 @@ func TestTokens(t *testing.T) {
 	p.hello(f.runID)
 	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_ATTEMPT_SUPERSEDED, rpcerror.Reason(p.end()), "an executor of an earlier attempt")
 
-	f.hub.Shut()
+	f.channels.Shut()
 	p = f.dial("token-of-" + other)
 	p.hello(other)
 	require.Equal(t, connect.CodeUnavailable, connect.CodeOf(p.end()), "an executor must come back to a manager that restarts")
@@ -195,7 +195,7 @@ func TestEventsAreStoredAndAcknowledged(t *testing.T) {
 	p.awaitAck(4)
 	require.ErrorIs(t, p.end(), io.EOF, "a finished run's channel ends cleanly")
 	<-f.link.Done()
-	require.Equal(t, channel.End{Kind: channel.EndFinal, Status: backendv1.RunStatus_RUN_STATUS_COMPLETED}, f.link.End())
+	require.Equal(t, runchannel.End{Kind: runchannel.EndFinal, Status: backendv1.RunStatus_RUN_STATUS_COMPLETED}, f.link.End())
 	f.queue.Await(t, "four events", func(v queuetest.View) bool { return len(v.Run(f.runID).Events) == 4 })
 }
 
@@ -268,7 +268,7 @@ func TestStaleTokenRevokes(t *testing.T) {
 	require.NotEmpty(t, p.receive().GetRevoked().GetReason())
 	require.ErrorIs(t, p.end(), io.EOF)
 	<-f.link.Done()
-	require.Equal(t, channel.EndRevoked, f.link.End().Kind)
+	require.Equal(t, runchannel.EndRevoked, f.link.End().Kind)
 }
 
 // A manager that was frozen past its lease, or whose backend is away for as
@@ -302,7 +302,7 @@ func TestNothingIsForwardedWithoutALease(t *testing.T) {
 		f, p := outOfTime(t)
 		f.link.Revoke("the lease was not renewed")
 		require.Equal(t, "the lease was not renewed", p.receive().GetRevoked().GetReason())
-		require.Equal(t, channel.EndRevoked, f.link.End().Kind)
+		require.Equal(t, runchannel.EndRevoked, f.link.End().Kind)
 		f.queue.Await(t, "nothing", func(v queuetest.View) bool { return len(v.Run(f.runID).Events) == 0 })
 	})
 }
@@ -313,7 +313,7 @@ func TestRefusedEventsEndTheRun(t *testing.T) {
 	f.queue.Fail("AppendRunEvents", status.Error(codes.FailedPrecondition, "something else"))
 	p.send(notice(1))
 	require.NotNil(t, p.receive().GetRevoked())
-	require.Equal(t, channel.EndRefused, f.link.End().Kind)
+	require.Equal(t, runchannel.EndRefused, f.link.End().Kind)
 }
 
 func TestANewerChannelEndsTheOlder(t *testing.T) {

@@ -1,11 +1,7 @@
-// Package storable makes messages fit for storage: text that Postgres cannot
-// hold is replaced visibly, and what is too large is cut with a mark.
-package storable
+package sanitize
 
 import (
 	"fmt"
-
-	"github.com/poco-ai/poco/services/internal/text"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -21,8 +17,8 @@ const (
 	minCut = 256
 )
 
-// Message applies text.Storable to every string in m.
-func Message(m proto.Message) { walk(m.ProtoReflect(), text.Storable) }
+// Message applies Text to every string in m.
+func Message(m proto.Message) { walk(m.ProtoReflect(), Text) }
 
 // Event makes an event's payload fit: Message, and at most MaxEventBytes. It
 // gives up the verbatim message first, then cuts the longest strings.
@@ -43,7 +39,7 @@ func cut(s string, limit int) string {
 	if len(s) <= limit {
 		return s
 	}
-	return fmt.Sprintf("%s… [cut, %d bytes in all]", text.Head(s, limit), len(s))
+	return fmt.Sprintf("%s… [cut, %d bytes in all]", Head(s, limit), len(s))
 }
 
 // walk applies edit to every string value and map key below m.

@@ -1,4 +1,4 @@
-package channel
+package runchannel
 
 import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"

@@ -1,5 +1,5 @@
-// Package inspection shows the manager's executors and workspaces to operators.
-package inspection
+// Package admin shows the manager's executors and workspaces to operators.
+package admin
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package channel
+package runchannel
 
 import (
 	"context"
@@ -144,7 +144,7 @@ func (l *Link) RunID() string { return l.opts.RunID }
 // Done is closed when the link has ended; End says how.
 func (l *Link) Done() <-chan struct{} { return l.done }
 
-// Context ends when the link does. Its cause is what Hub.Held says of the
+// Context ends when the link does. Its cause is what Registry.Held says of the
 // attempt from then on: Unavailable when the manager stops and the next start
 // takes the run over, else NotFound.
 func (l *Link) Context() context.Context { return l.ctx }

@@ -1,15 +1,16 @@
-// Package text makes text of agents and programs fit to be stored and sent.
-package text
+// Package sanitize makes text of agents and programs, and messages with such
+// text, fit to be stored and sent.
+package sanitize
 
 import (
 	"strings"
 	"unicode/utf8"
 )
 
-// Storable replaces, visibly, what Postgres and protobuf cannot hold: a NUL by
+// Text replaces, visibly, what Postgres and protobuf cannot hold: a NUL by
 // its symbol, and bytes that are no UTF-8 (half a surrogate among them) by
 // U+FFFD.
-func Storable(s string) string {
+func Text(s string) string {
 	if utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 {
 		return s
 	}

@@ -1,4 +1,4 @@
-package program_test
+package servicemain_test
 
 import (
 	"os"
@@ -12,7 +12,7 @@ import (
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/internal/config"
-	"github.com/poco-ai/poco/services/internal/program"
+	"github.com/poco-ai/poco/services/internal/servicemain"
 	"github.com/poco-ai/poco/services/internal/testkit/output"
 )
 
@@ -37,7 +37,7 @@ func TestTheLogFollowsItsSettings(t *testing.T) {
 	require.NoError(t, os.WriteFile(token, []byte("the-first-token"), 0o600))
 	cfg, dotEnv := load(t, "INTERNAL_API_TOKEN_FILE="+token)
 	var out output.Buffer
-	logger, closeLog, err := program.Follow(cfg, &out)
+	logger, closeLog, err := servicemain.Follow(cfg, &out)
 	require.NoError(t, err)
 	changed := make(chan string, 10)
 	cfg.OnChange(func(c *configv1.FrontendConfig) { // after the log's own
@@ -82,7 +82,7 @@ func TestALogFolderThatCannotBeUsed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	cfg, _ := load(t, "LOG_TO_FILE=true", "LOG_DIR="+filepath.Join(file, "logs"))
-	_, _, err := program.Follow(cfg, &output.Buffer{})
+	_, _, err := servicemain.Follow(cfg, &output.Buffer{})
 	var problems *config.Problems
 	require.ErrorAs(t, err, &problems)
 	require.Equal(t, "LOG_DIR", problems.List[0].Env)

@@ -1,5 +1,5 @@
-// Package channel reports a run to the manager and is told things about it.
-package channel
+// Package channelclient reports a run to the manager and is told things about it.
+package channelclient
 
 import (
 	"context"
@@ -10,18 +10,16 @@ import (
 	"sync"
 	"time"
 
-	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
-	"github.com/poco-ai/poco/services/internal/logging"
-
-	"github.com/poco-ai/poco/services/internal/pace"
-
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	managerv1 "github.com/poco-ai/poco/gen/go/poco/manager/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/executor/internal/outbox"
+	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/retry"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 	"github.com/poco-ai/poco/services/internal/version"
 )
@@ -92,7 +90,7 @@ func (e *revokedError) Error() string { return "revoked: " + e.reason }
 // outbox is delivered, the run is revoked, or ctx ends.
 func (c *Client) Serve(ctx context.Context) {
 	defer c.wg.Wait()
-	wait := pace.BackOff(retryFirst, retryMost)
+	wait := retry.BackOff(retryFirst, retryMost)
 	for {
 		err := c.connect(ctx, wait.Reset)
 		var revoked *revokedError
@@ -105,7 +103,7 @@ func (c *Client) Serve(ctx context.Context) {
 			return
 		}
 		c.opts.Logger.DebugContext(ctx, "channel broken, opening it again", logging.KeyError, err)
-		if !pace.Pause(ctx, wait.NextBackOff()) {
+		if !retry.Pause(ctx, wait.NextBackOff()) {
 			return
 		}
 	}

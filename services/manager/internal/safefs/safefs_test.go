@@ -1,4 +1,4 @@
-package tree_test
+package safefs_test
 
 import (
 	"archive/tar"
@@ -14,17 +14,17 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 
-	"github.com/poco-ai/poco/services/manager/internal/tree"
+	"github.com/poco-ai/poco/services/manager/internal/safefs"
 )
 
-var limits = tree.Limits{Entries: 100, Seen: 100, Bytes: 1 << 20, Depth: 8}
+var limits = safefs.Limits{Entries: 100, Seen: 100, Bytes: 1 << 20, Depth: 8}
 
 func all(string, fs.FileMode) bool { return true }
 
 // skips collects what is left out.
 type skips map[string]error
 
-func (s skips) add(p tree.Skipped) { s[p.Path] = p.Err }
+func (s skips) add(p safefs.Skipped) { s[p.Path] = p.Err }
 
 func asIs(mode fs.FileMode) fs.FileMode { return mode }
 
@@ -61,15 +61,15 @@ func TestPackAndUnpack(t *testing.T) {
 
 	var archive bytes.Buffer
 	skipped := skips{}
-	require.NoError(t, tree.Pack(t.Context(), &archive, root, limits, all, skipped.add))
+	require.NoError(t, safefs.Pack(t.Context(), &archive, root, limits, all, skipped.add))
 	require.Len(t, skipped, 1)
-	require.ErrorIs(t, skipped["pipe"], tree.ErrSpecial)
+	require.ErrorIs(t, skipped["pipe"], safefs.ErrSpecial)
 	require.NotContains(t, archive.String(), "secret")
 	to, target := folder(t, nil)
 	t.Cleanup(func() { // so that the folders can be removed
 		require.NoError(t, errors.Join(os.Chmod(filepath.Join(from, "bin"), 0o755), os.Chmod(filepath.Join(to, "bin"), 0o755)))
 	})
-	require.NoError(t, tree.Unpack(t.Context(), &archive, target, limits, asIs))
+	require.NoError(t, safefs.Unpack(t.Context(), &archive, target, limits, asIs))
 
 	var names []string
 	require.NoError(t, filepath.WalkDir(to, func(name string, _ fs.DirEntry, err error) error {
@@ -96,31 +96,31 @@ func TestPackAndUnpack(t *testing.T) {
 func TestLimits(t *testing.T) {
 	_, root := folder(t, map[string]string{"a/b/c": "123", "d": "4"})
 	for name, c := range map[string]struct {
-		tight tree.Limits
+		tight safefs.Limits
 		// skipped is what is left out.
 		skipped string
 	}{
-		"entries": {tree.Limits{Entries: 3, Seen: 100, Bytes: 100, Depth: 8}, "a/b/c"},
-		"seen":    {tree.Limits{Entries: 100, Seen: 2, Bytes: 100, Depth: 8}, "a"},
-		"bytes":   {tree.Limits{Entries: 100, Seen: 100, Bytes: 2, Depth: 8}, "a/b/c"},
-		"depth":   {tree.Limits{Entries: 100, Seen: 100, Bytes: 100, Depth: 1}, "a/b"},
+		"entries": {safefs.Limits{Entries: 3, Seen: 100, Bytes: 100, Depth: 8}, "a/b/c"},
+		"seen":    {safefs.Limits{Entries: 100, Seen: 2, Bytes: 100, Depth: 8}, "a"},
+		"bytes":   {safefs.Limits{Entries: 100, Seen: 100, Bytes: 2, Depth: 8}, "a/b/c"},
+		"depth":   {safefs.Limits{Entries: 100, Seen: 100, Bytes: 100, Depth: 1}, "a/b"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var archive bytes.Buffer
 			skipped := skips{}
-			require.NoError(t, tree.Pack(t.Context(), &archive, root, c.tight, all, skipped.add))
+			require.NoError(t, safefs.Pack(t.Context(), &archive, root, c.tight, all, skipped.add))
 			require.Contains(t, skipped, c.skipped)
 			_, target := folder(t, nil)
-			require.NoError(t, tree.Unpack(t.Context(), bytes.NewReader(archive.Bytes()), target, limits, asIs))
+			require.NoError(t, safefs.Unpack(t.Context(), bytes.NewReader(archive.Bytes()), target, limits, asIs))
 			_, err := target.Lstat("d")
 			require.NoError(t, err, "one path does not cost the others")
 			archive.Reset()
-			require.NoError(t, tree.Pack(t.Context(), &archive, root, limits, all, skipped.add))
+			require.NoError(t, safefs.Pack(t.Context(), &archive, root, limits, all, skipped.add))
 			if name == "seen" {
 				return // an archive has only what was wanted
 			}
 			_, target = folder(t, nil)
-			require.ErrorIs(t, tree.Unpack(t.Context(), &archive, target, c.tight, asIs), tree.ErrTooLarge)
+			require.ErrorIs(t, safefs.Unpack(t.Context(), &archive, target, c.tight, asIs), safefs.ErrTooLarge)
 		})
 	}
 }
@@ -160,9 +160,9 @@ func TestUnpackRefusesWhatPackDoesNotWrite(t *testing.T) {
 			require.NoError(t, w.Close())
 			require.NoError(t, z.Close())
 			_, target := folder(t, nil)
-			require.Error(t, tree.Unpack(t.Context(), &archive, target, limits, asIs))
+			require.Error(t, safefs.Unpack(t.Context(), &archive, target, limits, asIs))
 		})
 	}
 	_, target := folder(t, nil)
-	require.Error(t, tree.Unpack(t.Context(), bytes.NewReader([]byte("no archive")), target, limits, asIs))
+	require.Error(t, safefs.Unpack(t.Context(), bytes.NewReader([]byte("no archive")), target, limits, asIs))
 }

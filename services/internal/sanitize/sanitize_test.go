@@ -1,4 +1,4 @@
-package text
+package sanitize
 
 import (
 	"testing"
@@ -6,10 +6,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestStorable(t *testing.T) {
-	require.Equal(t, "grün", Storable("grün"))
-	require.Equal(t, "a\u2400b", Storable("a\x00b"))
-	require.Equal(t, "a\uFFFDb", Storable("a\xed\xa0\xbdb"), "half a surrogate pair")
+func TestText(t *testing.T) {
+	require.Equal(t, "grün", Text("grün"))
+	require.Equal(t, "a\u2400b", Text("a\x00b"))
+	require.Equal(t, "a\uFFFDb", Text("a\xed\xa0\xbdb"), "half a surrogate pair")
 }
 
 func TestHead(t *testing.T) {

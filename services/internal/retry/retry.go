@@ -1,5 +1,5 @@
-// Package pace spaces the attempts of what is tried again.
-package pace
+// Package retry spaces attempts.
+package retry
 
 import (
 	"context"

@@ -1,5 +1,5 @@
-// Package program is the main of a service's own program.
-package program
+// Package servicemain is the main of a service's own program.
+package servicemain
 
 import (
 	"context"

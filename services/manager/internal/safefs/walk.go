@@ -1,7 +1,7 @@
-// Package tree reads and writes folders that agents work in. Nothing in them
+// Package safefs reads and writes folders that agents work in. Nothing in them
 // is trusted: links are never followed, sizes are bounded, and what changes or
 // vanishes while it is read does no harm.
-package tree
+package safefs
 
 import (
 	"context"

@@ -1,6 +1,6 @@
-// Package channel serves the channels that executors open to report and to be
+// Package runchannel serves the channels that executors open to report and to be
 // told things, and forwards their events to the backend.
-package channel
+package runchannel
 
 import (
 	"context"
@@ -20,12 +20,12 @@ import (
 // VerifyToken returns the attempt of a run that a token was made for.
 type VerifyToken func(token string) (identity.Attempt, error)
 
-// Hub finds the link of a run for a channel that opens. It implements
+// Registry finds the link of a run for a channel that opens. It implements
 // RunChannelService.
 //
 // It lets in the attempt that is held and no other: an executor that is left
 // over from an earlier attempt can say nothing about its successor.
-type Hub struct {
+type Registry struct {
 	verify VerifyToken
 
 	mu    sync.Mutex
@@ -33,57 +33,57 @@ type Hub struct {
 	links map[string]*Link
 }
 
-// NewHub returns a hub that answers Unavailable until Open is called. verify
+// NewRegistry returns a registry that answers Unavailable until Open is called. verify
 // knows channel tokens.
-func NewHub(verify VerifyToken) *Hub {
-	return &Hub{verify: verify, links: make(map[string]*Link)}
+func NewRegistry(verify VerifyToken) *Registry {
+	return &Registry{verify: verify, links: make(map[string]*Link)}
 }
 
 // Open says that the held runs are known. Before, after a restart, an executor
 // must not be told that its run is not held, because it would stop its agent.
-func (h *Hub) Open() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.open = true
+func (r *Registry) Open() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open = true
 }
 
 // Shut says that the manager stops. From now on an executor whose run was let
 // go of is told to try again, and finds the next start of the manager.
-func (h *Hub) Shut() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.open = false
+func (r *Registry) Shut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open = false
 }
 
 // Add makes a link reachable.
-func (h *Hub) Add(l *Link) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.links[l.RunID()] = l
+func (r *Registry) Add(l *Link) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.links[l.RunID()] = l
 }
 
 // Remove makes a link unreachable.
-func (h *Hub) Remove(l *Link) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.links[l.RunID()] == l {
-		delete(h.links, l.RunID())
+func (r *Registry) Remove(l *Link) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.links[l.RunID()] == l {
+		delete(r.links, l.RunID())
 	}
 }
 
 // Lookup returns the link of a held run. open is false while it is not known
 // yet, or no longer, which runs are held.
-func (h *Hub) Lookup(runID string) (l *Link, open bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.links[runID], h.open
+func (r *Registry) Lookup(runID string) (l *Link, open bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.links[runID], r.open
 }
 
 // Held returns the context of an attempt that is held, which ends when it no
 // longer is. Its errors are rpcerror.NotFound, FailedPrecondition or
 // Unavailable.
-func (h *Hub) Held(a identity.Attempt) (context.Context, error) {
-	l, err := h.find(a)
+func (r *Registry) Held(a identity.Attempt) (context.Context, error) {
+	l, err := r.find(a)
 	if err != nil {
 		return nil, err
 	}
@@ -95,8 +95,8 @@ func errNotReady() *rpcerror.Error {
 	return rpcerror.Unavailable(backendv1.ErrorReason_ERROR_REASON_MANAGER_NOT_READY, "the manager is starting or stopping, try again")
 }
 
-func (h *Hub) find(a identity.Attempt) (*Link, error) {
-	l, open := h.Lookup(a.RunID)
+func (r *Registry) find(a identity.Attempt) (*Link, error) {
+	l, open := r.Lookup(a.RunID)
 	switch {
 	case l != nil && l.opts.Attempt == a.Number:
 		return l, nil
@@ -113,13 +113,13 @@ func (h *Hub) find(a identity.Attempt) (*Link, error) {
 type attemptKey struct{}
 
 // Interceptor verifies channel tokens before anything is decoded.
-func (h *Hub) Interceptor() connect.ServerInterceptor {
+func (r *Registry) Interceptor() connect.ServerInterceptor {
 	return auth.BearerInterceptor(
 		func(spec connect.Spec) bool {
 			return spec.Procedure == managerv1connect.RunChannelServiceConnectProcedure
 		},
 		func(ctx context.Context, token string) (context.Context, error) {
-			attempt, err := h.verify(token)
+			attempt, err := r.verify(token)
 			if err != nil {
 				return nil, rpcerror.Unauthenticated("the channel token is not valid").WithCause(err)
 			}
@@ -128,7 +128,7 @@ func (h *Hub) Interceptor() connect.ServerInterceptor {
 }
 
 // Connect serves one channel.
-func (h *Hub) Connect(ctx context.Context, stream managerv1connect.RunChannelServiceConnectServerStream) error {
+func (r *Registry) Connect(ctx context.Context, stream managerv1connect.RunChannelServiceConnectServerStream) error {
 	attempt, _ := ctx.Value(attemptKey{}).(identity.Attempt)
 	first, err := stream.Receive()
 	if err != nil {
@@ -141,7 +141,7 @@ func (h *Hub) Connect(ctx context.Context, stream managerv1connect.RunChannelSer
 	if attempt.RunID == "" || hello.GetRunId() != attempt.RunID {
 		return rpcerror.Unauthenticated("the token is another run's")
 	}
-	l, err := h.find(attempt)
+	l, err := r.find(attempt)
 	if err != nil {
 		return err
 	}
