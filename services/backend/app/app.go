@@ -82,7 +82,7 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	st := store.New(pool, bus)
 	hub.Attach(workCtx, st)
 	here := new(presence.Presence)
-	runs := queue.New(st, bus, logger, queue.Timing{
+	runs := queue.New(st, hub, bus, logger, queue.Timing{
 		UserInput: cfg.Msg.GetUserInput().GetTimeout().AsDuration(), WorkerGone: cfg.Msg.GetDispatch().GetWorkerGoneAfter().AsDuration(),
 	}, here)
 	work, workCtx := errgroup.WithContext(workCtx)
@@ -162,7 +162,7 @@ func register(server *connect.Server, cfg *Config, st *store.Store, objects *obj
 	backendv1connect.RegisterSessionServiceHandler(server, &rpc.SessionService{
 		Sessions: sessions, Workspaces: session.NewWorkspaces(sessions, objects), Hub: hub,
 	})
-	backendv1connect.RegisterRunServiceHandler(server, &rpc.RunService{Runs: run.New(st, tokens)})
+	backendv1connect.RegisterRunServiceHandler(server, run.New(st, tokens))
 	backendv1connect.RegisterUserInputServiceHandler(server, &rpc.UserInputService{Requests: userinput.New(st, tokens)})
-	queuev1connect.RegisterRunQueueServiceHandler(server, &rpc.QueueService{Queue: runs, Hub: hub})
+	queuev1connect.RegisterRunQueueServiceHandler(server, runs)
 }

@@ -28,13 +28,14 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/task"
 	"github.com/poco-ai/poco/services/backend/internal/userinput"
 	"github.com/poco-ai/poco/services/backend/internal/watch"
+	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/retry"
 	"github.com/poco-ai/poco/services/internal/testkit"
 )
 
 // User is the user of a test that needs only one.
-const User = "default"
+const User = auth.DefaultUser
 
 // Lease is longer than any test.
 const Lease = time.Hour
@@ -52,7 +53,7 @@ type Backend struct {
 	Store     *store.Store
 	Queue     *queue.Queue
 	Tasks     *task.Tasks
-	Runs      *run.Runs
+	Runs      *run.Service
 	Sessions  *session.Sessions
 	Questions *userinput.Requests
 	// Here is how long the backend says that it has been there: for ever, unless
@@ -87,7 +88,7 @@ func On(t testing.TB, databaseURL string) *Backend {
 	hub.Attach(ctx, st)
 	here := new(Presence)
 	here.Set(1000 * time.Hour)
-	q := queue.New(st, bus, logger, queue.Timing{UserInput: time.Hour, WorkerGone: 10 * time.Minute}, here)
+	q := queue.New(st, hub, bus, logger, queue.Timing{UserInput: time.Hour, WorkerGone: 10 * time.Minute}, here)
 	var work errgroup.Group
 	work.Go(func() error { return hub.Run(ctx) })
 	work.Go(func() error { return bus.Run(ctx) })
@@ -146,6 +147,22 @@ func (b *Backend) Append(t testing.TB, c *queuev1.ClaimedRun, events ...*backend
 	ack, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, events, nil)
 	require.NoError(t, err)
 	return ack
+}
+
+// Run reads a run of User.
+func (b *Backend) Run(t testing.TB, id string) *backendv1.Run {
+	t.Helper()
+	resp, err := b.Runs.GetRun(t.Context(), &backendv1.GetRunRequest{RunId: id})
+	require.NoError(t, err)
+	return resp.GetRun()
+}
+
+// Cancel cancels a run of User.
+func (b *Backend) Cancel(t testing.TB, id, reason string) *backendv1.Run {
+	t.Helper()
+	resp, err := b.Runs.CancelRun(t.Context(), &backendv1.CancelRunRequest{RunId: id, Reason: reason})
+	require.NoError(t, err)
+	return resp.GetRun()
 }
 
 // Event is a run's event.

@@ -60,7 +60,7 @@ func TestDiffsAreStoredOnce(t *testing.T) {
 	request := &backendv1.ListFileChangesRequest{RunId: c.GetRun().GetId(), PageSize: 7}
 	var listed []*backendv1.FileChange
 	for {
-		got, err := b.Runs.Changes(t.Context(), backendtest.User, request)
+		got, err := b.Runs.ListFileChanges(t.Context(), request)
 		require.NoError(t, err)
 		require.EqualValues(t, len(files)+1000, got.GetTotalFiles())
 		listed = append(listed, got.GetFiles()...)

@@ -46,12 +46,12 @@ func TestPromptsAreReadByClaimsOnly(t *testing.T) {
 		seq := int64(0)
 		costs := map[string]int64{
 			"list": allocated(t, func() {
-				got, err := b.Runs.List(t.Context(), backendtest.User, &backendv1.ListRunsRequest{PageSize: 500})
+				got, err := b.Runs.ListRuns(t.Context(), &backendv1.ListRunsRequest{PageSize: 500})
 				require.NoError(t, err)
 				require.Len(t, got.GetRuns(), runs)
 			}),
 			"list of session": allocated(t, func() {
-				_, err := b.Runs.List(t.Context(), backendtest.User, &backendv1.ListRunsRequest{PageSize: 500, SessionId: first.SessionID})
+				_, err := b.Runs.ListRuns(t.Context(), &backendv1.ListRunsRequest{PageSize: 500, SessionId: first.SessionID})
 				require.NoError(t, err)
 			}),
 			"append": allocated(t, func() {
@@ -59,8 +59,7 @@ func TestPromptsAreReadByClaimsOnly(t *testing.T) {
 				b.Append(t, claimed, backendtest.Text(seq, "hello"))
 			}),
 			"get": allocated(t, func() {
-				_, err := b.Runs.Get(t.Context(), backendtest.User, id)
-				require.NoError(t, err)
+				b.Run(t, id)
 			}),
 			"sessions": allocated(t, func() {
 				_, err := b.Sessions.List(t.Context(), backendtest.User, &backendv1.ListSessionsRequest{})

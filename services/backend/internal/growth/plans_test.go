@@ -28,6 +28,7 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/backend/internal/task"
 	"github.com/poco-ai/poco/services/backend/internal/userinput"
+	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/testkit"
 )
@@ -121,13 +122,16 @@ func TestAnIndexIsBehindEveryStatement(t *testing.T) {
 			_, err := traced.Sessions.List(t.Context(), user, &backendv1.ListSessionsRequest{ProjectId: uuid.NewString()})
 			return err
 		},
-		"runs": func() error { _, err := traced.Runs.List(t.Context(), user, &backendv1.ListRunsRequest{}); return err },
+		"runs": func() error {
+			_, err := traced.Runs.ListRuns(auth.WithUser(t.Context(), user), &backendv1.ListRunsRequest{})
+			return err
+		},
 		"runs of session": func() error {
-			_, err := traced.Runs.List(t.Context(), user, &backendv1.ListRunsRequest{SessionId: id})
+			_, err := traced.Runs.ListRuns(auth.WithUser(t.Context(), user), &backendv1.ListRunsRequest{SessionId: id})
 			return err
 		},
 		"changes": func() error {
-			_, err := traced.Runs.Changes(t.Context(), user, &backendv1.ListFileChangesRequest{RunId: runID})
+			_, err := traced.Runs.ListFileChanges(auth.WithUser(t.Context(), user), &backendv1.ListFileChangesRequest{RunId: runID})
 			return err
 		},
 		"messages": func() error {
@@ -230,7 +234,7 @@ func tracedBackend(t *testing.T, b *backendtest.Backend) (*backendtest.Backend, 
 	traced := *b
 	tokens := page.NewTokens(config.NewSecret("test"))
 	traced.Store = store.New(pool, b.Bus)
-	traced.Queue = queue.New(traced.Store, b.Bus, slog.New(slog.DiscardHandler), queue.Timing{UserInput: time.Hour, WorkerGone: 10 * time.Minute}, b.Here)
+	traced.Queue = queue.New(traced.Store, b.Hub, b.Bus, slog.New(slog.DiscardHandler), queue.Timing{UserInput: time.Hour, WorkerGone: 10 * time.Minute}, b.Here)
 	traced.Tasks = task.New(traced.Store, traced.Queue.SweepBy)
 	traced.Runs, traced.Sessions, traced.Questions = run.New(traced.Store, tokens), session.New(traced.Store, tokens), userinput.New(traced.Store, tokens)
 	return &traced, seen

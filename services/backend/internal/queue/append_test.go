@@ -165,8 +165,7 @@ func TestProjections(t *testing.T) {
 		}}}),
 		backendtest.Question(6, uuid.NewString(), time.Now().Add(time.Hour)),
 	)
-	r, err := b.Runs.Get(t.Context(), backendtest.User, c.GetRun().GetId())
-	require.NoError(t, err)
+	r := b.Run(t, c.GetRun().GetId())
 	require.Equal(t, int32(50), r.GetProgress())
 
 	b.Append(t, c, backendtest.Finished(7, completed))
@@ -234,8 +233,7 @@ func TestCancelAgainstCompletion(t *testing.T) {
 	b := backendtest.New(t)
 	c := b.Start(t, "w1")
 	id := c.GetRun().GetId()
-	r, err := b.Runs.Cancel(t.Context(), backendtest.User, id, "enough")
-	require.NoError(t, err)
+	r := b.Cancel(t, id, "enough")
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_CANCELING, r.GetStatus())
 	commands := b.Commands(t, "w1")
 	require.Len(t, commands, 1)
@@ -256,15 +254,14 @@ func TestCancelAgainstCompletion(t *testing.T) {
 		c := b.Start(t, "w1")
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			_, err := b.Runs.Cancel(t.Context(), backendtest.User, c.GetRun().GetId(), "")
+			_, err := b.Runs.CancelRun(t.Context(), &backendv1.CancelRunRequest{RunId: c.GetRun().GetId()})
 			if err != nil {
 				t.Error(err)
 			}
 		})
 		ack := b.Append(t, c, backendtest.Finished(1, completed))
 		wg.Wait()
-		r, err := b.Runs.Get(t.Context(), backendtest.User, c.GetRun().GetId())
-		require.NoError(t, err)
+		r := b.Run(t, c.GetRun().GetId())
 		require.Equal(t, ack.Status, r.GetStatus(), "a final state never changes")
 	}
 }
@@ -273,9 +270,8 @@ func TestStartAfterCancel(t *testing.T) {
 	b := backendtest.New(t)
 	b.Enqueue(t, "", "x")
 	c := b.Claim(t, "w1")
-	_, err := b.Runs.Cancel(t.Context(), backendtest.User, c.GetRun().GetId(), "")
-	require.NoError(t, err)
-	_, err = b.Queue.Start(t.Context(), c.GetRun().GetId(), c.GetFencingToken())
+	b.Cancel(t, c.GetRun().GetId(), "")
+	_, err := b.Queue.Start(t.Context(), c.GetRun().GetId(), c.GetFencingToken())
 	requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_RUN_CANCELED)
 }
 
@@ -286,8 +282,7 @@ func TestLeases(t *testing.T) {
 		require.NoError(t, err)
 	}
 	status := func(c *queuev1.ClaimedRun) *backendv1.Run {
-		r, err := b.Runs.Get(t.Context(), backendtest.User, c.GetRun().GetId())
-		require.NoError(t, err)
+		r := b.Run(t, c.GetRun().GetId())
 		return r
 	}
 
@@ -310,8 +305,7 @@ func TestLeases(t *testing.T) {
 		require.Equal(t, c.GetRun().GetId(), again.GetRun().GetId())
 		require.False(t, again.GetPromptSubmitted())
 		require.True(t, again.GetPromptOffered(), "an executor may have given it to one")
-		_, err := b.Runs.Cancel(t.Context(), backendtest.User, c.GetRun().GetId(), "")
-		require.NoError(t, err)
+		b.Cancel(t, c.GetRun().GetId(), "")
 		expire(again)
 		require.NoError(t, b.Queue.ExpireLeases(t.Context()))
 	})
@@ -327,8 +321,7 @@ func TestLeases(t *testing.T) {
 	})
 	t.Run("a canceled run ends canceled", func(t *testing.T) {
 		c := b.Start(t, "w1")
-		_, err := b.Runs.Cancel(t.Context(), backendtest.User, c.GetRun().GetId(), "")
-		require.NoError(t, err)
+		b.Cancel(t, c.GetRun().GetId(), "")
 		expire(c)
 		require.NoError(t, b.Queue.ExpireLeases(t.Context()))
 		require.Equal(t, backendv1.RunStatus_RUN_STATUS_CANCELED, status(c).GetStatus())

@@ -12,6 +12,7 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/backend/internal/page"
+	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -26,7 +27,7 @@ func TestDiffsOfAnyRun(t *testing.T) {
 	b := backendtest.New(t)
 	first := b.Start(t, "w1")
 	session := first.GetRun().GetSessionId()
-	none, err := b.Runs.Changes(t.Context(), backendtest.User, &backendv1.ListFileChangesRequest{RunId: first.GetRun().GetId()})
+	none, err := b.Runs.ListFileChanges(t.Context(), &backendv1.ListFileChangesRequest{RunId: first.GetRun().GetId()})
 	require.NoError(t, err)
 	require.Empty(t, none.GetFiles())
 	b.Append(t, first, filesChanged(1, &backendv1.FileChange{Path: "early", Diff: "@@ early"}))
@@ -54,7 +55,7 @@ func TestDiffsOfAnyRun(t *testing.T) {
 		first.GetRun().GetId():  "a=@@ a b=@@ b bin= large=",
 		second.GetRun().GetId(): "c=@@ c",
 	} {
-		got, err := b.Runs.Changes(t.Context(), backendtest.User, &backendv1.ListFileChangesRequest{RunId: run})
+		got, err := b.Runs.ListFileChanges(t.Context(), &backendv1.ListFileChangesRequest{RunId: run})
 		require.NoError(t, err)
 		var files []string
 		for _, f := range got.GetFiles() {
@@ -64,14 +65,14 @@ func TestDiffsOfAnyRun(t *testing.T) {
 		require.Equal(t, "main", got.GetBranch())
 	}
 	for _, path := range []string{"b", "old"} {
-		one, err := b.Runs.Changes(t.Context(), backendtest.User, &backendv1.ListFileChangesRequest{RunId: first.GetRun().GetId(), Path: path})
+		one, err := b.Runs.ListFileChanges(t.Context(), &backendv1.ListFileChangesRequest{RunId: first.GetRun().GetId(), Path: path})
 		require.NoError(t, err)
 		require.Len(t, one.GetFiles(), 1)
 		require.Equal(t, "@@ b", one.GetFiles()[0].GetDiff())
 	}
-	_, err = b.Runs.Changes(t.Context(), backendtest.User, &backendv1.ListFileChangesRequest{RunId: first.GetRun().GetId(), Path: "nowhere"})
+	_, err = b.Runs.ListFileChanges(t.Context(), &backendv1.ListFileChangesRequest{RunId: first.GetRun().GetId(), Path: "nowhere"})
 	require.Equal(t, connect.CodeNotFound, rpcerror.CodeOf(err))
-	_, err = b.Runs.Changes(t.Context(), "someone", &backendv1.ListFileChangesRequest{RunId: first.GetRun().GetId()})
+	_, err = b.Runs.ListFileChanges(auth.WithUser(t.Context(), "someone"), &backendv1.ListFileChangesRequest{RunId: first.GetRun().GetId()})
 	require.Equal(t, connect.CodeNotFound, rpcerror.CodeOf(err), "another user's")
 }
 
@@ -87,7 +88,7 @@ func TestPagesOfDiffs(t *testing.T) {
 	request := &backendv1.ListFileChangesRequest{RunId: c.GetRun().GetId()}
 	var paths []string
 	for pages := int64(1); ; pages++ {
-		got, err := b.Runs.Changes(t.Context(), backendtest.User, request)
+		got, err := b.Runs.ListFileChanges(t.Context(), request)
 		require.NoError(t, err)
 		require.LessOrEqual(t, proto.Size(got), page.MaxBytes+1000)
 		for _, f := range got.GetFiles() {

@@ -166,7 +166,7 @@ func TestAClaimBesideATransactionOfItsSession(t *testing.T) {
 	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	b.Queue = queue.New(store.New(pool, b.Bus), b.Bus, slog.New(slog.DiscardHandler), queue.Timing{WorkerGone: time.Minute}, b.Here)
+	b.Queue = queue.New(store.New(pool, b.Bus), b.Hub, b.Bus, slog.New(slog.DiscardHandler), queue.Timing{WorkerGone: time.Minute}, b.Here)
 	require.Equal(t, e.RunID, b.Claim(t, "w1").GetRun().GetId())
 }
 

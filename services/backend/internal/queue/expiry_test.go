@@ -22,8 +22,7 @@ func outOfTime(t *testing.T, b *backendtest.Backend, c *queuev1.ClaimedRun) {
 
 func statusOf(t *testing.T, b *backendtest.Backend, c *queuev1.ClaimedRun) backendv1.RunStatus {
 	t.Helper()
-	r, err := b.Runs.Get(t.Context(), backendtest.User, c.GetRun().GetId())
-	require.NoError(t, err)
+	r := b.Run(t, c.GetRun().GetId())
 	return r.GetStatus()
 }
 

@@ -63,7 +63,7 @@ func (p *projection) apply(ctx context.Context, e *backendv1.RunEvent) error {
 		asked = kind.UserInputRequested
 		asked.UserInputRequestId = userinput.ID(p.run.ID, asked.GetUserInputRequestId())
 	case *backendv1.EventPayload_RunFinished:
-		goesOn, err := goesOnAfter(ctx, p.session, p.run, kind.RunFinished.GetReason())
+		goesOn, err := run.Resumes(ctx, p.session, p.run, kind.RunFinished.GetReason())
 		if err != nil {
 			return err
 		}
@@ -189,7 +189,7 @@ func (p *projection) finish(ctx context.Context) error {
 		}
 	}
 	if p.lost != nil {
-		return goOn(ctx, p.session, p.run, p.lost.GetMessage())
+		return run.Resume(ctx, p.session, p.run, p.lost.GetMessage())
 	}
 	if p.end != nil {
 		return run.Finish(ctx, p.session, p.run, *p.end)

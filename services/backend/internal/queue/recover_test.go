@@ -37,8 +37,7 @@ func TestRecover(t *testing.T) {
 		require.EqualValues(t, 3, acked)
 	}
 	require.Equal(t, []int64{1, 2, 3}, runSeqs(events(t, b, session)))
-	r, err := b.Runs.Get(t.Context(), backendtest.User, id)
-	require.NoError(t, err)
+	r := b.Run(t, id)
 	require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, r.GetStatusReason())
 	s, err := b.Sessions.Get(t.Context(), backendtest.User, session)
 	require.NoError(t, err)

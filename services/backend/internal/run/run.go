@@ -1,19 +1,69 @@
+// Package run is the life of a run, and poco.backend.v1.RunService.
+//
+// Every change of a run's state is one function here, in the file of its name.
+// It works on a locked session and a locked run of it, in one transaction, and
+// does all that the change brings with it: the session's own state, questions,
+// commands, the export, the event that tells the watchers.
+//
+//	Enqueue     -> queued
+//	Claim       queued -> claimed
+//	Start       claimed -> running
+//	Cancel      queued -> canceled; claimed, running -> canceling
+//	Finish      queued, claimed, running, canceling -> completed, failed, canceled
+//	Release     claimed, running -> queued, as if never claimed
+//	Requeue     claimed, running -> queued, as the next attempt
+//	Resume      claimed, running -> queued, to go on where the agent was
+//	EndAttempt  Resume or Finish, by why the attempt ended
+//	Expire      Requeue, Resume or Finish, by how far the agent came
 package run
 
 import (
-	"context"
-	"fmt"
-	"slices"
-	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
-	"github.com/poco-ai/poco/services/backend/internal/page"
 	"github.com/poco-ai/poco/services/backend/internal/store"
-	"github.com/poco-ai/poco/services/internal/pagesize"
-	"github.com/poco-ai/poco/services/internal/rpcerror"
-	"github.com/poco-ai/poco/services/internal/sanitize"
 )
+
+// Proto converts a row.
+func Proto(r *dbgen.Run) *backendv1.Run {
+	return &backendv1.Run{
+		Id: r.ID, SessionId: r.SessionID, Status: store.RunStatus(r.Status), StatusReason: store.RunReason(r.StatusReason), StatusMessage: r.StatusMessage,
+		Attempt: r.Attempt, Progress: r.Progress, ScheduleMode: r.ScheduleMode,
+		ScheduledAt: timestamppb.New(r.ScheduledAt), CreatedAt: timestamppb.New(r.CreatedAt),
+		StartedAt: optionalTime(r.StartedAt), FinishedAt: optionalTime(r.FinishedAt),
+	}
+}
+
+func optionalTime(t *time.Time) *timestamppb.Timestamp {
+	if t == nil {
+		return nil
+	}
+	return timestamppb.New(*t)
+}
+
+// IsFinal says whether a state is one that never changes again.
+func IsFinal(status string) bool {
+	return status == store.RunCompleted || status == store.RunFailed || status == store.RunCanceled
+}
+
+// IsActive says whether some worker holds a run in this state.
+func IsActive(status string) bool {
+	return status == store.RunClaimed || status == store.RunRunning || status == store.RunCanceling
+}
+
+// statusChanged is the event of a run's new state.
+func statusChanged(r *dbgen.Run) *backendv1.EventPayload {
+	changed := &backendv1.RunStatusChanged{
+		Status: store.RunStatus(r.Status), Reason: store.RunReason(r.StatusReason), Message: r.StatusMessage, Attempt: r.Attempt,
+	}
+	if r.Status == store.RunQueued {
+		changed.ScheduledAt = timestamppb.New(r.ScheduledAt)
+	}
+	return &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunStatusChanged{RunStatusChanged: changed}}
+}
 
 // Schedule modes.
 const (
@@ -24,106 +74,3 @@ const (
 // Modes are what workers claim that name none, and all that is served: a run of
 // another mode would wait for ever.
 var Modes = []string{ModeImmediate, ModeScheduled}
-
-// Runs is what users do with runs.
-type Runs struct {
-	store  *store.Store
-	tokens *page.Tokens
-}
-
-// New returns the runs on a store.
-func New(st *store.Store, tokens *page.Tokens) *Runs { return &Runs{store: st, tokens: tokens} }
-
-// Get returns a run of a user.
-func (s *Runs) Get(ctx context.Context, userID, id string) (*backendv1.Run, error) {
-	row, err := s.owned(ctx, userID, id)
-	if err != nil {
-		return nil, err
-	}
-	return Proto(&row), nil
-}
-
-func (s *Runs) owned(ctx context.Context, userID, id string) (dbgen.Run, error) {
-	row, err := s.store.Read().RunGetOwned(ctx, id, userID)
-	if store.IsNotFound(err) {
-		return row, rpcerror.NotFound("run", id)
-	}
-	if err != nil {
-		return row, fmt.Errorf("read run: %w", err)
-	}
-	return row, nil
-}
-
-// List lists a user's runs, newest first.
-func (s *Runs) List(ctx context.Context, userID string, req *backendv1.ListRunsRequest) (*backendv1.ListRunsResponse, error) {
-	statuses := make([]string, 0, len(req.GetStatuses()))
-	for _, status := range req.GetStatuses() {
-		statuses = append(statuses, store.RunStatusText(status))
-	}
-	slices.Sort(statuses)
-	list := "runs/" + userID + "/" + req.GetSessionId() + "/" + strings.Join(statuses, ",")
-	key, err := s.tokens.Decode(list, req.GetPageToken(), page.Newest)
-	if err != nil {
-		return nil, err
-	}
-	size := pagesize.Usual.Of(req.GetPageSize())
-	rows, err := s.read(ctx, userID, req.GetSessionId(), statuses, key, size+1)
-	if err != nil {
-		return nil, err
-	}
-	resp := &backendv1.ListRunsResponse{}
-	var more bool
-	resp.Runs, more, err = page.Fill(rows, size, func(r *dbgen.Run) (*backendv1.Run, error) { return Proto(r), nil })
-	if err == nil && more {
-		last := rows[len(resp.GetRuns())-1]
-		resp.NextPageToken, err = s.tokens.Encode(list, page.Key{Time: last.CreatedAt, ID: last.ID})
-	}
-	return resp, err
-}
-
-func (s *Runs) read(ctx context.Context, userID, sessionID string, statuses []string, key page.Key, limit int32) ([]dbgen.Run, error) {
-	q := s.store.Read()
-	if sessionID == "" {
-		rows, err := q.RunList(ctx, dbgen.RunListParams{
-			UserID: userID, Statuses: statuses, BeforeCreatedAt: key.Time, BeforeID: key.ID, PageLimit: limit,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("list runs: %w", err)
-		}
-		return rows, nil
-	}
-	if _, err := s.store.OwnedSession(ctx, userID, sessionID); err != nil {
-		return nil, err
-	}
-	rows, err := q.RunListOfSession(ctx, dbgen.RunListOfSessionParams{
-		SessionID: sessionID, Statuses: statuses, BeforeCreatedAt: key.Time, BeforeID: key.ID, PageLimit: limit,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list runs of session: %w", err)
-	}
-	return rows, nil
-}
-
-// Cancel cancels a run of a user: a queued one at once, an active one when its
-// agent has stopped. One that has ended stays as it is.
-func (s *Runs) Cancel(ctx context.Context, userID, id, message string) (*backendv1.Run, error) {
-	if _, err := s.owned(ctx, userID, id); err != nil {
-		return nil, err
-	}
-	var result *backendv1.Run
-	err := s.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
-		session, r, err := tx.LockRunWithSession(ctx, id)
-		if err != nil {
-			return err
-		}
-		if _, err := Cancel(ctx, session, r, sanitize.Text(message)); err != nil {
-			return err
-		}
-		result = Proto(r)
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("cancel run: %w", err)
-	}
-	return result, nil
-}

@@ -81,7 +81,7 @@ func (t *Tasks) Enqueue(ctx context.Context, userID string, req *backendv1.Enque
 		if err != nil {
 			return err
 		}
-		if err := run.Enqueued(ctx, s, r); err != nil {
+		if err := run.Enqueue(ctx, s, r); err != nil {
 			return err
 		}
 		locked, queued = s, r

@@ -28,8 +28,7 @@ func TestEnqueueAnswersTheWhole(t *testing.T) {
 		s, err := b.Sessions.Get(t.Context(), backendtest.User, e.SessionID)
 		require.NoError(t, err)
 		require.Equal(t, protojson.Format(s), protojson.Format(e.Session))
-		r, err := b.Runs.Get(t.Context(), backendtest.User, e.RunID)
-		require.NoError(t, err)
+		r := b.Run(t, e.RunID)
 		require.Equal(t, protojson.Format(r), protojson.Format(e.Run))
 		return e
 	}
@@ -42,8 +41,7 @@ func TestEnqueueAnswersTheWhole(t *testing.T) {
 	check(b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{
 		Prompt: "two", SessionId: e.SessionID, ScheduledAt: timestamppb.New(time.Now().Add(time.Hour)),
 	}))
-	_, err := b.Runs.Cancel(t.Context(), backendtest.User, e.RunID, "enough")
-	require.NoError(t, err)
+	b.Cancel(t, e.RunID, "enough")
 	again := check(b.Tasks.Enqueue(t.Context(), backendtest.User, first))
 	require.Equal(t, e.RunID, again.RunID)
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_CANCELED, again.Run.GetStatus())
@@ -131,8 +129,7 @@ func TestTitleAndSchedule(t *testing.T) {
 			s, err := b.Sessions.Get(t.Context(), backendtest.User, e.SessionID)
 			require.NoError(t, err)
 			require.Equal(t, c.title, s.GetTitle())
-			r, err := b.Runs.Get(t.Context(), backendtest.User, e.RunID)
-			require.NoError(t, err)
+			r := b.Run(t, e.RunID)
 			require.Equal(t, c.mode, r.GetScheduleMode())
 		})
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
@@ -126,4 +127,13 @@ func occurredAt(e *backendv1.RunEvent) time.Time {
 		return t.AsTime().Truncate(time.Microsecond)
 	}
 	return store.Now()
+}
+
+// AppendRunEvents implements RunQueueService.
+func (q *Queue) AppendRunEvents(ctx context.Context, req *queuev1.AppendRunEventsRequest) (*queuev1.AppendRunEventsResponse, error) {
+	ack, err := q.Append(ctx, req.GetRunId(), req.GetFencingToken(), req.GetAttempt(), req.GetEvents(), req.GetPartials())
+	if err != nil {
+		return nil, err
+	}
+	return &queuev1.AppendRunEventsResponse{AckedRunSeq: ack.Seq, Status: ack.Status}, nil
 }

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -75,63 +74,4 @@ func checkKeys(userID, sessionID string, report *queuev1.ReportExportRequest) er
 		}
 	}
 	return nil
-}
-
-// FailOrphanedExports ends the exports that are pending by workers that are gone: a
-// session must not wait for what nobody will report. One that cannot be ended
-// holds up no other.
-func (q *Queue) FailOrphanedExports(ctx context.Context) error {
-	if !q.mayJudgeWorkers() {
-		return nil
-	}
-	ids, err := q.store.Read().SessionListOrphanedExports(ctx, q.timing.WorkerGone, expiryBatch)
-	if err != nil {
-		return fmt.Errorf("list exports of workers that are gone: %w", err)
-	}
-	var errs []error
-	for _, id := range ids {
-		if err := q.failOrphanedExport(ctx, id); err != nil {
-			errs = append(errs, fmt.Errorf("end the export of session %s: %w", id, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (q *Queue) failOrphanedExport(ctx context.Context, sessionID string) error {
-	return q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
-		s, err := tx.LockSession(ctx, sessionID)
-		if err != nil {
-			return err
-		}
-		worker := ""
-		if s.WorkerID != nil {
-			worker = *s.WorkerID
-		}
-		gone, err := tx.Q.WorkerIsGone(ctx, worker, q.timing.WorkerGone)
-		if err != nil {
-			return fmt.Errorf("look for the worker: %w", err)
-		}
-		if !gone || !q.mayJudgeWorkers() || s.ExportStatus != store.ExportPending || s.ActiveRunID != nil {
-			return nil // it came back, reported, or a run will ask again
-		}
-		return run.FailExport(ctx, s, fmt.Sprintf(
-			"The executor manager %q, which has the workspace, was not heard of for %s. Export again when it is back.", worker, q.timing.WorkerGone))
-	})
-}
-
-// PendingExports lists the exports that a worker has to make.
-func (q *Queue) PendingExports(ctx context.Context, worker string) ([]*queuev1.PendingExport, error) {
-	rows, err := q.store.Read().SessionListPendingExports(ctx, worker)
-	if err != nil {
-		return nil, fmt.Errorf("list pending exports: %w", err)
-	}
-	exports := make([]*queuev1.PendingExport, 0, len(rows))
-	for _, row := range rows {
-		e := &queuev1.PendingExport{SessionId: row.ID, UserId: row.UserID}
-		if row.ExportRunID != nil {
-			e.RunId = *row.ExportRunID
-		}
-		exports = append(exports, e)
-	}
-	return exports, nil
 }

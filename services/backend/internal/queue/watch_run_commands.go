@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/gen/go/poco/queue/v1/queuev1connect"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 )
 
@@ -35,10 +36,7 @@ func (q *Queue) Command(ctx context.Context, id string) (*queuev1.RunCommand, er
 	return cmd, nil
 }
 
-// AckCommand drops a command. Dropping it twice is the same.
-func (q *Queue) AckCommand(ctx context.Context, worker, id string) error {
-	if err := q.store.Read().RunCommandDelete(ctx, id, worker); err != nil {
-		return fmt.Errorf("drop command: %w", err)
-	}
-	return nil
+// WatchRunCommands implements RunQueueService.
+func (q *Queue) WatchRunCommands(ctx context.Context, req *queuev1.WatchRunCommandsRequest, stream queuev1connect.RunQueueServiceWatchRunCommandsServerStream) error {
+	return q.hub.Commands(ctx, req.GetWorkerId(), q, stream.Send)
 }

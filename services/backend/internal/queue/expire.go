@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/poco-ai/poco/db/dbgen"
-	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/logging"
@@ -23,40 +21,7 @@ const (
 	// greetGrace is the same for managers that hold nothing, and so have less to
 	// call for.
 	greetGrace = 15 * time.Second
-	// maxResumes is how often a run goes on after its executor was lost.
-	maxResumes = 1
 )
-
-// verdict is what becomes of a run whose lease ran out.
-type verdict int
-
-const (
-	// verdictRequeue: nothing shows that the agent took the prompt, or it may
-	// resume.
-	verdictRequeue verdict = iota
-	// verdictCanceled: a cancel was committed before.
-	verdictCanceled
-	// verdictLost: the agent had started, and nobody knows how far it came.
-	verdictLost
-)
-
-// judge decides about a run whose lease ran out.
-func judge(r *dbgen.Run, policy backendv1.LostExecutorPolicy, agentSessionID string) verdict {
-	switch {
-	case r.Status == store.RunCanceling:
-		return verdictCanceled
-	case !r.PromptSubmitted:
-		// Anyone who has the workspace finds out whether the agent took the prompt.
-		return verdictRequeue
-	case r.Status == store.RunClaimed:
-		// It was to resume; the worker that claimed it never began.
-		return verdictRequeue
-	case policy == backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME && r.Resumes < maxResumes && agentSessionID != "":
-		return verdictRequeue
-	default:
-		return verdictLost
-	}
-}
 
 // mayExpire tells whether the holder of a lease of this length had the time to
 // renew it with this backend. Another backend that was there all along does not
@@ -90,6 +55,7 @@ func (q *Queue) ExpireLeases(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// expire acts on one lease.
 func (q *Queue) expire(ctx context.Context, sessionID, runID string) error {
 	return q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
 		s, err := tx.LockSession(ctx, sessionID)
@@ -104,31 +70,53 @@ func (q *Queue) expire(ctx context.Context, sessionID, runID string) error {
 		if leaseValid || !run.IsActive(r.Status) || !q.mayExpire(r.LeaseDuration) {
 			return nil
 		}
-		asked, err := inputs(ctx, tx, r.ID)
+		asked, err := run.Inputs(ctx, tx, r.ID)
 		if err != nil {
 			return err
 		}
-		decision := judge(r, asked[r.ID].config.GetLostExecutorPolicy(), s.AgentSessionID)
-		logging.OfRun(q.logger, r.ID, s.ID).WarnContext(ctx, "lease ran out", "status", r.Status, "verdict", int(decision))
-		switch decision {
-		case verdictRequeue:
-			if r.PromptSubmitted && r.Status == store.RunRunning {
-				return goOn(ctx, s, r, notHeardOf(r))
-			}
-			return run.Requeue(ctx, s, r)
-		case verdictCanceled:
-			r.FencingToken++
-			return run.Finish(ctx, s, r, run.Outcome{Status: store.RunCanceled, Reason: backendv1.RunReason_RUN_REASON_CANCELED, NoExport: true})
-		default:
-			r.FencingToken++
-			return run.Finish(ctx, s, r, run.Outcome{
-				Status: store.RunFailed, Reason: backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, NoExport: true,
-				Message: notHeardOf(r) + " Send the prompt again to go on.",
-			})
-		}
+		logging.OfRun(q.logger, r.ID, s.ID).WarnContext(ctx, "lease ran out", "status", r.Status)
+		return run.Expire(ctx, s, r, asked[r.ID].Config.GetLostExecutorPolicy())
 	})
 }
 
-func notHeardOf(r *dbgen.Run) string {
-	return fmt.Sprintf("The executor manager that had the run was not heard of for %s, so its executor was given up.", r.LeaseDuration)
+// FailOrphanedExports ends the exports that are pending by workers that are gone: a
+// session must not wait for what nobody will report. One that cannot be ended
+// holds up no other.
+func (q *Queue) FailOrphanedExports(ctx context.Context) error {
+	if !q.mayJudgeWorkers() {
+		return nil
+	}
+	ids, err := q.store.Read().SessionListOrphanedExports(ctx, q.timing.WorkerGone, expiryBatch)
+	if err != nil {
+		return fmt.Errorf("list exports of workers that are gone: %w", err)
+	}
+	var errs []error
+	for _, id := range ids {
+		if err := q.failOrphanedExport(ctx, id); err != nil {
+			errs = append(errs, fmt.Errorf("end the export of session %s: %w", id, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (q *Queue) failOrphanedExport(ctx context.Context, sessionID string) error {
+	return q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		s, err := tx.LockSession(ctx, sessionID)
+		if err != nil {
+			return err
+		}
+		worker := ""
+		if s.WorkerID != nil {
+			worker = *s.WorkerID
+		}
+		gone, err := tx.Q.WorkerIsGone(ctx, worker, q.timing.WorkerGone)
+		if err != nil {
+			return fmt.Errorf("look for the worker: %w", err)
+		}
+		if !gone || !q.mayJudgeWorkers() || s.ExportStatus != store.ExportPending || s.ActiveRunID != nil {
+			return nil // it came back, reported, or a run will ask again
+		}
+		return run.FailExport(ctx, s, fmt.Sprintf(
+			"The executor manager %q, which has the workspace, was not heard of for %s. Export again when it is back.", worker, q.timing.WorkerGone))
+	})
 }

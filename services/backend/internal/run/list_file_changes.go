@@ -7,15 +7,16 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/page"
 	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/pagesize"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
-// Changes lists the files that a run of a user has changed, with their diffs, as
+// ListFileChanges lists the files that a run of a user has changed, with their diffs, as
 // the run reported them last. All pages of a list are of one report, also when
 // the run goes on meanwhile.
-func (s *Runs) Changes(ctx context.Context, userID string, req *backendv1.ListFileChangesRequest) (*backendv1.ListFileChangesResponse, error) {
-	row, err := s.owned(ctx, userID, req.GetRunId())
+func (s *Service) ListFileChanges(ctx context.Context, req *backendv1.ListFileChangesRequest) (*backendv1.ListFileChangesResponse, error) {
+	row, err := s.owned(ctx, auth.User(ctx), req.GetRunId())
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +54,7 @@ func (s *Runs) Changes(ctx context.Context, userID string, req *backendv1.ListFi
 }
 
 // changes reads the report with a number; there is none under 0.
-func (s *Runs) changes(ctx context.Context, sessionID string, seq int64) (*backendv1.FilesChanged, error) {
+func (s *Service) changes(ctx context.Context, sessionID string, seq int64) (*backendv1.FilesChanged, error) {
 	if seq == 0 {
 		return &backendv1.FilesChanged{}, nil
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/logging"
@@ -62,4 +63,13 @@ func recoverNew(ctx context.Context, s *store.Session, r *dbgen.Run, attempt int
 		}
 	}
 	return p.finish(ctx)
+}
+
+// RecoverRunEvents implements RunQueueService.
+func (q *Queue) RecoverRunEvents(ctx context.Context, req *queuev1.RecoverRunEventsRequest) (*queuev1.RecoverRunEventsResponse, error) {
+	seq, err := q.Recover(ctx, req.GetWorkerId(), req.GetRunId(), req.GetAttempt(), req.GetEvents())
+	if err != nil {
+		return nil, err
+	}
+	return &queuev1.RecoverRunEventsResponse{AckedRunSeq: seq}, nil
 }

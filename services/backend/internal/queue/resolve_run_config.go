@@ -1,0 +1,23 @@
+package queue
+
+import (
+	"context"
+
+	"github.com/poco-ai/poco/db/dbgen"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/backend/internal/store"
+)
+
+// CheckHeld returns nil when the run is held under the token.
+func (q *Queue) CheckHeld(ctx context.Context, runID string, token int64) error {
+	return q.change(ctx, runID, token, func(context.Context, *store.Session, *dbgen.Run) error { return nil })
+}
+
+// ResolveRunConfig implements RunQueueService. MCP servers, skills and variables
+// cannot be installed yet, so no run needs any.
+func (q *Queue) ResolveRunConfig(ctx context.Context, req *queuev1.ResolveRunConfigRequest) (*queuev1.ResolveRunConfigResponse, error) {
+	if err := q.CheckHeld(ctx, req.GetRunId(), req.GetFencingToken()); err != nil {
+		return nil, err
+	}
+	return &queuev1.ResolveRunConfigResponse{}, nil
+}

@@ -1,0 +1,99 @@
+// Package queue is poco.queue.v1.RunQueueService: it hands runs to workers and
+// takes what they report, one file for each RPC. What becomes of a run is decided
+// in package run.
+package queue
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/poco-ai/poco/db/dbgen"
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/gen/go/poco/queue/v1/queuev1connect"
+	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/backend/internal/watch"
+	"github.com/poco-ai/poco/services/internal/logging"
+	"github.com/poco-ai/poco/services/internal/rpcerror"
+)
+
+// Partials are live text on its way to watchers.
+type Partials interface {
+	PublishPartials(sessionID string, partials []*backendv1.PartialContent)
+}
+
+// Presence tells how long this backend has been there for the holders of leases.
+type Presence interface {
+	// For is how long it has been there without a gap.
+	For() time.Duration
+	// Lost says that a holder asked in vain.
+	Lost()
+}
+
+// workerFresh is how old the note that a worker was heard of may become before
+// it is written again.
+const workerFresh = 15 * time.Second
+
+var _ queuev1connect.RunQueueServiceHandler = (*Queue)(nil)
+
+// Queue is poco.queue.v1.RunQueueService.
+type Queue struct {
+	store    *store.Store
+	hub      *watch.Hub
+	partials Partials
+	logger   *slog.Logger
+	timing   Timing
+	here     Presence
+
+	sweep   chan struct{}
+	sweepMu sync.Mutex
+	sweepAt time.Time
+	// forgotAt is the sweep's own.
+	forgotAt time.Time
+}
+
+// Timing is how long the queue waits for others.
+type Timing struct {
+	// UserInput is how long a question waits that names no end.
+	UserInput time.Duration
+	// WorkerGone is how long the worker that has a session's workspace must be
+	// silent before another one may take the session's runs.
+	WorkerGone time.Duration
+}
+
+// New returns the queue.
+func New(st *store.Store, hub *watch.Hub, partials Partials, logger *slog.Logger, timing Timing, here Presence) *Queue {
+	return &Queue{store: st, hub: hub, partials: partials, logger: logger, timing: timing, here: here, sweep: make(chan struct{}, 1)}
+}
+
+// touch notes that a worker was heard of.
+func (q *Queue) touch(ctx context.Context, worker string) error {
+	if err := q.store.Read().WorkerTouch(ctx, worker, min(workerFresh, q.timing.WorkerGone/3)); err != nil {
+		return fmt.Errorf("touch worker: %w", err)
+	}
+	return nil
+}
+
+// change locks a run with its session for a worker that shows its token, and
+// calls fn. Anyone who holds the token of a run that has ended may still see it.
+func (q *Queue) change(ctx context.Context, runID string, token int64, fn func(ctx context.Context, s *store.Session, r *dbgen.Run) error) error {
+	return q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		s, r, err := tx.LockRunWithSession(ctx, runID)
+		if store.IsNotFound(err) {
+			return rpcerror.NotFound("run", runID)
+		}
+		if err != nil {
+			return err
+		}
+		logging.About(ctx, runID, s.ID)
+		// A lease whose time is over holds as long as nobody has acted on it:
+		// anyone who does takes the token away. A run that was never claimed has none.
+		if token < 1 || r.FencingToken != token {
+			return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE, "the run is no longer held under this fencing token; stop its executor",
+				map[string]string{"run_id": runID})
+		}
+		return fn(ctx, s, r)
+	})
+}
