@@ -15,7 +15,9 @@ import (
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/gen/go/poco/executor/v1/executorv1connect"
+	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/executor/internal/claude"
+	"github.com/poco-ai/poco/services/executor/internal/process"
 	"github.com/poco-ai/poco/services/executor/internal/rpc"
 	"github.com/poco-ai/poco/services/executor/internal/run"
 	"github.com/poco-ai/poco/services/internal/claudecode"
@@ -73,7 +75,7 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	if err := hideProcess(); err != nil {
 		return fmt.Errorf("what this process holds would be open to its agent: %w", err)
 	}
-	if err := claude.AdoptOrphans(); err != nil {
+	if err := process.AdoptOrphans(); err != nil {
 		logger.WarnContext(ctx, "commands that an agent leaves behind may go on", logging.KeyError, err)
 	}
 	var closers lifecycle.Closers
@@ -95,10 +97,12 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 		WorkspacePath: msg.GetWorkspacePath(),
 		StatePath:     msg.GetStatePath(),
 		GitIgnore:     msg.GetWorkspaceGitIgnore(),
-		CLI:           func() (string, error) { return claudecode.Find(msg.GetClaudeCliPath(), "") },
-		ModelBaseURL:  msg.GetAnthropicBaseUrl(),
-		ModelToken:    cfg.Secret(envModelToken),
-		DefaultModel:  msg.GetDefaultModel(),
+		Agents: agent.Drivers{
+			claude.Driver{CLI: func() (string, error) { return claudecode.Find(msg.GetClaudeCliPath(), "") }},
+		},
+		ModelBaseURL: msg.GetAnthropicBaseUrl(),
+		ModelToken:   cfg.Secret(envModelToken),
+		DefaultModel: msg.GetDefaultModel(),
 		Dial: func(url string, token config.Secret) (run.Conn, error) {
 			return grpcclient.Dial(url, token)
 		},

@@ -16,7 +16,7 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
-	"github.com/poco-ai/poco/services/executor/internal/claude"
+	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/internal/journal"
 )
 
@@ -74,7 +74,7 @@ func TestAPromptThatTheAgentDidNotTakeIsGiven(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, completed, m.finished().GetStatus(), m.finished().GetMessage())
 	require.Equal(t, 1, said(t, dir, "the newer prompt"))
-	require.Zero(t, said(t, dir, claude.ContinuePrompt))
+	require.Zero(t, said(t, dir, agent.ContinuePrompt))
 }
 
 // The executor died before any event came through, and the agent was at work:
@@ -106,7 +106,7 @@ func TestAPromptThatTheAgentTookIsNotGivenAgain(t *testing.T) {
 				return
 			}
 			require.Equal(t, completed, f.GetStatus(), f.GetMessage())
-			require.NotZero(t, said(t, dir, claude.ContinuePrompt)) // the CLI says it too, of a turn that was cut off
+			require.NotZero(t, said(t, dir, agent.ContinuePrompt)) // the CLI says it too, of a turn that was cut off
 		})
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/executor/internal/agent"
+	"github.com/poco-ai/poco/services/executor/internal/process"
 )
 
 // Deadlines of the protocol. They are limits for a CLI that misbehaves, far
@@ -24,93 +26,31 @@ const (
 	exitTimeout       = 5 * time.Second
 )
 
-// ContinuePrompt is what a resumed agent is told that already has the prompt. Its
-// commands ended with the executor before; one in the background looks to it as if
-// it went on.
-const ContinuePrompt = "Continue from where you left off. You were interrupted, and every command and task that you had started was ended, " +
-	"also in the background: look at what they have done before you rely on it."
-
 // Options of an Agent.
 type Options struct {
-	// Path of the CLI, Dir its working directory.
-	Path, Dir string
-	// ConfigDir keeps the CLI's transcripts, skills and settings.
-	ConfigDir string
-	// HomeDir is the agent's own home. The executor's is not for it: the CLI's
-	// shells would run a person's login scripts, and find a person's keys.
-	HomeDir string
-	// BaseURL and Token of the model API.
-	BaseURL, Token string
-	Model          string
-	PermissionMode backendv1.PermissionMode
-	// ResumeID is the conversation to go on with; empty for a new one.
-	ResumeID string
-	// Prompt is the user's message, PromptID a UUID by which Took finds it again.
-	Prompt, PromptID string
-	// Resumes is set when an agent before this one has had the prompt.
-	Resumes *Resumption
-	// MCPConfigJSON is the document for --mcp-config; empty for none.
-	MCPConfigJSON string
-	MaxTurns      int32
-	// MaxCostUSD and MaxTokens bound the run; zero means no limit.
-	MaxCostUSD float64
-	MaxTokens  int64
-	// IdleTimeout is the longest silence of the CLI while nothing of it is known
-	// to be under way; zero means no limit. A tool at work, a task in the
-	// background and waiting for a person do not count.
-	IdleTimeout time.Duration
-	// BackgroundTimeout is how long what was started in the background may go on
-	// after the last turn, without a sign of life; zero means no limit.
-	BackgroundTimeout time.Duration
-	// UserInputTimeout is how long a question waits; zero means
-	// DefaultUserInputTimeout.
-	UserInputTimeout time.Duration
-}
-
-// Resumption is what is known of the agent that was lost.
-type Resumption struct {
-	// PromptID is the id of the prompt that it was given.
-	PromptID string
-	// Reported has the ids of its messages that are in the record.
-	Reported map[string]bool
-	// Latest are the last of them as the CLI printed them, oldest first.
-	Latest []string
-}
-
-// DefaultUserInputTimeout is how long a question waits when nothing else is said.
-const DefaultUserInputTimeout = 30 * time.Minute
-
-// Sink takes what the agent does. It is called from one goroutine.
-type Sink interface {
-	// Emit takes an event.
-	Emit(payload *backendv1.EventPayload)
-	// Partial takes text that is being written.
-	Partial(partial *backendv1.PartialContent)
-	// FilesMayHaveChanged is called after a tool that may write files answered.
-	FilesMayHaveChanged()
-	// Room returns nil when more events can be taken, else a channel that is
-	// closed when they can. Until then the CLI's output is not read.
-	Room() <-chan struct{}
+	agent.Task
+	// Path of the CLI.
+	Path string
 }
 
 // Agent runs one prompt. Create it with New and call Run once; the other
 // methods may be called from any goroutine, before, during and after Run.
 type Agent struct {
 	opts Options
-	sink Sink
+	sink agent.Sink
 	// calls are executed by Run's goroutine, which owns all state below.
 	calls chan func()
 	done  chan struct{}
-	hold  holder
+	*process.Holder
 
-	process    *process
+	process    *process.Process
 	translator *translator
 	questions  map[string]*question
 	// ending is why the run is being ended, nil while it goes on.
-	ending *Outcome
+	ending *agent.Outcome
 	// result is the CLI's own verdict on its latest turn. It is the run's once
 	// the agent has finished: a turn may be followed by another.
-	result   *Outcome
+	result   *agent.Outcome
 	finished bool
 	work     work
 	// resting: the turn is over, and something in the background is not.
@@ -139,12 +79,12 @@ type Agent struct {
 }
 
 // New returns an agent that has not started.
-func New(opts Options, sink Sink) *Agent {
+func New(opts Options, sink agent.Sink) *Agent {
 	if opts.UserInputTimeout <= 0 {
-		opts.UserInputTimeout = DefaultUserInputTimeout
+		opts.UserInputTimeout = agent.DefaultUserInputTimeout
 	}
 	return &Agent{
-		opts: opts, sink: sink, calls: make(chan func()), done: make(chan struct{}), hold: holder{released: make(chan struct{}, 1)},
+		opts: opts, sink: sink, calls: make(chan func()), done: make(chan struct{}), Holder: process.NewHolder(),
 		translator: newTranslator(opts.ResumeID != ""), questions: map[string]*question{},
 		work: work{tasks: map[string]*task{}},
 	}
@@ -152,7 +92,7 @@ func New(opts Options, sink Sink) *Agent {
 
 // End asks the agent to stop: it is interrupted, and killed when that does not
 // help. The run ends with the given outcome; the first one counts.
-func (a *Agent) End(outcome Outcome) { a.call(func() { a.end(outcome, true) }) }
+func (a *Agent) End(outcome agent.Outcome) { a.call(func() { a.end(outcome, true) }) }
 
 // Answer gives a person's answers to a question. It does nothing for a
 // question that is not waiting (any more). It returns when the answer is on
@@ -190,28 +130,28 @@ func (a *Agent) call(f func()) {
 
 // Run runs the CLI until it has ended and is reaped. When ctx ends first, the
 // CLI is killed at once and the outcome is the context's cause, if that is an
-// Outcome (see Stop).
-func (a *Agent) Run(ctx context.Context) Outcome {
+// agent.Outcome (see Stop).
+func (a *Agent) Run(ctx context.Context) agent.Outcome {
 	defer a.watchers.Wait()
 	defer close(a.done)
 	mcpPath, cleanup, err := writeMCPConfig(a.opts.MCPConfigJSON)
 	if err != nil {
-		return Failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The MCP configuration could not be written: %v", err)
+		return agent.Failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The MCP configuration could not be written: %v", err)
 	}
 	defer cleanup()
 	if err := os.MkdirAll(a.opts.HomeDir, 0o755); err != nil {
-		return Failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The agent's home folder cannot be created: %v", err)
+		return agent.Failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The agent's home folder cannot be created: %v", err)
 	}
 	if ignored := ignoredSettings(a.opts.Dir); len(ignored) > 0 {
 		a.inform(noticeIgnored, "Poco decides this, so it is not taken from the project's files: "+strings.Join(ignored, ", "))
 	}
 	a.restoreConversation()
-	a.process, err = startProcess(a.opts.Path, arguments(&a.opts, mcpPath), a.opts.Dir, environment(&a.opts))
+	a.process, err = process.Start(a.opts.Path, arguments(&a.opts, mcpPath), a.opts.Dir, environment(&a.opts))
 	if err != nil {
 		return startFailure(err)
 	}
-	defer a.process.close()
-	a.hold.started(a.process)
+	defer a.process.Close()
+	a.Started(a.process)
 	a.startedAt = time.Now()
 	a.lastLine = a.startedAt
 	a.kill = newStoppedTimer()
@@ -219,7 +159,7 @@ func (a *Agent) Run(ctx context.Context) Outcome {
 	defer a.kill.Stop()
 	defer a.deadline.Stop()
 	a.escalateAfter(initializeTimeout, func() {
-		a.end(Failed(backendv1.RunReason_RUN_REASON_CLI_PROTOCOL_ERROR, "The Claude Code CLI did not answer the initialize request within %s.", initializeTimeout), false)
+		a.end(agent.Failed(backendv1.RunReason_RUN_REASON_CLI_PROTOCOL_ERROR, "The Claude Code CLI did not answer the initialize request within %s.", initializeTimeout), false)
 	})
 	a.send(initializeRequest(initializeID))
 	a.catchUp(ctx)
@@ -230,16 +170,16 @@ func (a *Agent) Run(ctx context.Context) Outcome {
 	return a.outcome(ctx)
 }
 
-func startFailure(err error) Outcome {
+func startFailure(err error) agent.Outcome {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrPermission) {
-		return Failed(backendv1.RunReason_RUN_REASON_CLI_MISSING, "The Claude Code CLI cannot be started: %v", err)
+		return agent.Failed(backendv1.RunReason_RUN_REASON_CLI_MISSING, "The Claude Code CLI cannot be started: %v", err)
 	}
-	return Failed(backendv1.RunReason_RUN_REASON_CLI_CRASHED, "The Claude Code CLI cannot be started: %v", err)
+	return agent.Failed(backendv1.RunReason_RUN_REASON_CLI_CRASHED, "The Claude Code CLI cannot be started: %v", err)
 }
 
 // loop reads the CLI until it is gone.
 func (a *Agent) loop(ctx context.Context) {
-	lines := a.process.lines
+	lines := a.process.Lines
 	for {
 		a.armDeadline()
 		readable, room := lines, a.sink.Room()
@@ -253,8 +193,8 @@ func (a *Agent) loop(ctx context.Context) {
 			if !ok {
 				lines = nil
 				// Nothing more can come: let it go quickly.
-				a.process.closeInput()
-				a.escalateAfter(exitTimeout, a.process.close)
+				a.process.CloseInput()
+				a.escalateAfter(exitTimeout, a.process.Close)
 				break
 			}
 			a.lastLine = time.Now()
@@ -263,10 +203,10 @@ func (a *Agent) loop(ctx context.Context) {
 			a.lastLine = time.Now() // It was not the CLI that was silent.
 		case f := <-a.calls:
 			f()
-		case <-a.hold.released:
+		case <-a.Released():
 			a.lastLine = time.Now()
 		case <-a.kill.C:
-			if a.hold.held.Load() && a.ending == nil {
+			if a.Held() && a.ending == nil {
 				a.kill.Reset(initializeTimeout) // It was not the CLI that took its time.
 				break
 			}
@@ -280,11 +220,11 @@ func (a *Agent) loop(ctx context.Context) {
 }
 
 // exited is the process's end, once everything it wrote is read.
-func (a *Agent) exited(lines <-chan line) <-chan struct{} {
+func (a *Agent) exited(lines <-chan process.Line) <-chan struct{} {
 	if lines != nil {
 		return nil
 	}
-	return a.process.exited
+	return a.process.Exited
 }
 
 // armDeadline sets the timer to the next moment at which a question or the
@@ -334,13 +274,13 @@ func (a *Agent) idleAt() time.Time {
 }
 
 func (a *Agent) idle() {
-	a.end(Failed(backendv1.RunReason_RUN_REASON_IDLE_TIMEOUT, "The Claude Code CLI was silent for %s with nothing under way, the limit that RUN_IDLE_TIMEOUT_SECONDS sets.",
+	a.end(agent.Failed(backendv1.RunReason_RUN_REASON_IDLE_TIMEOUT, "The Claude Code CLI was silent for %s with nothing under way, the limit that RUN_IDLE_TIMEOUT_SECONDS sets.",
 		a.opts.IdleTimeout), false)
 }
 
 // expire ends what has run out: questions, or else the CLI's silence.
 func (a *Agent) expire(now time.Time) {
-	if a.hold.held.Load() {
+	if a.Held() {
 		a.lastLine = now
 	}
 	for _, q := range a.questions {
@@ -355,7 +295,7 @@ func (a *Agent) expire(now time.Time) {
 
 // end begins to stop the CLI. A polite end interrupts it first, which lets it
 // report its usage.
-func (a *Agent) end(outcome Outcome, polite bool) {
+func (a *Agent) end(outcome agent.Outcome, polite bool) {
 	if a.ending != nil || a.finished {
 		return
 	}
@@ -364,8 +304,8 @@ func (a *Agent) end(outcome Outcome, polite bool) {
 		delete(a.questions, q.id)
 	}
 	terminate := func() {
-		a.process.terminate()
-		a.escalateAfter(terminateTimeout, a.process.close)
+		a.process.Terminate()
+		a.escalateAfter(terminateTimeout, a.process.Close)
 	}
 	if !polite || !a.submitted || a.resting { // Between turns there is nothing to interrupt.
 		terminate()
@@ -383,23 +323,23 @@ func (a *Agent) escalateAfter(d time.Duration, step func()) {
 }
 
 func (a *Agent) send(message any) {
-	if err := a.process.send(message); err != nil {
-		a.end(Failed(backendv1.RunReason_RUN_REASON_CLI_PROTOCOL_ERROR, "A message for the CLI could not be encoded: %v", err), false)
+	if err := a.process.Send(message); err != nil {
+		a.end(agent.Failed(backendv1.RunReason_RUN_REASON_CLI_PROTOCOL_ERROR, "A message for the CLI could not be encoded: %v", err), false)
 	}
 }
 
 // outcome sums up, after the CLI is gone.
-func (a *Agent) outcome(ctx context.Context) Outcome {
+func (a *Agent) outcome(ctx context.Context) agent.Outcome {
 	if ctx.Err() != nil {
-		a.process.close()
+		a.process.Close()
 	}
 	outcome := a.verdict(ctx)
 	outcome.Usage = a.translator.usageSoFar(a.usage, time.Since(a.startedAt))
 	return outcome
 }
 
-func (a *Agent) verdict(ctx context.Context) Outcome {
-	var stopped *Stop
+func (a *Agent) verdict(ctx context.Context) agent.Outcome {
+	var stopped *agent.Stop
 	switch {
 	case a.ending != nil:
 		return *a.ending
@@ -408,23 +348,17 @@ func (a *Agent) verdict(ctx context.Context) Outcome {
 	case errors.As(context.Cause(ctx), &stopped):
 		return stopped.Outcome
 	case ctx.Err() != nil:
-		return Canceled("the executor is shutting down")
-	case a.opts.ResumeID != "" && !a.started && isUnknownConversation(a.process.exit.stderr):
-		return resumeFailed(a.process.exit.stderr)
+		return agent.Canceled("the executor is shutting down")
+	case a.opts.ResumeID != "" && !a.started && isUnknownConversation(a.process.Exit.Stderr):
+		return resumeFailed(a.process.Exit.Stderr)
 	default:
 		missing := "a result"
 		if a.result != nil {
 			missing = "waiting for what ran in the background"
 		}
-		return Failed(backendv1.RunReason_RUN_REASON_CLI_CRASHED, "The Claude Code CLI ended without %s, %s", missing, a.process.exit)
+		return agent.Failed(backendv1.RunReason_RUN_REASON_CLI_CRASHED, "The Claude Code CLI ended without %s, %s", missing, a.process.Exit)
 	}
 }
-
-// Stop is a context cause that says how the run ends.
-type Stop struct{ Outcome Outcome }
-
-// Error makes Stop usable as a context's cause.
-func (s *Stop) Error() string { return s.Outcome.Reason.String() + ": " + s.Outcome.Message }
 
 func newStoppedTimer() *time.Timer {
 	t := time.NewTimer(time.Hour)

@@ -17,6 +17,8 @@ import (
 	"go.uber.org/goleak"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/executor/internal/agent"
+	"github.com/poco-ai/poco/services/executor/internal/process"
 )
 
 const fakeModeEnv = "POCO_FAKE_CLI"
@@ -29,7 +31,7 @@ func TestMain(m *testing.M) {
 		fakeCLI(mode)
 		return
 	}
-	if err := AdoptOrphans(); err != nil {
+	if err := process.AdoptOrphans(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -91,7 +93,7 @@ func fakeCLI(mode string) {
 		text, _ := json.Marshal(answer)
 		say(`{"type":"assistant","message":{"content":`+string(text)+`}}`, result)
 	case "long":
-		say(`{"type":"assistant","message":{"content":"`+strings.Repeat("x", maxLine)+`"}}`, result)
+		say(`{"type":"assistant","message":{"content":"`+strings.Repeat("x", process.MaxLine)+`"}}`, result)
 	}
 }
 
@@ -102,10 +104,10 @@ func fake(t *testing.T, mode string) Options {
 	path := filepath.Join(t.TempDir(), "claude")
 	script := fmt.Sprintf("#!/bin/sh\n%s=%s exec %q \"$@\"\n", fakeModeEnv, mode, self)
 	require.NoError(t, os.WriteFile(path, []byte(script), 0o755))
-	return Options{Path: path, Dir: t.TempDir(), ConfigDir: t.TempDir(), HomeDir: t.TempDir(), Prompt: "p"}
+	return Options{Path: path, Task: agent.Task{Dir: t.TempDir(), StateDir: t.TempDir(), HomeDir: t.TempDir(), Prompt: "p"}}
 }
 
-func runFake(t *testing.T, opts Options) (Outcome, *recorder) {
+func runFake(t *testing.T, opts Options) (agent.Outcome, *recorder) {
 	t.Helper()
 	r := &recorder{}
 	return New(opts, r).Run(t.Context()), r
@@ -163,7 +165,7 @@ func TestFakeUnknownRequestsAndWithdrawnQuestions(t *testing.T) {
 func TestFakeKilledAtOnceByItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	r := &recorder{on: func(*backendv1.EventPayload) {
-		cancel(&Stop{Outcome: Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
+		cancel(&agent.Stop{Outcome: agent.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
 	}}
 	outcome := New(fake(t, "stubborn"), r).Run(ctx)
 	require.Equal(t, backendv1.RunReason_RUN_REASON_LEASE_LOST, outcome.Reason)
@@ -175,7 +177,7 @@ func TestFakeIgnoresTheInterrupt(t *testing.T) {
 	}
 	r := &recorder{}
 	a := New(fake(t, "stubborn"), r)
-	r.on = func(*backendv1.EventPayload) { go a.End(Canceled("test")) }
+	r.on = func(*backendv1.EventPayload) { go a.End(agent.Canceled("test")) }
 	outcome := a.Run(t.Context())
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_CANCELED, outcome.Status)
 }

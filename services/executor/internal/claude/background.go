@@ -7,6 +7,8 @@ import (
 	"time"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/executor/internal/agent"
+	"github.com/poco-ai/poco/services/executor/internal/process"
 	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
@@ -56,8 +58,8 @@ func (a *Agent) wait(left []string) {
 // finish ends the CLI after its last result, which is the run's.
 func (a *Agent) finish() {
 	a.finished, a.resting = true, false
-	a.process.closeInput()
-	a.escalateAfter(exitTimeout, a.process.close)
+	a.process.CloseInput()
+	a.escalateAfter(exitTimeout, a.process.Close)
 }
 
 // left names what still works: the CLI's own tasks, and commands that outlived
@@ -70,9 +72,9 @@ func (a *Agent) left() []string {
 	if len(a.work.tasks) > 0 {
 		return left // The others are looked at when these have ended.
 	}
-	for _, p := range leftBehind() {
-		left = append(left, quote(p.command))
-		a.watchExit(p.pid)
+	for _, p := range process.LeftBehind() {
+		left = append(left, quote(p.Command))
+		a.watchExit(p.PID)
 	}
 	return left
 }
@@ -85,7 +87,7 @@ func (a *Agent) watchExit(pid int) {
 	}
 	a.watched = true
 	a.watchers.Go(func() {
-		awaitExit(pid)
+		process.AwaitExit(pid)
 		a.call(func() {
 			a.watched = false
 			a.lastLine = time.Now()
@@ -107,12 +109,12 @@ func (a *Agent) backgroundExpired() {
 	// A command may be a server that was meant to stay. An agent has work that
 	// is not done.
 	if slices.ContainsFunc(a.work.running(), func(t *task) bool { return t.kind != kindCommand }) {
-		failed := Failed(backendv1.RunReason_RUN_REASON_BACKGROUND_TIMEOUT, "%s", message)
+		failed := agent.Failed(backendv1.RunReason_RUN_REASON_BACKGROUND_TIMEOUT, "%s", message)
 		a.result = &failed
 	}
 	a.finished, a.resting = true, false
-	a.process.terminate()
-	a.escalateAfter(terminateTimeout, a.process.close)
+	a.process.Terminate()
+	a.escalateAfter(terminateTimeout, a.process.Close)
 }
 
 // observeWork keeps up with what the CLI has under way, and tells what it

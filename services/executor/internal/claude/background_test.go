@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/internal/scriptedmodel"
 )
 
@@ -142,12 +143,12 @@ func TestRealEndedWhileWaiting(t *testing.T) {
 		status backendv1.RunStatus
 		reason backendv1.RunReason
 	}{
-		"canceled": {func(a *Agent, _ context.CancelCauseFunc) { a.End(Canceled("enough")) }, canceled, backendv1.RunReason_RUN_REASON_CANCELED},
+		"canceled": {func(a *Agent, _ context.CancelCauseFunc) { a.End(agent.Canceled("enough")) }, canceled, backendv1.RunReason_RUN_REASON_CANCELED},
 		"timeout": {func(a *Agent, _ context.CancelCauseFunc) {
-			a.End(Failed(backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, "late"))
+			a.End(agent.Failed(backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, "late"))
 		}, failed, backendv1.RunReason_RUN_REASON_RUN_TIMEOUT},
 		"lease lost": {func(_ *Agent, cancel context.CancelCauseFunc) {
-			cancel(&Stop{Outcome: Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
+			cancel(&agent.Stop{Outcome: agent.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
 		}, failed, backendv1.RunReason_RUN_REASON_LEASE_LOST},
 	}
 	for name, c := range cases {

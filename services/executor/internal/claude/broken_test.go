@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/executor/internal/process"
 )
 
 // An answer that breaks off is asked for again, or gone on with.
@@ -36,10 +37,10 @@ func TestRealBrokenAnswers(t *testing.T) {
 
 func TestBrokenAnswersAreBounded(t *testing.T) {
 	a := New(fake(t, "unused"), &recorder{})
-	a.process, a.kill = &process{wake: make(chan struct{}, 1)}, newStoppedTimer()
+	a.process, a.kill = &process.Process{}, newStoppedTimer()
 	turn := func() {
-		a.read(line{data: []byte(`{"type":"stream_event","event":{"type":"message_start","message":{"id":"m"}}}`)})
-		a.read(line{data: []byte(`{"type":"result","subtype":"success","is_error":false,"stop_reason":null,"result":"half"}`)})
+		a.read(process.Line{Data: []byte(`{"type":"stream_event","event":{"type":"message_start","message":{"id":"m"}}}`)})
+		a.read(process.Line{Data: []byte(`{"type":"result","subtype":"success","is_error":false,"stop_reason":null,"result":"half"}`)})
 	}
 	for range maxContinued {
 		turn()

@@ -18,7 +18,7 @@ func (a *Agent) catchUp(ctx context.Context) {
 	if lost == nil || a.opts.ResumeID == "" {
 		return
 	}
-	lines, err := written(a.opts.ConfigDir, a.opts.ResumeID, lost.PromptID)
+	lines, err := written(a.opts.StateDir, a.opts.ResumeID, lost.PromptID)
 	if err != nil {
 		a.notice(noticeUnread, fmt.Sprintf("What the agent said before it was lost cannot be read, and may not be shown in full: %v.", err))
 		return
@@ -55,7 +55,7 @@ func (a *Agent) restoreConversation() {
 	if len(lost.Latest) == len(lost.Reported) { // all of them, from the first answer to the prompt on
 		before = lost.PromptID
 	}
-	if err := restore(a.opts.ConfigDir, a.opts.ResumeID, before, lost.Latest); err != nil {
+	if err := restore(a.opts.StateDir, a.opts.ResumeID, before, lost.Latest); err != nil {
 		a.notice(noticeUnread, fmt.Sprintf("The agent may not know the last of what it did before it was lost, and do it again: %v.", err))
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/internal/scriptedmodel"
 )
 
@@ -50,8 +51,8 @@ func TestRealConversationIsReportedToItsEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			again := opts
-			again.Prompt, again.PromptID = ContinuePrompt, ""
-			again.Resumes = &Resumption{PromptID: opts.PromptID, Reported: map[string]bool{}}
+			again.Prompt, again.PromptID = agent.ContinuePrompt, ""
+			again.Resumes = &agent.Resumption{PromptID: opts.PromptID, Reported: map[string]bool{}}
 			for _, m := range heard {
 				again.Resumes.Reported[m.GetMessageId()] = true
 			}
@@ -82,8 +83,8 @@ func TestRealConversationIsReportedToItsEnd(t *testing.T) {
 func copySession(t *testing.T, opts *Options) {
 	t.Helper()
 	config := t.TempDir()
-	require.NoError(t, os.CopyFS(config, os.DirFS(opts.ConfigDir)))
-	opts.ConfigDir = config
+	require.NoError(t, os.CopyFS(config, os.DirFS(opts.StateDir)))
+	opts.StateDir = config
 }
 
 // The CLI prints a message before it writes it down. Killed in between, it is told
@@ -123,15 +124,15 @@ func TestRealConversationIsRestoredFromTheRecord(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			again := opts
-			again.Prompt, again.PromptID = ContinuePrompt, ""
-			again.Resumes = &Resumption{PromptID: opts.PromptID, Reported: map[string]bool{}, Latest: printed[:c.reported]}
+			again.Prompt, again.PromptID = agent.ContinuePrompt, ""
+			again.Resumes = &agent.Resumption{PromptID: opts.PromptID, Reported: map[string]bool{}, Latest: printed[:c.reported]}
 			for _, id := range ids[:c.reported] {
 				again.Resumes.Reported[id] = true
 			}
 			copySession(t, &again)
 			require.NoError(t, os.Remove(filepath.Join(opts.Dir, "steps")))
 			require.NoError(t, os.WriteFile(filepath.Join(opts.Dir, "steps"), nil, 0o600))
-			cutConversation(t, again.ConfigDir, append([]string{opts.PromptID}, ids...)[c.written])
+			cutConversation(t, again.StateDir, append([]string{opts.PromptID}, ids...)[c.written])
 			second := &recorder{}
 			requireStatus(t, completed, 0, New(again, second).Run(t.Context()))
 			require.Empty(t, second.notice(noticeUnread))

@@ -64,11 +64,11 @@ func conversation(o *Options) string {
 	if _, err := uuid.Parse(o.ResumeID); err != nil {
 		return o.ResumeID
 	}
-	found, err := fs.Glob(os.DirFS(o.ConfigDir), "projects/*/"+o.ResumeID+".jsonl")
+	found, err := fs.Glob(os.DirFS(o.StateDir), "projects/*/"+o.ResumeID+".jsonl")
 	if err != nil || len(found) == 0 {
 		return o.ResumeID
 	}
-	return filepath.Join(o.ConfigDir, found[0])
+	return filepath.Join(o.StateDir, found[0])
 }
 
 // passedThrough are the executor's own variables that the CLI gets. Everything
@@ -83,7 +83,7 @@ var passedThrough = []string{
 func environment(o *Options) []string {
 	env := []string{
 		hostManaged, fixedEnvironment,
-		"CLAUDE_CONFIG_DIR=" + o.ConfigDir,
+		"CLAUDE_CONFIG_DIR=" + o.StateDir,
 		"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
 		// By it the end of a turn is told from the end of the work, see work.
 		"CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS=1",

@@ -7,6 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/executor/internal/agent"
+	"github.com/poco-ai/poco/services/executor/internal/process"
 )
 
 // TestIdle reads what the CLI says and looks whether its silence counts.
@@ -48,10 +50,10 @@ func TestIdle(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			a := New(Options{IdleTimeout: time.Minute}, &recorder{})
+			a := New(Options{Task: agent.Task{IdleTimeout: time.Minute}}, &recorder{})
 			a.lastLine, a.submitted = time.Now(), true
 			for _, l := range c.lines {
-				a.read(line{data: []byte(l)})
+				a.read(process.Line{Data: []byte(l)})
 			}
 			until, _ := a.patience()
 			require.Equal(t, c.idle, !until.IsZero() && until.Before(time.Now().Add(2*time.Minute)))
@@ -61,7 +63,7 @@ func TestIdle(t *testing.T) {
 
 // How long the CLI may take to start is bounded by initializeTimeout.
 func TestAStartIsNotIdle(t *testing.T) {
-	a := New(Options{IdleTimeout: time.Minute}, &recorder{})
+	a := New(Options{Task: agent.Task{IdleTimeout: time.Minute}}, &recorder{})
 	a.lastLine = time.Now()
 	until, _ := a.patience()
 	require.Zero(t, until)
@@ -76,10 +78,10 @@ func TestBackgroundTimeoutCountsFromTheLastSignOfLife(t *testing.T) {
 		`{"type":"system","subtype":"task_started","task_id":"b","task_type":"local_agent","description":"d"}`,
 		`{"type":"result","subtype":"success","is_error":false}`,
 	} {
-		a.read(line{data: []byte(l)})
+		a.read(process.Line{Data: []byte(l)})
 	}
 	require.False(t, a.resting, "the turn is not over before the CLI says so")
-	a.read(line{data: []byte(`{"type":"system","subtype":"session_state_changed","state":"idle"}`)})
+	a.read(process.Line{Data: []byte(`{"type":"system","subtype":"session_state_changed","state":"idle"}`)})
 	require.True(t, a.resting)
 	a.lastLine = time.Now().Add(time.Hour)
 	until, over := a.patience()
@@ -87,7 +89,7 @@ func TestBackgroundTimeoutCountsFromTheLastSignOfLife(t *testing.T) {
 	require.Equal(t, a.lastLine.Add(time.Minute), until)
 
 	// It has ended, and the CLI still has to tell its model.
-	a.read(line{data: []byte(`{"type":"system","subtype":"task_updated","task_id":"b","patch":{"status":"completed"}}`)})
+	a.read(process.Line{Data: []byte(`{"type":"system","subtype":"task_updated","task_id":"b","patch":{"status":"completed"}}`)})
 	require.True(t, a.resting)
 	require.False(t, a.finished)
 	until, _ = a.patience()
@@ -104,7 +106,7 @@ func TestFakeLateResult(t *testing.T) {
 	r := &recorder{}
 	a := New(fake(t, "late"), r)
 	r.on = func(*backendv1.EventPayload) {
-		go a.call(func() { a.end(Failed(backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, "late"), false) })
+		go a.call(func() { a.end(agent.Failed(backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, "late"), false) })
 	}
 	outcome = a.Run(t.Context())
 	require.Equal(t, backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, outcome.Reason, outcome.Message)
@@ -126,7 +128,7 @@ func TestFakeKilledAfterItsResult(t *testing.T) {
 				done = true
 			}
 		}
-		a.End(Failed(backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, "late"))
+		a.End(agent.Failed(backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, "late"))
 		close(finished)
 	}()
 	require.Equal(t, completed, a.Run(t.Context()).Status)

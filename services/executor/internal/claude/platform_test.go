@@ -97,8 +97,8 @@ func places(opts Options) map[string]string {
 	return map[string]string{
 		"project": filepath.Join(opts.Dir, projectSettings),
 		"local":   filepath.Join(opts.Dir, ".claude/settings.local.json"),
-		"user":    filepath.Join(opts.ConfigDir, "settings.json"),
-		"global":  filepath.Join(opts.ConfigDir, ".claude.json"),
+		"user":    filepath.Join(opts.StateDir, "settings.json"),
+		"global":  filepath.Join(opts.StateDir, ".claude.json"),
 		"home":    filepath.Join(opts.HomeDir, ".claude/settings.json"),
 	}
 }
@@ -213,7 +213,7 @@ func TestRealProjectStartsNothing(t *testing.T) {
 	opts, _ := real(t, "hello")
 	server := map[string]any{"mcpServers": map[string]any{"evil": map[string]any{"command": "sh", "args": []string{"-c", "touch started; cat"}}}}
 	write(t, filepath.Join(opts.Dir, projectServers), server)
-	write(t, filepath.Join(opts.ConfigDir, ".claude.json"), server)
+	write(t, filepath.Join(opts.StateDir, ".claude.json"), server)
 	start := []any{map[string]any{"hooks": []any{map[string]any{"type": "command", "command": "touch started"}}}}
 	write(t, filepath.Join(opts.Dir, projectSettings), map[string]any{
 		"enableAllProjectMcpServers": true,

@@ -9,6 +9,8 @@ import (
 	"github.com/google/uuid"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/executor/internal/agent"
+	"github.com/poco-ai/poco/services/executor/internal/process"
 )
 
 const (
@@ -21,14 +23,14 @@ const (
 )
 
 // read handles one line of the CLI.
-func (a *Agent) read(l line) {
+func (a *Agent) read(l process.Line) {
 	var m wireMessage
-	data := l.data
-	if !l.garbage {
+	data := l.Data
+	if !l.Garbage {
 		data = clean(data)
-		l.garbage = json.Unmarshal(data, &m) != nil
+		l.Garbage = json.Unmarshal(data, &m) != nil
 	}
-	if l.garbage {
+	if l.Garbage {
 		a.readGarbage()
 		return
 	}
@@ -62,21 +64,15 @@ func (a *Agent) readGarbage() {
 	a.notice(noticeGarbage, "The Claude Code CLI printed something that is not a message; it is ignored.")
 }
 
-func (a *Agent) notice(code, text string) { a.tell(backendv1.Notice_LEVEL_WARNING, code, text) }
-func (a *Agent) inform(code, text string) { a.tell(backendv1.Notice_LEVEL_INFO, code, text) }
-
-func (a *Agent) tell(level backendv1.Notice_Level, code, text string) {
-	a.sink.Emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{
-		Level: level, Code: code, Text: text,
-	}}})
-}
+func (a *Agent) notice(code, text string) { a.sink.Emit(agent.Warning(code, text)) }
+func (a *Agent) inform(code, text string) { a.sink.Emit(agent.Information(code, text)) }
 
 func (a *Agent) controlResponse(m *wireMessage) {
 	if m.Response == nil || m.Response.RequestID != initializeID || a.submitted {
 		return
 	}
 	if m.Response.Subtype != "success" {
-		a.end(Failed(backendv1.RunReason_RUN_REASON_CLI_PROTOCOL_ERROR, "The Claude Code CLI refused to start: %s", m.Response.Error), false)
+		a.end(agent.Failed(backendv1.RunReason_RUN_REASON_CLI_PROTOCOL_ERROR, "The Claude Code CLI refused to start: %s", m.Response.Error), false)
 		return
 	}
 	if a.ending != nil {
@@ -155,7 +151,7 @@ func (a *Agent) report(data []byte, m *wireMessage) {
 		}
 	}
 	if used := a.translator.usage.sum().total(); a.opts.MaxTokens > 0 && used > a.opts.MaxTokens {
-		a.end(Failed(backendv1.RunReason_RUN_REASON_TOKEN_LIMIT, "The run's limit of %d tokens is reached.", a.opts.MaxTokens), true)
+		a.end(agent.Failed(backendv1.RunReason_RUN_REASON_TOKEN_LIMIT, "The run's limit of %d tokens is reached.", a.opts.MaxTokens), true)
 	}
 }
 
@@ -170,7 +166,7 @@ func (a *Agent) readResult(m *wireMessage) {
 	a.result = &outcome
 	if a.ending != nil {
 		// After an interrupt the CLI may go on with a turn of its own.
-		a.process.terminate()
-		a.escalateAfter(terminateTimeout, a.process.close)
+		a.process.Terminate()
+		a.escalateAfter(terminateTimeout, a.process.Close)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/executor/internal/agent"
+	"github.com/poco-ai/poco/services/executor/internal/process"
 	"github.com/poco-ai/poco/services/internal/claudecode"
 	"github.com/poco-ai/poco/services/internal/scriptedmodel"
 )
@@ -39,10 +41,10 @@ func real(t *testing.T, prompt string, scenarios ...scriptedmodel.Scenario) (Opt
 	model, err := scriptedmodel.Start(context.Background(), "127.0.0.1:0", scriptedmodel.Options{Token: runToken, Scenarios: scenarios})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, model.Close()) })
-	opts := Options{
-		Path: path, BaseURL: model.URL, Token: runToken,
+	opts := Options{Path: path, Task: agent.Task{
+		BaseURL: model.URL, Token: runToken,
 		Model: "claude-sonnet-4-20250514", Prompt: prompt, IdleTimeout: time.Minute,
-	}
+	}}
 	inSession(t, &opts, t.TempDir())
 	return opts, model
 }
@@ -51,11 +53,11 @@ func real(t *testing.T, prompt string, scenarios ...scriptedmodel.Scenario) (Opt
 func inSession(t *testing.T, opts *Options, dir string) {
 	t.Helper()
 	opts.Dir = filepath.Join(dir, "workspace")
-	opts.ConfigDir, opts.HomeDir = filepath.Join(dir, "state", "claude"), filepath.Join(dir, "state", "home")
+	opts.StateDir, opts.HomeDir = filepath.Join(dir, "state", "claude"), filepath.Join(dir, "state", "home")
 	require.NoError(t, os.MkdirAll(opts.Dir, 0o755))
 }
 
-func requireStatus(t *testing.T, status backendv1.RunStatus, reason backendv1.RunReason, outcome Outcome) {
+func requireStatus(t *testing.T, status backendv1.RunStatus, reason backendv1.RunReason, outcome agent.Outcome) {
 	t.Helper()
 	require.Equal(t, status, outcome.Status, "%s: %s", outcome.Reason, outcome.Message)
 	require.Equal(t, reason, outcome.Reason, outcome.Message)
@@ -129,7 +131,7 @@ func TestRealCancelDuringCommand(t *testing.T) {
 	a := New(opts, r)
 	r.on = func(p *backendv1.EventPayload) {
 		if use := p.GetMessageAdded().GetBlocks(); len(use) > 0 && use[0].GetToolUse().GetName() == "Bash" {
-			go a.End(Canceled("enough"))
+			go a.End(agent.Canceled("enough"))
 		}
 	}
 	outcome := a.Run(t.Context())
@@ -223,7 +225,7 @@ func TestRealKilled(t *testing.T) {
 	a := New(opts, &recorder{})
 	go func() {
 		<-model.Arrived("gate")
-		a.call(func() { a.process.signalGroup(syscall.SIGKILL) })
+		a.call(func() { a.process.Signal(syscall.SIGKILL) })
 	}()
 	outcome := a.Run(t.Context())
 	requireStatus(t, failed, backendv1.RunReason_RUN_REASON_CLI_CRASHED, outcome)
@@ -263,8 +265,8 @@ func TestRealLeavesNothingRunning(t *testing.T) {
 			case <-time.After(10 * time.Millisecond):
 			}
 		}
-		a.call(func() { pids <- descendants(a.process.pid) })
-		cancel(&Stop{Outcome: Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
+		a.call(func() { pids <- process.Descendants(a.process.PID) })
+		cancel(&agent.Stop{Outcome: agent.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
 	}()
 	requireStatus(t, failed, backendv1.RunReason_RUN_REASON_LEASE_LOST, a.Run(ctx))
 	found := <-pids

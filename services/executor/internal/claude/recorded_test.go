@@ -11,11 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/executor/internal/agent"
 )
 
 // replay feeds a recorded exchange to the translator and returns what came
 // out, and the outcome of its result.
-func replay(t *testing.T, name string) (log, partial string, outcome *Outcome, usage *backendv1.Usage) {
+func replay(t *testing.T, name string) (log, partial string, outcome *agent.Outcome, usage *backendv1.Usage) {
 	t.Helper()
 	f, err := os.Open(filepath.Join("testdata", "recorded", name+".jsonl"))
 	require.NoError(t, err)

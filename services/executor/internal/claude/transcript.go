@@ -12,6 +12,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/poco-ai/poco/services/executor/internal/process"
 )
 
 // transcriptEntry is a line of a transcript, which is not the protocol's: it
@@ -27,12 +29,12 @@ type transcriptEntry struct {
 	ToolUseResult json.RawMessage `json:"toolUseResult"`
 }
 
-// Took returns the conversation in whose transcript the prompt with an id is;
+// Took implements agent.Driver: it returns the conversation in whose transcript the prompt with an id is;
 // empty when none has it. The CLI writes a prompt down before it makes its first
 // call to the model and before it says that it has started, so a prompt that is
 // in no transcript has had no effect.
-func Took(configDir, promptID string) (conversation string, err error) {
-	err = eachTranscript(configDir, "*", func(name string, file io.Reader) error {
+func (Driver) Took(stateDir, promptID string) (conversation string, err error) {
+	err = eachTranscript(stateDir, "*", func(name string, file io.Reader) error {
 		return eachLine(file, func(line []byte) bool {
 			if isPrompt(line, promptID) {
 				conversation = strings.TrimSuffix(path.Base(name), ".jsonl")
@@ -51,13 +53,13 @@ func isPrompt(line []byte, promptID string) bool {
 	return json.Unmarshal(line, &entry) == nil && entry.Type == "user" && entry.UUID == promptID
 }
 
-// Whole tells whether the transcript of a conversation has its beginning. When
+// Whole implements agent.Driver: it tells whether the transcript of a conversation has its beginning. When
 // the agent removes it, the CLI goes on with one that has only what came later,
 // and would resume that as if it were all. A transcript that is not there at all
 // is for the CLI to miss.
-func Whole(configDir, conversation string) bool {
+func (Driver) Whole(stateDir, conversation string) bool {
 	whole := true
-	err := eachTranscript(configDir, conversation, func(_ string, file io.Reader) error {
+	err := eachTranscript(stateDir, conversation, func(_ string, file io.Reader) error {
 		whole = false
 		return eachLine(file, func(line []byte) bool {
 			var entry transcriptEntry
@@ -172,7 +174,7 @@ func readTranscript(root *os.Root, name string, read func(name string, file io.R
 func eachLine(file io.Reader, use func(line []byte) bool) error {
 	r := bufio.NewReaderSize(file, 1<<16)
 	for {
-		line, _, err := readLine(r)
+		line, _, err := process.ReadLine(r)
 		if len(line) > 0 && !use(line) || errors.Is(err, io.EOF) {
 			return nil
 		}

@@ -3,6 +3,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -16,7 +17,7 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
-	"github.com/poco-ai/poco/services/executor/internal/claude"
+	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/executor/internal/outbox"
 	"github.com/poco-ai/poco/services/executor/internal/workspace"
 	"github.com/poco-ai/poco/services/internal/journal"
@@ -46,9 +47,9 @@ type activeRun struct {
 	hangUp context.CancelFunc
 
 	mu    sync.Mutex
-	agent *claude.Agent
+	agent agent.Agent
 	// asked is set when the agent was asked to stop, and how.
-	asked *claude.Outcome
+	asked *agent.Outcome
 	// abandoned is set when the workspace may be somebody else's by now.
 	abandoned bool
 	// held is set while the agent may do nothing; see lease.
@@ -80,34 +81,32 @@ func (r *activeRun) keepJournal() {
 
 func (r *activeRun) journalBroken(err error) {
 	r.logger.Warn("events that are not delivered cannot be kept on the disk", logging.KeyError, err)
-	r.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{
-		Level: backendv1.Notice_LEVEL_WARNING, Code: "events_not_kept",
-		Text: fmt.Sprintf("What this run reports is not kept on the disk until it is delivered, and would be lost with its executor: %v.", err),
-	}}})
+	r.notice("events_not_kept",
+		fmt.Sprintf("What this run reports is not kept on the disk until it is delivered, and would be lost with its executor: %v.", err))
 }
 
 // end asks the agent to stop; before it has started, the run just stops.
-func (r *activeRun) end(outcome claude.Outcome) {
+func (r *activeRun) end(outcome agent.Outcome) {
 	r.mu.Lock()
-	agent := r.agent
+	working := r.agent
 	if r.asked == nil {
 		r.asked = &outcome
 	}
-	if agent == nil {
-		r.cancel(&claude.Stop{Outcome: outcome})
+	if working == nil {
+		r.cancel(&agent.Stop{Outcome: outcome})
 	}
 	r.mu.Unlock()
-	if agent != nil {
-		agent.End(outcome)
+	if working != nil {
+		working.End(outcome)
 	}
 }
 
 // abandon kills the agent at once and leaves the workspace alone.
-func (r *activeRun) abandon(outcome claude.Outcome) {
+func (r *activeRun) abandon(outcome agent.Outcome) {
 	r.mu.Lock()
 	r.abandoned = true
 	r.mu.Unlock()
-	r.cancel(&claude.Stop{Outcome: outcome})
+	r.cancel(&agent.Stop{Outcome: outcome})
 }
 
 func (r *activeRun) isAbandoned() bool {
@@ -140,7 +139,7 @@ func (r *activeRun) release() {
 
 func (r *activeRun) leaseLost() {
 	r.logger.Warn("no sign of the manager, stopping the agent")
-	r.abandon(claude.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "The manager was not heard of in time, so the agent was stopped."))
+	r.abandon(agent.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "The manager was not heard of in time, so the agent was stopped."))
 }
 
 // execute works the run off and reports how it ended.
@@ -164,54 +163,55 @@ func (r *activeRun) execute() {
 }
 
 // work prepares the workspace, runs the agent, and records what it did.
-func (r *activeRun) work() claude.Outcome {
+func (r *activeRun) work() agent.Outcome {
 	if timeout := r.request.GetLimits().GetTimeout().AsDuration(); timeout > 0 {
 		timer := time.AfterFunc(timeout, func() {
-			r.end(claude.Failed(backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, "The run took longer than %s.", timeout))
+			r.end(agent.Failed(backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, "The run took longer than %s.", timeout))
 		})
 		defer timer.Stop()
 	}
 	config := r.request.GetConfig()
+	driver, ok := r.settings.Agents.Find("")
+	if !ok {
+		return agent.Failed(backendv1.RunReason_RUN_REASON_CONFIG_ERROR, "This executor has no agent.")
+	}
 	w, err := workspace.Prepare(r.ctx, workspace.Options{
-		Root: r.settings.WorkspacePath, State: r.settings.StatePath, RepoURL: config.GetRepoUrl(), Branch: config.GetGitBranch(),
+		Root: r.settings.WorkspacePath, State: r.settings.StatePath, Agent: driver.Name(), RepoURL: config.GetRepoUrl(), Branch: config.GetGitBranch(),
 		Excludes: r.settings.GitIgnore, RunID: r.id, Logger: r.logger,
 	})
 	if err != nil {
-		return r.stopped(claude.Failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The workspace cannot be prepared: %v", err))
+		return r.stopped(agent.Failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The workspace cannot be prepared: %v", err))
 	}
 	for _, notice := range w.Notices {
 		r.notice("workspace", notice)
 	}
-	options, err := r.agentOptions(w)
-	if err != nil {
-		return r.stopped(claude.Failed(backendv1.RunReason_RUN_REASON_CLI_MISSING, "%v", err))
-	}
-	submitted, err := r.findPrompt(&options)
+	task := r.task(w)
+	submitted, err := r.findPrompt(driver, &task)
 	switch {
 	case err != nil:
-		return claude.Failed(backendv1.RunReason_RUN_REASON_RESUME_FAILED, "The agent may have had the prompt when it was lost, and what it knows cannot be read: %v", err)
+		return agent.Failed(backendv1.RunReason_RUN_REASON_RESUME_FAILED, "The agent may have had the prompt when it was lost, and what it knows cannot be read: %v", err)
 	case submitted && !r.request.GetPromptSubmitted() && config.GetLostExecutorPolicy() != backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME:
-		return claude.Failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The executor was lost while the agent worked. Send the prompt again to go on.")
-	case submitted && options.ResumeID == "":
-		return claude.Failed(backendv1.RunReason_RUN_REASON_RESUME_FAILED,
+		return agent.Failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The executor was lost while the agent worked. Send the prompt again to go on.")
+	case submitted && task.ResumeID == "":
+		return agent.Failed(backendv1.RunReason_RUN_REASON_RESUME_FAILED,
 			"The agent had the prompt when it was lost, and its conversation is not known, so it cannot go on.")
 	case submitted:
-		options.Resumes = &claude.Resumption{PromptID: options.PromptID, Reported: setOf(r.request.GetReportedMessageIds()), Latest: r.request.GetLatestMessages()}
-		options.Prompt, options.PromptID = claude.ContinuePrompt, ""
+		task.Resumes = &agent.Resumption{PromptID: task.PromptID, Reported: setOf(r.request.GetReportedMessageIds()), Latest: r.request.GetLatestMessages()}
+		task.Prompt, task.PromptID = agent.ContinuePrompt, ""
 	}
-	if options.ResumeID != "" && !claude.Whole(options.ConfigDir, options.ResumeID) {
+	if task.ResumeID != "" && !driver.Whole(task.StateDir, task.ResumeID) {
 		if submitted {
-			return claude.Failed(backendv1.RunReason_RUN_REASON_RESUME_FAILED, "The agent had the prompt when it was lost, and the beginning of its conversation is gone, so it cannot go on.")
+			return agent.Failed(backendv1.RunReason_RUN_REASON_RESUME_FAILED, "The agent had the prompt when it was lost, and the beginning of its conversation is gone, so it cannot go on.")
 		}
-		r.forget(&options, "The beginning of the conversation "+options.ResumeID+" is gone")
+		r.forget(&task, "The beginning of the conversation "+task.ResumeID+" is gone")
 	}
 	changes := watchChanges(r.ctx, w, r.emit, r.logger)
-	outcome := r.runAgent(options, &sink{run: r, workspace: w, changes: changes})
+	outcome := r.runAgent(driver, task, &sink{run: r, workspace: w, changes: changes})
 	if outcome.Reason == backendv1.RunReason_RUN_REASON_RESUME_FAILED && !submitted {
 		// A run that was killed right after its start leaves the id of a
 		// conversation that was never written; the session has to go on.
-		r.forget(&options, outcome.Message)
-		outcome = r.runAgent(options, &sink{run: r, workspace: w, changes: changes})
+		r.forget(&task, outcome.Message)
+		outcome = r.runAgent(driver, task, &sink{run: r, workspace: w, changes: changes})
 	}
 	changes.stop()
 	if !r.isAbandoned() {
@@ -232,49 +232,52 @@ func setOf(ids []string) map[string]bool {
 }
 
 // forget has the agent begin a new conversation, and says so.
-func (r *activeRun) forget(options *claude.Options, why string) {
+func (r *activeRun) forget(task *agent.Task, why string) {
 	r.notice("conversation_lost", why+". The agent begins a new conversation and does not know what was said before.")
-	options.ResumeID = ""
+	task.ResumeID = ""
 }
 
 // findPrompt tells whether the agent has taken the run's prompt before, and in
 // which conversation. An event that proves it may not have come through.
-func (r *activeRun) findPrompt(options *claude.Options) (bool, error) {
+func (r *activeRun) findPrompt(driver agent.Driver, task *agent.Task) (bool, error) {
 	if r.request.GetPromptSubmitted() || !r.request.GetPromptOffered() {
 		return r.request.GetPromptSubmitted(), nil
 	}
-	conversation, err := claude.Took(options.ConfigDir, options.PromptID)
+	conversation, err := driver.Took(task.StateDir, task.PromptID)
 	if conversation != "" {
-		options.ResumeID = conversation
+		task.ResumeID = conversation
 	}
 	return conversation != "", err
 }
 
 // stopped prefers the reason why the run was stopped over what that caused.
-func (r *activeRun) stopped(otherwise claude.Outcome) claude.Outcome {
-	if stop, ok := context.Cause(r.ctx).(*claude.Stop); ok { //nolint:errorlint // A cause is not wrapped.
+func (r *activeRun) stopped(otherwise agent.Outcome) agent.Outcome {
+	if stop, ok := context.Cause(r.ctx).(*agent.Stop); ok { //nolint:errorlint // A cause is not wrapped.
 		return stop.Outcome
 	}
 	return otherwise
 }
 
-func (r *activeRun) runAgent(options claude.Options, s claude.Sink) claude.Outcome {
-	agent := claude.New(options, s)
+func (r *activeRun) runAgent(driver agent.Driver, task agent.Task, s agent.Sink) agent.Outcome {
+	working, err := driver.New(task, s)
+	if err != nil {
+		return r.stopped(agent.Failed(backendv1.RunReason_RUN_REASON_CLI_MISSING, "%v", err))
+	}
 	r.mu.Lock()
 	if r.ctx.Err() != nil {
 		r.mu.Unlock()
-		return r.stopped(claude.Canceled(""))
+		return r.stopped(agent.Canceled(""))
 	}
 	if r.asked != nil { // An agent before this one was.
 		defer r.mu.Unlock()
 		return *r.asked
 	}
-	r.agent = agent
+	r.agent = working
 	if r.held {
-		agent.Hold()
+		working.Hold()
 	}
 	r.mu.Unlock()
-	return agent.Run(r.ctx)
+	return working.Run(r.ctx)
 }
 
 // finish looks at the changes for the last time, and says what it did not see.
@@ -290,40 +293,23 @@ func (r *activeRun) finish(changes *changeWatch) {
 	}
 }
 
-func (r *activeRun) notice(code, text string) {
-	r.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{
-		Level: backendv1.Notice_LEVEL_WARNING, Code: code, Text: text,
-	}}})
-}
+func (r *activeRun) notice(code, text string) { r.emit(agent.Warning(code, text)) }
 
-func (r *activeRun) agentOptions(w *workspace.Workspace) (claude.Options, error) {
+// task is what is asked of the agent.
+func (r *activeRun) task(w *workspace.Workspace) agent.Task {
 	request, config := r.request, r.request.GetConfig()
-	cli, err := r.settings.CLI()
-	if err != nil {
-		return claude.Options{}, err
-	}
-	options := claude.Options{
-		Path: cli, Dir: w.Dir, ConfigDir: w.ConfigDir, HomeDir: w.HomeDir,
-		BaseURL: request.GetModelBaseUrl(), Token: request.GetModelToken(),
-		Model: config.GetModel(), PermissionMode: config.GetPermissionMode(), ResumeID: request.GetAgentSessionId(),
+	return agent.Task{
+		Dir: w.Dir, StateDir: w.AgentDir, HomeDir: w.HomeDir,
+		BaseURL:        cmp.Or(request.GetModelBaseUrl(), r.settings.ModelBaseURL),
+		Token:          cmp.Or(request.GetModelToken(), r.settings.ModelToken.Reveal()),
+		Model:          cmp.Or(config.GetModel(), request.GetDefaultModel(), r.settings.DefaultModel),
+		PermissionMode: config.GetPermissionMode(), ResumeID: request.GetAgentSessionId(),
 		Prompt: prompt(request, w.InputsDir()), PromptID: r.id, MCPConfigJSON: request.GetMcpConfigJson(), MaxTurns: config.GetMaxTurns(),
 		MaxCostUSD: request.GetLimits().GetMaxCostUsd(), MaxTokens: request.GetLimits().GetMaxTokens(),
 		IdleTimeout:       request.GetLimits().GetIdleTimeout().AsDuration(),
 		BackgroundTimeout: request.GetLimits().GetBackgroundTimeout().AsDuration(),
 		UserInputTimeout:  request.GetLimits().GetUserInputTimeout().AsDuration(),
 	}
-	if options.BaseURL == "" {
-		options.BaseURL = r.settings.ModelBaseURL
-	}
-	if options.Token == "" {
-		options.Token = r.settings.ModelToken.Reveal()
-	}
-	for _, model := range []string{request.GetDefaultModel(), r.settings.DefaultModel} {
-		if options.Model == "" {
-			options.Model = model
-		}
-	}
-	return options, nil
 }
 
 // prompt is what the agent is told: the user's prompt, after a list of the
@@ -347,7 +333,7 @@ func prompt(request *executorv1.StartRunRequest, inputs string) string {
 
 func (r *activeRun) emit(payload *backendv1.EventPayload) { r.outbox.Append(payload) }
 
-// sink takes what the agent does. It implements claude.Sink.
+// sink takes what the agent does. It implements agent.Sink.
 type sink struct {
 	run       *activeRun
 	workspace *workspace.Workspace
@@ -376,25 +362,25 @@ func (r *activeRun) MayReport() bool { return r.lease.mayReport() }
 
 // Revoked implements channel.Run.
 func (r *activeRun) Revoked(reason string) {
-	r.abandon(claude.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "The run is no longer this executor's: %s", reason))
+	r.abandon(agent.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "The run is no longer this executor's: %s", reason))
 }
 
 // Command implements channel.Run.
 func (r *activeRun) Command(_ context.Context, command *queuev1.RunCommand) {
 	switch kind := command.GetKind().(type) {
 	case *queuev1.RunCommand_Cancel:
-		r.end(claude.Canceled(kind.Cancel.GetReason()))
+		r.end(agent.Canceled(kind.Cancel.GetReason()))
 	case *queuev1.RunCommand_Answer:
 		r.mu.Lock()
-		agent := r.agent
+		working := r.agent
 		r.mu.Unlock()
 		switch {
-		case agent == nil:
+		case working == nil:
 		case kind.Answer.GetStatus() == backendv1.UserInputStatus_USER_INPUT_STATUS_EXPIRED,
 			kind.Answer.GetStatus() == backendv1.UserInputStatus_USER_INPUT_STATUS_CANCELED:
-			agent.Decline(kind.Answer.GetUserInputRequestId())
+			working.Decline(kind.Answer.GetUserInputRequestId())
 		default:
-			agent.Answer(kind.Answer.GetUserInputRequestId(), kind.Answer.GetAnswers())
+			working.Answer(kind.Answer.GetUserInputRequestId(), kind.Answer.GetAnswers())
 		}
 	}
 }

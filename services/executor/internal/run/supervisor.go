@@ -13,8 +13,8 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
+	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/executor/internal/channelclient"
-	"github.com/poco-ai/poco/services/executor/internal/claude"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/logging"
 )
@@ -54,8 +54,7 @@ type Settings struct {
 	// StatePath is the folder beside the workspace for what must survive.
 	StatePath string
 	GitIgnore []string
-	// CLI finds the Claude Code CLI.
-	CLI func() (string, error)
+	Agents    agent.Drivers
 	// ModelBaseURL, ModelToken and DefaultModel are used by runs that bring
 	// none.
 	ModelBaseURL string
@@ -187,7 +186,7 @@ func (s *Supervisor) Cancel(runID, reason string) error {
 	if r == nil || r.id != runID {
 		return ErrUnknownRun
 	}
-	r.end(claude.Canceled(reason))
+	r.end(agent.Canceled(reason))
 	return nil
 }
 
@@ -215,7 +214,7 @@ func (s *Supervisor) Close(ctx context.Context) error {
 	r := s.current
 	s.mu.Unlock()
 	if r != nil {
-		r.cancel(&claude.Stop{Outcome: claude.Failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The executor was stopped.")})
+		r.cancel(&agent.Stop{Outcome: agent.Failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The executor was stopped.")})
 		farewell, cancel := context.WithTimeout(ctx, farewellTimeout)
 		defer cancel()
 		select {

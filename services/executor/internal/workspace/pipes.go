@@ -25,7 +25,7 @@ func (w *Workspace) removePipes() {
 		}
 	}
 	for _, folder := range []string{
-		filepath.Join(w.Dir, ".git"), filepath.Join(w.Dir, ".claude"), filepath.Join(w.HomeDir, ".config"), w.ConfigDir,
+		filepath.Join(w.Dir, ".git"), filepath.Join(w.Dir, ".claude"), filepath.Join(w.HomeDir, ".config"), w.AgentDir,
 	} {
 		// What cannot be looked at is nothing that the agent would wait for.
 		_ = filepath.WalkDir(folder, func(name string, e fs.DirEntry, err error) error {

@@ -62,7 +62,7 @@ func TestSpoiledRepositories(t *testing.T) {
 		}},
 		"CLI folder is a file": {spoil: replace("../workspace.state/claude", func(path string) error { return os.WriteFile(path, nil, 0o644) })},
 		"folders are locked": {spoil: func(t *testing.T, root string) {
-			for _, dir := range []string{filepath.Join(stateOf(root), configDirName), stateOf(root), filepath.Join(root, ".git"), root} {
+			for _, dir := range []string{filepath.Join(stateOf(root), testAgent), stateOf(root), filepath.Join(root, ".git"), root} {
 				require.NoError(t, os.Chmod(dir, 0))
 			}
 		}},
@@ -101,7 +101,7 @@ command = touch `+pwned+`
 			require.Contains(t, got, "new.txt")
 			require.NotContains(t, got, "kept.txt")
 			require.NoFileExists(t, pwned)
-			for _, dir := range []string{w.ConfigDir, stateOf(root), root} {
+			for _, dir := range []string{w.AgentDir, stateOf(root), root} {
 				info, err := os.Stat(dir)
 				require.NoError(t, err)
 				require.Equal(t, os.FileMode(0o700), info.Mode().Perm()&0o700, dir)

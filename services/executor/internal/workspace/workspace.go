@@ -31,9 +31,8 @@ const (
 	// gitTimeout bounds a question to a repository.
 	gitTimeout = 30 * time.Second
 
-	// The folders of the state: the CLI's config directory, the agent's home, and
-	// what we record of its work.
-	configDirName   = "claude"
+	// The folders of the state beside the agent's private one: its home, and what
+	// we record of its work.
 	homeDirName     = "home"
 	recorderDirName = "recorder"
 )
@@ -52,6 +51,8 @@ type Options struct {
 	// State is a folder outside of it, for what the agent must not lose. It
 	// survives the executor, and is neither in Git nor in the export.
 	State string
+	// Agent names the agent's private folder in State.
+	Agent string
 	// RepoURL is cloned into a folder of Root; empty for none. Branch is the
 	// branch to check out; a branch that does not exist is replaced by the
 	// repository's default one.
@@ -68,8 +69,8 @@ type Options struct {
 type Workspace struct {
 	// Dir is the working directory: the root, or the cloned repository.
 	Dir string
-	// ConfigDir is the CLI's config directory, HomeDir the agent's home.
-	ConfigDir, HomeDir string
+	// AgentDir is the agent's private folder, HomeDir its home.
+	AgentDir, HomeDir string
 	// Notices are things the user should know.
 	Notices []string
 
@@ -82,7 +83,7 @@ type Workspace struct {
 // again for the same run.
 func Prepare(ctx context.Context, opts Options) (*Workspace, error) {
 	w := &Workspace{
-		opts: opts, ConfigDir: filepath.Join(opts.State, configDirName), HomeDir: filepath.Join(opts.State, homeDirName),
+		opts: opts, AgentDir: filepath.Join(opts.State, opts.Agent), HomeDir: filepath.Join(opts.State, homeDirName),
 	}
 	if err := w.prepareFolders(); err != nil {
 		return nil, err
@@ -158,7 +159,7 @@ func (w *Workspace) Changes(ctx context.Context) (changed *backendv1.FilesChange
 
 func (w *Workspace) prepareFolders() error {
 	w.unlock()
-	for _, dir := range []string{w.ConfigDir, w.HomeDir} {
+	for _, dir := range []string{w.AgentDir, w.HomeDir} {
 		if err := w.clearTheWay(dir); err != nil {
 			return err
 		}

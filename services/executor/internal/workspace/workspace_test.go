@@ -23,9 +23,11 @@ func write(t *testing.T, dir, name, content string) {
 }
 
 // prepare prepares a workspace with its state beside it.
+const testAgent = "an-agent"
+
 func prepare(t *testing.T, opts Options) *Workspace {
 	t.Helper()
-	opts.State = stateOf(opts.Root)
+	opts.State, opts.Agent = stateOf(opts.Root), testAgent
 	w, err := Prepare(t.Context(), opts)
 	require.NoError(t, err)
 	return w

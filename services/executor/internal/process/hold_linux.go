@@ -1,4 +1,4 @@
-package claude
+package process
 
 import (
 	"os"
@@ -8,16 +8,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stopAll stops the CLI and all it started where they are, and returns whom it
+// stopAll stops the agent and all it started where they are, and returns whom it
 // stopped, in that order: parents come before their children, so that no shell
 // sees a child of its stop and takes it for the user's wish. Each round finds
 // what was started while the one before looked.
-func stopAll(cli int) []int {
+func stopAll(root int) []int {
 	var stopped []int
 	seen := map[int]bool{}
 	for range killRounds {
 		found := false
-		for _, p := range agentProcesses(cli) {
+		for _, p := range agentProcesses(root) {
 			if seen[p.pid] || p.state == "T" || p.state == "t" || p.state == "Z" {
 				continue
 			}
@@ -40,15 +40,15 @@ func continueAll(stopped []int) {
 	}
 }
 
-// agentProcesses lists the CLI, what lives below it, and orphans of its that
+// agentProcesses lists the agent, what lives below it, and orphans of its that
 // this process adopted, parents first.
-func agentProcesses(cli int) []processInfo {
+func agentProcesses(root int) []processInfo {
 	all := processes()
 	self := os.Getpid()
 	session, _ := unix.Getsid(0) // 0 is no session
 	var found []processInfo
 	for _, p := range all {
-		if p.pid == cli || p.parent == self && p.session != session {
+		if p.pid == root || p.parent == self && p.session != session {
 			found = append(found, p)
 		}
 	}

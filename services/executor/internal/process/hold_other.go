@@ -1,15 +1,15 @@
 //go:build !linux
 
-package claude
+package process
 
 import "syscall"
 
-// stopAll stops the CLI's process group; what left it is not found here.
-func stopAll(cli int) []int {
-	if syscall.Kill(-cli, syscall.SIGSTOP) != nil {
+// stopAll stops the agent's process group; what left it is not found here.
+func stopAll(root int) []int {
+	if syscall.Kill(-root, syscall.SIGSTOP) != nil {
 		return nil
 	}
-	return []int{-cli}
+	return []int{-root}
 }
 
 func continueAll(stopped []int) {

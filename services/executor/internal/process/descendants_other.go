@@ -1,6 +1,6 @@
 //go:build !linux
 
-package claude
+package process
 
 import "syscall"
 
@@ -9,8 +9,8 @@ func sysProcAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: tr
 // AdoptOrphans does nothing here: only Linux hands orphans to an ancestor.
 func AdoptOrphans() error { return nil }
 
-func descendants(int) []int  { return nil }
+func Descendants(int) []int  { return nil }
 func killAll([]int)          {}
 func killOrphans()           {}
-func leftBehind() []leftover { return nil }
-func awaitExit(int)          {}
+func LeftBehind() []Leftover { return nil }
+func AwaitExit(int)          {}

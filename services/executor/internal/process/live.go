@@ -1,11 +1,11 @@
-package claude
+package process
 
 import (
 	"os/exec"
 	"sync"
 )
 
-// live holds the CLIs that run, so that ending the orphans of one does not end
+// live holds the agents that run, so that ending the orphans of one does not end
 // another. Starting and looking for orphans exclude each other.
 var live = struct {
 	mu   sync.Mutex
@@ -28,8 +28,8 @@ func forgetLive(pid int) {
 	delete(live.pids, pid)
 }
 
-// leftover is a process that a CLI left behind.
-type leftover struct {
-	pid     int
-	command string
+// Leftover is a process that an agent left behind.
+type Leftover struct {
+	PID     int
+	Command string
 }

@@ -1,4 +1,4 @@
-package claude
+package process
 
 import (
 	"cmp"
@@ -29,7 +29,7 @@ func sysProcAttr() *syscall.SysProcAttr {
 }
 
 // AdoptOrphans makes this process the new parent of descendants whose parent
-// died, so that commands the CLI left behind can be found and ended.
+// died, so that commands the agent left behind can be found and ended.
 func AdoptOrphans() error {
 	return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 }
@@ -55,8 +55,8 @@ func processes() []processInfo {
 	return all
 }
 
-// descendants lists the processes below pid.
-func descendants(pid int) []int {
+// Descendants lists the processes below pid.
+func Descendants(pid int) []int {
 	all := processes()
 	var found []int
 	for level := []int{pid}; len(level) > 0; {
@@ -81,7 +81,7 @@ func killAll(pids []int) {
 }
 
 // orphans are this process's children that live in another session and are no
-// CLI: what a CLI left behind. There are none unless AdoptOrphans was called.
+// agent: what an agent left behind. There are none unless AdoptOrphans was called.
 // The caller holds live.mu.
 func orphans() []processInfo {
 	self := os.Getpid()
@@ -94,7 +94,7 @@ func orphans() []processInfo {
 	})
 }
 
-// killOrphans ends and reaps what the CLI left behind.
+// killOrphans ends and reaps what the agent left behind.
 func killOrphans() {
 	live.mu.Lock()
 	defer live.mu.Unlock()
@@ -105,23 +105,23 @@ func killOrphans() {
 		}
 		for _, p := range found {
 			_ = syscall.Kill(p.pid, syscall.SIGKILL)
-			awaitExit(p.pid)
+			AwaitExit(p.pid)
 		}
 	}
 }
 
-// leftBehind lists the commands that outlived the shell that started them and
+// LeftBehind lists the commands that outlived the shell that started them and
 // still run, and reaps those that do not.
-func leftBehind() []leftover {
+func LeftBehind() []Leftover {
 	live.mu.Lock()
 	defer live.mu.Unlock()
-	var left []leftover
+	var left []Leftover
 	for _, p := range orphans() {
 		if p.state == "Z" { // It waits to be reaped.
-			awaitExit(p.pid)
+			AwaitExit(p.pid)
 			continue
 		}
-		left = append(left, leftover{pid: p.pid, command: commandOf(p.pid)})
+		left = append(left, Leftover{PID: p.pid, Command: commandOf(p.pid)})
 	}
 	return left
 }
@@ -134,8 +134,8 @@ func commandOf(pid int) string {
 	return cmp.Or(strings.TrimSpace(strings.Join(words, " ")), fmt.Sprintf("process %d", pid))
 }
 
-// awaitExit waits until a child has ended, and reaps it.
-func awaitExit(pid int) {
+// AwaitExit waits until a child has ended, and reaps it.
+func AwaitExit(pid int) {
 	for {
 		if _, err := syscall.Wait4(pid, nil, 0, nil); !errors.Is(err, syscall.EINTR) {
 			return // It is reaped, by this or by another who waited.

@@ -1,0 +1,41 @@
+package agent
+
+import (
+	"fmt"
+
+	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+)
+
+// Outcome is how the agent's work ended.
+type Outcome struct {
+	Status  backendv1.RunStatus
+	Reason  backendv1.RunReason
+	Message string
+	Usage   *backendv1.Usage
+}
+
+// Completed is the outcome of a run that did what it was to.
+func Completed() Outcome { return Outcome{Status: backendv1.RunStatus_RUN_STATUS_COMPLETED} }
+
+// Failed returns a failed outcome.
+func Failed(reason backendv1.RunReason, format string, args ...any) Outcome {
+	return Outcome{
+		Status: backendv1.RunStatus_RUN_STATUS_FAILED, Reason: reason,
+		Message: fmt.Sprintf(format, args...),
+	}
+}
+
+// Canceled returns the outcome of a canceled run.
+func Canceled(reason string) Outcome {
+	message := "Canceled."
+	if reason != "" {
+		message = "Canceled: " + reason
+	}
+	return Outcome{Status: backendv1.RunStatus_RUN_STATUS_CANCELED, Reason: backendv1.RunReason_RUN_REASON_CANCELED, Message: message}
+}
+
+// Stop is a context cause that says how the run ends.
+type Stop struct{ Outcome Outcome }
+
+// Error makes Stop usable as a context's cause.
+func (s *Stop) Error() string { return s.Outcome.Reason.String() + ": " + s.Outcome.Message }
