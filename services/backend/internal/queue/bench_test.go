@@ -8,6 +8,7 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
+	"github.com/poco-ai/poco/services/internal/auth"
 )
 
 // fill adds sessions whose one run has ended, as a deployment has after a while.
@@ -16,7 +17,7 @@ func fill(b *testing.B, backend *backendtest.Backend, sessions int) {
 	_, err := backend.Pool.Exec(b.Context(), `
 		WITH s AS (
 			INSERT INTO sessions (id, user_id, status, last_seq)
-			SELECT gen_random_uuid(), 'user-' || n % 100, 'completed', 1 FROM generate_series(1, $1::int) n RETURNING id, user_id),
+			SELECT gen_random_uuid(), 'user-' || n % 10, 'completed', 1 FROM generate_series(1, $1::int) n RETURNING id, user_id),
 		c AS (INSERT INTO session_contents (session_id, config) SELECT id, '' FROM s)
 		INSERT INTO runs (id, session_id, user_id, status, schedule_mode, scheduled_at)
 		SELECT gen_random_uuid(), id, user_id, 'completed', 'immediate', now() - interval '1 day' FROM s`, sessions)
@@ -52,14 +53,54 @@ func BenchmarkClaimEmpty(b *testing.B) {
 	}
 }
 
-// BenchmarkListSessions is the cost of the first page of a user's sessions.
-func BenchmarkListSessions(b *testing.B) {
-	for _, sessions := range []int{10_000, 100_000} {
-		b.Run(fmt.Sprintf("sessions=%d", sessions), func(b *testing.B) {
+// BenchmarkClaimBusy is the cost of one run's claim beside a session that works
+// and has runs waiting, all of them older.
+func BenchmarkClaimBusy(b *testing.B) {
+	for _, queued := range []int{0, 20_000} {
+		b.Run(fmt.Sprintf("queued=%d", queued), func(b *testing.B) {
 			backend := backendtest.New(b)
-			fill(b, backend, sessions)
+			busy := backend.Start(b, "w1").GetRun().GetSessionId()
+			queueMore(b, backend, busy, queued)
+			for range b.N {
+				backend.Enqueue(b, "", "x")
+			}
+			b.ResetTimer()
+			for range b.N {
+				backend.Claim(b, "w1")
+			}
+		})
+	}
+}
+
+// queueMore adds runs to a session, without the calls that do so.
+func queueMore(b *testing.B, backend *backendtest.Backend, session string, runs int) {
+	b.Helper()
+	_, err := backend.Pool.Exec(b.Context(), `
+		WITH r AS (
+			INSERT INTO runs (id, session_id, user_id, schedule_mode, scheduled_at)
+			SELECT gen_random_uuid(), s.id, s.user_id, 'immediate', now() FROM sessions s, generate_series(1, $2::int) WHERE s.id = $1
+			RETURNING id),
+		i AS (INSERT INTO run_inputs (run_id, prompt, config) SELECT id, 'do it', '' FROM r)
+		UPDATE sessions SET queued_runs = queued_runs + $2 WHERE id = $1`, session, runs)
+	require.NoError(b, err)
+	_, err = backend.Pool.Exec(b.Context(), "VACUUM ANALYZE")
+	require.NoError(b, err)
+}
+
+// BenchmarkLists is the cost of the first page of a user's sessions and runs.
+func BenchmarkLists(b *testing.B) {
+	for _, sessions := range []int{1_000, 100_000} {
+		backend := backendtest.New(b)
+		fill(b, backend, sessions)
+		b.Run(fmt.Sprintf("list=sessions/sessions=%d", sessions), func(b *testing.B) {
 			for b.Loop() {
 				_, err := backend.Sessions.List(b.Context(), "user-1", &backendv1.ListSessionsRequest{})
+				require.NoError(b, err)
+			}
+		})
+		b.Run(fmt.Sprintf("list=runs/sessions=%d", sessions), func(b *testing.B) {
+			for b.Loop() {
+				_, err := backend.Runs.ListRuns(auth.WithUser(b.Context(), "user-1"), &backendv1.ListRunsRequest{})
 				require.NoError(b, err)
 			}
 		})
