@@ -40,9 +40,9 @@ func (m *manager) answerQuestions() {
 		}
 		return asked != nil
 	})
-	answers := map[string]string{}
+	var answers []*backendv1.UserAnswer
 	for _, q := range asked.GetQuestions() {
-		answers[q.GetQuestion()] = q.GetOptions()[len(q.GetOptions())-1].GetLabel()
+		answers = append(answers, &backendv1.UserAnswer{QuestionId: q.GetId(), Selected: []string{q.GetOptions()[len(q.GetOptions())-1].GetLabel()}})
 	}
 	m.set(func() {
 		m.commands = append(m.commands, &queuev1.RunCommand{Id: uuid.NewString(), Kind: &queuev1.RunCommand_Answer{

@@ -200,8 +200,13 @@ func Finished(seq int64, status backendv1.RunStatus) *backendv1.RunEvent {
 func Question(seq int64, id string, expires time.Time) *backendv1.RunEvent {
 	return Event(seq, &backendv1.EventPayload{Kind: &backendv1.EventPayload_UserInputRequested{UserInputRequested: &backendv1.UserInputRequested{
 		UserInputRequestId: id, ToolName: "AskUserQuestion", ExpiresAt: timestamppb.New(expires),
-		Questions: []*backendv1.UserQuestion{{Question: "Which?", Options: []*backendv1.UserQuestionOption{{Label: "A"}, {Label: "B"}}}},
+		Questions: []*backendv1.UserQuestion{{Id: "1", Question: "Which?", Options: []*backendv1.UserQuestionOption{{Label: "A"}, {Label: "B"}}}},
 	}}})
+}
+
+// Answers are answers to Question.
+func Answers() []*backendv1.UserAnswer {
+	return []*backendv1.UserAnswer{{QuestionId: "1", Selected: []string{"A"}}}
 }
 
 // Commands reads what a worker has not acknowledged.

@@ -83,7 +83,7 @@ func TestEveryStateEndsWithoutItsOwner(t *testing.T) {
 		c := b.Start(t, "w1")
 		open, answered := uuid.NewString(), uuid.NewString()
 		b.Append(t, c, backendtest.AgentStarted(1, "agent"), backendtest.Question(2, open, time.Now().Add(time.Hour)), backendtest.Question(3, answered, time.Now().Add(time.Hour)))
-		_, err := b.Questions.Answer(t.Context(), backendtest.User, answered, map[string]string{"Which?": "A"})
+		_, err := b.Questions.Answer(t.Context(), backendtest.User, answered, backendtest.Answers())
 		require.NoError(t, err)
 		abandon(t, b)
 		require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, awaitStatus(t, b, c, backendv1.RunStatus_RUN_STATUS_FAILED).GetStatusReason())

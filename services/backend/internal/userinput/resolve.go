@@ -56,7 +56,7 @@ func CancelOpen(ctx context.Context, s *store.Session, runID string) error {
 }
 
 // resolve closes a question and tells the watchers.
-func resolve(ctx context.Context, s *store.Session, row *dbgen.UserInputRequest, status string, answers map[string]string, at *time.Time) error {
+func resolve(ctx context.Context, s *store.Session, row *dbgen.UserInputRequest, status string, answers []*backendv1.UserAnswer, at *time.Time) error {
 	resolved := &backendv1.UserInputResolved{UserInputRequestId: row.ID, Status: store.InputStatus(status), Answers: answers}
 	raw, err := store.Marshal(resolved)
 	if err != nil {

@@ -15,7 +15,6 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/pagesize"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
-	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 // Requests is what users do with questions.
@@ -96,17 +95,13 @@ func stored(statuses []string) []string {
 }
 
 // Answer hands answers to the waiting agent.
-func (s *Requests) Answer(ctx context.Context, userID, id string, answers map[string]string) (*backendv1.UserInputRequest, error) {
+func (s *Requests) Answer(ctx context.Context, userID, id string, answers []*backendv1.UserAnswer) (*backendv1.UserInputRequest, error) {
 	owned, err := s.store.Read().UserInputRequestGetOwned(ctx, id, userID)
 	if store.IsNotFound(err) {
 		return nil, rpcerror.NotFound("user input request", id)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read question: %w", err)
-	}
-	cleaned := make(map[string]string, len(answers))
-	for question, answer := range answers {
-		cleaned[sanitize.Text(question)] = sanitize.Text(answer)
 	}
 	var result *backendv1.UserInputRequest
 	var refused error // returned after the commit, so that an expiry is kept
@@ -129,14 +124,19 @@ func (s *Requests) Answer(ctx context.Context, userID, id string, answers map[st
 		if refused = closed(row.Status); refused != nil {
 			return nil //nolint:nilerr // commit what was marked
 		}
-		if err := checkAnswers(row, cleaned); err != nil {
+		var asked backendv1.UserInputRequested
+		if err := proto.Unmarshal(row.Request, &asked); err != nil {
+			return fmt.Errorf("decode question %s: %w", row.ID, err)
+		}
+		checked, err := inOrder(asked.GetQuestions(), answers)
+		if err != nil {
 			return err
 		}
 		now := store.Now()
-		if err := resolve(ctx, session, row, store.InputAnswered, cleaned, &now); err != nil {
+		if err := resolve(ctx, session, row, store.InputAnswered, checked, &now); err != nil {
 			return err
 		}
-		if err := command(ctx, session, row, cleaned); err != nil {
+		if err := command(ctx, session, row, checked); err != nil {
 			return err
 		}
 		result, err = Proto(row)
@@ -165,28 +165,7 @@ func closed(status string) error {
 	}
 }
 
-// checkAnswers demands one answer for each question and none besides.
-func checkAnswers(row *dbgen.UserInputRequest, answers map[string]string) error {
-	var asked backendv1.UserInputRequested
-	if err := proto.Unmarshal(row.Request, &asked); err != nil {
-		return fmt.Errorf("decode question %s: %w", row.ID, err)
-	}
-	known := make(map[string]bool)
-	for _, q := range asked.GetQuestions() {
-		known[q.GetQuestion()] = true
-		if strings.TrimSpace(answers[q.GetQuestion()]) == "" {
-			return rpcerror.InvalidArgument("answers", fmt.Sprintf("the question %q has no answer", q.GetQuestion()))
-		}
-	}
-	for question := range answers {
-		if !known[question] {
-			return rpcerror.InvalidArgument("answers", fmt.Sprintf("there is no question %q", question))
-		}
-	}
-	return nil
-}
-
-func command(ctx context.Context, s *store.Session, row *dbgen.UserInputRequest, answers map[string]string) error {
+func command(ctx context.Context, s *store.Session, row *dbgen.UserInputRequest, answers []*backendv1.UserAnswer) error {
 	return s.Command(ctx, s.WorkerID, row.RunID, store.CommandAnswer, &queuev1.RunCommand{Kind: &queuev1.RunCommand_Answer{Answer: &queuev1.AnswerCommand{
 		UserInputRequestId: row.ID, Status: backendv1.UserInputStatus_USER_INPUT_STATUS_ANSWERED, Answers: answers,
 	}}})

@@ -50,10 +50,11 @@ type Agent interface {
 	// End asks the agent to stop: it is interrupted, and killed when that does not
 	// help. The run ends with the given outcome; the first one counts.
 	End(outcome Outcome)
-	// Answer gives a person's answers to a question. It does nothing for a question
-	// that is not waiting (any more). It returns when the answer is on its way to
-	// the agent, or the agent has ended.
-	Answer(id string, answers map[string]string)
+	// Answer gives a person's answers to the questions of a request, by the ids that
+	// they were asked under. It does nothing for a request that is not waiting (any
+	// more). It returns when the answers are on their way to the agent, or the agent
+	// has ended.
+	Answer(id string, answers []*backendv1.UserAnswer)
 	// Decline tells the agent that a question will not be answered. Otherwise it is
 	// like Answer.
 	Decline(id string)

@@ -97,7 +97,7 @@ func (a *Agent) End(outcome agent.Outcome) { a.call(func() { a.end(outcome, true
 // Answer gives a person's answers to a question. It does nothing for a
 // question that is not waiting (any more). It returns when the answer is on
 // its way to the CLI, or the agent has ended.
-func (a *Agent) Answer(id string, answers map[string]string) {
+func (a *Agent) Answer(id string, answers []*backendv1.UserAnswer) {
 	a.settle(id, func(q *question) permission { return q.answer(answers) })
 }
 

@@ -217,7 +217,7 @@ func TestRealSecondTurn(t *testing.T) {
 					create(t, opts, "go")
 				}
 				if asked := p.GetUserInputRequested(); asked != nil {
-					go a.Answer(asked.GetUserInputRequestId(), map[string]string{"Ship it?": "Yes"})
+					go a.Answer(asked.GetUserInputRequestId(), said(asked, "Yes"))
 				}
 			}
 			requireStatus(t, c.status, c.reason, a.Run(t.Context()))

@@ -64,7 +64,7 @@ func TestRealPlanOfItsOwn(t *testing.T) {
 			a := New(opts, r)
 			r.on = func(p *backendv1.EventPayload) {
 				if asked := p.GetUserInputRequested(); asked != nil {
-					go a.Answer(asked.GetUserInputRequestId(), map[string]string{asked.GetQuestions()[0].GetQuestion(): answer})
+					go a.Answer(asked.GetUserInputRequestId(), said(asked, answer))
 				}
 			}
 			requireStatus(t, completed, 0, a.Run(t.Context()))

@@ -38,7 +38,7 @@ func TestRealConversationIsReportedToItsEnd(t *testing.T) {
 	first.on = func(p *backendv1.EventPayload) {
 		opts.ResumeID += p.GetAgentStarted().GetAgentSessionId()
 		if asked := p.GetUserInputRequested(); asked != nil {
-			go a.Answer(asked.GetUserInputRequestId(), map[string]string{asked.GetQuestions()[0].GetQuestion(): "Spanish"})
+			go a.Answer(asked.GetUserInputRequestId(), said(asked, "Spanish"))
 		}
 	}
 	requireStatus(t, completed, 0, a.Run(t.Context()))

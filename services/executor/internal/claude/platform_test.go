@@ -197,7 +197,7 @@ func TestRealFilesDoNotAnswerForAPerson(t *testing.T) {
 			a := New(opts, r)
 			r.on = func(p *backendv1.EventPayload) {
 				if asked := p.GetUserInputRequested(); asked != nil {
-					go a.Answer(asked.GetUserInputRequestId(), map[string]string{"Which color?": "Blue"})
+					go a.Answer(asked.GetUserInputRequestId(), said(asked, "Blue"))
 				}
 			}
 			requireStatus(t, completed, 0, a.Run(t.Context()))

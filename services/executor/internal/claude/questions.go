@@ -2,6 +2,9 @@ package claude
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -9,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 const (
@@ -63,7 +67,7 @@ func newQuestion(requestID string, r *controlRequest, expires time.Time) (*quest
 	if q.tool == toolExitPlan {
 		plan, _ := q.input["plan"].(string)
 		q.asked = []*backendv1.UserQuestion{{
-			Question: strings.TrimSpace("Go ahead with this plan?\n\n" + plan), Header: "Plan",
+			Id: questionID(0), Question: strings.TrimSpace("Go ahead with this plan?\n\n" + sanitize.Text(plan)), Header: "Plan",
 			Options: []*backendv1.UserQuestionOption{
 				{Label: planApprove, Description: "Start working"},
 				{Label: planReject, Description: "Change the plan first; say what to change"},
@@ -85,15 +89,18 @@ func newQuestion(requestID string, r *controlRequest, expires time.Time) (*quest
 	if err := json.Unmarshal(r.Input, &in); err != nil {
 		return nil, err
 	}
-	for _, asked := range in.Questions {
-		uq := &backendv1.UserQuestion{Question: asked.Question, Header: asked.Header, MultiSelect: asked.MultiSelect}
+	for i, asked := range in.Questions {
+		uq := &backendv1.UserQuestion{Id: questionID(i), Question: sanitize.Text(asked.Question), Header: sanitize.Text(asked.Header), MultiSelect: asked.MultiSelect}
 		for _, o := range asked.Options {
-			uq.Options = append(uq.Options, &backendv1.UserQuestionOption{Label: o.Label, Description: o.Description})
+			uq.Options = append(uq.Options, &backendv1.UserQuestionOption{Label: sanitize.Text(o.Label), Description: sanitize.Text(o.Description)})
 		}
 		q.asked = append(q.asked, uq)
 	}
 	return q, nil
 }
+
+// questionID names the question at a position of a request.
+func questionID(i int) string { return strconv.Itoa(i + 1) }
 
 // payload is the question as an event.
 func (q *question) payload() *backendv1.EventPayload {
@@ -106,23 +113,89 @@ func (q *question) payload() *backendv1.EventPayload {
 }
 
 // answer turns a person's answers into the permission the CLI waits for.
-func (q *question) answer(answers map[string]string) permission {
+func (q *question) answer(answers []*backendv1.UserAnswer) permission {
+	given := make(map[string]*backendv1.UserAnswer, len(answers))
+	for _, a := range answers {
+		given[a.GetQuestionId()] = a
+	}
 	if q.tool == toolExitPlan {
-		for _, a := range answers {
-			if strings.EqualFold(strings.TrimSpace(a), planApprove) {
-				return allow(q.input)
-			}
-			if strings.EqualFold(strings.TrimSpace(a), planReject) {
-				return deny("The user wants to keep planning.")
-			}
-			return deny("The user did not approve the plan: " + a)
+		return q.decidePlan(given[questionID(0)])
+	}
+	return allow(q.answered(given))
+}
+
+// answered is the CLI's own input with the answers: by a question's text, one
+// string each, and as a note what was said beside a choice.
+func (q *question) answered(given map[string]*backendv1.UserAnswer) map[string]any {
+	texts := distinctTexts(q.asked)
+	answers, annotations := map[string]string{}, map[string]any{}
+	for i, asked := range q.asked {
+		if listed, ok := q.listed(i); ok {
+			listed["question"] = texts[i]
 		}
-		return deny("The user did not approve the plan.")
+		answer := given[asked.GetId()]
+		answers[texts[i]] = joined(answer.GetSelected())
+		switch note := answer.GetOtherText(); {
+		case len(answer.GetSelected()) == 0:
+			answers[texts[i]] = note
+		case note != "":
+			annotations[texts[i]] = map[string]any{"notes": note}
+		}
 	}
-	input := make(map[string]any, len(q.input)+1)
-	for key, value := range q.input {
-		input[key] = value
+	q.input["answers"], q.input["annotations"] = answers, annotations
+	return q.input
+}
+
+// listed is a question as the CLI listed it.
+func (q *question) listed(i int) (map[string]any, bool) {
+	all, _ := q.input["questions"].([]any)
+	if i >= len(all) {
+		return nil, false
 	}
-	input["answers"] = answers
-	return allow(input)
+	one, ok := all[i].(map[string]any)
+	return one, ok
+}
+
+// distinctTexts are the texts of the questions, numbered where they are the same.
+func distinctTexts(questions []*backendv1.UserQuestion) []string {
+	texts := make([]string, 0, len(questions))
+	for _, q := range questions {
+		text := q.GetQuestion()
+		for n := 2; slices.Contains(texts, text); n++ {
+			text = fmt.Sprintf("%s (%d)", q.GetQuestion(), n)
+		}
+		texts = append(texts, text)
+	}
+	return texts
+}
+
+// joined lists labels with commas between, as the CLI does, and in quotes where
+// a label has one itself.
+func joined(labels []string) string {
+	if len(labels) < 2 || !slices.ContainsFunc(labels, func(l string) bool { return strings.Contains(l, ",") }) {
+		return strings.Join(labels, ", ")
+	}
+	quoted := make([]string, 0, len(labels))
+	for _, label := range labels {
+		quoted = append(quoted, strconv.Quote(label))
+	}
+	return strings.Join(quoted, ", ")
+}
+
+// decidePlan lets the agent begin, or says what is missing. A remark on an approved
+// plan becomes part of it.
+func (q *question) decidePlan(answer *backendv1.UserAnswer) permission {
+	remark := strings.TrimSpace(answer.GetOtherText())
+	switch approved := slices.Contains(answer.GetSelected(), planApprove) || len(answer.GetSelected()) == 0 && strings.EqualFold(remark, planApprove); {
+	case approved && len(answer.GetSelected()) > 0 && remark != "":
+		plan, _ := q.input["plan"].(string)
+		q.input["plan"] = strings.TrimSpace(plan + "\n\nThe user approved this plan with the remark: " + remark)
+		return allow(q.input)
+	case approved:
+		return allow(q.input)
+	case remark != "":
+		return deny("The user did not approve the plan: " + remark)
+	default:
+		return deny("The user wants to keep planning.")
+	}
 }

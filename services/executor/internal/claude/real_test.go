@@ -75,7 +75,7 @@ func TestRealDemo(t *testing.T) {
 	a := New(opts, r)
 	r.on = func(p *backendv1.EventPayload) {
 		if asked := p.GetUserInputRequested(); asked != nil {
-			go a.Answer(asked.GetUserInputRequestId(), map[string]string{asked.GetQuestions()[0].GetQuestion(): "Spanish"})
+			go a.Answer(asked.GetUserInputRequestId(), said(asked, "Spanish"))
 		}
 	}
 	outcome := a.Run(t.Context())
@@ -107,22 +107,119 @@ func TestRealQuestionTimesOut(t *testing.T) {
 }
 
 func TestRealPlanMode(t *testing.T) {
-	for answer, want := range map[string]string{planApprove: "User has approved your plan", "Use Go instead": "did not approve the plan: Use Go instead"} {
-		t.Run(answer, func(t *testing.T) {
+	cases := map[string]struct {
+		answer *backendv1.UserAnswer
+		want   string
+	}{
+		"approved":               {&backendv1.UserAnswer{Selected: []string{planApprove}}, "User has approved your plan"},
+		"approved in words":      {&backendv1.UserAnswer{OtherText: "approve"}, "User has approved your plan"},
+		"approved with a remark": {&backendv1.UserAnswer{Selected: []string{planApprove}, OtherText: "but in Go"}, "The user approved this plan with the remark: but in Go"},
+		"rejected":               {&backendv1.UserAnswer{Selected: []string{planReject}}, "wants to keep planning"},
+		"rejected with a remark": {&backendv1.UserAnswer{Selected: []string{planReject}, OtherText: "use Go"}, "did not approve the plan: use Go"},
+		"other words":            {&backendv1.UserAnswer{OtherText: "Use Go instead"}, "did not approve the plan: Use Go instead"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
 			opts, _ := real(t, "[[plan]]")
 			opts.PermissionMode = backendv1.PermissionMode_PERMISSION_MODE_PLAN
 			r := &recorder{}
 			a := New(opts, r)
 			r.on = func(p *backendv1.EventPayload) {
 				if asked := p.GetUserInputRequested(); asked != nil {
-					go a.Answer(asked.GetUserInputRequestId(), map[string]string{asked.GetQuestions()[0].GetQuestion(): answer})
+					c.answer.QuestionId = asked.GetQuestions()[0].GetId()
+					go a.Answer(asked.GetUserInputRequestId(), []*backendv1.UserAnswer{c.answer})
 				}
 			}
 			requireStatus(t, completed, 0, a.Run(t.Context()))
 			last := r.payloads[len(r.payloads)-1].GetMessageAdded()
-			require.Contains(t, last.GetBlocks()[0].GetText().GetText(), want)
+			require.Contains(t, last.GetBlocks()[0].GetText().GetText(), c.want)
 		})
 	}
+}
+
+// What a person answered reaches the agent, whatever the texts look like.
+func TestRealAnswers(t *testing.T) {
+	colors := func(text string, multi bool) map[string]any {
+		return map[string]any{"question": text, "header": "Color", "multiSelect": multi, "options": []any{
+			map[string]any{"label": "Red, dark", "description": "warm"}, map[string]any{"label": "Blue", "description": "cold"},
+		}}
+	}
+	ask := func(questions ...any) scriptedmodel.Scenario {
+		return scriptedmodel.Scenario{Name: "asks", Turns: []scriptedmodel.Turn{{Blocks: []scriptedmodel.Block{
+			{Tool: &scriptedmodel.Tool{Name: toolAskUser, Input: map[string]any{"questions": questions}}},
+		}}}}
+	}
+	cases := map[string]struct {
+		questions []any
+		// relist is what the CLI is taken to have asked, where it does not ask that.
+		relist  []any
+		answers []*backendv1.UserAnswer
+		want    string
+	}{
+		"one of several": {
+			questions: []any{colors("Which?", false)},
+			answers:   []*backendv1.UserAnswer{{QuestionId: "1", Selected: []string{"Red, dark"}}},
+			want:      `"Which?"="Red, dark"`,
+		},
+		"several": {
+			questions: []any{colors("Which?", true)},
+			answers:   []*backendv1.UserAnswer{{QuestionId: "1", Selected: []string{"Red, dark", "Blue"}}},
+			want:      `"Which?"=""Red, dark", "Blue""`,
+		},
+		"own words": {
+			questions: []any{colors("Which?", false)},
+			answers:   []*backendv1.UserAnswer{{QuestionId: "1", OtherText: "Green"}},
+			want:      `"Which?"="Green"`,
+		},
+		"a choice and words": {
+			questions: []any{colors("Which?", true), colors("And below?", false)},
+			answers:   []*backendv1.UserAnswer{{QuestionId: "2", Selected: []string{"Red, dark"}}, {QuestionId: "1", Selected: []string{"Blue"}, OtherText: "not too much"}},
+			want:      `"Which?"="Blue" notes: not too much, "And below?"="Red, dark"`,
+		},
+		"a NUL in the text": {
+			questions: []any{colors("Which\x00?", false)},
+			answers:   []*backendv1.UserAnswer{{QuestionId: "1", Selected: []string{"Blue"}}},
+			want:      "\"Which\u2400?\"=\"Blue\"",
+		},
+		// This CLI refuses to ask it; see below.
+		"the same text twice": {
+			questions: []any{colors("Which?", false), colors("And below?", false)},
+			relist:    []any{colors("Which?", false), colors("Which?", false)},
+			answers:   []*backendv1.UserAnswer{{QuestionId: "1", Selected: []string{"Blue"}}, {QuestionId: "2", OtherText: "Green"}},
+			want:      `"Which?"="Blue", "Which? (2)"="Green"`,
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			opts, _ := real(t, "[[asks]]", ask(c.questions...))
+			r := &recorder{}
+			a := New(opts, r)
+			r.on = func(p *backendv1.EventPayload) {
+				asked := p.GetUserInputRequested()
+				if asked == nil {
+					return
+				}
+				if c.relist != nil {
+					q := a.questions[asked.GetUserInputRequestId()]
+					q.input["questions"] = c.relist
+					for i := range q.asked {
+						q.asked[i].Question = c.relist[i].(map[string]any)["question"].(string)
+					}
+				}
+				go a.Answer(asked.GetUserInputRequestId(), c.answers)
+			}
+			requireStatus(t, completed, 0, a.Run(t.Context()))
+			require.Contains(t, r.results(), c.want)
+		})
+	}
+
+	t.Run("the CLI asks no text twice", func(t *testing.T) {
+		opts, _ := real(t, "[[asks]]", ask(colors("Which?", false), colors("Which?", false)))
+		r := &recorder{}
+		requireStatus(t, completed, 0, New(opts, r).Run(t.Context()))
+		require.NotContains(t, r.log(), "asked ")
+		require.Contains(t, r.results(), "Question texts must be unique")
+	})
 }
 
 func TestRealCancelDuringCommand(t *testing.T) {

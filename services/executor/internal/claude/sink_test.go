@@ -119,3 +119,30 @@ func (r *recorder) notice(code string) string {
 	}
 	return ""
 }
+
+// results are the answers of tools, one a line.
+func (r *recorder) results() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var lines []string
+	for _, p := range r.payloads {
+		for _, b := range p.GetMessageAdded().GetBlocks() {
+			if result := b.GetToolResult(); result != nil {
+				lines = append(lines, result.GetContent())
+			}
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// said answers the first question of a request: with the option of this label,
+// where it has one, else in these words.
+func said(asked *backendv1.UserInputRequested, words string) []*backendv1.UserAnswer {
+	question := asked.GetQuestions()[0]
+	for _, option := range question.GetOptions() {
+		if option.GetLabel() == words {
+			return []*backendv1.UserAnswer{{QuestionId: question.GetId(), Selected: []string{words}}}
+		}
+	}
+	return []*backendv1.UserAnswer{{QuestionId: question.GetId(), OtherText: words}}
+}

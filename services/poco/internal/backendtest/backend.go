@@ -241,7 +241,7 @@ func Asked() *backendv1.EventPayload {
 
 // Questions are those that Asked asks.
 func Questions() []*backendv1.UserQuestion {
-	return []*backendv1.UserQuestion{{Question: "Which?", Options: []*backendv1.UserQuestionOption{{Label: "Red"}, {Label: "Blue"}}}}
+	return []*backendv1.UserQuestion{{Id: "1", Question: "Which?", Options: []*backendv1.UserQuestionOption{{Label: "Red"}, {Label: "Blue"}}}}
 }
 
 // Resolved ends the question of Asked.

@@ -18,9 +18,9 @@ func (c *cli) answerCommand() *cobra.Command {
 		Use:   "answer [REQUEST [ANSWER...]]",
 		Short: "List open questions, or answer one",
 		Long: `Without arguments: list the questions that wait for an answer. With a request:
-answer its questions in their order, one ANSWER each; a number chooses an
-option ("1,3" several, where allowed), anything else is taken as it is. Without
-an ANSWER the questions are asked here.`,
+answer its questions in their order, one ANSWER each; a number or a label
+chooses an option ("1,3" several, where allowed), anything else is taken as it
+is. Without an ANSWER the questions are asked here.`,
 		Example: `  poco answer
   poco answer 0e1f…
   poco answer 0e1f… 2 "keep the old name"`,
@@ -95,7 +95,7 @@ func (c *cli) answer(ctx context.Context, backend *client.Backend, open []*backe
 	return nil
 }
 
-func (c *cli) collect(questions []*backendv1.UserQuestion, given []string) (map[string]string, error) {
+func (c *cli) collect(questions []*backendv1.UserQuestion, given []string) ([]*backendv1.UserAnswer, error) {
 	if len(given) == 0 {
 		asker := terminal.NewAsker(c.out, c.screen().color, questions)
 		for line := range lines(c.in) {
@@ -108,13 +108,13 @@ func (c *cli) collect(questions []*backendv1.UserQuestion, given []string) (map[
 	if len(given) != len(questions) {
 		return nil, usageError("there are %d questions and %d answers; quote answers with spaces", len(questions), len(given))
 	}
-	answers := map[string]string{}
+	answers := make([]*backendv1.UserAnswer, 0, len(questions))
 	for i, question := range questions {
 		answer, err := terminal.ParseAnswer(question, given[i])
 		if err != nil {
 			return nil, usageError("%s: %w", terminal.Clean(question.GetQuestion()), err)
 		}
-		answers[question.GetQuestion()] = answer
+		answers = append(answers, answer)
 	}
 	return answers, nil
 }

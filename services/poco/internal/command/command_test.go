@@ -149,11 +149,15 @@ func TestAnswer(t *testing.T) {
 
 	code, _, _ = poco(t, backend.URL, "", "answer", test.RequestID, "2")
 	require.Equal(t, 0, code)
-	require.Equal(t, map[string]string{"Which?": "Blue"}, (<-backend.Answered).GetAnswers())
+	answer := (<-backend.Answered).GetAnswers()[0]
+	require.Equal(t, "1", answer.GetQuestionId())
+	require.Equal(t, []string{"Blue"}, answer.GetSelected())
 
 	code, _, _ = poco(t, backend.URL, "my own\n", "answer", test.RequestID)
 	require.Equal(t, 0, code)
-	require.Equal(t, map[string]string{"Which?": "my own"}, (<-backend.Answered).GetAnswers())
+	answer = (<-backend.Answered).GetAnswers()[0]
+	require.Empty(t, answer.GetSelected())
+	require.Equal(t, "my own", answer.GetOtherText())
 }
 
 func TestCancelTakesARunOrASession(t *testing.T) {

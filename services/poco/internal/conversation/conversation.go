@@ -298,12 +298,15 @@ func (f *Follower) answerFirst(ctx context.Context) error {
 		return nil
 	}
 	request := f.questions.waiting[0]
-	answers := map[string]string{}
+	var answers []*backendv1.UserAnswer
 	for _, question := range request.GetQuestions() {
-		answers[question.GetQuestion()] = "yes"
+		answer := &backendv1.UserAnswer{QuestionId: question.GetId()}
 		if options := question.GetOptions(); len(options) > 0 {
-			answers[question.GetQuestion()] = options[0].GetLabel()
+			answer.Selected = []string{options[0].GetLabel()}
+		} else {
+			answer.OtherText = "yes"
 		}
+		answers = append(answers, answer)
 	}
 	if err := f.View.Note("nobody is answering: taking the first option"); err != nil {
 		return err
@@ -311,7 +314,7 @@ func (f *Follower) answerFirst(ctx context.Context) error {
 	return f.answer(ctx, request.GetUserInputRequestId(), answers)
 }
 
-func (f *Follower) answer(ctx context.Context, id string, answers map[string]string) error {
+func (f *Follower) answer(ctx context.Context, id string, answers []*backendv1.UserAnswer) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	_, err := f.Backend.Inputs.AnswerUserInputRequest(ctx, &backendv1.AnswerUserInputRequestRequest{UserInputRequestId: id, Answers: answers})

@@ -138,7 +138,7 @@ func TestQuestionIsAskedAndAnswered(t *testing.T) {
 	require.Equal(t, conversation.Completed, outcome)
 	request := <-backend.Answered
 	require.Equal(t, test.RequestID, request.GetUserInputRequestId())
-	require.Equal(t, map[string]string{"Which?": "Blue"}, request.GetAnswers())
+	require.Equal(t, []string{"Blue"}, request.GetAnswers()[0].GetSelected())
 	require.Contains(t, out.String(), "choose 1 to 2")
 }
 
@@ -170,7 +170,7 @@ func TestFirstOptionIsTakenWhenNobodyAnswers(t *testing.T) {
 	}()
 	_, shown, err := follow(t, backend, func(f *conversation.Follower) { f.FirstOptionAfter = time.Millisecond })
 	require.NoError(t, err)
-	require.Equal(t, map[string]string{"Which?": "Red"}, (<-got).GetAnswers())
+	require.Equal(t, []string{"Red"}, (<-got).GetAnswers()[0].GetSelected())
 	require.Contains(t, shown.notes.String(), "first option")
 }
 

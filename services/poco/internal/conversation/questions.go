@@ -27,7 +27,7 @@ func (q *questions) ask(begin func(*backendv1.UserInputRequested) *terminal.Aske
 }
 
 // answer takes a typed line; it returns the answers once they are complete.
-func (q *questions) answer(line string) (id string, answers map[string]string) {
+func (q *questions) answer(line string) (id string, answers []*backendv1.UserAnswer) {
 	if q.asker == nil {
 		return "", nil // typed before anything was asked
 	}

@@ -44,7 +44,7 @@ func TestQuestionExpires(t *testing.T) {
 
 	_, err := s.inputs.AnswerUserInputRequest(t.Context(), &backendv1.AnswerUserInputRequestRequest{
 		UserInputRequestId: asked.GetPayload().GetUserInputRequested().GetUserInputRequestId(),
-		Answers:            map[string]string{"Which color?": "Red"},
+		Answers:            []*backendv1.UserAnswer{{QuestionId: "1", Selected: []string{"Red"}}},
 	})
 	require.Equal(t, codes.FailedPrecondition, status.Code(err))
 	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_USER_INPUT_EXPIRED, rpcerror.Reason(err))

@@ -59,7 +59,7 @@ func TestJourney(t *testing.T) {
 	}
 }
 
-// answer gives the same answer to all open questions of a session.
+// answer chooses the option of this label for all open questions of a session.
 func (s *stack) answer(sessionID, answer string) {
 	s.t.Helper()
 	list, err := s.inputs.ListUserInputRequests(s.t.Context(), &backendv1.ListUserInputRequestsRequest{
@@ -68,9 +68,9 @@ func (s *stack) answer(sessionID, answer string) {
 	require.NoError(s.t, err)
 	require.NotEmpty(s.t, list.GetUserInputRequests())
 	for _, request := range list.GetUserInputRequests() {
-		answers := map[string]string{}
+		var answers []*backendv1.UserAnswer
 		for _, q := range request.GetQuestions() {
-			answers[q.GetQuestion()] = answer
+			answers = append(answers, &backendv1.UserAnswer{QuestionId: q.GetId(), Selected: []string{answer}})
 		}
 		_, err := s.inputs.AnswerUserInputRequest(s.t.Context(), &backendv1.AnswerUserInputRequestRequest{
 			UserInputRequestId: request.GetId(), Answers: answers,

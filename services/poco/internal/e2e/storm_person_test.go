@@ -201,9 +201,10 @@ func (p *person) cancel(asked *prompt) {
 }
 
 func (p *person) answer(asked *prompt, question *backendv1.UserInputRequested) {
-	answers := map[string]string{}
+	var answers []*backendv1.UserAnswer
 	for _, q := range question.GetQuestions() {
-		answers[q.GetQuestion()] = q.GetOptions()[p.rng.IntN(len(q.GetOptions()))].GetLabel()
+		chosen := q.GetOptions()[p.rng.IntN(len(q.GetOptions()))].GetLabel()
+		answers = append(answers, &backendv1.UserAnswer{QuestionId: q.GetId(), Selected: []string{chosen}})
 	}
 	_, err := insist(p.storm.calm, func(ctx context.Context) (*backendv1.AnswerUserInputRequestResponse, error) {
 		return p.storm.inputs.AnswerUserInputRequest(ctx, &backendv1.AnswerUserInputRequestRequest{

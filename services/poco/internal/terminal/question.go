@@ -3,7 +3,6 @@ package terminal
 import (
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,9 +24,14 @@ func (r *Renderer) question(request *backendv1.UserInputRequested) {
 func (r *Renderer) resolved(resolved *backendv1.UserInputResolved) {
 	switch resolved.GetStatus() {
 	case backendv1.UserInputStatus_USER_INPUT_STATUS_ANSWERED:
-		for _, question := range slices.Sorted(maps.Keys(resolved.GetAnswers())) {
-			r.entry(r.style.text(green, "✔ ") + Line(question, r.opts.Width) + " " +
-				r.style.text(bold, Line(resolved.GetAnswers()[question], r.opts.Width)))
+		for _, answer := range resolved.GetAnswers() {
+			var question string // not known where it was asked before what is shown
+			for _, asked := range r.asked[resolved.GetUserInputRequestId()] {
+				if asked.GetId() == answer.GetQuestionId() {
+					question = Line(asked.GetQuestion(), r.opts.Width) + " "
+				}
+			}
+			r.entry(r.style.text(green, "✔ ") + question + r.style.text(bold, Line(answerText(answer), r.opts.Width)))
 		}
 	case backendv1.UserInputStatus_USER_INPUT_STATUS_EXPIRED:
 		r.entry(r.style.text(yellow, "! nobody answered in time; the agent goes on without"))
@@ -35,6 +39,13 @@ func (r *Renderer) resolved(resolved *backendv1.UserInputResolved) {
 		r.entry(r.style.text(yellow, "! the question is no longer open"))
 	default:
 	}
+	delete(r.asked, resolved.GetUserInputRequestId())
+}
+
+// answerText is an answer in one line.
+func answerText(answer *backendv1.UserAnswer) string {
+	parts := []string{strings.Join(answer.GetSelected(), ", "), answer.GetOtherText()}
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ": ")
 }
 
 // QuestionText shows a question with its numbered options.
@@ -59,7 +70,7 @@ type Asker struct {
 	style     Style
 	questions []*backendv1.UserQuestion
 	next      int
-	answers   map[string]string
+	answers   []*backendv1.UserAnswer
 }
 
 // NewAsker prints the first question.
@@ -68,14 +79,14 @@ func NewAsker(out io.Writer, color bool, questions []*backendv1.UserQuestion) *A
 	if !shared {
 		w = &writer{w: out}
 	}
-	asker := &Asker{out: w, style: Style(color), questions: questions, answers: map[string]string{}}
+	asker := &Asker{out: w, style: Style(color), questions: questions}
 	asker.ask()
 	return asker
 }
 
 // Answer takes the line that was typed. It returns the answers to all
 // questions after the last of them, and nil before. An empty line asks again.
-func (a *Asker) Answer(line string) map[string]string {
+func (a *Asker) Answer(line string) []*backendv1.UserAnswer {
 	a.out.column = 0 // the person ended the line
 	if a.next >= len(a.questions) {
 		return a.answers
@@ -87,7 +98,7 @@ func (a *Asker) Answer(line string) map[string]string {
 		a.promptLine(question)
 		return nil
 	}
-	a.answers[question.GetQuestion()] = answer
+	a.answers = append(a.answers, answer)
 	a.next++
 	if a.next < len(a.questions) {
 		a.ask()
@@ -123,32 +134,50 @@ func (a *Asker) promptLine(question *backendv1.UserQuestion) {
 	fmt.Fprint(a.out, a.style.text(cyan, "  "+how+": "))
 }
 
-// ParseAnswer turns what a person typed into an answer: numbers stand for
-// options (several, separated by commas, where the question allows it),
+// ParseAnswer turns what a person typed into an answer: numbers and labels stand
+// for options (several numbers, separated by commas, where the question allows it),
 // anything else is taken as it is.
-func ParseAnswer(question *backendv1.UserQuestion, line string) (string, error) {
+func ParseAnswer(question *backendv1.UserQuestion, line string) (*backendv1.UserAnswer, error) {
 	line = strings.TrimSpace(line)
-	if line == "" {
-		return "", fmt.Errorf("please type an answer")
+	selected, err := chosen(question, line)
+	if err != nil {
+		return nil, err
 	}
+	answer := &backendv1.UserAnswer{QuestionId: question.GetId(), Selected: selected}
+	if len(selected) == 0 {
+		answer.OtherText = line
+	}
+	return answer, nil
+}
+
+// chosen are the labels of the options that a line stands for; none for a line of
+// the person's own words.
+func chosen(question *backendv1.UserQuestion, line string) ([]string, error) {
 	options := question.GetOptions()
+	for _, option := range options {
+		if option.GetLabel() == line {
+			return []string{line}, nil
+		}
+	}
 	parts := []string{line}
 	if question.GetMultiSelect() {
 		parts = strings.FieldsFunc(line, func(r rune) bool { return r == ',' || r == ' ' })
+	}
+	if strings.Join(parts, "") == "" { // or only commas
+		return nil, fmt.Errorf("please type an answer")
 	}
 	var labels []string
 	for _, part := range parts {
 		number, err := strconv.Atoi(part)
 		if err != nil || len(options) == 0 {
-			return line, nil //nolint:nilerr // no number: the person's own words
+			return nil, nil //nolint:nilerr // no number: the person's own words
 		}
 		if number < 1 || number > len(options) {
-			return "", fmt.Errorf("there is no option %d, choose 1 to %d", number, len(options))
+			return nil, fmt.Errorf("there is no option %d, choose 1 to %d", number, len(options))
 		}
-		labels = append(labels, options[number-1].GetLabel())
+		if label := options[number-1].GetLabel(); !slices.Contains(labels, label) {
+			labels = append(labels, label)
+		}
 	}
-	if len(labels) == 0 { // only commas
-		return "", fmt.Errorf("please type an answer")
-	}
-	return strings.Join(labels, ", "), nil
+	return labels, nil
 }

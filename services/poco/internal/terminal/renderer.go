@@ -37,7 +37,8 @@ type Renderer struct {
 	style Style
 	opts  Options
 	runs  map[string]*runView
-	tools map[string]string // tool use id → name
+	tools map[string]string                    // tool use id → name
+	asked map[string][]*backendv1.UserQuestion // by the id of their request
 }
 
 // runView is what the renderer remembers of one run.
@@ -62,7 +63,7 @@ func NewRenderer(out io.Writer, opts Options) *Renderer {
 	}
 	return &Renderer{
 		out: &writer{w: out, column: 0}, style: Style(opts.Color), opts: opts,
-		runs: map[string]*runView{}, tools: map[string]string{},
+		runs: map[string]*runView{}, tools: map[string]string{}, asked: map[string][]*backendv1.UserQuestion{},
 	}
 }
 
@@ -83,6 +84,7 @@ func (r *Renderer) Event(event *backendv1.SessionEvent) error {
 	case *backendv1.EventPayload_ApiRetried:
 		r.retried(kind.ApiRetried)
 	case *backendv1.EventPayload_UserInputRequested:
+		r.asked[kind.UserInputRequested.GetUserInputRequestId()] = kind.UserInputRequested.GetQuestions()
 		if !r.opts.Asks {
 			r.question(kind.UserInputRequested)
 		}

@@ -1284,8 +1284,8 @@ type UserInputResolved struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	UserInputRequestId string                 `protobuf:"bytes,1,opt,name=user_input_request_id,json=userInputRequestId,proto3" json:"user_input_request_id,omitempty"`
 	Status             UserInputStatus        `protobuf:"varint,2,opt,name=status,proto3,enum=poco.backend.v1.UserInputStatus" json:"status,omitempty"`
-	// Question text to answer text.
-	Answers       map[string]string `protobuf:"bytes,3,rep,name=answers,proto3" json:"answers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// One for each question, in their order, when ANSWERED.
+	Answers       []*UserAnswer `protobuf:"bytes,4,rep,name=answers,proto3" json:"answers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1334,7 +1334,7 @@ func (x *UserInputResolved) GetStatus() UserInputStatus {
 	return UserInputStatus_USER_INPUT_STATUS_UNSPECIFIED
 }
 
-func (x *UserInputResolved) GetAnswers() map[string]string {
+func (x *UserInputResolved) GetAnswers() []*UserAnswer {
 	if x != nil {
 		return x.Answers
 	}
@@ -1955,14 +1955,11 @@ const file_poco_backend_v1_event_proto_rawDesc = "" +
 	"\vtool_use_id\x18\x03 \x01(\tR\ttoolUseId\x12;\n" +
 	"\tquestions\x18\x04 \x03(\v2\x1d.poco.backend.v1.UserQuestionR\tquestions\x129\n" +
 	"\n" +
-	"expires_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\x87\x02\n" +
+	"expires_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xbd\x01\n" +
 	"\x11UserInputResolved\x121\n" +
 	"\x15user_input_request_id\x18\x01 \x01(\tR\x12userInputRequestId\x128\n" +
-	"\x06status\x18\x02 \x01(\x0e2 .poco.backend.v1.UserInputStatusR\x06status\x12I\n" +
-	"\aanswers\x18\x03 \x03(\v2/.poco.backend.v1.UserInputResolved.AnswersEntryR\aanswers\x1a:\n" +
-	"\fAnswersEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"=\n" +
+	"\x06status\x18\x02 \x01(\x0e2 .poco.backend.v1.UserInputStatusR\x06status\x125\n" +
+	"\aanswers\x18\x04 \x03(\v2\x1b.poco.backend.v1.UserAnswerR\aanswersJ\x04\b\x03\x10\x04\"=\n" +
 	"\rUsageReported\x12,\n" +
 	"\x05usage\x18\x01 \x01(\v2\x16.poco.backend.v1.UsageR\x05usage\"\xa8\x01\n" +
 	"\x06Notice\x123\n" +
@@ -2022,7 +2019,7 @@ func file_poco_backend_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_poco_backend_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_poco_backend_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_poco_backend_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_poco_backend_v1_event_proto_goTypes = []any{
 	(Notice_Level)(0),             // 0: poco.backend.v1.Notice.Level
 	(*RunEvent)(nil),              // 1: poco.backend.v1.RunEvent
@@ -2046,25 +2043,25 @@ var file_poco_backend_v1_event_proto_goTypes = []any{
 	(*ExportChanged)(nil),         // 19: poco.backend.v1.ExportChanged
 	(*SessionUpdated)(nil),        // 20: poco.backend.v1.SessionUpdated
 	(*PartialContent)(nil),        // 21: poco.backend.v1.PartialContent
-	nil,                           // 22: poco.backend.v1.UserInputResolved.AnswersEntry
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
-	(McpServerStatus)(0),          // 24: poco.backend.v1.McpServerStatus
-	(MessageRole)(0),              // 25: poco.backend.v1.MessageRole
-	(*ContentBlock)(nil),          // 26: poco.backend.v1.ContentBlock
-	(TodoStatus)(0),               // 27: poco.backend.v1.TodoStatus
-	(FileChangeStatus)(0),         // 28: poco.backend.v1.FileChangeStatus
-	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
-	(*UserQuestion)(nil),          // 30: poco.backend.v1.UserQuestion
-	(UserInputStatus)(0),          // 31: poco.backend.v1.UserInputStatus
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(McpServerStatus)(0),          // 23: poco.backend.v1.McpServerStatus
+	(MessageRole)(0),              // 24: poco.backend.v1.MessageRole
+	(*ContentBlock)(nil),          // 25: poco.backend.v1.ContentBlock
+	(TodoStatus)(0),               // 26: poco.backend.v1.TodoStatus
+	(FileChangeStatus)(0),         // 27: poco.backend.v1.FileChangeStatus
+	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
+	(*UserQuestion)(nil),          // 29: poco.backend.v1.UserQuestion
+	(UserInputStatus)(0),          // 30: poco.backend.v1.UserInputStatus
+	(*UserAnswer)(nil),            // 31: poco.backend.v1.UserAnswer
 	(*Usage)(nil),                 // 32: poco.backend.v1.Usage
 	(RunStatus)(0),                // 33: poco.backend.v1.RunStatus
 	(RunReason)(0),                // 34: poco.backend.v1.RunReason
 	(ExportStatus)(0),             // 35: poco.backend.v1.ExportStatus
 }
 var file_poco_backend_v1_event_proto_depIdxs = []int32{
-	23, // 0: poco.backend.v1.RunEvent.occurred_at:type_name -> google.protobuf.Timestamp
+	22, // 0: poco.backend.v1.RunEvent.occurred_at:type_name -> google.protobuf.Timestamp
 	3,  // 1: poco.backend.v1.RunEvent.payload:type_name -> poco.backend.v1.EventPayload
-	23, // 2: poco.backend.v1.SessionEvent.occurred_at:type_name -> google.protobuf.Timestamp
+	22, // 2: poco.backend.v1.SessionEvent.occurred_at:type_name -> google.protobuf.Timestamp
 	3,  // 3: poco.backend.v1.SessionEvent.payload:type_name -> poco.backend.v1.EventPayload
 	4,  // 4: poco.backend.v1.EventPayload.agent_started:type_name -> poco.backend.v1.AgentStarted
 	7,  // 5: poco.backend.v1.EventPayload.message_added:type_name -> poco.backend.v1.MessageAdded
@@ -2081,19 +2078,19 @@ var file_poco_backend_v1_event_proto_depIdxs = []int32{
 	19, // 16: poco.backend.v1.EventPayload.export_changed:type_name -> poco.backend.v1.ExportChanged
 	20, // 17: poco.backend.v1.EventPayload.session_updated:type_name -> poco.backend.v1.SessionUpdated
 	5,  // 18: poco.backend.v1.AgentStarted.mcp_servers:type_name -> poco.backend.v1.McpServer
-	24, // 19: poco.backend.v1.McpServer.status:type_name -> poco.backend.v1.McpServerStatus
+	23, // 19: poco.backend.v1.McpServer.status:type_name -> poco.backend.v1.McpServerStatus
 	5,  // 20: poco.backend.v1.McpServersChanged.servers:type_name -> poco.backend.v1.McpServer
-	25, // 21: poco.backend.v1.MessageAdded.role:type_name -> poco.backend.v1.MessageRole
-	26, // 22: poco.backend.v1.MessageAdded.blocks:type_name -> poco.backend.v1.ContentBlock
-	27, // 23: poco.backend.v1.Todo.status:type_name -> poco.backend.v1.TodoStatus
+	24, // 21: poco.backend.v1.MessageAdded.role:type_name -> poco.backend.v1.MessageRole
+	25, // 22: poco.backend.v1.MessageAdded.blocks:type_name -> poco.backend.v1.ContentBlock
+	26, // 23: poco.backend.v1.Todo.status:type_name -> poco.backend.v1.TodoStatus
 	8,  // 24: poco.backend.v1.TodosChanged.todos:type_name -> poco.backend.v1.Todo
-	28, // 25: poco.backend.v1.FileChange.status:type_name -> poco.backend.v1.FileChangeStatus
+	27, // 25: poco.backend.v1.FileChange.status:type_name -> poco.backend.v1.FileChangeStatus
 	10, // 26: poco.backend.v1.FilesChanged.files:type_name -> poco.backend.v1.FileChange
-	29, // 27: poco.backend.v1.ApiRetried.retry_delay:type_name -> google.protobuf.Duration
-	30, // 28: poco.backend.v1.UserInputRequested.questions:type_name -> poco.backend.v1.UserQuestion
-	23, // 29: poco.backend.v1.UserInputRequested.expires_at:type_name -> google.protobuf.Timestamp
-	31, // 30: poco.backend.v1.UserInputResolved.status:type_name -> poco.backend.v1.UserInputStatus
-	22, // 31: poco.backend.v1.UserInputResolved.answers:type_name -> poco.backend.v1.UserInputResolved.AnswersEntry
+	28, // 27: poco.backend.v1.ApiRetried.retry_delay:type_name -> google.protobuf.Duration
+	29, // 28: poco.backend.v1.UserInputRequested.questions:type_name -> poco.backend.v1.UserQuestion
+	22, // 29: poco.backend.v1.UserInputRequested.expires_at:type_name -> google.protobuf.Timestamp
+	30, // 30: poco.backend.v1.UserInputResolved.status:type_name -> poco.backend.v1.UserInputStatus
+	31, // 31: poco.backend.v1.UserInputResolved.answers:type_name -> poco.backend.v1.UserAnswer
 	32, // 32: poco.backend.v1.UsageReported.usage:type_name -> poco.backend.v1.Usage
 	0,  // 33: poco.backend.v1.Notice.level:type_name -> poco.backend.v1.Notice.Level
 	33, // 34: poco.backend.v1.RunFinished.status:type_name -> poco.backend.v1.RunStatus
@@ -2101,7 +2098,7 @@ var file_poco_backend_v1_event_proto_depIdxs = []int32{
 	32, // 36: poco.backend.v1.RunFinished.usage:type_name -> poco.backend.v1.Usage
 	33, // 37: poco.backend.v1.RunStatusChanged.status:type_name -> poco.backend.v1.RunStatus
 	34, // 38: poco.backend.v1.RunStatusChanged.reason:type_name -> poco.backend.v1.RunReason
-	23, // 39: poco.backend.v1.RunStatusChanged.scheduled_at:type_name -> google.protobuf.Timestamp
+	22, // 39: poco.backend.v1.RunStatusChanged.scheduled_at:type_name -> google.protobuf.Timestamp
 	35, // 40: poco.backend.v1.ExportChanged.status:type_name -> poco.backend.v1.ExportStatus
 	41, // [41:41] is the sub-list for method output_type
 	41, // [41:41] is the sub-list for method input_type
@@ -2145,7 +2142,7 @@ func file_poco_backend_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_poco_backend_v1_event_proto_rawDesc), len(file_poco_backend_v1_event_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   22,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

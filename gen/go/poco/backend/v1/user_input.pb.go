@@ -7,6 +7,7 @@
 package backendv1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -32,8 +33,8 @@ type UserInputRequest struct {
 	ToolName  string          `protobuf:"bytes,4,opt,name=tool_name,json=toolName,proto3" json:"tool_name,omitempty"`
 	Questions []*UserQuestion `protobuf:"bytes,5,rep,name=questions,proto3" json:"questions,omitempty"`
 	Status    UserInputStatus `protobuf:"varint,6,opt,name=status,proto3,enum=poco.backend.v1.UserInputStatus" json:"status,omitempty"`
-	// Question text to answer text.
-	Answers       map[string]string      `protobuf:"bytes,7,rep,name=answers,proto3" json:"answers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// One for each question, in their order, when ANSWERED.
+	Answers       []*UserAnswer          `protobuf:"bytes,7,rep,name=answers,proto3" json:"answers,omitempty"`
 	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	AnsweredAt    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=answered_at,json=answeredAt,proto3" json:"answered_at,omitempty"`
 	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
@@ -113,7 +114,7 @@ func (x *UserInputRequest) GetStatus() UserInputStatus {
 	return UserInputStatus_USER_INPUT_STATUS_UNSPECIFIED
 }
 
-func (x *UserInputRequest) GetAnswers() map[string]string {
+func (x *UserInputRequest) GetAnswers() []*UserAnswer {
 	if x != nil {
 		return x.Answers
 	}
@@ -144,11 +145,13 @@ func (x *UserInputRequest) GetCreatedAt() *timestamppb.Timestamp {
 // UserQuestion is one question with its suggested answers. Free text is
 // always allowed as an answer.
 type UserQuestion struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Question string                 `protobuf:"bytes,1,opt,name=question,proto3" json:"question,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unique within the request. Two questions may have the same text.
+	Id       string `protobuf:"bytes,5,opt,name=id,proto3" json:"id,omitempty"`
+	Question string `protobuf:"bytes,1,opt,name=question,proto3" json:"question,omitempty"`
 	// A short title.
 	Header string `protobuf:"bytes,2,opt,name=header,proto3" json:"header,omitempty"`
-	// Several options may be chosen; their labels are joined by ", ".
+	// Several options may be chosen.
 	MultiSelect   bool                  `protobuf:"varint,3,opt,name=multi_select,json=multiSelect,proto3" json:"multi_select,omitempty"`
 	Options       []*UserQuestionOption `protobuf:"bytes,4,rep,name=options,proto3" json:"options,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -185,6 +188,13 @@ func (*UserQuestion) Descriptor() ([]byte, []int) {
 	return file_poco_backend_v1_user_input_proto_rawDescGZIP(), []int{1}
 }
 
+func (x *UserQuestion) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 func (x *UserQuestion) GetQuestion() string {
 	if x != nil {
 		return x.Question
@@ -215,9 +225,10 @@ func (x *UserQuestion) GetOptions() []*UserQuestionOption {
 
 // UserQuestionOption is a suggested answer.
 type UserQuestionOption struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Label         string                 `protobuf:"bytes,1,opt,name=label,proto3" json:"label,omitempty"`
-	Description   string                 `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unique within the question: it names the option in an answer.
+	Label         string `protobuf:"bytes,1,opt,name=label,proto3" json:"label,omitempty"`
+	Description   string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -266,11 +277,75 @@ func (x *UserQuestionOption) GetDescription() string {
 	return ""
 }
 
+// UserAnswer answers one question, by options, by words, or by both.
+type UserAnswer struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	QuestionId string                 `protobuf:"bytes,1,opt,name=question_id,json=questionId,proto3" json:"question_id,omitempty"`
+	// The labels of the chosen options: several only where the question allows it.
+	Selected []string `protobuf:"bytes,2,rep,name=selected,proto3" json:"selected,omitempty"`
+	// The person's own words: the answer where nothing is selected, else a remark
+	// on what is.
+	OtherText     string `protobuf:"bytes,3,opt,name=other_text,json=otherText,proto3" json:"other_text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserAnswer) Reset() {
+	*x = UserAnswer{}
+	mi := &file_poco_backend_v1_user_input_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserAnswer) ProtoMessage() {}
+
+func (x *UserAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_backend_v1_user_input_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserAnswer.ProtoReflect.Descriptor instead.
+func (*UserAnswer) Descriptor() ([]byte, []int) {
+	return file_poco_backend_v1_user_input_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *UserAnswer) GetQuestionId() string {
+	if x != nil {
+		return x.QuestionId
+	}
+	return ""
+}
+
+func (x *UserAnswer) GetSelected() []string {
+	if x != nil {
+		return x.Selected
+	}
+	return nil
+}
+
+func (x *UserAnswer) GetOtherText() string {
+	if x != nil {
+		return x.OtherText
+	}
+	return ""
+}
+
 var File_poco_backend_v1_user_input_proto protoreflect.FileDescriptor
 
 const file_poco_backend_v1_user_input_proto_rawDesc = "" +
 	"\n" +
-	" poco/backend/v1/user_input.proto\x12\x0fpoco.backend.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpoco/backend/v1/enums.proto\"\xa5\x04\n" +
+	" poco/backend/v1/user_input.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpoco/backend/v1/enums.proto\"\xd6\x03\n" +
 	"\x10UserInputRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -278,26 +353,32 @@ const file_poco_backend_v1_user_input_proto_rawDesc = "" +
 	"\x06run_id\x18\x03 \x01(\tR\x05runId\x12\x1b\n" +
 	"\ttool_name\x18\x04 \x01(\tR\btoolName\x12;\n" +
 	"\tquestions\x18\x05 \x03(\v2\x1d.poco.backend.v1.UserQuestionR\tquestions\x128\n" +
-	"\x06status\x18\x06 \x01(\x0e2 .poco.backend.v1.UserInputStatusR\x06status\x12H\n" +
-	"\aanswers\x18\a \x03(\v2..poco.backend.v1.UserInputRequest.AnswersEntryR\aanswers\x129\n" +
+	"\x06status\x18\x06 \x01(\x0e2 .poco.backend.v1.UserInputStatusR\x06status\x125\n" +
+	"\aanswers\x18\a \x03(\v2\x1b.poco.backend.v1.UserAnswerR\aanswers\x129\n" +
 	"\n" +
 	"expires_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12;\n" +
 	"\vanswered_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"answeredAt\x129\n" +
 	"\n" +
 	"created_at\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x1a:\n" +
-	"\fAnswersEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa4\x01\n" +
-	"\fUserQuestion\x12\x1a\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"\xb4\x01\n" +
+	"\fUserQuestion\x12\x0e\n" +
+	"\x02id\x18\x05 \x01(\tR\x02id\x12\x1a\n" +
 	"\bquestion\x18\x01 \x01(\tR\bquestion\x12\x16\n" +
 	"\x06header\x18\x02 \x01(\tR\x06header\x12!\n" +
 	"\fmulti_select\x18\x03 \x01(\bR\vmultiSelect\x12=\n" +
 	"\aoptions\x18\x04 \x03(\v2#.poco.backend.v1.UserQuestionOptionR\aoptions\"L\n" +
 	"\x12UserQuestionOption\x12\x14\n" +
 	"\x05label\x18\x01 \x01(\tR\x05label\x12 \n" +
-	"\vdescription\x18\x02 \x01(\tR\vdescriptionB\xbd\x01\n" +
+	"\vdescription\x18\x02 \x01(\tR\vdescription\"\x89\x01\n" +
+	"\n" +
+	"UserAnswer\x12+\n" +
+	"\vquestion_id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\n" +
+	"questionId\x12$\n" +
+	"\bselected\x18\x02 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\bselected\x12(\n" +
+	"\n" +
+	"other_text\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\totherTextB\xbd\x01\n" +
 	"\x13com.poco.backend.v1B\x0eUserInputProtoP\x01Z8github.com/poco-ai/poco/gen/go/poco/backend/v1;backendv1\xa2\x02\x03PBX\xaa\x02\x0fPoco.Backend.V1\xca\x02\x0fPoco\\Backend\\V1\xe2\x02\x1bPoco\\Backend\\V1\\GPBMetadata\xea\x02\x11Poco::Backend::V1b\x06proto3"
 
 var (
@@ -317,14 +398,14 @@ var file_poco_backend_v1_user_input_proto_goTypes = []any{
 	(*UserInputRequest)(nil),      // 0: poco.backend.v1.UserInputRequest
 	(*UserQuestion)(nil),          // 1: poco.backend.v1.UserQuestion
 	(*UserQuestionOption)(nil),    // 2: poco.backend.v1.UserQuestionOption
-	nil,                           // 3: poco.backend.v1.UserInputRequest.AnswersEntry
+	(*UserAnswer)(nil),            // 3: poco.backend.v1.UserAnswer
 	(UserInputStatus)(0),          // 4: poco.backend.v1.UserInputStatus
 	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
 }
 var file_poco_backend_v1_user_input_proto_depIdxs = []int32{
 	1, // 0: poco.backend.v1.UserInputRequest.questions:type_name -> poco.backend.v1.UserQuestion
 	4, // 1: poco.backend.v1.UserInputRequest.status:type_name -> poco.backend.v1.UserInputStatus
-	3, // 2: poco.backend.v1.UserInputRequest.answers:type_name -> poco.backend.v1.UserInputRequest.AnswersEntry
+	3, // 2: poco.backend.v1.UserInputRequest.answers:type_name -> poco.backend.v1.UserAnswer
 	5, // 3: poco.backend.v1.UserInputRequest.expires_at:type_name -> google.protobuf.Timestamp
 	5, // 4: poco.backend.v1.UserInputRequest.answered_at:type_name -> google.protobuf.Timestamp
 	5, // 5: poco.backend.v1.UserInputRequest.created_at:type_name -> google.protobuf.Timestamp

@@ -149,8 +149,8 @@ func (x *ListUserInputRequestsResponse) GetNextPageToken() string {
 type AnswerUserInputRequestRequest struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	UserInputRequestId string                 `protobuf:"bytes,1,opt,name=user_input_request_id,json=userInputRequestId,proto3" json:"user_input_request_id,omitempty"`
-	// Question text to answer text, one for each question.
-	Answers       map[string]string `protobuf:"bytes,2,rep,name=answers,proto3" json:"answers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// One for each question, in any order.
+	Answers       []*UserAnswer `protobuf:"bytes,2,rep,name=answers,proto3" json:"answers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -192,7 +192,7 @@ func (x *AnswerUserInputRequestRequest) GetUserInputRequestId() string {
 	return ""
 }
 
-func (x *AnswerUserInputRequestRequest) GetAnswers() map[string]string {
+func (x *AnswerUserInputRequestRequest) GetAnswers() []*UserAnswer {
 	if x != nil {
 		return x.Answers
 	}
@@ -257,13 +257,11 @@ const file_poco_backend_v1_user_input_service_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\x9a\x01\n" +
 	"\x1dListUserInputRequestsResponse\x12Q\n" +
 	"\x13user_input_requests\x18\x01 \x03(\v2!.poco.backend.v1.UserInputRequestR\x11userInputRequests\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x85\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9f\x01\n" +
 	"\x1dAnswerUserInputRequestRequest\x12;\n" +
-	"\x15user_input_request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x12userInputRequestId\x12k\n" +
-	"\aanswers\x18\x02 \x03(\v2;.poco.backend.v1.AnswerUserInputRequestRequest.AnswersEntryB\x14\xbaH\x11\x9a\x01\x0e\b\x01\x102*\br\x06\x10\x01(\x80\x80\x04R\aanswers\x1a:\n" +
-	"\fAnswersEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"q\n" +
+	"\x15user_input_request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x12userInputRequestId\x12A\n" +
+	"\aanswers\x18\x02 \x03(\v2\x1b.poco.backend.v1.UserAnswerB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x10dR\aanswers\"q\n" +
 	"\x1eAnswerUserInputRequestResponse\x12O\n" +
 	"\x12user_input_request\x18\x01 \x01(\v2!.poco.backend.v1.UserInputRequestR\x10userInputRequest2\x8a\x02\n" +
 	"\x10UserInputService\x12{\n" +
@@ -283,21 +281,21 @@ func file_poco_backend_v1_user_input_service_proto_rawDescGZIP() []byte {
 	return file_poco_backend_v1_user_input_service_proto_rawDescData
 }
 
-var file_poco_backend_v1_user_input_service_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_poco_backend_v1_user_input_service_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_poco_backend_v1_user_input_service_proto_goTypes = []any{
 	(*ListUserInputRequestsRequest)(nil),   // 0: poco.backend.v1.ListUserInputRequestsRequest
 	(*ListUserInputRequestsResponse)(nil),  // 1: poco.backend.v1.ListUserInputRequestsResponse
 	(*AnswerUserInputRequestRequest)(nil),  // 2: poco.backend.v1.AnswerUserInputRequestRequest
 	(*AnswerUserInputRequestResponse)(nil), // 3: poco.backend.v1.AnswerUserInputRequestResponse
-	nil,                                    // 4: poco.backend.v1.AnswerUserInputRequestRequest.AnswersEntry
-	(UserInputStatus)(0),                   // 5: poco.backend.v1.UserInputStatus
-	(*UserInputRequest)(nil),               // 6: poco.backend.v1.UserInputRequest
+	(UserInputStatus)(0),                   // 4: poco.backend.v1.UserInputStatus
+	(*UserInputRequest)(nil),               // 5: poco.backend.v1.UserInputRequest
+	(*UserAnswer)(nil),                     // 6: poco.backend.v1.UserAnswer
 }
 var file_poco_backend_v1_user_input_service_proto_depIdxs = []int32{
-	5, // 0: poco.backend.v1.ListUserInputRequestsRequest.statuses:type_name -> poco.backend.v1.UserInputStatus
-	6, // 1: poco.backend.v1.ListUserInputRequestsResponse.user_input_requests:type_name -> poco.backend.v1.UserInputRequest
-	4, // 2: poco.backend.v1.AnswerUserInputRequestRequest.answers:type_name -> poco.backend.v1.AnswerUserInputRequestRequest.AnswersEntry
-	6, // 3: poco.backend.v1.AnswerUserInputRequestResponse.user_input_request:type_name -> poco.backend.v1.UserInputRequest
+	4, // 0: poco.backend.v1.ListUserInputRequestsRequest.statuses:type_name -> poco.backend.v1.UserInputStatus
+	5, // 1: poco.backend.v1.ListUserInputRequestsResponse.user_input_requests:type_name -> poco.backend.v1.UserInputRequest
+	6, // 2: poco.backend.v1.AnswerUserInputRequestRequest.answers:type_name -> poco.backend.v1.UserAnswer
+	5, // 3: poco.backend.v1.AnswerUserInputRequestResponse.user_input_request:type_name -> poco.backend.v1.UserInputRequest
 	0, // 4: poco.backend.v1.UserInputService.ListUserInputRequests:input_type -> poco.backend.v1.ListUserInputRequestsRequest
 	2, // 5: poco.backend.v1.UserInputService.AnswerUserInputRequest:input_type -> poco.backend.v1.AnswerUserInputRequestRequest
 	1, // 6: poco.backend.v1.UserInputService.ListUserInputRequests:output_type -> poco.backend.v1.ListUserInputRequestsResponse
@@ -322,7 +320,7 @@ func file_poco_backend_v1_user_input_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_poco_backend_v1_user_input_service_proto_rawDesc), len(file_poco_backend_v1_user_input_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -35,7 +35,8 @@ type UserInputServiceClient interface {
 	//
 	// Errors: NotFound; FailedPrecondition with reason USER_INPUT_EXPIRED,
 	// USER_INPUT_ANSWERED or USER_INPUT_CANCELED when it is no longer open;
-	// InvalidArgument when a question has no answer, or an answer no question.
+	// InvalidArgument, by question, when one has no answer or two, or an answer
+	// names a question or an option that there is not, or too many options.
 	AnswerUserInputRequest(ctx context.Context, in *AnswerUserInputRequestRequest, opts ...grpc.CallOption) (*AnswerUserInputRequestResponse, error)
 }
 
@@ -79,7 +80,8 @@ type UserInputServiceServer interface {
 	//
 	// Errors: NotFound; FailedPrecondition with reason USER_INPUT_EXPIRED,
 	// USER_INPUT_ANSWERED or USER_INPUT_CANCELED when it is no longer open;
-	// InvalidArgument when a question has no answer, or an answer no question.
+	// InvalidArgument, by question, when one has no answer or two, or an answer
+	// names a question or an option that there is not, or too many options.
 	AnswerUserInputRequest(context.Context, *AnswerUserInputRequestRequest) (*AnswerUserInputRequestResponse, error)
 	mustEmbedUnimplementedUserInputServiceServer()
 }

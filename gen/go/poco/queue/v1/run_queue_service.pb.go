@@ -1888,8 +1888,8 @@ type AnswerCommand struct {
 	UserInputRequestId string                 `protobuf:"bytes,1,opt,name=user_input_request_id,json=userInputRequestId,proto3" json:"user_input_request_id,omitempty"`
 	// ANSWERED, EXPIRED or CANCELED.
 	Status v1.UserInputStatus `protobuf:"varint,2,opt,name=status,proto3,enum=poco.backend.v1.UserInputStatus" json:"status,omitempty"`
-	// Question text to answer text.
-	Answers       map[string]string `protobuf:"bytes,3,rep,name=answers,proto3" json:"answers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// One for each question, in their order, when ANSWERED.
+	Answers       []*v1.UserAnswer `protobuf:"bytes,4,rep,name=answers,proto3" json:"answers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1938,7 +1938,7 @@ func (x *AnswerCommand) GetStatus() v1.UserInputStatus {
 	return v1.UserInputStatus(0)
 }
 
-func (x *AnswerCommand) GetAnswers() map[string]string {
+func (x *AnswerCommand) GetAnswers() []*v1.UserAnswer {
 	if x != nil {
 		return x.Answers
 	}
@@ -2209,7 +2209,7 @@ var File_poco_queue_v1_run_queue_service_proto protoreflect.FileDescriptor
 
 const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\n" +
-	"%poco/queue/v1/run_queue_service.proto\x12\rpoco.queue.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a\x1bpoco/backend/v1/event.proto\x1a\x1cpoco/backend/v1/reason.proto\x1a\x19poco/backend/v1/run.proto\x1a!poco/backend/v1/task_config.proto\"\xe9\x01\n" +
+	"%poco/queue/v1/run_queue_service.proto\x12\rpoco.queue.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a\x1bpoco/backend/v1/event.proto\x1a\x1cpoco/backend/v1/reason.proto\x1a\x19poco/backend/v1/run.proto\x1a!poco/backend/v1/task_config.proto\x1a poco/backend/v1/user_input.proto\"\xe9\x01\n" +
 	"\x10ClaimRunsRequest\x12'\n" +
 	"\tworker_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\bworkerId\x12$\n" +
@@ -2352,14 +2352,11 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x0edelete_session\x18\x14 \x01(\v2#.poco.queue.v1.DeleteSessionCommandH\x00R\rdeleteSessionB\x06\n" +
 	"\x04kind\"'\n" +
 	"\rCancelCommand\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xfd\x01\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xb9\x01\n" +
 	"\rAnswerCommand\x121\n" +
 	"\x15user_input_request_id\x18\x01 \x01(\tR\x12userInputRequestId\x128\n" +
-	"\x06status\x18\x02 \x01(\x0e2 .poco.backend.v1.UserInputStatusR\x06status\x12C\n" +
-	"\aanswers\x18\x03 \x03(\v2).poco.queue.v1.AnswerCommand.AnswersEntryR\aanswers\x1a:\n" +
-	"\fAnswersEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x16\n" +
+	"\x06status\x18\x02 \x01(\x0e2 .poco.backend.v1.UserInputStatusR\x06status\x125\n" +
+	"\aanswers\x18\x04 \x03(\v2\x1b.poco.backend.v1.UserAnswerR\aanswersJ\x04\b\x03\x10\x04\"\x16\n" +
 	"\x14DeleteSessionCommand\"\x0f\n" +
 	"\rExportCommand\"h\n" +
 	"\x14AckRunCommandRequest\x12'\n" +
@@ -2404,7 +2401,7 @@ func file_poco_queue_v1_run_queue_service_proto_rawDescGZIP() []byte {
 	return file_poco_queue_v1_run_queue_service_proto_rawDescData
 }
 
-var file_poco_queue_v1_run_queue_service_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_poco_queue_v1_run_queue_service_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_poco_queue_v1_run_queue_service_proto_goTypes = []any{
 	(*ClaimRunsRequest)(nil),           // 0: poco.queue.v1.ClaimRunsRequest
 	(*ClaimRunsResponse)(nil),          // 1: poco.queue.v1.ClaimRunsResponse
@@ -2443,48 +2440,48 @@ var file_poco_queue_v1_run_queue_service_proto_goTypes = []any{
 	(*AckRunCommandResponse)(nil),      // 34: poco.queue.v1.AckRunCommandResponse
 	(*ResolveRunConfigRequest)(nil),    // 35: poco.queue.v1.ResolveRunConfigRequest
 	(*ResolveRunConfigResponse)(nil),   // 36: poco.queue.v1.ResolveRunConfigResponse
-	nil,                                // 37: poco.queue.v1.AnswerCommand.AnswersEntry
-	(*durationpb.Duration)(nil),        // 38: google.protobuf.Duration
-	(*v1.Run)(nil),                     // 39: poco.backend.v1.Run
-	(*v1.TaskConfig)(nil),              // 40: poco.backend.v1.TaskConfig
-	(v1.RunStatus)(0),                  // 41: poco.backend.v1.RunStatus
-	(*v1.RunEvent)(nil),                // 42: poco.backend.v1.RunEvent
-	(*v1.PartialContent)(nil),          // 43: poco.backend.v1.PartialContent
-	(v1.RunReason)(0),                  // 44: poco.backend.v1.RunReason
-	(v1.ExportStatus)(0),               // 45: poco.backend.v1.ExportStatus
-	(v1.UserInputStatus)(0),            // 46: poco.backend.v1.UserInputStatus
+	(*durationpb.Duration)(nil),        // 37: google.protobuf.Duration
+	(*v1.Run)(nil),                     // 38: poco.backend.v1.Run
+	(*v1.TaskConfig)(nil),              // 39: poco.backend.v1.TaskConfig
+	(v1.RunStatus)(0),                  // 40: poco.backend.v1.RunStatus
+	(*v1.RunEvent)(nil),                // 41: poco.backend.v1.RunEvent
+	(*v1.PartialContent)(nil),          // 42: poco.backend.v1.PartialContent
+	(v1.RunReason)(0),                  // 43: poco.backend.v1.RunReason
+	(v1.ExportStatus)(0),               // 44: poco.backend.v1.ExportStatus
+	(v1.UserInputStatus)(0),            // 45: poco.backend.v1.UserInputStatus
+	(*v1.UserAnswer)(nil),              // 46: poco.backend.v1.UserAnswer
 }
 var file_poco_queue_v1_run_queue_service_proto_depIdxs = []int32{
-	38, // 0: poco.queue.v1.ClaimRunsRequest.lease_duration:type_name -> google.protobuf.Duration
+	37, // 0: poco.queue.v1.ClaimRunsRequest.lease_duration:type_name -> google.protobuf.Duration
 	2,  // 1: poco.queue.v1.ClaimRunsResponse.runs:type_name -> poco.queue.v1.ClaimedRun
-	39, // 2: poco.queue.v1.ClaimedRun.run:type_name -> poco.backend.v1.Run
-	40, // 3: poco.queue.v1.ClaimedRun.config:type_name -> poco.backend.v1.TaskConfig
-	38, // 4: poco.queue.v1.ClaimedRun.lease_duration:type_name -> google.protobuf.Duration
+	38, // 2: poco.queue.v1.ClaimedRun.run:type_name -> poco.backend.v1.Run
+	39, // 3: poco.queue.v1.ClaimedRun.config:type_name -> poco.backend.v1.TaskConfig
+	37, // 4: poco.queue.v1.ClaimedRun.lease_duration:type_name -> google.protobuf.Duration
 	4,  // 5: poco.queue.v1.RenewLeasesRequest.leases:type_name -> poco.queue.v1.Lease
-	38, // 6: poco.queue.v1.RenewLeasesRequest.lease_duration:type_name -> google.protobuf.Duration
+	37, // 6: poco.queue.v1.RenewLeasesRequest.lease_duration:type_name -> google.protobuf.Duration
 	6,  // 7: poco.queue.v1.RenewLeasesResponse.renewals:type_name -> poco.queue.v1.LeaseRenewal
-	38, // 8: poco.queue.v1.LeaseRenewal.lease_duration:type_name -> google.protobuf.Duration
-	41, // 9: poco.queue.v1.LeaseRenewal.status:type_name -> poco.backend.v1.RunStatus
-	38, // 10: poco.queue.v1.AdoptRunsRequest.lease_duration:type_name -> google.protobuf.Duration
+	37, // 8: poco.queue.v1.LeaseRenewal.lease_duration:type_name -> google.protobuf.Duration
+	40, // 9: poco.queue.v1.LeaseRenewal.status:type_name -> poco.backend.v1.RunStatus
+	37, // 10: poco.queue.v1.AdoptRunsRequest.lease_duration:type_name -> google.protobuf.Duration
 	2,  // 11: poco.queue.v1.AdoptRunsResponse.runs:type_name -> poco.queue.v1.ClaimedRun
 	4,  // 12: poco.queue.v1.ReleaseRunsRequest.leases:type_name -> poco.queue.v1.Lease
-	39, // 13: poco.queue.v1.StartRunResponse.run:type_name -> poco.backend.v1.Run
-	42, // 14: poco.queue.v1.AppendRunEventsRequest.events:type_name -> poco.backend.v1.RunEvent
-	43, // 15: poco.queue.v1.AppendRunEventsRequest.partials:type_name -> poco.backend.v1.PartialContent
-	41, // 16: poco.queue.v1.AppendRunEventsResponse.status:type_name -> poco.backend.v1.RunStatus
-	42, // 17: poco.queue.v1.RecoverRunEventsRequest.events:type_name -> poco.backend.v1.RunEvent
-	41, // 18: poco.queue.v1.FinishRunRequest.status:type_name -> poco.backend.v1.RunStatus
-	44, // 19: poco.queue.v1.FinishRunRequest.reason:type_name -> poco.backend.v1.RunReason
-	39, // 20: poco.queue.v1.FinishRunResponse.run:type_name -> poco.backend.v1.Run
-	45, // 21: poco.queue.v1.ReportExportRequest.status:type_name -> poco.backend.v1.ExportStatus
+	38, // 13: poco.queue.v1.StartRunResponse.run:type_name -> poco.backend.v1.Run
+	41, // 14: poco.queue.v1.AppendRunEventsRequest.events:type_name -> poco.backend.v1.RunEvent
+	42, // 15: poco.queue.v1.AppendRunEventsRequest.partials:type_name -> poco.backend.v1.PartialContent
+	40, // 16: poco.queue.v1.AppendRunEventsResponse.status:type_name -> poco.backend.v1.RunStatus
+	41, // 17: poco.queue.v1.RecoverRunEventsRequest.events:type_name -> poco.backend.v1.RunEvent
+	40, // 18: poco.queue.v1.FinishRunRequest.status:type_name -> poco.backend.v1.RunStatus
+	43, // 19: poco.queue.v1.FinishRunRequest.reason:type_name -> poco.backend.v1.RunReason
+	38, // 20: poco.queue.v1.FinishRunResponse.run:type_name -> poco.backend.v1.Run
+	44, // 21: poco.queue.v1.ReportExportRequest.status:type_name -> poco.backend.v1.ExportStatus
 	23, // 22: poco.queue.v1.ListPendingExportsResponse.exports:type_name -> poco.queue.v1.PendingExport
 	28, // 23: poco.queue.v1.WatchRunCommandsResponse.command:type_name -> poco.queue.v1.RunCommand
 	29, // 24: poco.queue.v1.RunCommand.cancel:type_name -> poco.queue.v1.CancelCommand
 	30, // 25: poco.queue.v1.RunCommand.answer:type_name -> poco.queue.v1.AnswerCommand
 	32, // 26: poco.queue.v1.RunCommand.export:type_name -> poco.queue.v1.ExportCommand
 	31, // 27: poco.queue.v1.RunCommand.delete_session:type_name -> poco.queue.v1.DeleteSessionCommand
-	46, // 28: poco.queue.v1.AnswerCommand.status:type_name -> poco.backend.v1.UserInputStatus
-	37, // 29: poco.queue.v1.AnswerCommand.answers:type_name -> poco.queue.v1.AnswerCommand.AnswersEntry
+	45, // 28: poco.queue.v1.AnswerCommand.status:type_name -> poco.backend.v1.UserInputStatus
+	46, // 29: poco.queue.v1.AnswerCommand.answers:type_name -> poco.backend.v1.UserAnswer
 	0,  // 30: poco.queue.v1.RunQueueService.ClaimRuns:input_type -> poco.queue.v1.ClaimRunsRequest
 	3,  // 31: poco.queue.v1.RunQueueService.RenewLeases:input_type -> poco.queue.v1.RenewLeasesRequest
 	7,  // 32: poco.queue.v1.RunQueueService.AdoptRuns:input_type -> poco.queue.v1.AdoptRunsRequest
@@ -2537,7 +2534,7 @@ func file_poco_queue_v1_run_queue_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_poco_queue_v1_run_queue_service_proto_rawDesc), len(file_poco_queue_v1_run_queue_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

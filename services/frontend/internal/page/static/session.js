@@ -12,7 +12,7 @@ export class SessionView {
   #lastSeq = "0";
   #runs = new Map(); // run id → {lastMessage, live: Map, status}
   #tools = new Map(); // tool use id → element
-  #questions = new Map(); // request id → element
+  #questions = new Map(); // request id → { node, texts: question id → its text }
   #cwd = "";
   #todos = [];
   #files = null;
@@ -182,35 +182,36 @@ export class SessionView {
       const boxes = (question.options || []).map((option) => el("input", { type, name, value: option.label }));
       node.append(el("fieldset", {}, el("legend", {}, question.question),
         ...boxes.map((box, i) => el("label", {}, box, " ", el("b", {}, question.options[i].label), " ", question.options[i].description || "")), free));
-      return { question: question.question, free, boxes };
+      return { questionId: question.id, free, boxes };
     });
     const problem = el("span", { role: "alert" });
     node.append(el("div", {}, el("button", { type: "submit", class: "primary" }, "Answer"), " ", problem));
     node.addEventListener("submit", async (event) => {
       event.preventDefault();
-      const answers = {};
-      for (const { question, free, boxes } of inputs) {
-        const chosen = boxes.filter((box) => box.checked).map((box) => box.value);
-        if (free.value.trim()) chosen.push(free.value.trim());
-        if (!chosen.length) {
-          problem.textContent = "Please answer every question.";
-          return;
-        }
-        answers[question] = chosen.join(", ");
+      const answers = inputs.map(({ questionId, free, boxes }) => ({
+        questionId, selected: boxes.filter((box) => box.checked).map((box) => box.value), otherText: free.value.trim(),
+      }));
+      if (answers.some(({ selected, otherText }) => !selected.length && !otherText)) {
+        problem.textContent = "Please answer every question.";
+        return;
       }
       await call("UserInputService/AnswerUserInputRequest", { userInputRequestId: request.userInputRequestId, answers })
         .catch((error) => { problem.textContent = error.message; });
     });
     $("conversation").append(node);
-    this.#questions.set(request.userInputRequestId, node);
+    const texts = new Map((request.questions || []).map((question) => [question.id, question.question]));
+    this.#questions.set(request.userInputRequestId, { node, texts });
   }
 
   on_userInputResolved(resolved) {
-    const node = this.#questions.get(resolved.userInputRequestId);
-    if (!node) return;
+    const asked = this.#questions.get(resolved.userInputRequestId);
+    if (!asked) return;
     const status = word(resolved.status, "USER_INPUT_STATUS_");
-    const lines = Object.entries(resolved.answers || {}).map(([question, answer]) => el("p", {}, `${question} `, el("b", {}, answer)));
-    node.replaceWith(el("div", { class: "entry question resolved" }, el("p", {}, `Question ${status}`), ...lines));
+    const lines = (resolved.answers || []).map(({ questionId, selected = [], otherText }) => {
+      const given = [selected.join(", "), otherText].filter(Boolean).join(": ");
+      return el("p", {}, `${asked.texts.get(questionId)} `, el("b", {}, given));
+    });
+    asked.node.replaceWith(el("div", { class: "entry question resolved" }, el("p", {}, `Question ${status}`), ...lines));
   }
 
   #showDetails() {
