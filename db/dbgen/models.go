@@ -6,6 +6,8 @@ package dbgen
 
 import (
 	"time"
+
+	"github.com/poco-ai/poco/db/dbtype"
 )
 
 type Attachment struct {
@@ -103,29 +105,29 @@ type RunInput struct {
 }
 
 type Session struct {
-	ID             string
-	UserID         string
-	ProjectID      *string
-	Title          string
-	Status         string
-	LastSeq        int64
-	ActiveRunID    *string
-	LatestRunID    *string
-	QueuedRuns     int32
-	AgentSessionID string
-	WorkerID       *string
-	ExportStatus   string
-	ExportReason   string
-	ExportRunID    *string
-	ManifestKey    string
-	ArchiveKey     string
-	FilesPrefix    string
-	CreatedAt      time.Time
-	UpdatedAt      time.Time
-	DeletedAt      *time.Time
-	SnapshotKey    string
-	SnapshotRunID  *string
-	IdleSince      *time.Time
+	ID              string
+	UserID          string
+	ProjectID       *string
+	Title           string
+	Status          string
+	LastSeq         int64
+	ActiveRunID     *string
+	LatestRunID     *string
+	QueuedRuns      int32
+	WorkerID        *string
+	ExportStatus    string
+	ExportReason    string
+	ExportRunID     *string
+	ManifestKey     string
+	ArchiveKey      string
+	FilesPrefix     string
+	CreatedAt       time.Time
+	UpdatedAt       time.Time
+	DeletedAt       *time.Time
+	SnapshotKey     string
+	SnapshotRunID   *string
+	IdleSince       *time.Time
+	AgentSessionIds dbtype.StringMap
 }
 
 type SessionContent struct {

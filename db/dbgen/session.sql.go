@@ -8,10 +8,12 @@ package dbgen
 import (
 	"context"
 	"time"
+
+	"github.com/poco-ai/poco/db/dbtype"
 )
 
 const sessionGetMany = `-- name: SessionGetMany :many
-SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, session_contents.session_id, session_contents.config, session_contents.state FROM sessions
+SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, sessions.agent_session_ids, session_contents.session_id, session_contents.config, session_contents.state FROM sessions
 JOIN session_contents ON session_contents.session_id = sessions.id
 WHERE sessions.id = ANY($1::uuid[]) AND sessions.user_id = $2
 `
@@ -40,7 +42,6 @@ func (q *Queries) SessionGetMany(ctx context.Context, ids []string, userID strin
 			&i.Session.ActiveRunID,
 			&i.Session.LatestRunID,
 			&i.Session.QueuedRuns,
-			&i.Session.AgentSessionID,
 			&i.Session.WorkerID,
 			&i.Session.ExportStatus,
 			&i.Session.ExportReason,
@@ -54,6 +55,7 @@ func (q *Queries) SessionGetMany(ctx context.Context, ids []string, userID strin
 			&i.Session.SnapshotKey,
 			&i.Session.SnapshotRunID,
 			&i.Session.IdleSince,
+			&i.Session.AgentSessionIds,
 			&i.SessionContent.SessionID,
 			&i.SessionContent.Config,
 			&i.SessionContent.State,
@@ -69,7 +71,7 @@ func (q *Queries) SessionGetMany(ctx context.Context, ids []string, userID strin
 }
 
 const sessionGetOwned = `-- name: SessionGetOwned :one
-SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since FROM sessions WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since, agent_session_ids FROM sessions WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL
 `
 
 func (q *Queries) SessionGetOwned(ctx context.Context, iD string, userID string) (Session, error) {
@@ -85,7 +87,6 @@ func (q *Queries) SessionGetOwned(ctx context.Context, iD string, userID string)
 		&i.ActiveRunID,
 		&i.LatestRunID,
 		&i.QueuedRuns,
-		&i.AgentSessionID,
 		&i.WorkerID,
 		&i.ExportStatus,
 		&i.ExportReason,
@@ -99,6 +100,7 @@ func (q *Queries) SessionGetOwned(ctx context.Context, iD string, userID string)
 		&i.SnapshotKey,
 		&i.SnapshotRunID,
 		&i.IdleSince,
+		&i.AgentSessionIds,
 	)
 	return i, err
 }
@@ -179,7 +181,7 @@ func (q *Queries) SessionLastSeqs(ctx context.Context, ids []string) ([]SessionL
 }
 
 const sessionList = `-- name: SessionList :many
-SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, listed.candidates,
+SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, sessions.agent_session_ids, listed.candidates,
        CASE WHEN $1::boolean THEN session_contents.config ELSE '' END::bytea AS config,
        CASE WHEN $1::boolean THEN session_contents.state ELSE '' END::bytea AS state
 FROM (
@@ -246,7 +248,6 @@ func (q *Queries) SessionList(ctx context.Context, arg SessionListParams) ([]Ses
 			&i.Session.ActiveRunID,
 			&i.Session.LatestRunID,
 			&i.Session.QueuedRuns,
-			&i.Session.AgentSessionID,
 			&i.Session.WorkerID,
 			&i.Session.ExportStatus,
 			&i.Session.ExportReason,
@@ -260,6 +261,7 @@ func (q *Queries) SessionList(ctx context.Context, arg SessionListParams) ([]Ses
 			&i.Session.SnapshotKey,
 			&i.Session.SnapshotRunID,
 			&i.Session.IdleSince,
+			&i.Session.AgentSessionIds,
 			&i.Candidates,
 			&i.Config,
 			&i.State,
@@ -310,7 +312,7 @@ func (q *Queries) SessionListIdle(ctx context.Context, idleFor time.Duration, ma
 }
 
 const sessionListOfProject = `-- name: SessionListOfProject :many
-SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.agent_session_id, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, listed.candidates,
+SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, sessions.agent_session_ids, listed.candidates,
        CASE WHEN $1::boolean THEN session_contents.config ELSE '' END::bytea AS config,
        CASE WHEN $1::boolean THEN session_contents.state ELSE '' END::bytea AS state
 FROM (
@@ -376,7 +378,6 @@ func (q *Queries) SessionListOfProject(ctx context.Context, arg SessionListOfPro
 			&i.Session.ActiveRunID,
 			&i.Session.LatestRunID,
 			&i.Session.QueuedRuns,
-			&i.Session.AgentSessionID,
 			&i.Session.WorkerID,
 			&i.Session.ExportStatus,
 			&i.Session.ExportReason,
@@ -390,6 +391,7 @@ func (q *Queries) SessionListOfProject(ctx context.Context, arg SessionListOfPro
 			&i.Session.SnapshotKey,
 			&i.Session.SnapshotRunID,
 			&i.Session.IdleSince,
+			&i.Session.AgentSessionIds,
 			&i.Candidates,
 			&i.Config,
 			&i.State,
@@ -495,7 +497,7 @@ func (q *Queries) SessionListSnapshots(ctx context.Context, ids []string) ([]Ses
 }
 
 const sessionLock = `-- name: SessionLock :one
-SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since FROM sessions WHERE id = $1 FOR UPDATE
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since, agent_session_ids FROM sessions WHERE id = $1 FOR UPDATE
 `
 
 // SessionLock takes the lock that orders everything about a session.
@@ -512,7 +514,6 @@ func (q *Queries) SessionLock(ctx context.Context, id string) (Session, error) {
 		&i.ActiveRunID,
 		&i.LatestRunID,
 		&i.QueuedRuns,
-		&i.AgentSessionID,
 		&i.WorkerID,
 		&i.ExportStatus,
 		&i.ExportReason,
@@ -526,12 +527,13 @@ func (q *Queries) SessionLock(ctx context.Context, id string) (Session, error) {
 		&i.SnapshotKey,
 		&i.SnapshotRunID,
 		&i.IdleSince,
+		&i.AgentSessionIds,
 	)
 	return i, err
 }
 
 const sessionLockClaimable = `-- name: SessionLockClaimable :many
-SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.agent_session_id, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at, s.snapshot_key, s.snapshot_run_id, s.idle_since
+SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at, s.snapshot_key, s.snapshot_run_id, s.idle_since, s.agent_session_ids
 FROM runs r
 JOIN sessions s ON s.id = r.session_id
 WHERE r.status = 'queued'
@@ -589,7 +591,6 @@ func (q *Queries) SessionLockClaimable(ctx context.Context, arg SessionLockClaim
 			&i.ActiveRunID,
 			&i.LatestRunID,
 			&i.QueuedRuns,
-			&i.AgentSessionID,
 			&i.WorkerID,
 			&i.ExportStatus,
 			&i.ExportReason,
@@ -603,6 +604,7 @@ func (q *Queries) SessionLockClaimable(ctx context.Context, arg SessionLockClaim
 			&i.SnapshotKey,
 			&i.SnapshotRunID,
 			&i.IdleSince,
+			&i.AgentSessionIds,
 		); err != nil {
 			return nil, err
 		}
@@ -615,7 +617,7 @@ func (q *Queries) SessionLockClaimable(ctx context.Context, arg SessionLockClaim
 }
 
 const sessionLockMany = `-- name: SessionLockMany :many
-SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, agent_session_id, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since FROM sessions WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since, agent_session_ids FROM sessions WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
 `
 
 // SessionLockMany locks in one order, so that two callers cannot block each
@@ -639,7 +641,6 @@ func (q *Queries) SessionLockMany(ctx context.Context, ids []string) ([]Session,
 			&i.ActiveRunID,
 			&i.LatestRunID,
 			&i.QueuedRuns,
-			&i.AgentSessionID,
 			&i.WorkerID,
 			&i.ExportStatus,
 			&i.ExportReason,
@@ -653,6 +654,7 @@ func (q *Queries) SessionLockMany(ctx context.Context, ids []string) ([]Session,
 			&i.SnapshotKey,
 			&i.SnapshotRunID,
 			&i.IdleSince,
+			&i.AgentSessionIds,
 		); err != nil {
 			return nil, err
 		}
@@ -665,7 +667,7 @@ func (q *Queries) SessionLockMany(ctx context.Context, ids []string) ([]Session,
 }
 
 const sessionLockWithRun = `-- name: SessionLockWithRun :one
-SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.agent_session_id, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at, s.snapshot_key, s.snapshot_run_id, s.idle_since, r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration, r.files_seq FROM sessions s JOIN runs r ON r.session_id = s.id
+SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at, s.snapshot_key, s.snapshot_run_id, s.idle_since, s.agent_session_ids, r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration, r.files_seq FROM sessions s JOIN runs r ON r.session_id = s.id
 WHERE r.id = $1
 FOR UPDATE OF s, r
 `
@@ -690,7 +692,6 @@ func (q *Queries) SessionLockWithRun(ctx context.Context, runID string) (Session
 		&i.Session.ActiveRunID,
 		&i.Session.LatestRunID,
 		&i.Session.QueuedRuns,
-		&i.Session.AgentSessionID,
 		&i.Session.WorkerID,
 		&i.Session.ExportStatus,
 		&i.Session.ExportReason,
@@ -704,6 +705,7 @@ func (q *Queries) SessionLockWithRun(ctx context.Context, runID string) (Session
 		&i.Session.SnapshotKey,
 		&i.Session.SnapshotRunID,
 		&i.Session.IdleSince,
+		&i.Session.AgentSessionIds,
 		&i.Run.ID,
 		&i.Run.SessionID,
 		&i.Run.UserID,
@@ -743,7 +745,7 @@ UPDATE sessions SET
     active_run_id = $5,
     latest_run_id = $6,
     queued_runs = $7,
-    agent_session_id = $8,
+    agent_session_ids = $8,
     worker_id = $9,
     export_status = $10,
     export_reason = $11,
@@ -760,27 +762,27 @@ WHERE id = $21
 `
 
 type SessionUpdateParams struct {
-	ProjectID      *string
-	Title          string
-	Status         string
-	LastSeq        int64
-	ActiveRunID    *string
-	LatestRunID    *string
-	QueuedRuns     int32
-	AgentSessionID string
-	WorkerID       *string
-	ExportStatus   string
-	ExportReason   string
-	ExportRunID    *string
-	ManifestKey    string
-	ArchiveKey     string
-	FilesPrefix    string
-	SnapshotKey    string
-	SnapshotRunID  *string
-	DeletedAt      *time.Time
-	IdleSince      *time.Time
-	UpdatedAt      time.Time
-	ID             string
+	ProjectID       *string
+	Title           string
+	Status          string
+	LastSeq         int64
+	ActiveRunID     *string
+	LatestRunID     *string
+	QueuedRuns      int32
+	AgentSessionIds dbtype.StringMap
+	WorkerID        *string
+	ExportStatus    string
+	ExportReason    string
+	ExportRunID     *string
+	ManifestKey     string
+	ArchiveKey      string
+	FilesPrefix     string
+	SnapshotKey     string
+	SnapshotRunID   *string
+	DeletedAt       *time.Time
+	IdleSince       *time.Time
+	UpdatedAt       time.Time
+	ID              string
 }
 
 func (q *Queries) SessionUpdate(ctx context.Context, arg SessionUpdateParams) error {
@@ -792,7 +794,7 @@ func (q *Queries) SessionUpdate(ctx context.Context, arg SessionUpdateParams) er
 		arg.ActiveRunID,
 		arg.LatestRunID,
 		arg.QueuedRuns,
-		arg.AgentSessionID,
+		arg.AgentSessionIds,
 		arg.WorkerID,
 		arg.ExportStatus,
 		arg.ExportReason,

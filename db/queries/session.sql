@@ -55,7 +55,7 @@ UPDATE sessions SET
     active_run_id = @active_run_id,
     latest_run_id = @latest_run_id,
     queued_runs = @queued_runs,
-    agent_session_id = @agent_session_id,
+    agent_session_ids = @agent_session_ids,
     worker_id = @worker_id,
     export_status = @export_status,
     export_reason = @export_reason,

@@ -286,7 +286,7 @@ func TestMissingCLIAndWorkspace(t *testing.T) {
 	client, stop := start(t, workspaceDir(t), "CLAUDE_CLI_PATH=/nonexistent/claude")
 	_, err := client.StartRun(t.Context(), req)
 	require.NoError(t, err)
-	require.Equal(t, backendv1.RunReason_RUN_REASON_CLI_MISSING, m.finished().GetReason())
+	require.Equal(t, backendv1.RunReason_RUN_REASON_AGENT_MISSING, m.finished().GetReason())
 	require.Contains(t, m.finished().GetMessage(), "CLAUDE_CLI_PATH")
 	stop()
 

@@ -12,6 +12,7 @@ import (
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/agents"
 	"github.com/poco-ai/poco/services/internal/logging"
 )
 
@@ -144,7 +145,7 @@ func claimedRun(ctx context.Context, s *store.Session, r *dbgen.Run, asked run.I
 	}
 	return &queuev1.ClaimedRun{
 		WorkspaceWorkerId: workspaceWorker, SnapshotKey: s.SnapshotKey,
-		Run: run.Proto(r), UserId: r.UserID, Prompt: asked.Prompt, Config: asked.Config, AgentSessionId: s.AgentSessionID,
+		Run: run.Proto(r), UserId: r.UserID, Prompt: asked.Prompt, Config: asked.Config, AgentSessionId: s.AgentSessionIds[agents.Of(asked.Config)],
 		FencingToken: r.FencingToken, LeaseDuration: durationpb.New(lease), NextRunSeq: r.LastRunSeq + 1, PromptSubmitted: r.PromptSubmitted,
 		PromptOffered: r.OfferedAttempt != 0, ReportedMessageIds: reported, LatestMessages: latest,
 	}, nil

@@ -75,7 +75,7 @@ func (q *Queue) expire(ctx context.Context, sessionID, runID string) error {
 			return err
 		}
 		logging.OfRun(q.logger, r.ID, s.ID).WarnContext(ctx, "lease ran out", "status", r.Status)
-		return run.Expire(ctx, s, r, asked[r.ID].Config.GetLostExecutorPolicy())
+		return run.Expire(ctx, s, r, asked[r.ID].Config)
 	})
 }
 

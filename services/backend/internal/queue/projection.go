@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/session"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/backend/internal/userinput"
+	"github.com/poco-ai/poco/services/internal/agents"
 )
 
 // projection derives what the tables show from a run's events.
@@ -51,9 +53,8 @@ func (p *projection) apply(ctx context.Context, e *backendv1.RunEvent) error {
 	switch kind := payload.GetKind().(type) {
 	case *backendv1.EventPayload_AgentStarted:
 		p.run.PromptSubmitted = true
-		if id := kind.AgentStarted.GetAgentSessionId(); id != "" && id != p.session.AgentSessionID {
-			p.session.AgentSessionID = id
-			p.session.Changed()
+		if id := kind.AgentStarted.GetAgentSessionId(); id != "" {
+			p.session.SetAgentSession(cmp.Or(kind.AgentStarted.GetAgent(), agents.Claude), id)
 		}
 	case *backendv1.EventPayload_TodosChanged:
 		p.run.Progress = progress(kind.TodosChanged.GetTodos())

@@ -8,6 +8,7 @@ import (
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/agents"
 )
 
 // maxResumes is how often a run goes on after its executor was lost.
@@ -24,8 +25,8 @@ func Resumes(ctx context.Context, s *store.Session, r *dbgen.Run, reason backend
 	if err != nil {
 		return false, err
 	}
-	policy := asked[r.ID].Config.GetLostExecutorPolicy()
-	return policy == backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME && judge(r, policy, s.AgentSessionID) == verdictRequeue, nil
+	cfg := asked[r.ID].Config
+	return cfg.GetLostExecutorPolicy() == backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME && judge(s, r, cfg) == verdictRequeue, nil
 }
 
 // Resume queues a run again whose executor was lost, and tells people why.
@@ -52,7 +53,7 @@ const (
 )
 
 // judge decides about a run whose lease ran out.
-func judge(r *dbgen.Run, policy backendv1.LostExecutorPolicy, agentSessionID string) verdict {
+func judge(s *store.Session, r *dbgen.Run, cfg *backendv1.TaskConfig) verdict {
 	switch {
 	case r.Status == store.RunCanceling:
 		return verdictCanceled
@@ -62,7 +63,7 @@ func judge(r *dbgen.Run, policy backendv1.LostExecutorPolicy, agentSessionID str
 	case r.Status == store.RunClaimed:
 		// It was to resume; the worker that claimed it never began.
 		return verdictRequeue
-	case policy == backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME && r.Resumes < maxResumes && agentSessionID != "":
+	case cfg.GetLostExecutorPolicy() == backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME && r.Resumes < maxResumes && s.AgentSessionIds[agents.Of(cfg)] != "":
 		return verdictRequeue
 	default:
 		return verdictLost
@@ -75,8 +76,8 @@ func notHeardOf(r *dbgen.Run) string {
 
 // Expire acts on an active run whose lease ran out, by what is known of its
 // agent: the run is queued again, resumed, canceled, or lost.
-func Expire(ctx context.Context, s *store.Session, r *dbgen.Run, policy backendv1.LostExecutorPolicy) error {
-	switch judge(r, policy, s.AgentSessionID) {
+func Expire(ctx context.Context, s *store.Session, r *dbgen.Run, cfg *backendv1.TaskConfig) error {
+	switch judge(s, r, cfg) {
 	case verdictRequeue:
 		if r.PromptSubmitted && r.Status == store.RunRunning {
 			return Resume(ctx, s, r, notHeardOf(r))

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/agents"
 	"github.com/poco-ai/poco/services/internal/objectstore"
 	"github.com/poco-ai/poco/services/internal/repourl"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
@@ -30,6 +31,9 @@ func MergeConfig(base, asked *backendv1.TaskConfig) (kept, forRun *backendv1.Tas
 		if asked.GetTimeout() != nil {
 			forRun.Timeout = nil // a merge would mix seconds of one with nanos of the other
 		}
+		if asked.GetModel() == "" && agents.Of(asked) != agents.Of(base) && asked.Agent != nil {
+			forRun.Model = nil // it is the other agent's
+		}
 		proto.Merge(forRun, asked)
 	}
 	kept = proto.CloneOf(forRun)
@@ -37,6 +41,9 @@ func MergeConfig(base, asked *backendv1.TaskConfig) (kept, forRun *backendv1.Tas
 	if err := errors.Join(checkInstalls("config.mcp_config", "MCP server", asked.GetMcpConfig()),
 		checkInstalls("config.skill_config", "skill", asked.GetSkillConfig())); err != nil {
 		return nil, nil, err
+	}
+	if name := agents.Of(forRun); !agents.Known(name) {
+		return nil, nil, rpcerror.InvalidArgument("config.agent", fmt.Sprintf("names %q, and the agents are: %s", name, agents.List()))
 	}
 	if err := checkRepository(forRun); err != nil {
 		return nil, nil, err

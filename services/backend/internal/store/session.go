@@ -86,6 +86,15 @@ func (s *Session) Tx() *Tx { return s.tx }
 // see it.
 func (s *Session) Changed() { s.dirty, s.listed = true, true }
 
+// SetAgentSession keeps an agent's own id of its conversation.
+func (s *Session) SetAgentSession(agent, id string) {
+	if s.AgentSessionIds[agent] == id {
+		return
+	}
+	s.AgentSessionIds[agent] = id
+	s.Changed()
+}
+
 // Emit stores an event of the backend's own. The run may be empty.
 func (s *Session) Emit(runID string, payload *backendv1.EventPayload) error {
 	return s.Append(runID, 0, Now(), payload)
@@ -203,7 +212,7 @@ func (s *Session) update(ctx context.Context) error {
 	err := s.tx.Later.SessionUpdate(ctx, dbgen.SessionUpdateParams{
 		ID: row.ID, ProjectID: row.ProjectID, Title: row.Title, Status: row.Status,
 		LastSeq: row.LastSeq, ActiveRunID: row.ActiveRunID, LatestRunID: row.LatestRunID, QueuedRuns: row.QueuedRuns,
-		AgentSessionID: row.AgentSessionID, WorkerID: row.WorkerID, ExportStatus: row.ExportStatus, ExportReason: row.ExportReason,
+		AgentSessionIds: row.AgentSessionIds, WorkerID: row.WorkerID, ExportStatus: row.ExportStatus, ExportReason: row.ExportReason,
 		ExportRunID: row.ExportRunID, ManifestKey: row.ManifestKey, ArchiveKey: row.ArchiveKey, FilesPrefix: row.FilesPrefix,
 		SnapshotKey: row.SnapshotKey, SnapshotRunID: row.SnapshotRunID, DeletedAt: row.DeletedAt, IdleSince: row.IdleSince,
 		UpdatedAt: row.UpdatedAt,

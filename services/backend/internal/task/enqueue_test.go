@@ -17,6 +17,7 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/backend/internal/task"
+	"github.com/poco-ai/poco/services/internal/agents"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -251,6 +252,14 @@ func TestInputsThatAreNamedByURL(t *testing.T) {
 }
 
 // What would have no effect is refused, by the name of its field.
+// A mistyped agent is told with those that there are.
+func TestAgentsThatAreNotThereAreRefused(t *testing.T) {
+	b := backendtest.New(t)
+	_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", Config: &backendv1.TaskConfig{Agent: new("cluade")}})
+	require.Equal(t, connect.CodeInvalidArgument, rpcerror.CodeOf(err))
+	require.ErrorContains(t, err, `config.agent: names "cluade", and the agents are: `+agents.List())
+}
+
 func TestWhatWouldHaveNoEffectIsRefused(t *testing.T) {
 	b := backendtest.New(t)
 	repo, other := new("https://github.com/a/b"), new("https://github.com/a/c")

@@ -4,6 +4,8 @@ package agent
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
@@ -27,17 +29,19 @@ type Driver interface {
 	New(task Task, sink Sink) (Agent, error)
 }
 
-// Drivers are the agents that an executor has, the default one first.
+// Drivers are the agents that an executor has.
 type Drivers []Driver
 
-// Find returns the driver of a name; empty for the default one.
-func (d Drivers) Find(name string) (Driver, bool) {
+// Find returns the driver of a name. The error tells which there are.
+func (d Drivers) Find(name string) (Driver, error) {
+	names := make([]string, 0, len(d))
 	for _, driver := range d {
-		if name == "" || driver.Name() == name {
-			return driver, true
+		if driver.Name() == name {
+			return driver, nil
 		}
+		names = append(names, driver.Name())
 	}
-	return nil, false
+	return nil, fmt.Errorf("the executor has no agent %q, only %s: its version may be older than the backend's", name, strings.Join(names, ", "))
 }
 
 // Agent works on one task. Run is called once; the other methods may be called

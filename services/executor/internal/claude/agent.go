@@ -159,7 +159,7 @@ func (a *Agent) Run(ctx context.Context) agent.Outcome {
 	defer a.kill.Stop()
 	defer a.deadline.Stop()
 	a.escalateAfter(initializeTimeout, func() {
-		a.end(agent.Failed(backendv1.RunReason_RUN_REASON_CLI_PROTOCOL_ERROR, "The Claude Code CLI did not answer the initialize request within %s.", initializeTimeout), false)
+		a.end(agent.Failed(backendv1.RunReason_RUN_REASON_AGENT_PROTOCOL_ERROR, "The Claude Code CLI did not answer the initialize request within %s.", initializeTimeout), false)
 	})
 	a.send(initializeRequest(initializeID))
 	a.catchUp(ctx)
@@ -172,9 +172,9 @@ func (a *Agent) Run(ctx context.Context) agent.Outcome {
 
 func startFailure(err error) agent.Outcome {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrPermission) {
-		return agent.Failed(backendv1.RunReason_RUN_REASON_CLI_MISSING, "The Claude Code CLI cannot be started: %v", err)
+		return agent.Failed(backendv1.RunReason_RUN_REASON_AGENT_MISSING, "The Claude Code CLI cannot be started: %v", err)
 	}
-	return agent.Failed(backendv1.RunReason_RUN_REASON_CLI_CRASHED, "The Claude Code CLI cannot be started: %v", err)
+	return agent.Failed(backendv1.RunReason_RUN_REASON_AGENT_CRASHED, "The Claude Code CLI cannot be started: %v", err)
 }
 
 // loop reads the CLI until it is gone.
@@ -324,7 +324,7 @@ func (a *Agent) escalateAfter(d time.Duration, step func()) {
 
 func (a *Agent) send(message any) {
 	if err := a.process.Send(message); err != nil {
-		a.end(agent.Failed(backendv1.RunReason_RUN_REASON_CLI_PROTOCOL_ERROR, "A message for the CLI could not be encoded: %v", err), false)
+		a.end(agent.Failed(backendv1.RunReason_RUN_REASON_AGENT_PROTOCOL_ERROR, "A message for the CLI could not be encoded: %v", err), false)
 	}
 }
 
@@ -356,7 +356,7 @@ func (a *Agent) verdict(ctx context.Context) agent.Outcome {
 		if a.result != nil {
 			missing = "waiting for what ran in the background"
 		}
-		return agent.Failed(backendv1.RunReason_RUN_REASON_CLI_CRASHED, "The Claude Code CLI ended without %s, %s", missing, a.process.Exit)
+		return agent.Failed(backendv1.RunReason_RUN_REASON_AGENT_CRASHED, "The Claude Code CLI ended without %s, %s", missing, a.process.Exit)
 	}
 }
 

@@ -116,14 +116,14 @@ func runFake(t *testing.T, opts Options) (agent.Outcome, *recorder) {
 func TestFakeGarbage(t *testing.T) {
 	outcome, r := runFake(t, fake(t, "garbage"))
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, outcome.Status, outcome.Message)
-	requireLines(t, "notice cli_garbage\nassistant text(still here)\nnotice cli_garbage", r.log())
+	requireLines(t, "notice agent_garbage\nassistant text(still here)\nnotice agent_garbage", r.log())
 	require.Contains(t, r.payloads[2].GetNotice().GetText(), "4 unreadable lines")
 }
 
 func TestFakeLongLine(t *testing.T) {
 	outcome, r := runFake(t, fake(t, "long"))
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, outcome.Status, outcome.Message)
-	requireLines(t, "notice cli_garbage", r.log())
+	requireLines(t, "notice agent_garbage", r.log())
 }
 
 func TestFakeFailures(t *testing.T) {
@@ -134,11 +134,11 @@ func TestFakeFailures(t *testing.T) {
 		message string
 		change  func(Options) Options
 	}{
-		{"dies", backendv1.RunReason_RUN_REASON_CLI_CRASHED, "exit code 7: out of memory", nil},
-		{"killed", backendv1.RunReason_RUN_REASON_CLI_CRASHED, "killed by signal 9", nil},
-		{"refuses", backendv1.RunReason_RUN_REASON_CLI_PROTOCOL_ERROR, "refused to start: no", nil},
+		{"dies", backendv1.RunReason_RUN_REASON_AGENT_CRASHED, "exit code 7: out of memory", nil},
+		{"killed", backendv1.RunReason_RUN_REASON_AGENT_CRASHED, "killed by signal 9", nil},
+		{"refuses", backendv1.RunReason_RUN_REASON_AGENT_PROTOCOL_ERROR, "refused to start: no", nil},
 		{"silent", backendv1.RunReason_RUN_REASON_IDLE_TIMEOUT, "silent for 50ms", idle},
-		{"none", backendv1.RunReason_RUN_REASON_CLI_MISSING, "cannot be started", func(o Options) Options { o.Path = "/nonexistent/claude"; return o }},
+		{"none", backendv1.RunReason_RUN_REASON_AGENT_MISSING, "cannot be started", func(o Options) Options { o.Path = "/nonexistent/claude"; return o }},
 	}
 	for _, c := range cases {
 		t.Run(c.mode, func(t *testing.T) {

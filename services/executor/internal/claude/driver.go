@@ -2,10 +2,8 @@ package claude
 
 import (
 	"github.com/poco-ai/poco/services/executor/internal/agent"
+	"github.com/poco-ai/poco/services/internal/agents"
 )
-
-// Name is the agent's in TaskConfig.agent.
-const Name = "claude"
 
 // Driver makes agents of the Claude Code CLI.
 type Driver struct {
@@ -14,7 +12,7 @@ type Driver struct {
 }
 
 // Name implements agent.Driver.
-func (Driver) Name() string { return Name }
+func (Driver) Name() string { return agents.Claude }
 
 // Capabilities implements agent.Driver.
 func (Driver) Capabilities() agent.Capabilities {

@@ -18,7 +18,7 @@ const (
 	interruptID  = "poco-interrupt"
 
 	// Codes of notices.
-	noticeGarbage   = "cli_garbage"
+	noticeGarbage   = "agent_garbage"
 	noticeWithdrawn = "question_withdrawn"
 )
 
@@ -72,7 +72,7 @@ func (a *Agent) controlResponse(m *wireMessage) {
 		return
 	}
 	if m.Response.Subtype != "success" {
-		a.end(agent.Failed(backendv1.RunReason_RUN_REASON_CLI_PROTOCOL_ERROR, "The Claude Code CLI refused to start: %s", m.Response.Error), false)
+		a.end(agent.Failed(backendv1.RunReason_RUN_REASON_AGENT_PROTOCOL_ERROR, "The Claude Code CLI refused to start: %s", m.Response.Error), false)
 		return
 	}
 	if a.ending != nil {

@@ -325,7 +325,7 @@ func TestRealKilled(t *testing.T) {
 		a.call(func() { a.process.Signal(syscall.SIGKILL) })
 	}()
 	outcome := a.Run(t.Context())
-	requireStatus(t, failed, backendv1.RunReason_RUN_REASON_CLI_CRASHED, outcome)
+	requireStatus(t, failed, backendv1.RunReason_RUN_REASON_AGENT_CRASHED, outcome)
 	require.Contains(t, outcome.Message, "killed by signal 9")
 	require.Positive(t, outcome.Usage.GetOutputTokens(), "what was streamed before is known")
 }

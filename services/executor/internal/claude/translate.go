@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/agents"
 )
 
 // translator turns the CLI's lines into events. It does no I/O.
@@ -70,7 +71,7 @@ func (t *translator) system(m *wireMessage) []*backendv1.EventPayload {
 	case "init":
 		servers := mcpServers(m.McpServers)
 		started := &backendv1.AgentStarted{
-			AgentSessionId: m.SessionID, Model: m.Model, CliVersion: m.Version, Tools: m.Tools,
+			AgentSessionId: m.SessionID, Model: m.Model, Agent: agents.Claude, AgentVersion: m.Version, Tools: m.Tools,
 			McpServers: servers, Skills: m.Skills, Cwd: m.CWD, Resumed: t.resumed,
 		}
 		payloads := []*backendv1.EventPayload{{Kind: &backendv1.EventPayload_AgentStarted{AgentStarted: started}}}

@@ -20,6 +20,7 @@ import (
 	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/executor/internal/outbox"
 	"github.com/poco-ai/poco/services/executor/internal/workspace"
+	"github.com/poco-ai/poco/services/internal/agents"
 	"github.com/poco-ai/poco/services/internal/journal"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/sanitize"
@@ -171,9 +172,9 @@ func (r *activeRun) work() agent.Outcome {
 		defer timer.Stop()
 	}
 	config := r.request.GetConfig()
-	driver, ok := r.settings.Agents.Find("")
-	if !ok {
-		return agent.Failed(backendv1.RunReason_RUN_REASON_CONFIG_ERROR, "This executor has no agent.")
+	driver, err := r.settings.Agents.Find(agents.Of(config))
+	if err != nil {
+		return agent.Failed(backendv1.RunReason_RUN_REASON_CONFIG_ERROR, "%v", err)
 	}
 	w, err := workspace.Prepare(r.ctx, workspace.Options{
 		Root: r.settings.WorkspacePath, State: r.settings.StatePath, Agent: driver.Name(), RepoURL: config.GetRepoUrl(), Branch: config.GetGitBranch(),
@@ -261,7 +262,7 @@ func (r *activeRun) stopped(otherwise agent.Outcome) agent.Outcome {
 func (r *activeRun) runAgent(driver agent.Driver, task agent.Task, s agent.Sink) agent.Outcome {
 	working, err := driver.New(task, s)
 	if err != nil {
-		return r.stopped(agent.Failed(backendv1.RunReason_RUN_REASON_CLI_MISSING, "%v", err))
+		return r.stopped(agent.Failed(backendv1.RunReason_RUN_REASON_AGENT_MISSING, "%v", err))
 	}
 	r.mu.Lock()
 	if r.ctx.Err() != nil {

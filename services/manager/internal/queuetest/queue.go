@@ -52,9 +52,10 @@ type Run struct {
 
 // session is what outlives a session's runs.
 type session struct {
-	// owner is the worker that has the workspace, snapshot what it is kept as, and
-	// conversation the agent's.
-	owner, snapshot, conversation string
+	// owner is the worker that has the workspace, snapshot what it is kept as.
+	owner, snapshot string
+	// conversations are the agents' own ids of theirs.
+	conversations map[string]string
 	// export is the run whose export is pending; empty when none is.
 	export  string
 	deleted bool

@@ -1,6 +1,7 @@
 package queuetest
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 
@@ -11,6 +12,7 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/internal/agents"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -124,7 +126,7 @@ func errNotFound() error {
 func (q *Queue) session(id string) *session {
 	s := q.sessions[id]
 	if s == nil {
-		s = new(session)
+		s = &session{conversations: map[string]string{}}
 		q.sessions[id] = s
 	}
 	return s
@@ -146,7 +148,7 @@ func (q *Queue) claim(r *Run, worker string) *queuev1.ClaimedRun {
 	r.Worker = worker
 	s := q.session(r.SessionID)
 	claim := &queuev1.ClaimedRun{
-		Run: r.proto(), UserId: user, Prompt: r.Prompt, Config: r.Config, AgentSessionId: s.conversation, FencingToken: r.Token,
+		Run: r.proto(), UserId: user, Prompt: r.Prompt, Config: r.Config, AgentSessionId: s.conversations[agents.Of(r.Config)], FencingToken: r.Token,
 		NextRunSeq: r.acked() + 1, PromptSubmitted: r.Submitted, PromptOffered: r.Offered != 0,
 		WorkspaceWorkerId: s.owner, SnapshotKey: s.snapshot,
 	}
@@ -225,7 +227,7 @@ func (q *Queue) mayGoOn(r *Run) bool {
 	case !r.Submitted || r.Status == claimed:
 		return true
 	default:
-		return r.resumes() && q.session(r.SessionID).conversation != ""
+		return r.resumes() && q.session(r.SessionID).conversations[agents.Of(r.Config)] != ""
 	}
 }
 
@@ -283,7 +285,7 @@ func (q *Queue) store(r *Run, events []*backendv1.RunEvent) {
 		if started := e.GetPayload().GetAgentStarted(); started != nil {
 			r.Submitted = true
 			if id := started.GetAgentSessionId(); id != "" {
-				q.session(r.SessionID).conversation = id
+				q.session(r.SessionID).conversations[cmp.Or(started.GetAgent(), agents.Claude)] = id
 			}
 		}
 		if f := e.GetPayload().GetRunFinished(); f != nil {

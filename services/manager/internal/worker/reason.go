@@ -31,7 +31,7 @@ func launchFailed(err error) outcome {
 	case errors.Is(err, runtime.ErrEngineUnavailable):
 		reason = backendv1.RunReason_RUN_REASON_ENGINE_UNAVAILABLE
 	case errors.Is(err, runtime.ErrCLIMissing):
-		reason = backendv1.RunReason_RUN_REASON_CLI_MISSING
+		reason = backendv1.RunReason_RUN_REASON_AGENT_MISSING
 	}
 	return failed(reason, "The executor could not be started: %v", err)
 }

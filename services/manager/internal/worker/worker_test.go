@@ -203,7 +203,7 @@ func TestFailuresBeforeTheStart(t *testing.T) {
 	}{
 		"image missing": {refuse: fmt.Errorf("%w: poco-executor: build it", runtime.ErrImageMissing), reason: backendv1.RunReason_RUN_REASON_IMAGE_MISSING, says: "build it"},
 		"engine down":   {refuse: fmt.Errorf("%w: no answer at unix:///x", runtime.ErrEngineUnavailable), reason: backendv1.RunReason_RUN_REASON_ENGINE_UNAVAILABLE, says: "unix:///x"},
-		"CLI missing":   {refuse: runtime.ErrCLIMissing, reason: backendv1.RunReason_RUN_REASON_CLI_MISSING, says: "Claude"},
+		"CLI missing":   {refuse: runtime.ErrCLIMissing, reason: backendv1.RunReason_RUN_REASON_AGENT_MISSING, says: "Claude"},
 		"never ready":   {refuse: runtime.ErrStartTimeout, reason: backendv1.RunReason_RUN_REASON_EXECUTOR_START_FAILED, says: "in time"},
 		"exits at once": {refuse: &runtime.ExitedError{Exit: runtime.Exit{Code: 3, LogTail: "bad flag"}}, reason: backendv1.RunReason_RUN_REASON_EXECUTOR_START_FAILED, says: "bad flag"},
 		"no workspace":  {break_: blockWorkspaces, reason: backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, says: "workspace"},

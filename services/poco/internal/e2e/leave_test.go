@@ -89,5 +89,5 @@ func TestAttachEndsAsTheLastRunDid(t *testing.T) {
 	var exit *exec.ExitError
 	require.ErrorAs(t, err, &exit, "%s", output)
 	require.Equal(t, 1, exit.ExitCode(), "%s", output)
-	require.Contains(t, string(output), "cli_crashed")
+	require.Contains(t, string(output), "agent_crashed")
 }

@@ -31,12 +31,12 @@ func TestRunsThatCannotSucceed(t *testing.T) {
 		reason  backendv1.RunReason
 		message string
 	}{
-		{name: "CLI missing", reason: backendv1.RunReason_RUN_REASON_CLI_MISSING, message: "CLAUDE_CLI_PATH",
+		{name: "CLI missing", reason: backendv1.RunReason_RUN_REASON_AGENT_MISSING, message: "CLAUDE_CLI_PATH",
 			opts: func(t *testing.T) stackOptions {
 				return stackOptions{cli: filepath.Join(t.TempDir(), "no-such-claude")}
 			}},
-		{name: "CLI dies", reason: backendv1.RunReason_RUN_REASON_CLI_CRASHED, message: "the fake CLI gives up", opts: withFakeCLI(cliDies)},
-		{name: "CLI never answers", reason: backendv1.RunReason_RUN_REASON_CLI_PROTOCOL_ERROR, message: "initialize", opts: withFakeCLI(cliSilent)},
+		{name: "CLI dies", reason: backendv1.RunReason_RUN_REASON_AGENT_CRASHED, message: "the fake CLI gives up", opts: withFakeCLI(cliDies)},
+		{name: "CLI never answers", reason: backendv1.RunReason_RUN_REASON_AGENT_PROTOCOL_ERROR, message: "initialize", opts: withFakeCLI(cliSilent)},
 		{name: "model never answers", reason: backendv1.RunReason_RUN_REASON_IDLE_TIMEOUT, message: "RUN_IDLE_TIMEOUT_SECONDS", prompt: "[[hang]]",
 			opts: func(*testing.T) stackOptions {
 				return stackOptions{env: map[string]string{"RUN_IDLE_TIMEOUT_SECONDS": "3"}}
@@ -109,7 +109,7 @@ func TestCLIPrintsGarbage(t *testing.T) {
 	session, run := s.enqueue("Please.", "")
 	f := s.follow(session)
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, f.awaitEnd(run).GetStatus())
-	f.await("a notice", func(e *backendv1.SessionEvent) bool { return e.GetPayload().GetNotice().GetCode() == "cli_garbage" })
+	f.await("a notice", func(e *backendv1.SessionEvent) bool { return e.GetPayload().GetNotice().GetCode() == "agent_garbage" })
 }
 
 // What Postgres cannot store is replaced visibly.

@@ -1,11 +1,13 @@
 package terminal
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/agents"
 )
 
 // Limits of what one entry shows; the whole is in the session.
@@ -141,7 +143,7 @@ func (r *Renderer) agentStarted(started *backendv1.AgentStarted) {
 	if started.GetResumed() {
 		what = "conversation resumed"
 	}
-	line := fmt.Sprintf("%s: %s, Claude Code %s", what, started.GetModel(), started.GetCliVersion())
+	line := fmt.Sprintf("%s: %s, %s %s", what, started.GetModel(), agents.Title(cmp.Or(started.GetAgent(), agents.Claude)), started.GetAgentVersion())
 	r.entry(r.style.text(dim, Line(line, r.opts.Width)))
 }
 

@@ -499,15 +499,17 @@ type AgentStarted struct {
 	// The agent's own id of the conversation, used to resume it.
 	AgentSessionId string `protobuf:"bytes,1,opt,name=agent_session_id,json=agentSessionId,proto3" json:"agent_session_id,omitempty"`
 	Model          string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
-	// Version of the Claude Code CLI.
-	CliVersion string       `protobuf:"bytes,3,opt,name=cli_version,json=cliVersion,proto3" json:"cli_version,omitempty"`
-	Tools      []string     `protobuf:"bytes,4,rep,name=tools,proto3" json:"tools,omitempty"`
-	McpServers []*McpServer `protobuf:"bytes,5,rep,name=mcp_servers,json=mcpServers,proto3" json:"mcp_servers,omitempty"`
-	Skills     []string     `protobuf:"bytes,6,rep,name=skills,proto3" json:"skills,omitempty"`
+	// Version of the agent's program, as far as it says.
+	AgentVersion string       `protobuf:"bytes,3,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
+	Tools        []string     `protobuf:"bytes,4,rep,name=tools,proto3" json:"tools,omitempty"`
+	McpServers   []*McpServer `protobuf:"bytes,5,rep,name=mcp_servers,json=mcpServers,proto3" json:"mcp_servers,omitempty"`
+	Skills       []string     `protobuf:"bytes,6,rep,name=skills,proto3" json:"skills,omitempty"`
 	// The working directory inside the executor.
 	Cwd string `protobuf:"bytes,7,opt,name=cwd,proto3" json:"cwd,omitempty"`
 	// True when an earlier conversation was resumed.
-	Resumed       bool `protobuf:"varint,8,opt,name=resumed,proto3" json:"resumed,omitempty"`
+	Resumed bool `protobuf:"varint,8,opt,name=resumed,proto3" json:"resumed,omitempty"`
+	// Which agent it is, as in TaskConfig.
+	Agent         string `protobuf:"bytes,9,opt,name=agent,proto3" json:"agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -556,9 +558,9 @@ func (x *AgentStarted) GetModel() string {
 	return ""
 }
 
-func (x *AgentStarted) GetCliVersion() string {
+func (x *AgentStarted) GetAgentVersion() string {
 	if x != nil {
-		return x.CliVersion
+		return x.AgentVersion
 	}
 	return ""
 }
@@ -596,6 +598,13 @@ func (x *AgentStarted) GetResumed() bool {
 		return x.Resumed
 	}
 	return false
+}
+
+func (x *AgentStarted) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
 }
 
 // McpServer is an MCP server as the agent sees it.
@@ -1387,11 +1396,11 @@ func (x *UsageReported) GetUsage() *Usage {
 }
 
 // Notice is something a user should know that is not part of the
-// conversation: unreadable output of the CLI, a limit that is near.
+// conversation: unreadable output of the agent, a limit that is near.
 type Notice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Level Notice_Level           `protobuf:"varint,1,opt,name=level,proto3,enum=poco.backend.v1.Notice_Level" json:"level,omitempty"`
-	// Stable and machine-readable, for example "cli_garbage".
+	// Stable and machine-readable, for example "agent_garbage".
 	Code          string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
 	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1885,18 +1894,18 @@ const file_poco_backend_v1_event_proto_rawDesc = "" +
 	"\x13user_input_resolved\x18\x15 \x01(\v2\".poco.backend.v1.UserInputResolvedH\x00R\x11userInputResolved\x12G\n" +
 	"\x0eexport_changed\x18\x16 \x01(\v2\x1e.poco.backend.v1.ExportChangedH\x00R\rexportChanged\x12J\n" +
 	"\x0fsession_updated\x18\x17 \x01(\v2\x1f.poco.backend.v1.SessionUpdatedH\x00R\x0esessionUpdatedB\x06\n" +
-	"\x04kind\"\x86\x02\n" +
+	"\x04kind\"\xa0\x02\n" +
 	"\fAgentStarted\x12(\n" +
 	"\x10agent_session_id\x18\x01 \x01(\tR\x0eagentSessionId\x12\x14\n" +
-	"\x05model\x18\x02 \x01(\tR\x05model\x12\x1f\n" +
-	"\vcli_version\x18\x03 \x01(\tR\n" +
-	"cliVersion\x12\x14\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\x12#\n" +
+	"\ragent_version\x18\x03 \x01(\tR\fagentVersion\x12\x14\n" +
 	"\x05tools\x18\x04 \x03(\tR\x05tools\x12;\n" +
 	"\vmcp_servers\x18\x05 \x03(\v2\x1a.poco.backend.v1.McpServerR\n" +
 	"mcpServers\x12\x16\n" +
 	"\x06skills\x18\x06 \x03(\tR\x06skills\x12\x10\n" +
 	"\x03cwd\x18\a \x01(\tR\x03cwd\x12\x18\n" +
-	"\aresumed\x18\b \x01(\bR\aresumed\"o\n" +
+	"\aresumed\x18\b \x01(\bR\aresumed\x12\x14\n" +
+	"\x05agent\x18\t \x01(\tR\x05agent\"o\n" +
 	"\tMcpServer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
 	"\x06status\x18\x02 \x01(\x0e2 .poco.backend.v1.McpServerStatusR\x06status\x12\x14\n" +

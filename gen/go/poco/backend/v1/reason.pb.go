@@ -38,13 +38,13 @@ const (
 	// The model API was not reached, or something on the way to it answered in its
 	// place: check proxies, firewalls and ANTHROPIC_BASE_URL.
 	RunReason_RUN_REASON_MODEL_UNREACHABLE RunReason = 4
-	// The Claude Code CLI is not where the executor looks for it.
-	RunReason_RUN_REASON_CLI_MISSING RunReason = 5
-	// The CLI ended in the middle of its work.
-	RunReason_RUN_REASON_CLI_CRASHED RunReason = 6
-	// The CLI does not speak as it should, or not at all: its version may be one
-	// that Poco does not know.
-	RunReason_RUN_REASON_CLI_PROTOCOL_ERROR RunReason = 7
+	// The agent's program is not where the executor looks for it.
+	RunReason_RUN_REASON_AGENT_MISSING RunReason = 5
+	// The agent's program ended in the middle of its work.
+	RunReason_RUN_REASON_AGENT_CRASHED RunReason = 6
+	// The agent's program does not speak as it should, or not at all: its version may
+	// be one that Poco does not know.
+	RunReason_RUN_REASON_AGENT_PROTOCOL_ERROR RunReason = 7
 	// The agent gave no sign of life for RUN_IDLE_TIMEOUT_SECONDS.
 	RunReason_RUN_REASON_IDLE_TIMEOUT RunReason = 8
 	// The run took longer than it was allowed to: config.timeout, or
@@ -87,9 +87,9 @@ var (
 		2:  "RUN_REASON_AGENT_ERROR",
 		3:  "RUN_REASON_AUTHENTICATION_FAILED",
 		4:  "RUN_REASON_MODEL_UNREACHABLE",
-		5:  "RUN_REASON_CLI_MISSING",
-		6:  "RUN_REASON_CLI_CRASHED",
-		7:  "RUN_REASON_CLI_PROTOCOL_ERROR",
+		5:  "RUN_REASON_AGENT_MISSING",
+		6:  "RUN_REASON_AGENT_CRASHED",
+		7:  "RUN_REASON_AGENT_PROTOCOL_ERROR",
 		8:  "RUN_REASON_IDLE_TIMEOUT",
 		9:  "RUN_REASON_RUN_TIMEOUT",
 		10: "RUN_REASON_BACKGROUND_TIMEOUT",
@@ -111,9 +111,9 @@ var (
 		"RUN_REASON_AGENT_ERROR":           2,
 		"RUN_REASON_AUTHENTICATION_FAILED": 3,
 		"RUN_REASON_MODEL_UNREACHABLE":     4,
-		"RUN_REASON_CLI_MISSING":           5,
-		"RUN_REASON_CLI_CRASHED":           6,
-		"RUN_REASON_CLI_PROTOCOL_ERROR":    7,
+		"RUN_REASON_AGENT_MISSING":         5,
+		"RUN_REASON_AGENT_CRASHED":         6,
+		"RUN_REASON_AGENT_PROTOCOL_ERROR":  7,
 		"RUN_REASON_IDLE_TIMEOUT":          8,
 		"RUN_REASON_RUN_TIMEOUT":           9,
 		"RUN_REASON_BACKGROUND_TIMEOUT":    10,
@@ -336,16 +336,16 @@ var File_poco_backend_v1_reason_proto protoreflect.FileDescriptor
 
 const file_poco_backend_v1_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1cpoco/backend/v1/reason.proto\x12\x0fpoco.backend.v1*\xa7\x05\n" +
+	"\x1cpoco/backend/v1/reason.proto\x12\x0fpoco.backend.v1*\xad\x05\n" +
 	"\tRunReason\x12\x1a\n" +
 	"\x16RUN_REASON_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13RUN_REASON_CANCELED\x10\x01\x12\x1a\n" +
 	"\x16RUN_REASON_AGENT_ERROR\x10\x02\x12$\n" +
 	" RUN_REASON_AUTHENTICATION_FAILED\x10\x03\x12 \n" +
-	"\x1cRUN_REASON_MODEL_UNREACHABLE\x10\x04\x12\x1a\n" +
-	"\x16RUN_REASON_CLI_MISSING\x10\x05\x12\x1a\n" +
-	"\x16RUN_REASON_CLI_CRASHED\x10\x06\x12!\n" +
-	"\x1dRUN_REASON_CLI_PROTOCOL_ERROR\x10\a\x12\x1b\n" +
+	"\x1cRUN_REASON_MODEL_UNREACHABLE\x10\x04\x12\x1c\n" +
+	"\x18RUN_REASON_AGENT_MISSING\x10\x05\x12\x1c\n" +
+	"\x18RUN_REASON_AGENT_CRASHED\x10\x06\x12#\n" +
+	"\x1fRUN_REASON_AGENT_PROTOCOL_ERROR\x10\a\x12\x1b\n" +
 	"\x17RUN_REASON_IDLE_TIMEOUT\x10\b\x12\x1a\n" +
 	"\x16RUN_REASON_RUN_TIMEOUT\x10\t\x12!\n" +
 	"\x1dRUN_REASON_BACKGROUND_TIMEOUT\x10\n" +

@@ -58,8 +58,13 @@ type TaskConfig struct {
 	LostExecutorPolicy *LostExecutorPolicy `protobuf:"varint,13,opt,name=lost_executor_policy,json=lostExecutorPolicy,proto3,enum=poco.backend.v1.LostExecutorPolicy,oneof" json:"lost_executor_policy,omitempty"`
 	// What the agent may do unasked. Default: DEFAULT.
 	PermissionMode *PermissionMode `protobuf:"varint,14,opt,name=permission_mode,json=permissionMode,proto3,enum=poco.backend.v1.PermissionMode,oneof" json:"permission_mode,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Which agent works on it: "claude", the default, is Claude Code. The others are
+	// named where an unknown one is refused. Each agent of a session has a
+	// conversation of its own; a prompt that changes it goes without the session's
+	// model, which is the other agent's.
+	Agent         *string `protobuf:"bytes,15,opt,name=agent,proto3,oneof" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskConfig) Reset() {
@@ -181,6 +186,13 @@ func (x *TaskConfig) GetPermissionMode() PermissionMode {
 		return *x.PermissionMode
 	}
 	return PermissionMode_PERMISSION_MODE_UNSPECIFIED
+}
+
+func (x *TaskConfig) GetAgent() string {
+	if x != nil && x.Agent != nil {
+		return *x.Agent
+	}
+	return ""
 }
 
 // InputFile is a file or repository put under inputs/ for one run.
@@ -319,7 +331,7 @@ var File_poco_backend_v1_task_config_proto protoreflect.FileDescriptor
 
 const file_poco_backend_v1_task_config_proto_rawDesc = "" +
 	"\n" +
-	"!poco/backend/v1/task_config.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/enums.proto\"\x8d\t\n" +
+	"!poco/backend/v1/task_config.proto\x12\x0fpoco.backend.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/enums.proto\"\xbb\t\n" +
 	"\n" +
 	"TaskConfig\x12(\n" +
 	"\brepo_url\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10H\x00R\arepoUrl\x88\x01\x01\x12,\n" +
@@ -342,7 +354,8 @@ const file_poco_backend_v1_task_config_proto_rawDesc = "" +
 	"max_tokens\x18\v \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x06R\tmaxTokens\x88\x01\x01\x12=\n" +
 	"\atimeout\x18\f \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x02*\x00R\atimeout\x12d\n" +
 	"\x14lost_executor_policy\x18\r \x01(\x0e2#.poco.backend.v1.LostExecutorPolicyB\b\xbaH\x05\x82\x01\x02\x10\x01H\aR\x12lostExecutorPolicy\x88\x01\x01\x12W\n" +
-	"\x0fpermission_mode\x18\x0e \x01(\x0e2\x1f.poco.backend.v1.PermissionModeB\b\xbaH\x05\x82\x01\x02\x10\x01H\bR\x0epermissionMode\x88\x01\x01\x1a<\n" +
+	"\x0fpermission_mode\x18\x0e \x01(\x0e2\x1f.poco.backend.v1.PermissionModeB\b\xbaH\x05\x82\x01\x02\x10\x01H\bR\x0epermissionMode\x88\x01\x01\x12\"\n" +
+	"\x05agent\x18\x0f \x01(\tB\a\xbaH\x04r\x02\x18dH\tR\x05agent\x88\x01\x01\x1a<\n" +
 	"\x0eMcpConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01\x1a>\n" +
@@ -358,7 +371,8 @@ const file_poco_backend_v1_task_config_proto_rawDesc = "" +
 	"\r_max_cost_usdB\r\n" +
 	"\v_max_tokensB\x17\n" +
 	"\x15_lost_executor_policyB\x12\n" +
-	"\x10_permission_modeJ\x04\b\b\x10\t\"\x96\x02\n" +
+	"\x10_permission_modeB\b\n" +
+	"\x06_agentJ\x04\b\b\x10\t\"\x96\x02\n" +
 	"\tInputFile\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x02id\x12\x1c\n" +
 	"\x04name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x04name\x12,\n" +

@@ -30,7 +30,7 @@ type StartRunRequest struct {
 	SessionId string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	Prompt    string                 `protobuf:"bytes,3,opt,name=prompt,proto3" json:"prompt,omitempty"`
 	Config    *v1.TaskConfig         `protobuf:"bytes,4,opt,name=config,proto3" json:"config,omitempty"`
-	// The conversation to resume; empty for a new one.
+	// The agent's conversation to resume; empty for a new one.
 	AgentSessionId string `protobuf:"bytes,5,opt,name=agent_session_id,json=agentSessionId,proto3" json:"agent_session_id,omitempty"`
 	// Number of the first event.
 	NextRunSeq int64 `protobuf:"varint,6,opt,name=next_run_seq,json=nextRunSeq,proto3" json:"next_run_seq,omitempty"`
@@ -47,7 +47,7 @@ type StartRunRequest struct {
 	McpConfigJson string `protobuf:"bytes,11,opt,name=mcp_config_json,json=mcpConfigJson,proto3" json:"mcp_config_json,omitempty"`
 	// The agent has taken the prompt: resume, do not submit it again.
 	PromptSubmitted bool `protobuf:"varint,12,opt,name=prompt_submitted,json=promptSubmitted,proto3" json:"prompt_submitted,omitempty"`
-	// Base URL and token the CLI is given for the model API. Empty: the
+	// Base URL and token the agent is given for the model API. Empty: the
 	// executor's own ANTHROPIC_BASE_URL and ANTHROPIC_AUTH_TOKEN.
 	ModelBaseUrl string `protobuf:"bytes,13,opt,name=model_base_url,json=modelBaseUrl,proto3" json:"model_base_url,omitempty"`
 	ModelToken   string `protobuf:"bytes,14,opt,name=model_token,json=modelToken,proto3" json:"model_token,omitempty"`
@@ -235,7 +235,7 @@ func (x *StartRunRequest) GetLatestMessages() []string {
 type RunLimits struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Timeout *durationpb.Duration   `protobuf:"bytes,1,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	// The longest silence of the CLI while nothing of it is known to be under way.
+	// The longest silence of the agent while nothing of it is known to be under way.
 	// A tool or task at work and waiting for an answer do not count.
 	IdleTimeout *durationpb.Duration `protobuf:"bytes,2,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
 	// How long a question waits for its answer.

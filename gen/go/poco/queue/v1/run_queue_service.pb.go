@@ -145,7 +145,7 @@ type ClaimedRun struct {
 	UserId string                 `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	Prompt string                 `protobuf:"bytes,3,opt,name=prompt,proto3" json:"prompt,omitempty"`
 	Config *v1.TaskConfig         `protobuf:"bytes,4,opt,name=config,proto3" json:"config,omitempty"`
-	// The agent's conversation to resume; empty for a new one.
+	// The conversation of the run's agent to resume; empty for a new one.
 	AgentSessionId string               `protobuf:"bytes,5,opt,name=agent_session_id,json=agentSessionId,proto3" json:"agent_session_id,omitempty"`
 	FencingToken   int64                `protobuf:"varint,6,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
 	LeaseDuration  *durationpb.Duration `protobuf:"bytes,7,opt,name=lease_duration,json=leaseDuration,proto3" json:"lease_duration,omitempty"`
