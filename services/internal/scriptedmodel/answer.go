@@ -3,8 +3,8 @@ package scriptedmodel
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"hash/fnv"
 	"net/http"
 	"strings"
 	"time"
@@ -32,16 +32,30 @@ type wireBlock struct {
 	start map[string]any
 }
 
-// answer sends a turn, as a stream or in one piece.
-func (h *Handler) answer(w http.ResponseWriter, r *http.Request, req *messagesRequest, c *conversation, t Turn) {
-	usage := t.Usage
-	if usage == (Usage{}) {
-		usage = DefaultUsage
+// messages is the Messages API.
+type messages struct{}
+
+func (messages) read(r *http.Request, body []byte) (*messagesRequest, error) {
+	req := &messagesRequest{}
+	if err := json.Unmarshal(body, req); err != nil {
+		return nil, err
 	}
-	// The ids are unique over all conversations and the same in each replay.
-	hash := fnv.New32a()
-	_, _ = hash.Write([]byte(c.session)) // hash.Hash never returns an error.
-	id := fmt.Sprintf("%s_%08x_%d", c.scenario, hash.Sum32(), c.turns)
+	if r.Header.Get("Anthropic-Version") == "" {
+		return nil, errors.New("anthropic-version: header is required")
+	}
+	return req, nil
+}
+
+func (messages) fail(w http.ResponseWriter, e *Error) {
+	writeJSON(w, e.Status, map[string]any{
+		"type":  "error",
+		"error": map[string]any{"type": e.Type, "message": e.Message},
+	})
+}
+
+// answer sends a turn, as a stream or in one piece.
+func (messages) answer(h *Handler, w http.ResponseWriter, r *http.Request, req *messagesRequest, c *conversation, t Turn) {
+	usage, id := t.usage(), c.id()
 	blocks, stopReason := make([]wireBlock, 0, len(t.Blocks)), "end_turn"
 	for i, b := range t.Blocks {
 		if b.Tool != nil {
@@ -56,9 +70,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, req *messagesRe
 		})
 		return
 	}
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("Cache-Control", "no-cache")
-	s := &eventStream{w: w, r: r}
+	s := newEventStream(w, r)
 	first := usage
 	first.OutputTokens = 1
 	s.send("message_start", map[string]any{"message": map[string]any{
@@ -149,6 +161,12 @@ type eventStream struct {
 	r *http.Request
 }
 
+func newEventStream(w http.ResponseWriter, r *http.Request) *eventStream {
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-cache")
+	return &eventStream{w: w, r: r}
+}
+
 func (s *eventStream) send(event string, data map[string]any) {
 	if s.r.Context().Err() != nil {
 		return
@@ -156,6 +174,15 @@ func (s *eventStream) send(event string, data map[string]any) {
 	data["type"] = event
 	// A failed write means that the client left, which ends the context.
 	_, _ = fmt.Fprintf(s.w, "event: %s\ndata: %s\n\n", event, mustJSON(data))
+	_ = http.NewResponseController(s.w).Flush()
+}
+
+// data writes an event without a name.
+func (s *eventStream) data(data []byte) {
+	if s.r.Context().Err() != nil {
+		return
+	}
+	_, _ = fmt.Fprintf(s.w, "data: %s\n\n", data) // see send
 	_ = http.NewResponseController(s.w).Flush()
 }
 
@@ -173,13 +200,6 @@ func (s *eventStream) pause(d time.Duration) {
 	if d > 0 {
 		retry.Pause(s.r.Context(), d) // send finds out that the client left
 	}
-}
-
-func writeError(w http.ResponseWriter, e *Error) {
-	writeJSON(w, e.Status, map[string]any{
-		"type":  "error",
-		"error": map[string]any{"type": e.Type, "message": e.Message},
-	})
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {

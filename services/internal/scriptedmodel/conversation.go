@@ -1,9 +1,11 @@
 package scriptedmodel
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"regexp"
 	"slices"
 	"strconv"
@@ -108,8 +110,9 @@ var (
 	markerPattern = regexp.MustCompile(`\[\[([a-z0-9_]+)(?::([^\]]*))?\]\]`)
 	// What the CLI tells the model is no prompt: reminders, and that something in
 	// the background has ended.
-	reminderPattern    = regexp.MustCompile(`(?s)<system-reminder>.*?</system-reminder>|<task-notification>.*?</task-notification>`)
-	cwdPattern         = regexp.MustCompile(`(?m)working directory: *(\S.*)$`)
+	reminderPattern = regexp.MustCompile(`(?s)<system-reminder>.*?</system-reminder>|<task-notification>.*?</task-notification>` +
+		`|<environment_context>.*?</environment_context>|<session_context>.*?</session_context>`)
+	cwdPattern         = regexp.MustCompile(`(?im)working directory: *(\S.*)$|<cwd>(.*?)</cwd>|workspace directories:\**\s+- (\S.*)$`)
 	taskPattern        = regexp.MustCompile(`Task #(\S+) created`)
 	answerPattern      = regexp.MustCompile(`"="((?:[^"\\]|\\.)*)"`)
 	continuePattern    = regexp.MustCompile(`(?i)^continue\b|Continue from where you left off\.$`)
@@ -197,18 +200,20 @@ func readConversation(r *messagesRequest, whole func(c *conversation, said conte
 			}
 		}
 	}
-	if found := cwdPattern.FindStringSubmatch(r.System.text()); found != nil {
-		c.cwd = strings.TrimSpace(found[1])
-	}
-	for _, m := range r.Messages {
-		if c.cwd != "" {
+	for _, said := range append([]message{{Content: r.System}}, r.Messages...) {
+		if found := cwdPattern.FindStringSubmatch(said.Content.text()); found != nil {
+			c.cwd = strings.TrimSpace(cmp.Or(found[1:]...))
 			break
-		}
-		if found := cwdPattern.FindStringSubmatch(m.Content.text()); found != nil {
-			c.cwd = strings.TrimSpace(found[1])
 		}
 	}
 	return c
+}
+
+// id names the answer: unique over all conversations, and the same in each replay.
+func (c *conversation) id() string {
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(c.session)) // hash.Hash never returns an error.
+	return fmt.Sprintf("%s_%08x_%d", c.scenario, hash.Sum32(), c.turns)
 }
 
 func (c *conversation) startPrompt(p string) {

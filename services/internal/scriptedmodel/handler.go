@@ -1,7 +1,7 @@
 // Package scriptedmodel is a scripted model endpoint: a small server that
-// speaks the Messages API and plays written scenarios instead of thinking. It
-// stands in for the real API in tests and in the demo, and is reached the same
-// way, by ANTHROPIC_BASE_URL.
+// plays written scenarios instead of thinking. It speaks the Messages API and those
+// of other agents' models (Responses, Chat Completions, Gemini), stands in for the
+// real ones in tests and in the demo, and is reached the same way, by a base URL.
 //
 // A marker in the latest prompt chooses the scenario: [[demo]], or with an
 // argument [[bash:echo hi]]. A prompt that begins with "continue" goes on with
@@ -10,9 +10,8 @@
 package scriptedmodel
 
 import (
+	"cmp"
 	"crypto/subtle"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -39,7 +38,7 @@ type Options struct {
 
 // Stats counts what a Handler was asked. It is a snapshot.
 type Stats struct {
-	// Messages counts the calls that a scenario answered, Auxiliary the CLI's
+	// Messages counts the calls that a scenario answered, Auxiliary the agent's
 	// side requests without tools, CountTokens the token counts.
 	Messages, Auxiliary, CountTokens int
 	// Unauthorized counts the calls with a wrong token or none.
@@ -91,7 +90,10 @@ func New(opts Options) *Handler {
 	for _, s := range append(Builtin(), opts.Scenarios...) {
 		h.scenarios[s.Name] = s
 	}
-	h.mux.HandleFunc("POST /v1/messages", h.serveMessages)
+	h.mux.HandleFunc("POST /v1/messages", h.serve(messages{}))
+	h.mux.HandleFunc("POST /v1/responses", h.serve(responses{}))
+	h.mux.HandleFunc("POST /v1/chat/completions", h.serve(chat{}))
+	h.mux.HandleFunc("POST /v1beta/models/{call}", h.serve(gemini{}))
 	h.mux.HandleFunc("POST /v1/messages/count_tokens", h.serveCountTokens)
 	h.mux.HandleFunc("POST /scripted/release", func(w http.ResponseWriter, r *http.Request) {
 		h.Release(r.URL.Query().Get("signal"))
@@ -100,12 +102,12 @@ func New(opts Options) *Handler {
 	// The CLI probes the address with HEAD / before the first call.
 	h.mux.HandleFunc("HEAD /", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	h.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeError(w, &Error{Status: http.StatusNotFound, Type: "not_found_error", Message: r.Method + " " + r.URL.Path})
+		messages{}.fail(w, &Error{Status: http.StatusNotFound, Type: "not_found_error", Message: r.Method + " " + r.URL.Path})
 	})
 	return h
 }
 
-// ServeHTTP serves the Messages API.
+// ServeHTTP serves the model APIs.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
 
 // Rotate replaces the token that callers must show.
@@ -157,10 +159,10 @@ func (h *Handler) count(change func(*Stats)) {
 }
 
 // authorize checks the credential and remembers it.
-func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) bool {
+func (h *Handler) authorize(p protocol, w http.ResponseWriter, r *http.Request) bool {
 	token, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !isBearer {
-		token = r.Header.Get("X-Api-Key")
+		token = cmp.Or(r.Header.Get("X-Api-Key"), r.Header.Get("X-Goog-Api-Key"))
 	}
 	h.mu.Lock()
 	want := h.token
@@ -175,29 +177,37 @@ func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) bool {
 		}
 	})
 	if !ok {
-		writeError(w, &Error{Status: http.StatusUnauthorized, Type: "authentication_error", Message: "invalid bearer token"})
+		p.fail(w, &Error{Status: http.StatusUnauthorized, Type: "authentication_error", Message: "invalid bearer token"})
 	}
 	return ok
 }
 
-func (h *Handler) readRequest(w http.ResponseWriter, r *http.Request) (*messagesRequest, bool) {
-	if !h.authorize(w, r) {
+// protocol is a model API: how requests and answers are written in it. Requests are
+// read as those of the Messages API, which has all that the others have.
+type protocol interface {
+	// read reads a request.
+	read(r *http.Request, body []byte) (*messagesRequest, error)
+	// answer sends a turn.
+	answer(h *Handler, w http.ResponseWriter, r *http.Request, req *messagesRequest, c *conversation, t Turn)
+	// fail sends an error.
+	fail(w http.ResponseWriter, e *Error)
+}
+
+func (h *Handler) readRequest(p protocol, w http.ResponseWriter, r *http.Request) (*messagesRequest, bool) {
+	if !h.authorize(p, w, r) {
 		return nil, false
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequestBytes))
 	if err != nil {
 		return nil, false // The client went away or sent too much; nobody reads an answer.
 	}
-	req := &messagesRequest{}
-	if err = json.Unmarshal(body, req); err == nil {
+	req, err := p.read(r, body)
+	if err == nil {
 		err = req.validate()
-	}
-	if err == nil && r.Header.Get("Anthropic-Version") == "" {
-		err = errors.New("anthropic-version: header is required")
 	}
 	if err != nil {
 		h.count(func(s *Stats) { s.Invalid = append(s.Invalid, err.Error()) })
-		writeError(w, &Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Message: err.Error()})
+		p.fail(w, &Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Message: err.Error()})
 		return nil, false
 	}
 	h.count(func(s *Stats) {
@@ -209,39 +219,42 @@ func (h *Handler) readRequest(w http.ResponseWriter, r *http.Request) (*messages
 }
 
 func (h *Handler) serveCountTokens(w http.ResponseWriter, r *http.Request) {
-	if _, ok := h.readRequest(w, r); !ok {
+	if _, ok := h.readRequest(messages{}, w, r); !ok {
 		return
 	}
 	h.count(func(s *Stats) { s.CountTokens++ })
 	writeJSON(w, http.StatusOK, map[string]any{"input_tokens": DefaultUsage.InputTokens})
 }
 
-func (h *Handler) serveMessages(w http.ResponseWriter, r *http.Request) {
-	req, ok := h.readRequest(w, r)
-	if !ok {
-		return
+// serve answers a request with the next turn of its scenario.
+func (h *Handler) serve(p protocol) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		req, ok := h.readRequest(p, w, r)
+		if !ok {
+			return
+		}
+		c := readConversation(req, h.whole)
+		if len(req.Tools) == 0 {
+			// A side request of the agent: a title, a quota check.
+			h.count(func(s *Stats) { s.Auxiliary++ })
+			p.answer(h, w, r, req, &c, turn(text(`{"title": "Scripted run"}`)))
+			return
+		}
+		t := h.turn(&c)
+		h.count(func(s *Stats) { s.Messages++; s.Scenarios[c.scenario]++ })
+		if t.Error != nil && h.fails(&c, "error", t.Error.Times) {
+			p.fail(w, t.Error)
+			return
+		}
+		if t.Hang {
+			<-r.Context().Done()
+			return
+		}
+		if t.Wait != "" && !h.wait(r, c.expand(t.Wait)) {
+			return
+		}
+		p.answer(h, w, r, req, &c, t)
 	}
-	c := readConversation(req, h.whole)
-	if len(req.Tools) == 0 {
-		// A side request of the CLI: a title, a quota check.
-		h.count(func(s *Stats) { s.Auxiliary++ })
-		h.answer(w, r, req, &c, turn(text(`{"title": "Scripted run"}`)))
-		return
-	}
-	t := h.turn(&c)
-	h.count(func(s *Stats) { s.Messages++; s.Scenarios[c.scenario]++ })
-	if t.Error != nil && h.fails(&c, "error", t.Error.Times) {
-		writeError(w, t.Error)
-		return
-	}
-	if t.Hang {
-		<-r.Context().Done()
-		return
-	}
-	if t.Wait != "" && !h.wait(r, c.expand(t.Wait)) {
-		return
-	}
-	h.answer(w, r, req, &c, t)
 }
 
 // turn returns what the scenario says next.

@@ -83,6 +83,13 @@ type Usage struct {
 	CacheCreationTokens  int `json:"cache_creation_input_tokens"`
 }
 
+func (t Turn) usage() Usage {
+	if t.Usage == (Usage{}) {
+		return DefaultUsage
+	}
+	return t.Usage
+}
+
 // DefaultUsage is the usage of a turn that names none: with the price list of
 // claude-sonnet-4 each turn costs 0.0006 US dollars.
 var DefaultUsage = Usage{InputTokens: 100, OutputTokens: 20}
