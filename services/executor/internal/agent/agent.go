@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -83,9 +84,28 @@ type Capabilities struct {
 	Cost bool
 	// Turns: it counts model turns, so that Task.MaxTurns is kept.
 	Turns bool
+	// Tokens: it counts tokens while it works, so that Task.MaxTokens is kept.
+	Tokens bool
 	// Recovers: one that is resumed reports what the one before had said and
 	// nobody heard.
 	Recovers bool
+}
+
+// Check says what a task asks for that the agent cannot do: a limit that is not
+// kept is none.
+func (c Capabilities) Check(task Task) error {
+	switch {
+	case task.PermissionMode == backendv1.PermissionMode_PERMISSION_MODE_PLAN && !c.Plans:
+		return errors.New("it has no plan mode: leave permission_mode out")
+	case task.MaxTurns > 0 && !c.Turns:
+		return errors.New("it does not count its turns, so that max_turns could not be kept: leave it out")
+	case task.MaxCostUSD > 0 && !c.Cost:
+		return errors.New("it does not tell what it costs, so that max_cost_usd, or RUN_MAX_COST_USD, could not be kept: leave it out")
+	case task.MaxTokens > 0 && !c.Tokens:
+		return errors.New("it does not count tokens while it works, so that max_tokens, or RUN_MAX_TOKENS, could not be kept: leave it out")
+	default:
+		return nil
+	}
 }
 
 // Task is what is asked of an agent.

@@ -74,6 +74,16 @@ func Descendants(pid int) []int {
 	return found
 }
 
+// State is a process's state as a letter, see proc(5); empty when it is gone.
+func State(pid int) string {
+	for _, p := range processes() {
+		if p.pid == pid {
+			return p.state
+		}
+	}
+	return ""
+}
+
 func killAll(pids []int) {
 	for _, pid := range pids {
 		_ = syscall.Kill(pid, syscall.SIGKILL) // It may have ended by itself.

@@ -9,8 +9,17 @@ func sysProcAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: tr
 // AdoptOrphans does nothing here: only Linux hands orphans to an ancestor.
 func AdoptOrphans() error { return nil }
 
-func Descendants(int) []int  { return nil }
-func killAll([]int)          {}
-func killOrphans()           {}
+// Descendants finds none here.
+func Descendants(int) []int { return nil }
+
+// State knows none here.
+func State(int) string { return "" }
+
+func killAll([]int) {}
+func killOrphans()  {}
+
+// LeftBehind finds none here.
 func LeftBehind() []Leftover { return nil }
-func AwaitExit(int)          {}
+
+// AwaitExit waits for none here.
+func AwaitExit(int) {}

@@ -260,6 +260,9 @@ func (r *activeRun) stopped(otherwise agent.Outcome) agent.Outcome {
 }
 
 func (r *activeRun) runAgent(driver agent.Driver, task agent.Task, s agent.Sink) agent.Outcome {
+	if err := driver.Capabilities().Check(task); err != nil {
+		return agent.Failed(backendv1.RunReason_RUN_REASON_CONFIG_ERROR, "%s cannot work on this: %v.", agents.Title(driver.Name()), err)
+	}
 	working, err := driver.New(task, s)
 	if err != nil {
 		return r.stopped(agent.Failed(backendv1.RunReason_RUN_REASON_AGENT_MISSING, "%v", err))
