@@ -20,7 +20,6 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/presence"
 	"github.com/poco-ai/poco/services/backend/internal/purge"
 	"github.com/poco-ai/poco/services/backend/internal/queue"
-	"github.com/poco-ai/poco/services/backend/internal/rpc"
 	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/session"
 	"github.com/poco-ai/poco/services/backend/internal/store"
@@ -77,12 +76,11 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 
 	// Background work outlives ctx: it ends when the server has drained.
 	workCtx, stopWork := context.WithCancel(context.WithoutCancel(ctx))
-	hub := watch.NewHub(logger)
-	bus := hint.NewBus(pool, hub, logger)
+	bus := hint.NewBus(pool, logger)
 	st := store.New(pool, bus)
-	hub.Attach(workCtx, st)
+	feeds := watch.NewFeeds(st, bus, logger)
 	here := new(presence.Presence)
-	runs := queue.New(st, hub, bus, logger, queue.Timing{
+	runs := queue.New(st, bus, logger, queue.Timing{
 		UserInput: cfg.Msg.GetUserInput().GetTimeout().AsDuration(), WorkerGone: cfg.Msg.GetDispatch().GetWorkerGoneAfter().AsDuration(),
 	}, here)
 	work, workCtx := errgroup.WithContext(workCtx)
@@ -95,7 +93,7 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 		Retention: retention.GetSessionRetention().AsDuration(), Interval: retention.GetPurgeInterval().AsDuration(),
 	})
 	vital("the purger", purger.Run)
-	vital("the hub of watchers", hub.Run)
+	vital("the feeds of watched sessions", feeds.Run)
 	vital("the bus of hints", bus.Run)
 	vital("the sweep of what expires", runs.Sweep)
 	closers.Add("background work", func(context.Context) error { stopWork(); return work.Wait() })
@@ -105,7 +103,7 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	if err != nil {
 		return err
 	}
-	register(server.Connect(), cfg, st, objects, hub, runs)
+	register(server.Connect(), cfg, st, objects, bus, feeds, runs)
 	if err := server.Start(); err != nil { // the server ends by Shutdown
 		return fmt.Errorf("listen: %w", err)
 	}
@@ -155,14 +153,11 @@ func newServer(cfg *Config, opts Options, logger *slog.Logger, health *postgres.
 	return server, nil
 }
 
-func register(server *connect.Server, cfg *Config, st *store.Store, objects *objectstore.Store, hub *watch.Hub, runs *queue.Queue) {
+func register(server *connect.Server, cfg *Config, st *store.Store, objects *objectstore.Store, bus *hint.Bus, feeds *watch.Feeds, runs *queue.Queue) {
 	tokens := page.NewTokens(cfg.Secret("SECRET_KEY"))
-	sessions := session.New(st, tokens)
-	backendv1connect.RegisterTaskServiceHandler(server, &rpc.TaskService{Tasks: task.New(st, runs.SweepBy)})
-	backendv1connect.RegisterSessionServiceHandler(server, &rpc.SessionService{
-		Sessions: sessions, Workspaces: session.NewWorkspaces(sessions, objects), Hub: hub,
-	})
+	backendv1connect.RegisterTaskServiceHandler(server, task.New(st, runs.SweepBy))
+	backendv1connect.RegisterSessionServiceHandler(server, session.New(st, tokens, objects, bus, feeds))
 	backendv1connect.RegisterRunServiceHandler(server, run.New(st, tokens))
-	backendv1connect.RegisterUserInputServiceHandler(server, &rpc.UserInputService{Requests: userinput.New(st, tokens)})
+	backendv1connect.RegisterUserInputServiceHandler(server, userinput.New(st, tokens))
 	queuev1connect.RegisterRunQueueServiceHandler(server, runs)
 }

@@ -9,16 +9,20 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect/v2"
 	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/poco-ai/poco/db/dbtest"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/gen/go/poco/backend/v1/backendv1connect"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/gen/go/poco/queue/v1/queuev1connect"
 	"github.com/poco-ai/poco/services/backend/internal/hint"
 	"github.com/poco-ai/poco/services/backend/internal/page"
 	"github.com/poco-ai/poco/services/backend/internal/queue"
@@ -31,6 +35,7 @@ import (
 	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/retry"
+	"github.com/poco-ai/poco/services/internal/rpcserver"
 	"github.com/poco-ai/poco/services/internal/testkit"
 )
 
@@ -49,13 +54,13 @@ var errNoRun = errors.New("there is no run to claim")
 type Backend struct {
 	Pool      *pgxpool.Pool
 	Bus       *hint.Bus
-	Hub       *watch.Hub
+	Feeds     *watch.Feeds
 	Store     *store.Store
 	Queue     *queue.Queue
-	Tasks     *task.Tasks
+	Tasks     *task.Service
 	Runs      *run.Service
-	Sessions  *session.Sessions
-	Questions *userinput.Requests
+	Sessions  *session.Service
+	Questions *userinput.Service
 	// Here is how long the backend says that it has been there: for ever, unless
 	// a test says otherwise.
 	Here *Presence
@@ -82,15 +87,14 @@ func On(t testing.TB, databaseURL string) *Backend {
 	pool := dbtest.PoolOn(t, databaseURL)
 	logger := slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(context.Background())
-	hub := watch.NewHub(logger)
-	bus := hint.NewBus(pool, hub, logger)
+	bus := hint.NewBus(pool, logger)
 	st := store.New(pool, bus)
-	hub.Attach(ctx, st)
+	feeds := watch.NewFeeds(st, bus, logger)
 	here := new(Presence)
 	here.Set(1000 * time.Hour)
-	q := queue.New(st, hub, bus, logger, queue.Timing{UserInput: time.Hour, WorkerGone: 10 * time.Minute}, here)
+	q := queue.New(st, bus, logger, queue.Timing{UserInput: time.Hour, WorkerGone: 10 * time.Minute}, here)
 	var work errgroup.Group
-	work.Go(func() error { return hub.Run(ctx) })
+	work.Go(func() error { return feeds.Run(ctx) })
 	work.Go(func() error { return bus.Run(ctx) })
 	work.Go(func() error { return q.Sweep(ctx) })
 	t.Cleanup(func() {
@@ -99,15 +103,33 @@ func On(t testing.TB, databaseURL string) *Backend {
 	})
 	tokens := page.NewTokens(config.NewSecret("test"))
 	return &Backend{
-		Pool: pool, Bus: bus, Hub: hub, Store: st, Queue: q, Tasks: task.New(st, q.SweepBy), Runs: run.New(st, tokens),
-		Sessions: session.New(st, tokens), Questions: userinput.New(st, tokens), Here: here,
+		Pool: pool, Bus: bus, Feeds: feeds, Store: st, Queue: q, Tasks: task.New(st, q.SweepBy), Runs: run.New(st, tokens),
+		Sessions: session.New(st, tokens, nil, bus, feeds), Questions: userinput.New(st, tokens), Here: here,
 	}
 }
 
-// Enqueue queues a prompt of User in a session, or in a new one.
-func (b *Backend) Enqueue(t testing.TB, sessionID, prompt string) task.Enqueued {
+// Serve serves the backend until the end of the test, and returns its address.
+func (b *Backend) Serve(t testing.TB) string {
 	t.Helper()
-	e, err := b.Tasks.Enqueue(t.Context(), User, &backendv1.EnqueueTaskRequest{Prompt: prompt, SessionId: sessionID})
+	server, err := rpcserver.New(rpcserver.Options{
+		Service: "backend", Addrs: []string{"127.0.0.1:0"},
+		Interceptors: []connect.ServerInterceptor{auth.UserInterceptor(config.Secret{})},
+	})
+	require.NoError(t, err)
+	backendv1connect.RegisterTaskServiceHandler(server.Connect(), b.Tasks)
+	backendv1connect.RegisterSessionServiceHandler(server.Connect(), b.Sessions)
+	backendv1connect.RegisterRunServiceHandler(server.Connect(), b.Runs)
+	backendv1connect.RegisterUserInputServiceHandler(server.Connect(), b.Questions)
+	queuev1connect.RegisterRunQueueServiceHandler(server.Connect(), b.Queue)
+	require.NoError(t, server.Start())
+	t.Cleanup(func() { require.NoError(t, server.Shutdown(context.WithoutCancel(t.Context()))) })
+	return server.Addr().String()
+}
+
+// Enqueue queues a prompt of User in a session, or in a new one.
+func (b *Backend) Enqueue(t testing.TB, sessionID, prompt string) *backendv1.EnqueueTaskResponse {
+	t.Helper()
+	e, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: prompt, SessionId: sessionID})
 	require.NoError(t, err)
 	return e
 }
@@ -155,6 +177,21 @@ func (b *Backend) Run(t testing.TB, id string) *backendv1.Run {
 	resp, err := b.Runs.GetRun(t.Context(), &backendv1.GetRunRequest{RunId: id})
 	require.NoError(t, err)
 	return resp.GetRun()
+}
+
+// Session reads a session of User.
+func (b *Backend) Session(t testing.TB, id string) *backendv1.Session {
+	t.Helper()
+	resp, err := b.Sessions.GetSession(t.Context(), &backendv1.GetSessionRequest{SessionId: id})
+	require.NoError(t, err)
+	return resp.GetSession()
+}
+
+// Delete deletes a session of User.
+func (b *Backend) Delete(t testing.TB, id string) {
+	t.Helper()
+	_, err := b.Sessions.DeleteSession(t.Context(), &backendv1.DeleteSessionRequest{SessionId: id})
+	require.NoError(t, err)
 }
 
 // Cancel cancels a run of User.
@@ -212,12 +249,14 @@ func Answers() []*backendv1.UserAnswer {
 // Commands reads what a worker has not acknowledged.
 func (b *Backend) Commands(t testing.TB, worker string) []*queuev1.RunCommand {
 	t.Helper()
-	ids, err := b.Queue.Commands(t.Context(), worker)
+	ids, err := b.Store.Read().RunCommandListIDs(t.Context(), worker)
 	require.NoError(t, err)
 	commands := make([]*queuev1.RunCommand, 0, len(ids))
 	for _, id := range ids {
-		cmd, err := b.Queue.Command(t.Context(), id)
+		raw, err := b.Store.Read().RunCommandGet(t.Context(), id)
 		require.NoError(t, err)
+		cmd := new(queuev1.RunCommand)
+		require.NoError(t, proto.Unmarshal(raw, cmd))
 		commands = append(commands, cmd)
 	}
 	return commands

@@ -42,7 +42,7 @@ func TestDiffsAreStoredOnce(t *testing.T) {
 
 	b.Append(t, c, backendtest.Finished(reports+1, backendv1.RunStatus_RUN_STATUS_COMPLETED))
 	var seen []*backendv1.EventPayload
-	err := b.Hub.Session(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: id}, func(r *backendv1.WatchSessionResponse) error {
+	err := b.Sessions.Watch(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: id}, func(r *backendv1.WatchSessionResponse) error {
 		if e := r.GetEvent(); e.GetPayload().GetFilesChanged() != nil {
 			seen = append(seen, e.GetPayload())
 		}

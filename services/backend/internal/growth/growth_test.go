@@ -36,7 +36,7 @@ func TestPromptsAreReadByClaimsOnly(t *testing.T) {
 		b := backendtest.New(t)
 		first := b.Enqueue(t, "", prompt)
 		for range runs - 1 {
-			b.Enqueue(t, first.SessionID, prompt)
+			b.Enqueue(t, first.GetSessionId(), prompt)
 		}
 		claimed := b.Claim(t, "w1")
 		require.Len(t, claimed.GetPrompt(), len(prompt), "the claim has it")
@@ -51,7 +51,7 @@ func TestPromptsAreReadByClaimsOnly(t *testing.T) {
 				require.Len(t, got.GetRuns(), runs)
 			}),
 			"list of session": allocated(t, func() {
-				_, err := b.Runs.ListRuns(t.Context(), &backendv1.ListRunsRequest{PageSize: 500, SessionId: first.SessionID})
+				_, err := b.Runs.ListRuns(t.Context(), &backendv1.ListRunsRequest{PageSize: 500, SessionId: first.GetSessionId()})
 				require.NoError(t, err)
 			}),
 			"append": allocated(t, func() {
@@ -62,12 +62,12 @@ func TestPromptsAreReadByClaimsOnly(t *testing.T) {
 				b.Run(t, id)
 			}),
 			"sessions": allocated(t, func() {
-				_, err := b.Sessions.List(t.Context(), backendtest.User, &backendv1.ListSessionsRequest{})
+				_, err := b.Sessions.ListSessions(t.Context(), &backendv1.ListSessionsRequest{})
 				require.NoError(t, err)
 			}),
 		}
 		costs["cancel all"] = allocated(t, func() {
-			_, _, err := b.Sessions.Cancel(t.Context(), backendtest.User, first.SessionID, "enough")
+			_, err := b.Sessions.CancelSession(t.Context(), &backendv1.CancelSessionRequest{SessionId: first.GetSessionId(), Reason: "enough"})
 			require.NoError(t, err)
 		})
 		return costs
@@ -84,7 +84,7 @@ func TestPagesOfSessionsAreBoundedByBytes(t *testing.T) {
 	b := backendtest.New(t)
 	var all []string
 	for range sessions {
-		all = append(all, b.Enqueue(t, "", "x").SessionID)
+		all = append(all, b.Enqueue(t, "", "x").GetSessionId())
 	}
 	runs, err := b.Queue.Claim(t.Context(), "w1", sessions, nil, backendtest.Lease)
 	require.NoError(t, err)
@@ -102,7 +102,7 @@ func TestPagesOfSessionsAreBoundedByBytes(t *testing.T) {
 		var got *backendv1.ListSessionsResponse
 		used := allocated(t, func() {
 			var err error
-			got, err = b.Sessions.List(t.Context(), backendtest.User, &backendv1.ListSessionsRequest{
+			got, err = b.Sessions.ListSessions(t.Context(), &backendv1.ListSessionsRequest{
 				PageSize: 500, PageToken: token, View: backendv1.SessionView_SESSION_VIEW_FULL,
 			})
 			require.NoError(t, err)
@@ -120,7 +120,7 @@ func TestPagesOfSessionsAreBoundedByBytes(t *testing.T) {
 
 	// A list of what sessions are called reads nothing of what they show.
 	used := allocated(t, func() {
-		got, err := b.Sessions.List(t.Context(), backendtest.User, &backendv1.ListSessionsRequest{PageSize: 500})
+		got, err := b.Sessions.ListSessions(t.Context(), &backendv1.ListSessionsRequest{PageSize: 500})
 		require.NoError(t, err)
 		require.Len(t, got.GetSessions(), sessions)
 		require.Nil(t, got.GetSessions()[0].GetState())
@@ -153,7 +153,7 @@ func TestPagesOfQuestionsAreBoundedByBytes(t *testing.T) {
 			var got *backendv1.ListUserInputRequestsResponse
 			used := allocated(t, func() {
 				var err error
-				got, err = b.Questions.List(t.Context(), backendtest.User, &backendv1.ListUserInputRequestsRequest{
+				got, err = b.Questions.ListUserInputRequests(t.Context(), &backendv1.ListUserInputRequestsRequest{
 					PageSize: 500, PageToken: token, SessionId: session,
 				})
 				require.NoError(t, err)

@@ -45,13 +45,13 @@ func TestToolOutputIsStoredOnce(t *testing.T) {
 	b.Append(t, c, backendtest.Message(1, &backendv1.ContentBlock{Kind: &backendv1.ContentBlock_ToolUse{ToolUse: &backendv1.ToolUseBlock{Id: "t1", Name: "Bash"}}}), answer)
 	require.Less(t, tableBytes(t, b)-before, int64(size+size/2))
 
-	tools, err := b.Sessions.ToolExecutions(t.Context(), backendtest.User, &backendv1.ListToolExecutionsRequest{SessionId: id})
+	tools, err := b.Sessions.ListToolExecutions(t.Context(), &backendv1.ListToolExecutionsRequest{SessionId: id})
 	require.NoError(t, err)
 	require.Equal(t, output, tools.GetToolExecutions()[0].GetOutput().GetFields()["content"].GetStringValue())
-	messages, err := b.Sessions.Messages(t.Context(), backendtest.User, &backendv1.ListMessagesRequest{SessionId: id, IncludeVerbatim: true, PageSize: 1000})
+	messages, err := b.Sessions.ListMessages(t.Context(), &backendv1.ListMessagesRequest{SessionId: id, IncludeVerbatim: true, PageSize: 1000})
 	require.NoError(t, err)
 	for messages.GetNextPageToken() != "" { // the answer is a page of its own
-		messages, err = b.Sessions.Messages(t.Context(), backendtest.User, &backendv1.ListMessagesRequest{
+		messages, err = b.Sessions.ListMessages(t.Context(), &backendv1.ListMessagesRequest{
 			SessionId: id, IncludeVerbatim: true, PageSize: 1000, PageToken: messages.GetNextPageToken(),
 		})
 		require.NoError(t, err)

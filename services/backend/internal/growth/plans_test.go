@@ -115,11 +115,11 @@ func TestAnIndexIsBehindEveryStatement(t *testing.T) {
 	user := backendtest.User
 	for name, call := range map[string]func() error{
 		"sessions": func() error {
-			_, err := traced.Sessions.List(t.Context(), user, &backendv1.ListSessionsRequest{View: backendv1.SessionView_SESSION_VIEW_FULL})
+			_, err := traced.Sessions.ListSessions(auth.WithUser(t.Context(), user), &backendv1.ListSessionsRequest{View: backendv1.SessionView_SESSION_VIEW_FULL})
 			return err
 		},
 		"of project": func() error {
-			_, err := traced.Sessions.List(t.Context(), user, &backendv1.ListSessionsRequest{ProjectId: uuid.NewString()})
+			_, err := traced.Sessions.ListSessions(auth.WithUser(t.Context(), user), &backendv1.ListSessionsRequest{ProjectId: uuid.NewString()})
 			return err
 		},
 		"runs": func() error {
@@ -135,20 +135,23 @@ func TestAnIndexIsBehindEveryStatement(t *testing.T) {
 			return err
 		},
 		"messages": func() error {
-			_, err := traced.Sessions.Messages(t.Context(), user, &backendv1.ListMessagesRequest{SessionId: id})
+			_, err := traced.Sessions.ListMessages(auth.WithUser(t.Context(), user), &backendv1.ListMessagesRequest{SessionId: id})
 			return err
 		},
 		"tools": func() error {
-			_, err := traced.Sessions.ToolExecutions(t.Context(), user, &backendv1.ListToolExecutionsRequest{SessionId: id})
+			_, err := traced.Sessions.ListToolExecutions(auth.WithUser(t.Context(), user), &backendv1.ListToolExecutionsRequest{SessionId: id})
 			return err
 		},
-		"usage": func() error { _, err := traced.Sessions.Usage(t.Context(), user, id); return err },
+		"usage": func() error {
+			_, err := traced.Sessions.GetUsage(auth.WithUser(t.Context(), user), &backendv1.GetUsageRequest{SessionId: id})
+			return err
+		},
 		"questions": func() error {
-			_, err := traced.Questions.List(t.Context(), user, &backendv1.ListUserInputRequestsRequest{})
+			_, err := traced.Questions.ListUserInputRequests(auth.WithUser(t.Context(), user), &backendv1.ListUserInputRequestsRequest{})
 			return err
 		},
 		"questions of session": func() error {
-			_, err := traced.Questions.List(t.Context(), user, &backendv1.ListUserInputRequestsRequest{SessionId: id})
+			_, err := traced.Questions.ListUserInputRequests(auth.WithUser(t.Context(), user), &backendv1.ListUserInputRequestsRequest{SessionId: id})
 			return err
 		},
 		"pending exports": func() error { _, err := traced.Queue.PendingExports(t.Context(), "w1"); return err },
@@ -159,7 +162,8 @@ func TestAnIndexIsBehindEveryStatement(t *testing.T) {
 	}
 	_, err = traced.Queue.Adopt(t.Context(), "w1", backendtest.Lease)
 	require.NoError(t, err)
-	require.NoError(t, traced.Sessions.Delete(t.Context(), user, traced.Enqueue(t, "", "x").SessionID))
+	_, err = traced.Sessions.DeleteSession(auth.WithUser(t.Context(), user), &backendv1.DeleteSessionRequest{SessionId: traced.Enqueue(t, "", "x").GetSessionId()})
+	require.NoError(t, err)
 	require.NoError(t, purge.New(purge.Options{
 		Store: traced.Store, Objects: testkit.ObjectStore(t), Retention: 100 * 24 * time.Hour, Logger: slog.New(slog.DiscardHandler),
 	}).Once(t.Context()))
@@ -234,9 +238,9 @@ func tracedBackend(t *testing.T, b *backendtest.Backend) (*backendtest.Backend, 
 	traced := *b
 	tokens := page.NewTokens(config.NewSecret("test"))
 	traced.Store = store.New(pool, b.Bus)
-	traced.Queue = queue.New(traced.Store, b.Hub, b.Bus, slog.New(slog.DiscardHandler), queue.Timing{UserInput: time.Hour, WorkerGone: 10 * time.Minute}, b.Here)
+	traced.Queue = queue.New(traced.Store, b.Bus, slog.New(slog.DiscardHandler), queue.Timing{UserInput: time.Hour, WorkerGone: 10 * time.Minute}, b.Here)
 	traced.Tasks = task.New(traced.Store, traced.Queue.SweepBy)
-	traced.Runs, traced.Sessions, traced.Questions = run.New(traced.Store, tokens), session.New(traced.Store, tokens), userinput.New(traced.Store, tokens)
+	traced.Runs, traced.Sessions, traced.Questions = run.New(traced.Store, tokens), session.New(traced.Store, tokens, nil, b.Bus, b.Feeds), userinput.New(traced.Store, tokens)
 	return &traced, seen
 }
 

@@ -40,36 +40,40 @@ const (
 	deafTries = 2
 )
 
-// Bus carries hints to this backend's handler, and through Postgres to the
-// handlers of the other backends.
+// Bus carries hints to the subscriptions of this backend, and through Postgres to
+// those of the others.
 type Bus struct {
 	pool     *pgxpool.Pool
 	listen   *pgx.ConnConfig
 	logger   *slog.Logger
-	handler  Handler
 	instance string
+
+	subscribers subscribers
 
 	wake      chan struct{}
 	mu        sync.Mutex
 	pending   Set
 	partials  []string // encoded lines
-	overflow  bool
 	listening Signal
 	connects  int
 }
 
 // NewBus returns a bus that sends through pool and listens on a connection of
 // its own. Run makes it work.
-func NewBus(pool *pgxpool.Pool, handler Handler, logger *slog.Logger) *Bus {
+func NewBus(pool *pgxpool.Pool, logger *slog.Logger) *Bus {
 	id := make([]byte, 8)
 	rand.Read(id) // never fails
 	listen := pool.Config().ConnConfig.Copy()
 	listen.RuntimeParams["application_name"] = ListenerName
 	return &Bus{
-		pool: pool, listen: listen, logger: logger, handler: handler,
+		pool: pool, listen: listen, logger: logger,
 		instance: hex.EncodeToString(id), wake: make(chan struct{}, 1),
 	}
 }
+
+// Subscribe collects what is told about a topic from now on. Look at what the
+// topic is about after it, so that no change falls in between.
+func (b *Bus) Subscribe(t Topic) *Subscription { return b.subscribers.add(t) }
 
 // Publish hands hints to this backend at once and sends them to the others.
 // Call it after the commit. A NOTIFY inside the transaction would be exact, but
@@ -78,11 +82,11 @@ func (b *Bus) Publish(set Set) {
 	if set.Empty() {
 		return
 	}
-	b.handler.Hint(set)
+	b.subscribers.deliver(set)
 	b.mu.Lock()
 	b.pending.Merge(set)
 	if len(b.pending.Sessions)+len(b.pending.Listed)+len(b.pending.Workers) > maxPending {
-		b.pending, b.overflow = Set{}, true
+		b.pending = Set{All: true}
 	}
 	b.mu.Unlock()
 	b.poke()
@@ -94,7 +98,7 @@ func (b *Bus) PublishPartials(sessionID string, partials []*backendv1.PartialCon
 	if len(partials) == 0 {
 		return
 	}
-	b.handler.Partials(sessionID, partials)
+	b.subscribers.deliver(Set{Partials: map[string][]*backendv1.PartialContent{sessionID: partials}})
 	lines, err := partialLines(sessionID, partials)
 	if err != nil {
 		b.logger.Warn("drop text being written", logging.KeyError, err)
@@ -147,7 +151,7 @@ func (b *Bus) sendAll(ctx context.Context) error {
 		}
 		b.logger.Warn("send hints", logging.KeyError, err)
 		b.mu.Lock()
-		b.overflow = true
+		b.pending.All = true
 		b.mu.Unlock()
 		if !retry.Pause(ctx, backOff.NextBackOff()) {
 			return nil
@@ -159,12 +163,8 @@ func (b *Bus) sendAll(ctx context.Context) error {
 func (b *Bus) take() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	lines := setLines(b.pending)
-	if b.overflow {
-		lines = append(lines, lineAll)
-	}
-	lines = append(lines, b.partials...)
-	b.pending, b.partials, b.overflow = Set{}, nil, false
+	lines := append(setLines(b.pending), b.partials...)
+	b.pending, b.partials = Set{}, nil
 	return lines
 }
 
@@ -211,7 +211,7 @@ func (b *Bus) listenOnce(ctx context.Context, connected func()) error {
 		return err
 	}
 	connected()
-	b.handler.WakeAll()
+	b.subscribers.deliver(Set{All: true})
 	b.mu.Lock()
 	b.connects++
 	b.mu.Unlock()
@@ -222,7 +222,7 @@ func (b *Bus) listenOnce(ctx context.Context, connected func()) error {
 			return err
 		}
 		if n != nil {
-			dispatch(n.Payload, b.instance, b.handler)
+			b.subscribers.deliver(parse(n.Payload, b.instance))
 		}
 	}
 }

@@ -1,6 +1,7 @@
-// Package hint tells every backend that something may have changed. Hints wake
-// claimers and watchers; the truth is in the tables, and anyone who waits for a
-// hint also looks now and then without one.
+// Package hint tells every backend what may have changed. A transaction's hints
+// are published on the Bus after its commit; a Subscription collects those of one
+// Topic. The truth is in the tables: a hint may be lost, and everyone who waits
+// for one also looks now and then without.
 package hint
 
 import (
@@ -11,7 +12,7 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 )
 
-// Set is what one transaction changed.
+// Set is what changed. The zero Set says nothing.
 type Set struct {
 	// Sessions have new events, up to the given number.
 	Sessions map[string]int64
@@ -23,6 +24,14 @@ type Set struct {
 	Deleted map[string]struct{}
 	// Workers have new commands.
 	Workers map[string]struct{}
+	// All says that hints were lost: anything may have changed.
+	All bool
+
+	// Events are those that Sessions speaks of, by session, in order: watchers at
+	// this backend need not read them. Other backends are not sent them.
+	Events map[string][]*backendv1.SessionEvent
+	// Partials are texts being written, by session. They are stored nowhere.
+	Partials map[string][]*backendv1.PartialContent
 }
 
 // Session notes that a session has events up to seq.
@@ -31,6 +40,15 @@ func (s *Set) Session(id string, seq int64) {
 		s.Sessions = make(map[string]int64)
 	}
 	s.Sessions[id] = max(seq, s.Sessions[id])
+}
+
+// Event notes that a session has a new event, its last one.
+func (s *Set) Event(sessionID string, e *backendv1.SessionEvent) {
+	if s.Events == nil {
+		s.Events = make(map[string][]*backendv1.SessionEvent)
+	}
+	s.Events[sessionID] = append(s.Events[sessionID], e)
+	s.Session(sessionID, e.GetSeq())
 }
 
 // List notes that the session's entry in its user's list changed.
@@ -61,7 +79,8 @@ func (s *Set) Worker(id string) {
 	s.Workers[id] = struct{}{}
 }
 
-// Merge adds what other holds.
+// Merge adds what other holds and is sent to other backends: neither events nor
+// text being written.
 func (s *Set) Merge(other Set) {
 	for id, seq := range other.Sessions {
 		s.Session(id, seq)
@@ -76,11 +95,12 @@ func (s *Set) Merge(other Set) {
 		s.Worker(id)
 	}
 	s.Queue = s.Queue || other.Queue
+	s.All = s.All || other.All
 }
 
 // Empty says whether there is nothing in it.
 func (s *Set) Empty() bool {
-	return len(s.Sessions) == 0 && len(s.Listed) == 0 && len(s.Deleted) == 0 && len(s.Workers) == 0 && !s.Queue
+	return len(s.Sessions) == 0 && len(s.Listed) == 0 && len(s.Deleted) == 0 && len(s.Workers) == 0 && len(s.Partials) == 0 && !s.Queue && !s.All
 }
 
 // UserKey stands for a user in hints. Two users may share one; then each is
@@ -89,17 +109,6 @@ func UserKey(userID string) string {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(userID)) // never fails
 	return strconv.FormatUint(h.Sum64(), 36)
-}
-
-// Handler acts on hints, this backend's own and the others'. Its methods return
-// soon and may be called from several goroutines.
-type Handler interface {
-	// Hint says what changed.
-	Hint(Set)
-	// Partials hands on text being written in a session.
-	Partials(sessionID string, partials []*backendv1.PartialContent)
-	// WakeAll says that hints may have been missed.
-	WakeAll()
 }
 
 // Signal wakes everyone who waits, any number of times.

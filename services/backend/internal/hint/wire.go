@@ -38,6 +38,9 @@ const (
 
 func setLines(s Set) []string {
 	lines := make([]string, 0, len(s.Sessions)+len(s.Listed)+len(s.Workers)+1)
+	if s.All {
+		lines = append(lines, lineAll)
+	}
 	if s.Queue {
 		lines = append(lines, lineQueue)
 	}
@@ -117,22 +120,21 @@ func pack(instance string, lines []string) []string {
 	return payloads
 }
 
-// dispatch hands a notification to the handler, unless this instance sent it.
-// Lines of kinds it does not know come from a newer backend and are skipped.
-func dispatch(payload, instance string, h Handler) {
+// parse reads a notification; one that this instance sent says nothing new. Lines
+// of kinds it does not know come from a newer backend and are skipped.
+func parse(payload, instance string) Set {
 	head, rest, _ := strings.Cut(payload, "\n")
 	if sender, _, _ := strings.Cut(head, " "); sender == instance {
-		return
+		return Set{}
 	}
-	var set Set
-	partials := make(map[string][]*backendv1.PartialContent)
+	set := Set{Partials: make(map[string][]*backendv1.PartialContent)}
 	for line := range strings.Lines(rest) {
 		fields := strings.Fields(line)
 		switch {
 		case len(fields) == 1 && fields[0] == lineQueue:
 			set.Queue = true
 		case len(fields) == 1 && fields[0] == lineAll:
-			h.WakeAll()
+			set.All = true
 		case len(fields) == 3 && fields[0] == lineSession:
 			if seq, err := strconv.ParseInt(fields[2], 10, 64); err == nil {
 				set.Session(fields[1], seq)
@@ -148,14 +150,9 @@ func dispatch(payload, instance string, h Handler) {
 		case len(fields) == 3 && fields[0] == linePartial:
 			var p backendv1.PartialContent
 			if raw, err := base64.RawStdEncoding.DecodeString(fields[2]); err == nil && proto.Unmarshal(raw, &p) == nil {
-				partials[fields[1]] = append(partials[fields[1]], &p)
+				set.Partials[fields[1]] = append(set.Partials[fields[1]], &p)
 			}
 		}
 	}
-	if !set.Empty() {
-		h.Hint(set)
-	}
-	for id, list := range partials {
-		h.Partials(id, list)
-	}
+	return set
 }

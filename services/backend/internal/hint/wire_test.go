@@ -9,23 +9,9 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 )
 
-type recorder struct {
-	set  Set
-	text string
-	all  int
-}
-
-func (r *recorder) Hint(s Set) { r.set.Merge(s) }
-func (r *recorder) Partials(_ string, list []*backendv1.PartialContent) {
-	for _, p := range list {
-		r.text += p.GetText()
-	}
-}
-func (r *recorder) WakeAll() { r.all++ }
-
 func TestWire(t *testing.T) {
 	var sent Set
-	sent.Queue = true
+	sent.Queue, sent.All = true, true
 	sent.Session("s1", 7)
 	sent.List("s1", "someone")
 	sent.Delete("s2")
@@ -33,17 +19,21 @@ func TestWire(t *testing.T) {
 	text := strings.Repeat("ä€", 5000)
 	lines, err := partialLines("s1", []*backendv1.PartialContent{{Delta: &backendv1.PartialContent_Text{Text: text}}})
 	require.NoError(t, err)
-	payloads := pack("me", append(setLines(sent), append(lines, lineAll, "z what a newer backend says")...))
+	payloads := pack("me", append(setLines(sent), append(lines, "z what a newer backend says")...))
 	require.Greater(t, len(payloads), 1)
 
-	var got, own recorder
+	var got, own Set
+	var read string
 	for _, p := range payloads {
 		require.Less(t, len(p), 8000)
-		dispatch(p, "other", &got)
-		dispatch(p, "me", &own)
+		set := parse(p, "other")
+		got.Merge(set)
+		for _, p := range set.Partials["s1"] {
+			read += p.GetText()
+		}
+		own.Merge(parse(p, "me"))
 	}
-	require.Equal(t, sent, got.set)
-	require.Equal(t, text, got.text)
-	require.Equal(t, 1, got.all)
+	require.Equal(t, sent, got)
+	require.Equal(t, text, read)
 	require.Empty(t, own)
 }

@@ -69,7 +69,7 @@ func (b bucket) unfinished(t *testing.T) []string {
 // snapshots, and uploads that were broken off.
 func lived(t *testing.T, b *backendtest.Backend, objects bucket, attachment string) *queuev1.ClaimedRun {
 	t.Helper()
-	_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "do it", Config: &backendv1.TaskConfig{
+	_, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: "do it", Config: &backendv1.TaskConfig{
 		InputFiles: []*backendv1.InputFile{{Name: "a", Source: &backendv1.InputFile_Attachment{Attachment: attachment}}},
 	}})
 	require.NoError(t, err)
@@ -175,9 +175,9 @@ func TestAttachmentsGoWithTheirLastSession(t *testing.T) {
 			files = append(files, &backendv1.InputFile{Name: "a", Source: &backendv1.InputFile_Attachment{Attachment: key}})
 		}
 		files = append(files, &backendv1.InputFile{Name: "b", Source: &backendv1.InputFile_Url{Url: "https://example.com/b"}})
-		e, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", Config: &backendv1.TaskConfig{InputFiles: files}})
+		e, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: "x", Config: &backendv1.TaskConfig{InputFiles: files}})
 		require.NoError(t, err)
-		return e.SessionID
+		return e.GetSessionId()
 	}
 	for _, key := range []string{shared, own, foreign} {
 		require.NoError(t, objects.Put(t.Context(), key, "", strings.NewReader("x"), 1))
@@ -185,11 +185,11 @@ func TestAttachmentsGoWithTheirLastSession(t *testing.T) {
 	first := enqueue(shared, own, prefix+"missing", prefix+strings.Repeat("n", 300))
 	second, third := enqueue(shared), enqueue(shared)
 
-	require.NoError(t, b.Sessions.Delete(t.Context(), backendtest.User, first))
+	b.Delete(t, first)
 	require.NoError(t, p.Once(t.Context()))
 	require.ElementsMatch(t, []string{shared, foreign}, stored(t, objects.Store))
 	for _, id := range []string{second, third} { // neither keeps it for the other
-		require.NoError(t, b.Sessions.Delete(t.Context(), backendtest.User, id))
+		b.Delete(t, id)
 	}
 	require.NoError(t, p.Once(t.Context()))
 	require.ElementsMatch(t, []string{foreign}, stored(t, objects.Store), "it is no session's")

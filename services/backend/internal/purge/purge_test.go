@@ -130,7 +130,7 @@ func TestADeletedSessionLeavesNothing(t *testing.T) {
 	put(t, objects, id)
 	before := rows(t, b, other.GetRun().GetSessionId(), other.GetRun().GetId())
 
-	require.NoError(t, b.Sessions.Delete(t.Context(), backendtest.User, id))
+	b.Delete(t, id)
 	require.NoError(t, p.Once(t.Context()))
 	require.NotEmpty(t, rows(t, b, id, run), "the run's worker still has to be told to stop")
 	require.Equal(t, "cancel", kinds(b.Commands(t, "w1")))
@@ -199,9 +199,9 @@ func TestThePurgerGoesOnWhereItFailed(t *testing.T) {
 	store := &failing{Objects: objects}
 	p := purger(b, store, 0)
 	for range 3 {
-		id := b.Enqueue(t, "", "x").SessionID
+		id := b.Enqueue(t, "", "x").GetSessionId()
 		put(t, objects, id)
-		require.NoError(t, b.Sessions.Delete(t.Context(), backendtest.User, id))
+		b.Delete(t, id)
 	}
 	store.away.Store(true)
 	err := p.Once(t.Context())
@@ -220,12 +220,12 @@ func TestPurgersSideBySide(t *testing.T) {
 	objects := testkit.ObjectStore(t)
 	var ids []string
 	for range 8 {
-		id := b.Enqueue(t, "", "x").SessionID
+		id := b.Enqueue(t, "", "x").GetSessionId()
 		ids = append(ids, id)
 		_, err := b.Pool.Exec(t.Context(), `INSERT INTO run_events (session_id, seq, occurred_at, payload, size)
 			SELECT $1, n, now(), '', 0 FROM generate_series(1000, 3600) n`, id)
 		require.NoError(t, err)
-		require.NoError(t, b.Sessions.Delete(t.Context(), backendtest.User, id))
+		b.Delete(t, id)
 	}
 	var work errgroup.Group
 	for range 3 {
@@ -252,7 +252,7 @@ func TestRetention(t *testing.T) {
 	young, old, followed := finished(), finished(), finished()
 	exporting := b.Start(t, "w1")
 	b.Append(t, exporting, backendtest.Finished(1, backendv1.RunStatus_RUN_STATUS_COMPLETED))
-	empty, err := b.Sessions.Create(t.Context(), backendtest.User, &backendv1.CreateSessionRequest{})
+	empty, err := b.Sessions.CreateSession(t.Context(), &backendv1.CreateSessionRequest{})
 	require.NoError(t, err)
 	working := b.Start(t, "w1").GetRun().GetSessionId()
 	_, err = b.Pool.Exec(t.Context(), `UPDATE sessions SET idle_since = idle_since - interval '30 days' WHERE id <> $1`, young)
@@ -261,7 +261,7 @@ func TestRetention(t *testing.T) {
 
 	require.NoError(t, purger(b, objects, 0).Once(t.Context()))
 	list := func() []string {
-		got, err := b.Sessions.List(t.Context(), backendtest.User, &backendv1.ListSessionsRequest{})
+		got, err := b.Sessions.ListSessions(t.Context(), &backendv1.ListSessionsRequest{})
 		require.NoError(t, err)
 		var ids []string
 		for _, s := range got.GetSessions() {
@@ -272,7 +272,7 @@ func TestRetention(t *testing.T) {
 	require.Len(t, list(), 6, "0 keeps all")
 	require.NoError(t, purger(b, objects, 29*24*time.Hour).Once(t.Context()))
 	require.ElementsMatch(t, []string{young, followed, working, exporting.GetRun().GetSessionId()}, list(),
-		"%s and %s are too old", old, empty.GetId())
+		"%s and %s are too old", old, empty.GetSession().GetId())
 }
 
 // Snapshots that lost against another one, and uploads nobody finished, go when
@@ -280,7 +280,7 @@ func TestRetention(t *testing.T) {
 func TestWhatFailedAttemptsLeaveBehind(t *testing.T) {
 	b := backendtest.New(t)
 	objects := testkit.ObjectStore(t)
-	id := b.Enqueue(t, "", "x").SessionID
+	id := b.Enqueue(t, "", "x").GetSessionId()
 	keys := put(t, objects, id)
 	foreign := put(t, objects, uuid.NewString())
 	current := keys[4]

@@ -52,7 +52,7 @@ func (q *Queue) Append(ctx context.Context, runID string, token int64, attempt i
 			p.RunId = runID
 			sanitize.Message(p)
 		}
-		q.partials.PublishPartials(sessionID, partials)
+		q.bus.PublishPartials(sessionID, partials)
 	}
 	return ack, nil
 }

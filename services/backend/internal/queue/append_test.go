@@ -25,7 +25,7 @@ func events(t *testing.T, b *backendtest.Backend, sessionID string) []*backendv1
 	t.Helper()
 	var got []*backendv1.SessionEvent
 	caughtUp := false
-	err := b.Hub.Session(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: sessionID}, func(m *backendv1.WatchSessionResponse) error {
+	err := b.Sessions.Watch(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: sessionID}, func(m *backendv1.WatchSessionResponse) error {
 		if e := m.GetEvent(); e != nil {
 			got = append(got, e)
 		}
@@ -169,8 +169,7 @@ func TestProjections(t *testing.T) {
 	require.Equal(t, int32(50), r.GetProgress())
 
 	b.Append(t, c, backendtest.Finished(7, completed))
-	s, err := b.Sessions.Get(t.Context(), backendtest.User, sessionID)
-	require.NoError(t, err)
+	s := b.Session(t, sessionID)
 	require.Equal(t, backendv1.SessionStatus_SESSION_STATUS_COMPLETED, s.GetStatus())
 	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_PENDING, s.GetExport().GetStatus())
 	require.Empty(t, s.GetActiveRunId())
@@ -181,7 +180,7 @@ func TestProjections(t *testing.T) {
 	require.Empty(t, s.GetState().GetFiles().GetFiles()[0].GetDiff(), "diffs are in the event only")
 	require.InDelta(t, 0.5, s.GetState().GetUsage().GetTotalCostUsd(), 1e-9)
 
-	tools, err := b.Sessions.ToolExecutions(t.Context(), backendtest.User, &backendv1.ListToolExecutionsRequest{SessionId: sessionID})
+	tools, err := b.Sessions.ListToolExecutions(t.Context(), &backendv1.ListToolExecutionsRequest{SessionId: sessionID})
 	require.NoError(t, err)
 	require.Len(t, tools.GetToolExecutions(), 2)
 	bash, unknown := tools.GetToolExecutions()[0], tools.GetToolExecutions()[1]
@@ -192,17 +191,17 @@ func TestProjections(t *testing.T) {
 	require.Equal(t, "unknown", unknown.GetToolName())
 	require.True(t, unknown.GetIsError())
 
-	questions, err := b.Questions.List(t.Context(), backendtest.User, &backendv1.ListUserInputRequestsRequest{SessionId: sessionID})
+	questions, err := b.Questions.ListUserInputRequests(t.Context(), &backendv1.ListUserInputRequestsRequest{SessionId: sessionID})
 	require.NoError(t, err)
 	require.Len(t, questions.GetUserInputRequests(), 1)
 	require.Equal(t, backendv1.UserInputStatus_USER_INPUT_STATUS_CANCELED, questions.GetUserInputRequests()[0].GetStatus())
 
-	messages, err := b.Sessions.Messages(t.Context(), backendtest.User, &backendv1.ListMessagesRequest{SessionId: sessionID, IncludeVerbatim: true, PageSize: 2})
+	messages, err := b.Sessions.ListMessages(t.Context(), &backendv1.ListMessagesRequest{SessionId: sessionID, IncludeVerbatim: true, PageSize: 2})
 	require.NoError(t, err)
 	require.Equal(t, "do it", messages.GetMessages()[0].GetTextPreview())
 	require.NotEmpty(t, messages.GetMessages()[1].GetVerbatimJson())
 	require.NotEmpty(t, messages.GetNextPageToken())
-	messages, err = b.Sessions.Messages(t.Context(), backendtest.User, &backendv1.ListMessagesRequest{
+	messages, err = b.Sessions.ListMessages(t.Context(), &backendv1.ListMessagesRequest{
 		SessionId: sessionID, IncludeVerbatim: true, PageSize: 2, PageToken: messages.GetNextPageToken(),
 	})
 	require.NoError(t, err)
@@ -211,8 +210,7 @@ func TestProjections(t *testing.T) {
 
 	// A follow-up resumes the conversation and forgets what the first run showed.
 	b.Enqueue(t, sessionID, "more")
-	s, err = b.Sessions.Get(t.Context(), backendtest.User, sessionID)
-	require.NoError(t, err)
+	s = b.Session(t, sessionID)
 	require.Empty(t, s.GetState().GetTodos())
 	require.Equal(t, "agent-1", b.Claim(t, "w1").GetAgentSessionId())
 }
@@ -327,7 +325,7 @@ func TestLeases(t *testing.T) {
 		require.Equal(t, backendv1.RunStatus_RUN_STATUS_CANCELED, status(c).GetStatus())
 	})
 	t.Run("a run is resumed once when its policy says so", func(t *testing.T) {
-		_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{
+		_, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{
 			Prompt: "x", Config: &backendv1.TaskConfig{LostExecutorPolicy: backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME.Enum()},
 		})
 		require.NoError(t, err)
@@ -385,7 +383,7 @@ func TestLeases(t *testing.T) {
 // watchUntil follows a session until an event is what was waited for.
 func watchUntil(t *testing.T, b *backendtest.Backend, sessionID string, found func(*backendv1.SessionEvent) bool) {
 	t.Helper()
-	err := b.Hub.Session(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: sessionID}, func(m *backendv1.WatchSessionResponse) error {
+	err := b.Sessions.Watch(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: sessionID}, func(m *backendv1.WatchSessionResponse) error {
 		if m.GetEvent() != nil && found(m.GetEvent()) {
 			return errStop
 		}

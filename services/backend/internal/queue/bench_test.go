@@ -94,7 +94,7 @@ func BenchmarkLists(b *testing.B) {
 		fill(b, backend, sessions)
 		b.Run(fmt.Sprintf("list=sessions/sessions=%d", sessions), func(b *testing.B) {
 			for b.Loop() {
-				_, err := backend.Sessions.List(b.Context(), "user-1", &backendv1.ListSessionsRequest{})
+				_, err := backend.Sessions.ListSessions(auth.WithUser(b.Context(), "user-1"), &backendv1.ListSessionsRequest{})
 				require.NoError(b, err)
 			}
 		})

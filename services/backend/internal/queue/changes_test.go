@@ -35,8 +35,7 @@ func TestDiffsOfAnyRun(t *testing.T) {
 		&backendv1.FileChange{Path: "a", Diff: "@@ a"}, &backendv1.FileChange{Path: "b", OldPath: "old", Diff: "@@ b"},
 		&backendv1.FileChange{Path: "bin", Binary: true}, &backendv1.FileChange{Path: "large", DiffTruncated: true}))
 
-	shown, err := b.Sessions.Get(t.Context(), backendtest.User, session)
-	require.NoError(t, err)
+	shown := b.Session(t, session)
 	truncated := map[string]bool{}
 	for _, f := range shown.GetState().GetFiles().GetFiles() {
 		require.Empty(t, f.GetDiff())

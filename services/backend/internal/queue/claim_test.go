@@ -18,6 +18,7 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
+	"github.com/poco-ai/poco/services/backend/internal/hint"
 	"github.com/poco-ai/poco/services/backend/internal/queue"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 )
@@ -27,14 +28,14 @@ const completed = backendv1.RunStatus_RUN_STATUS_COMPLETED
 func TestBatchClaimTakesOneRunOfEachSession(t *testing.T) {
 	b := backendtest.New(t)
 	first := b.Enqueue(t, "", "one")
-	b.Enqueue(t, first.SessionID, "two")
+	b.Enqueue(t, first.GetSessionId(), "two")
 	other := b.Enqueue(t, "", "three")
 
 	runs, err := b.Queue.Claim(t.Context(), "w1", 10, nil, backendtest.Lease)
 	require.NoError(t, err)
 	require.Len(t, runs, 2, "one of each session")
-	require.Equal(t, first.RunID, runs[0].GetRun().GetId(), "oldest first")
-	require.Equal(t, other.RunID, runs[1].GetRun().GetId())
+	require.Equal(t, first.GetRunId(), runs[0].GetRun().GetId(), "oldest first")
+	require.Equal(t, other.GetRunId(), runs[1].GetRun().GetId())
 
 	again, err := b.Queue.Claim(t.Context(), "w2", 10, nil, backendtest.Lease)
 	require.NoError(t, err)
@@ -50,12 +51,12 @@ func TestTwoClaimersOnOneQueue(t *testing.T) {
 	var ids []string
 	for i := range sessions {
 		e := b.Enqueue(t, "", fmt.Sprint("session ", i))
-		ids = append(ids, e.SessionID)
-		want[e.SessionID] = []string{e.RunID}
+		ids = append(ids, e.GetSessionId())
+		want[e.GetSessionId()] = []string{e.GetRunId()}
 	}
 	for n := 1; n < perSession; n++ {
 		for _, id := range ids {
-			want[id] = append(want[id], b.Enqueue(t, id, fmt.Sprint("follow-up ", n)).RunID)
+			want[id] = append(want[id], b.Enqueue(t, id, fmt.Sprint("follow-up ", n)).GetRunId())
 		}
 	}
 
@@ -69,8 +70,9 @@ func TestTwoClaimersOnOneQueue(t *testing.T) {
 		// until all runs are done, woken by the queue's signal.
 		g.Go(func() error {
 			worker := fmt.Sprint("w", w)
+			hints := b.Bus.Subscribe(hint.Queue())
+			defer hints.Close()
 			for {
-				changed := b.Hub.Queue.C()
 				runs, err := b.Queue.Claim(t.Context(), worker, 3, nil, backendtest.Lease)
 				if err != nil {
 					return err
@@ -106,12 +108,12 @@ func TestTwoClaimersOnOneQueue(t *testing.T) {
 				finished := done == sessions*perSession
 				mu.Unlock()
 				if finished {
-					b.Hub.Queue.Notify()
+					b.Store.NotifyQueue()
 					return nil
 				}
 				if len(runs) == 0 {
 					select {
-					case <-changed:
+					case <-hints.Ready():
 					case <-t.Context().Done():
 						return t.Context().Err()
 					}
@@ -155,7 +157,7 @@ func TestAClaimBesideATransactionOfItsSession(t *testing.T) {
 	e := b.Enqueue(t, "", "x")
 	tx, err := b.Pool.Begin(t.Context())
 	require.NoError(t, err)
-	_, err = tx.Exec(t.Context(), `SELECT FROM sessions WHERE id = $1 FOR UPDATE`, e.SessionID)
+	_, err = tx.Exec(t.Context(), `SELECT FROM sessions WHERE id = $1 FOR UPDATE`, e.GetSessionId())
 	require.NoError(t, err)
 	runs, err := b.Queue.Claim(t.Context(), "w1", 1, nil, backendtest.Lease)
 	require.NoError(t, err)
@@ -166,8 +168,8 @@ func TestAClaimBesideATransactionOfItsSession(t *testing.T) {
 	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	b.Queue = queue.New(store.New(pool, b.Bus), b.Hub, b.Bus, slog.New(slog.DiscardHandler), queue.Timing{WorkerGone: time.Minute}, b.Here)
-	require.Equal(t, e.RunID, b.Claim(t, "w1").GetRun().GetId())
+	b.Queue = queue.New(store.New(pool, b.Bus), b.Bus, slog.New(slog.DiscardHandler), queue.Timing{WorkerGone: time.Minute}, b.Here)
+	require.Equal(t, e.GetRunId(), b.Claim(t, "w1").GetRun().GetId())
 }
 
 func TestAffinityKeepsASessionWithItsWorker(t *testing.T) {
@@ -187,24 +189,25 @@ func TestAffinityKeepsASessionWithItsWorker(t *testing.T) {
 
 func TestScheduledRunWakesClaimersWhenDue(t *testing.T) {
 	b := backendtest.New(t)
-	e, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{
+	e, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{
 		Prompt: "later", ScheduledAt: timestamppb.New(time.Now().Add(300 * time.Millisecond)),
 	})
 	require.NoError(t, err)
 	runs, err := b.Queue.Claim(t.Context(), "w1", 1, nil, backendtest.Lease)
 	require.NoError(t, err)
 	require.Empty(t, runs)
+	hints := b.Bus.Subscribe(hint.Queue())
+	defer hints.Close()
 	for len(runs) == 0 {
-		changed := b.Hub.Queue.C()
 		runs, err = b.Queue.Claim(t.Context(), "w1", 1, nil, backendtest.Lease)
 		require.NoError(t, err)
 		if len(runs) == 0 {
 			select {
-			case <-changed:
+			case <-hints.Ready():
 			case <-t.Context().Done():
 				t.Fatal("nobody said that the run is due")
 			}
 		}
 	}
-	require.Equal(t, e.RunID, runs[0].GetRun().GetId())
+	require.Equal(t, e.GetRunId(), runs[0].GetRun().GetId())
 }

@@ -38,11 +38,11 @@ func TestLockOrder(t *testing.T) {
 	for _, do := range []func(ctx context.Context, round int) error{
 		renew, renew, renew,
 		func(ctx context.Context, round int) error {
-			_, err := b.Tasks.Enqueue(ctx, backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "more", SessionId: ids[round]})
+			_, err := b.Tasks.EnqueueTask(ctx, &backendv1.EnqueueTaskRequest{Prompt: "more", SessionId: ids[round]})
 			return err
 		},
 		func(ctx context.Context, round int) error {
-			_, _, err := b.Sessions.Cancel(ctx, backendtest.User, ids[round], "")
+			_, err := b.Sessions.CancelSession(ctx, &backendv1.CancelSessionRequest{SessionId: ids[round]})
 			return err
 		},
 		func(ctx context.Context, _ int) error { return b.Queue.ExpireLeases(ctx) },

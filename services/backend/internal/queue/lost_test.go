@@ -14,7 +14,7 @@ import (
 // resumable enqueues a run that goes on when its executor is lost.
 func resumable(t *testing.T, b *backendtest.Backend) {
 	t.Helper()
-	_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{
+	_, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{
 		Prompt: "x", Config: &backendv1.TaskConfig{LostExecutorPolicy: backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME.Enum()},
 	})
 	require.NoError(t, err)
@@ -66,7 +66,7 @@ func TestARunThatMayBeResumedOutlivesItsExecutor(t *testing.T) {
 				}
 			}
 			var notices []string
-			list, err := b.Sessions.List(t.Context(), backendtest.User, &backendv1.ListSessionsRequest{})
+			list, err := b.Sessions.ListSessions(t.Context(), &backendv1.ListSessionsRequest{})
 			require.NoError(t, err)
 			for _, e := range events(t, b, list.GetSessions()[0].GetId()) {
 				if n := e.GetPayload().GetNotice(); n != nil {

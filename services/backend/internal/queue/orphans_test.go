@@ -28,8 +28,7 @@ func abandon(t *testing.T, b *backendtest.Backend) {
 
 func sessionOf(t *testing.T, b *backendtest.Backend, id string) *backendv1.Session {
 	t.Helper()
-	s, err := b.Sessions.Get(t.Context(), backendtest.User, id)
-	require.NoError(t, err)
+	s := b.Session(t, id)
 	return s
 }
 
@@ -83,11 +82,11 @@ func TestEveryStateEndsWithoutItsOwner(t *testing.T) {
 		c := b.Start(t, "w1")
 		open, answered := uuid.NewString(), uuid.NewString()
 		b.Append(t, c, backendtest.AgentStarted(1, "agent"), backendtest.Question(2, open, time.Now().Add(time.Hour)), backendtest.Question(3, answered, time.Now().Add(time.Hour)))
-		_, err := b.Questions.Answer(t.Context(), backendtest.User, answered, backendtest.Answers())
+		_, err := b.Questions.AnswerUserInputRequest(t.Context(), &backendv1.AnswerUserInputRequestRequest{UserInputRequestId: answered, Answers: backendtest.Answers()})
 		require.NoError(t, err)
 		abandon(t, b)
 		require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, awaitStatus(t, b, c, backendv1.RunStatus_RUN_STATUS_FAILED).GetStatusReason())
-		list, err := b.Questions.List(t.Context(), backendtest.User, &backendv1.ListUserInputRequestsRequest{SessionId: c.GetRun().GetSessionId()})
+		list, err := b.Questions.ListUserInputRequests(t.Context(), &backendv1.ListUserInputRequestsRequest{SessionId: c.GetRun().GetSessionId()})
 		require.NoError(t, err)
 		statuses := map[string]backendv1.UserInputStatus{}
 		for _, q := range list.GetUserInputRequests() {
@@ -113,7 +112,7 @@ func TestEveryStateEndsWithoutItsOwner(t *testing.T) {
 		b.Append(t, c, backendtest.Finished(1, completed))
 		id := c.GetRun().GetSessionId()
 		require.Equal(t, export, sessionOf(t, b, id).GetExport().GetStatus())
-		_, err := b.Sessions.RetryExport(t.Context(), backendtest.User, id)
+		_, err := b.Sessions.RetryExport(t.Context(), &backendv1.RetryExportRequest{SessionId: id})
 		require.Equal(t, backendv1.ErrorReason_ERROR_REASON_EXPORT_PENDING, rpcerror.Reason(err))
 		require.NoError(t, b.Queue.FailOrphanedExports(t.Context()))
 		require.Equal(t, export, sessionOf(t, b, id).GetExport().GetStatus(), "its worker may still do it")
@@ -124,7 +123,7 @@ func TestEveryStateEndsWithoutItsOwner(t *testing.T) {
 			require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_FAILED, s.GetExport().GetStatus())
 			require.Contains(t, s.GetExport().GetReason(), `"w1", which has the workspace, was not heard of for 10m0s`)
 			requireIdle(t, b, c)
-			_, err = b.Sessions.RetryExport(t.Context(), backendtest.User, id)
+			_, err = b.Sessions.RetryExport(t.Context(), &backendv1.RetryExportRequest{SessionId: id})
 			require.NoError(t, err)
 		}
 		// It comes back, and does what it was asked last.
@@ -145,7 +144,7 @@ func TestEveryStateEndsWithoutItsOwner(t *testing.T) {
 		id := c.GetRun().GetSessionId()
 		abandon(t, b)
 		awaitSession(t, b, id, func(s *backendv1.Session) bool { return s.GetExport().GetStatus() != export })
-		_, err := b.Sessions.RetryExport(t.Context(), backendtest.User, id)
+		_, err := b.Sessions.RetryExport(t.Context(), &backendv1.RetryExportRequest{SessionId: id})
 		require.NoError(t, err)
 		b.Enqueue(t, id, "go on")
 		next := b.Claim(t, "w2")

@@ -39,7 +39,6 @@ func TestRecover(t *testing.T) {
 	require.Equal(t, []int64{1, 2, 3}, runSeqs(events(t, b, session)))
 	r := b.Run(t, id)
 	require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, r.GetStatusReason())
-	s, err := b.Sessions.Get(t.Context(), backendtest.User, session)
-	require.NoError(t, err)
+	s := b.Session(t, session)
 	require.Empty(t, s.GetState().GetCurrentStep())
 }

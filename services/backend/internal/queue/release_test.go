@@ -86,7 +86,7 @@ func TestAnExecutorThatLostItsLease(t *testing.T) {
 	c := b.Start(t, "w1")
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, b.Append(t, c, backendtest.AgentStarted(1, "agent"), lost(2)).Status)
 
-	_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{
+	_, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{
 		Prompt: "x", Config: &backendv1.TaskConfig{LostExecutorPolicy: backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME.Enum()},
 	})
 	require.NoError(t, err)

@@ -13,16 +13,12 @@ import (
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/gen/go/poco/queue/v1/queuev1connect"
+	"github.com/poco-ai/poco/services/backend/internal/hint"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/backend/internal/watch"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
-
-// Partials are live text on its way to watchers.
-type Partials interface {
-	PublishPartials(sessionID string, partials []*backendv1.PartialContent)
-}
 
 // Presence tells how long this backend has been there for the holders of leases.
 type Presence interface {
@@ -40,12 +36,15 @@ var _ queuev1connect.RunQueueServiceHandler = (*Queue)(nil)
 
 // Queue is poco.queue.v1.RunQueueService.
 type Queue struct {
-	store    *store.Store
-	hub      *watch.Hub
-	partials Partials
-	logger   *slog.Logger
-	timing   Timing
-	here     Presence
+	store  *store.Store
+	bus    *hint.Bus
+	logger *slog.Logger
+	timing Timing
+	here   Presence
+
+	// Heartbeat is how long a stream is silent at most. It is not changed once
+	// something is watched.
+	Heartbeat time.Duration
 
 	sweep   chan struct{}
 	sweepMu sync.Mutex
@@ -63,9 +62,9 @@ type Timing struct {
 	WorkerGone time.Duration
 }
 
-// New returns the queue.
-func New(st *store.Store, hub *watch.Hub, partials Partials, logger *slog.Logger, timing Timing, here Presence) *Queue {
-	return &Queue{store: st, hub: hub, partials: partials, logger: logger, timing: timing, here: here, sweep: make(chan struct{}, 1)}
+// New returns the queue in a store; claimers are woken through the bus.
+func New(st *store.Store, bus *hint.Bus, logger *slog.Logger, timing Timing, here Presence) *Queue {
+	return &Queue{store: st, bus: bus, logger: logger, timing: timing, here: here, Heartbeat: watch.Heartbeat, sweep: make(chan struct{}, 1)}
 }
 
 // touch notes that a worker was heard of.

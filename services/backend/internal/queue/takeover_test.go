@@ -48,7 +48,7 @@ func TestAClaimKnowsWhereTheWorkspaceIs(t *testing.T) {
 	first := b.Enqueue(t, "", "do it")
 	c := b.Claim(t, "w0")
 	require.Empty(t, c.GetWorkspaceWorkerId(), "a new session")
-	_, err := b.Pool.Exec(t.Context(), `UPDATE runs SET lease_expires_at = now() - interval '1 second' WHERE id = $1`, first.RunID)
+	_, err := b.Pool.Exec(t.Context(), `UPDATE runs SET lease_expires_at = now() - interval '1 second' WHERE id = $1`, first.GetRunId())
 	require.NoError(t, err)
 
 	c = b.Claim(t, "w1")
@@ -56,7 +56,7 @@ func TestAClaimKnowsWhereTheWorkspaceIs(t *testing.T) {
 	_, err = b.Queue.Start(t.Context(), c.GetRun().GetId(), c.GetFencingToken())
 	require.NoError(t, err)
 	b.Append(t, c, backendtest.Finished(1, completed))
-	id := first.SessionID
+	id := first.GetSessionId()
 	report := func(worker, key string) (*queuev1.ReportExportResponse, error) {
 		return b.Queue.ReportExport(t.Context(), &queuev1.ReportExportRequest{
 			WorkerId: worker, SessionId: id, RunId: c.GetRun().GetId(), Status: backendv1.ExportStatus_EXPORT_STATUS_READY, SnapshotKey: key,
@@ -82,7 +82,7 @@ func TestAClaimKnowsWhereTheWorkspaceIs(t *testing.T) {
 	resp, err = report("w2", "")
 	require.NoError(t, err)
 	require.True(t, resp.GetAccepted(), "an export whose snapshot failed")
-	_, err = b.Sessions.RetryExport(t.Context(), backendtest.User, id)
+	_, err = b.Sessions.RetryExport(t.Context(), &backendv1.RetryExportRequest{SessionId: id})
 	require.NoError(t, err)
 	resp, err = report("w2", prefix+"two")
 	require.NoError(t, err)

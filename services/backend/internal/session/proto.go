@@ -1,4 +1,4 @@
-// Package session holds what users do with sessions, and what they see of them.
+// Package session is poco.backend.v1.SessionService, one file for each RPC.
 package session
 
 import (

@@ -17,6 +17,8 @@ import (
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/backend/internal/page"
 	"github.com/poco-ai/poco/services/backend/internal/session"
+	"github.com/poco-ai/poco/services/internal/auth"
+	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 	"github.com/poco-ai/poco/services/internal/testkit"
 )
@@ -27,12 +29,12 @@ func TestListIsStableUnderInserts(t *testing.T) {
 	b := backendtest.New(t)
 	var want []string
 	for i := range 7 {
-		want = append([]string{b.Enqueue(t, "", fmt.Sprint(i)).SessionID}, want...)
+		want = append([]string{b.Enqueue(t, "", fmt.Sprint(i)).GetSessionId()}, want...)
 	}
 	var got []string
 	token := ""
 	for {
-		resp, err := b.Sessions.List(t.Context(), backendtest.User, &backendv1.ListSessionsRequest{PageSize: 3, PageToken: token})
+		resp, err := b.Sessions.ListSessions(t.Context(), &backendv1.ListSessionsRequest{PageSize: 3, PageToken: token})
 		require.NoError(t, err)
 		for _, s := range resp.GetSessions() {
 			got = append(got, s.GetId())
@@ -41,7 +43,7 @@ func TestListIsStableUnderInserts(t *testing.T) {
 			break
 		}
 		b.Enqueue(t, "", "came in between")
-		_, err = b.Sessions.List(t.Context(), "someone-else", &backendv1.ListSessionsRequest{PageSize: 3, PageToken: token})
+		_, err = b.Sessions.ListSessions(auth.WithUser(t.Context(), "someone-else"), &backendv1.ListSessionsRequest{PageSize: 3, PageToken: token})
 		require.Equal(t, backendv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, rpcerror.Reason(err), "a token is for one user's list")
 	}
 	require.Equal(t, want, got)
@@ -68,13 +70,13 @@ func TestUpdateChangesWhatIsNamed(t *testing.T) {
 		"nothing is set, and asked": {&backendv1.UpdateSessionRequest{}, "old", project},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, err := b.Sessions.Create(t.Context(), backendtest.User, &backendv1.CreateSessionRequest{Title: "old", ProjectId: project})
+			s, err := b.Sessions.CreateSession(t.Context(), &backendv1.CreateSessionRequest{Title: "old", ProjectId: project})
 			require.NoError(t, err)
-			c.request.SessionId = s.GetId()
-			updated, err := b.Sessions.Update(t.Context(), backendtest.User, c.request)
+			c.request.SessionId = s.GetSession().GetId()
+			updated, err := b.Sessions.UpdateSession(t.Context(), c.request)
 			require.NoError(t, err)
-			require.Equal(t, c.wantTitle, updated.GetTitle())
-			require.Equal(t, c.wantProject, updated.GetProjectId())
+			require.Equal(t, c.wantTitle, updated.GetSession().GetTitle())
+			require.Equal(t, c.wantProject, updated.GetSession().GetProjectId())
 		})
 	}
 }
@@ -89,7 +91,7 @@ func TestMessagePagesAreBoundedByBytes(t *testing.T) {
 	}
 	pages, n, token := 0, 0, ""
 	for {
-		resp, err := b.Sessions.Messages(t.Context(), backendtest.User, &backendv1.ListMessagesRequest{
+		resp, err := b.Sessions.ListMessages(t.Context(), &backendv1.ListMessagesRequest{
 			SessionId: c.GetRun().GetSessionId(), PageToken: token,
 		})
 		require.NoError(t, err)
@@ -112,27 +114,29 @@ func TestCancelAndDelete(t *testing.T) {
 	c := b.Start(t, "w1")
 	id := c.GetRun().GetSessionId()
 	queued := b.Enqueue(t, id, "next")
-	s, canceled, err := b.Sessions.Cancel(t.Context(), backendtest.User, id, "enough")
+	all := &backendv1.CancelSessionRequest{SessionId: id, Reason: "enough"}
+	resp, err := b.Sessions.CancelSession(t.Context(), all)
 	require.NoError(t, err)
-	require.ElementsMatch(t, []string{queued.RunID, c.GetRun().GetId()}, canceled)
-	require.Zero(t, s.GetQueuedRuns())
-	require.Equal(t, c.GetRun().GetId(), s.GetActiveRunId(), "until its agent has stopped")
-	_, canceled, err = b.Sessions.Cancel(t.Context(), backendtest.User, id, "enough")
+	require.ElementsMatch(t, []string{queued.GetRunId(), c.GetRun().GetId()}, resp.GetCanceledRunIds())
+	require.Zero(t, resp.GetSession().GetQueuedRuns())
+	require.Equal(t, c.GetRun().GetId(), resp.GetSession().GetActiveRunId(), "until its agent has stopped")
+	resp, err = b.Sessions.CancelSession(t.Context(), all)
 	require.NoError(t, err)
-	require.Empty(t, canceled)
+	require.Empty(t, resp.GetCanceledRunIds())
 
 	b.Enqueue(t, id, "and again")
-	require.NoError(t, b.Sessions.Delete(t.Context(), backendtest.User, id))
-	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_NOT_FOUND, rpcerror.Reason(b.Sessions.Delete(t.Context(), backendtest.User, id)))
+	b.Delete(t, id)
+	_, err = b.Sessions.DeleteSession(t.Context(), &backendv1.DeleteSessionRequest{SessionId: id})
+	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_NOT_FOUND, rpcerror.Reason(err))
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_CANCELED, b.Append(t, c, backendtest.Finished(1, completed)).Status)
 	other := b.Enqueue(t, "", "of another session")
-	require.Equal(t, other.RunID, b.Claim(t, "w1").GetRun().GetId(), "a deleted session does not block the queue")
+	require.Equal(t, other.GetRunId(), b.Claim(t, "w1").GetRun().GetId(), "a deleted session does not block the queue")
 }
 
 func TestExport(t *testing.T) {
 	b := backendtest.New(t)
 	objects := testkit.ObjectStore(t)
-	workspaces := session.NewWorkspaces(b.Sessions, objects)
+	workspaces := session.New(b.Store, page.NewTokens(config.NewSecret("test")), objects, b.Bus, b.Feeds)
 	c := b.Start(t, "w1")
 	id, runID := c.GetRun().GetSessionId(), c.GetRun().GetId()
 	b.Append(t, c, backendtest.Finished(1, completed))
@@ -140,7 +144,7 @@ func TestExport(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, exports, 1)
 	require.Equal(t, runID, exports[0].GetRunId())
-	_, err = b.Sessions.RetryExport(t.Context(), backendtest.User, id)
+	_, err = b.Sessions.RetryExport(t.Context(), &backendv1.RetryExportRequest{SessionId: id})
 	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_EXPORT_PENDING, rpcerror.Reason(err))
 
 	report := func(change func(*queuev1.ReportExportRequest)) (bool, error) {
@@ -173,7 +177,7 @@ func TestExport(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, accepted)
 
-	files, err := workspaces.Files(t.Context(), backendtest.User, &backendv1.ListWorkspaceFilesRequest{SessionId: id})
+	files, err := workspaces.ListWorkspaceFiles(t.Context(), &backendv1.ListWorkspaceFilesRequest{SessionId: id})
 	require.NoError(t, err)
 	require.Len(t, files.GetFiles(), 1)
 	resp, err := http.Get(files.GetFiles()[0].GetUrl())
@@ -182,13 +186,13 @@ func TestExport(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, "hello", string(body))
-	archive, err := workspaces.Archive(t.Context(), backendtest.User, id)
+	archive, err := workspaces.GetWorkspaceArchive(t.Context(), &backendv1.GetWorkspaceArchiveRequest{SessionId: id})
 	require.NoError(t, err)
 	require.Equal(t, "workspace-"+id+".zip", archive.GetFilename())
 
-	s, err := b.Sessions.RetryExport(t.Context(), backendtest.User, id)
+	s, err := b.Sessions.RetryExport(t.Context(), &backendv1.RetryExportRequest{SessionId: id})
 	require.NoError(t, err)
-	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_PENDING, s.GetExport().GetStatus())
+	require.Equal(t, backendv1.ExportStatus_EXPORT_STATUS_PENDING, s.GetSession().GetExport().GetStatus())
 	commands := b.Commands(t, "w1")
 	require.NotNil(t, commands[0].GetExport())
 }

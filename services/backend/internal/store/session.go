@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
@@ -24,6 +25,7 @@ type Session struct {
 	tx       *Tx
 	contents *contents // nil until someone asks for them
 	events   dbgen.RunEventInsertManyParams
+	live     []*backendv1.SessionEvent // the same, for watchers at this backend
 	messages dbgen.MessageInsertManyParams
 	diffs    Diffs
 	listed   bool
@@ -101,7 +103,8 @@ func (s *Session) Emit(runID string, payload *backendv1.EventPayload) error {
 }
 
 // Append stores an event under the session's next number. A message becomes a
-// part of the conversation as well.
+// part of the conversation as well. The payload must not change any more: watchers
+// get it as it is.
 func (s *Session) Append(runID string, runSeq int64, at time.Time, payload *backendv1.EventPayload) error {
 	raw, size, err := EncodePayload(payload, &s.diffs)
 	if err != nil {
@@ -116,6 +119,9 @@ func (s *Session) Append(runID string, runSeq int64, at time.Time, payload *back
 	e.OccurredAts = append(e.OccurredAts, at)
 	e.Payloads = append(e.Payloads, raw)
 	e.Sizes = append(e.Sizes, int64(size))
+	s.live = append(s.live, &backendv1.SessionEvent{
+		Seq: s.LastSeq, RunId: runID, RunSeq: runSeq, OccurredAt: timestamppb.New(at), Payload: payload,
+	})
 	if m := payload.GetMessageAdded(); m != nil {
 		s.addMessage(runID, at, m, size)
 	}
@@ -174,7 +180,9 @@ func (s *Session) save(ctx context.Context) error {
 		if err := q.RunEventInsertMany(ctx, s.events); err != nil {
 			return fmt.Errorf("insert events: %w", err)
 		}
-		s.tx.hints.Session(s.ID, s.LastSeq)
+		for _, e := range s.live {
+			s.tx.hints.Event(s.ID, e)
+		}
 	}
 	if len(s.diffs.hashes) > 0 {
 		if err := q.FileDiffInsertMany(ctx, s.ID, s.diffs.hashes, s.diffs.texts); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
+	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -50,15 +51,15 @@ func TestAnswersToSeveralQuestions(t *testing.T) {
 		"no options at all": {[]*backendv1.UserAnswer{one, several, {QuestionId: "free", Selected: []string{"C"}}}, `answers[2].selected: question "free": "C" is no label of its options; an answer in other words goes into other_text`},
 		"twice":             {[]*backendv1.UserAnswer{one, {QuestionId: "several", Selected: []string{"C", "C"}}, free}, `answers[1].selected: question "several": "C" is selected twice`},
 	} {
-		_, err := b.Questions.Answer(t.Context(), backendtest.User, id, c.answers)
+		_, err := b.Questions.AnswerUserInputRequest(t.Context(), &backendv1.AnswerUserInputRequestRequest{UserInputRequestId: id, Answers: c.answers})
 		require.Equal(t, backendv1.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, rpcerror.Reason(err), name)
 		require.EqualError(t, err, "answer: "+c.message, name)
 	}
 
-	p, err := b.Questions.Answer(t.Context(), backendtest.User, id, []*backendv1.UserAnswer{free, several, one})
+	resp, err := b.Questions.AnswerUserInputRequest(t.Context(), &backendv1.AnswerUserInputRequestRequest{UserInputRequestId: id, Answers: []*backendv1.UserAnswer{free, several, one}})
 	require.NoError(t, err)
 	want := []*backendv1.UserAnswer{one, several, {QuestionId: "free", OtherText: "because of \u2400"}}
-	requireAnswers(t, want, p.GetAnswers())
+	requireAnswers(t, want, resp.GetUserInputRequest().GetAnswers())
 	requireAnswers(t, want, b.Commands(t, "w1")[0].GetAnswer().GetAnswers())
 }
 
@@ -68,19 +69,19 @@ func TestAnswer(t *testing.T) {
 	id := uuid.NewString()
 	b.Append(t, c, backendtest.Question(1, id, time.Now().Add(time.Hour)))
 
-	_, err := b.Questions.Answer(t.Context(), "someone-else", id, backendtest.Answers())
+	_, err := b.Questions.AnswerUserInputRequest(auth.WithUser(t.Context(), "someone-else"), &backendv1.AnswerUserInputRequestRequest{UserInputRequestId: id, Answers: backendtest.Answers()})
 	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_NOT_FOUND, rpcerror.Reason(err))
 
-	p, err := b.Questions.Answer(t.Context(), backendtest.User, id, backendtest.Answers())
+	resp, err := b.Questions.AnswerUserInputRequest(t.Context(), &backendv1.AnswerUserInputRequestRequest{UserInputRequestId: id, Answers: backendtest.Answers()})
 	require.NoError(t, err)
-	require.Equal(t, backendv1.UserInputStatus_USER_INPUT_STATUS_ANSWERED, p.GetStatus())
-	requireAnswers(t, backendtest.Answers(), p.GetAnswers())
-	require.NotNil(t, p.GetAnsweredAt())
+	require.Equal(t, backendv1.UserInputStatus_USER_INPUT_STATUS_ANSWERED, resp.GetUserInputRequest().GetStatus())
+	requireAnswers(t, backendtest.Answers(), resp.GetUserInputRequest().GetAnswers())
+	require.NotNil(t, resp.GetUserInputRequest().GetAnsweredAt())
 	commands := b.Commands(t, "w1")
 	require.Len(t, commands, 1)
 	requireAnswers(t, backendtest.Answers(), commands[0].GetAnswer().GetAnswers())
 
-	_, err = b.Questions.Answer(t.Context(), backendtest.User, id, backendtest.Answers())
+	_, err = b.Questions.AnswerUserInputRequest(t.Context(), &backendv1.AnswerUserInputRequestRequest{UserInputRequestId: id, Answers: backendtest.Answers()})
 	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_USER_INPUT_ANSWERED, rpcerror.Reason(err))
 }
 
@@ -89,9 +90,9 @@ func TestAnswerToAnExpiredQuestion(t *testing.T) {
 	c := b.Start(t, "w1")
 	id := uuid.NewString()
 	b.Append(t, c, backendtest.Question(1, id, time.Now().Add(-time.Second)))
-	_, err := b.Questions.Answer(t.Context(), backendtest.User, id, backendtest.Answers())
+	_, err := b.Questions.AnswerUserInputRequest(t.Context(), &backendv1.AnswerUserInputRequestRequest{UserInputRequestId: id, Answers: backendtest.Answers()})
 	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_USER_INPUT_EXPIRED, rpcerror.Reason(err))
-	list, err := b.Questions.List(t.Context(), backendtest.User, &backendv1.ListUserInputRequestsRequest{
+	list, err := b.Questions.ListUserInputRequests(t.Context(), &backendv1.ListUserInputRequestsRequest{
 		SessionId: c.GetRun().GetSessionId(), Statuses: []backendv1.UserInputStatus{backendv1.UserInputStatus_USER_INPUT_STATUS_EXPIRED},
 	})
 	require.NoError(t, err)
@@ -103,7 +104,7 @@ func TestAnswerAfterTheRunEnded(t *testing.T) {
 	c := b.Start(t, "w1")
 	id := uuid.NewString()
 	b.Append(t, c, backendtest.Question(1, id, time.Now().Add(time.Hour)), backendtest.Finished(2, backendv1.RunStatus_RUN_STATUS_FAILED))
-	_, err := b.Questions.Answer(t.Context(), backendtest.User, id, backendtest.Answers())
+	_, err := b.Questions.AnswerUserInputRequest(t.Context(), &backendv1.AnswerUserInputRequestRequest{UserInputRequestId: id, Answers: backendtest.Answers()})
 	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_USER_INPUT_CANCELED, rpcerror.Reason(err))
 }
 
@@ -113,7 +114,7 @@ func TestQuestionExpiresByItself(t *testing.T) {
 	id := uuid.NewString()
 	b.Append(t, c, backendtest.Question(1, id, time.Now().Add(200*time.Millisecond)))
 	found := backendv1.UserInputStatus_USER_INPUT_STATUS_UNSPECIFIED
-	err := b.Hub.Session(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: c.GetRun().GetSessionId()}, func(m *backendv1.WatchSessionResponse) error {
+	err := b.Sessions.Watch(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: c.GetRun().GetSessionId()}, func(m *backendv1.WatchSessionResponse) error {
 		if r := m.GetEvent().GetPayload().GetUserInputResolved(); r != nil {
 			found = r.GetStatus()
 			return errFound

@@ -1,50 +1,27 @@
-package rpc_test
+package queue_test
 
 import (
-	"context"
 	"testing"
 
-	"connectrpc.com/connect/v2"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
-	"github.com/poco-ai/poco/gen/go/poco/backend/v1/backendv1connect"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
-	"github.com/poco-ai/poco/gen/go/poco/queue/v1/queuev1connect"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
-	"github.com/poco-ai/poco/services/backend/internal/rpc"
-	"github.com/poco-ai/poco/services/internal/auth"
-	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/contracttest"
-	"github.com/poco-ai/poco/services/internal/rpcserver"
 )
 
 // TestQueueContract: the queue of the manager's tests keeps the same contract.
 func TestQueueContract(t *testing.T) {
 	contracttest.RunQueue(t, func(t *testing.T) contracttest.Subject {
 		b := backendtest.New(t)
-		conn, err := grpc.NewClient(serve(t, b), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		conn, err := grpc.NewClient(b.Serve(t), grpc.WithTransportCredentials(insecure.NewCredentials()))
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, conn.Close()) })
 		return &subject{queuev1.NewRunQueueServiceClient(conn), b}
 	})
-}
-
-// serve serves a backend until the end of the test, and returns its address.
-func serve(t *testing.T, b *backendtest.Backend) string {
-	t.Helper()
-	server, err := rpcserver.New(rpcserver.Options{
-		Service: "backend", Addrs: []string{"127.0.0.1:0"},
-		Interceptors: []connect.ServerInterceptor{auth.UserInterceptor(config.Secret{})},
-	})
-	require.NoError(t, err)
-	backendv1connect.RegisterSessionServiceHandler(server.Connect(), &rpc.SessionService{Sessions: b.Sessions, Hub: b.Hub})
-	queuev1connect.RegisterRunQueueServiceHandler(server.Connect(), b.Queue)
-	require.NoError(t, server.Start())
-	t.Cleanup(func() { require.NoError(t, server.Shutdown(context.WithoutCancel(t.Context()))) })
-	return server.Addr().String()
 }
 
 // subject is the queue of a backend.
@@ -56,9 +33,9 @@ type subject struct {
 // Enqueue implements contracttest.Subject.
 func (s *subject) Enqueue(t testing.TB, sessionID, prompt string, config *backendv1.TaskConfig) (session, run string) {
 	t.Helper()
-	e, err := s.backend.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{SessionId: sessionID, Prompt: prompt, Config: config})
+	e, err := s.backend.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{SessionId: sessionID, Prompt: prompt, Config: config})
 	require.NoError(t, err)
-	return e.SessionID, e.RunID
+	return e.GetSessionId(), e.GetRunId()
 }
 
 // Cancel implements contracttest.Subject.
@@ -70,7 +47,7 @@ func (s *subject) Cancel(t testing.TB, runID, message string) {
 // Delete implements contracttest.Subject.
 func (s *subject) Delete(t testing.TB, sessionID string) {
 	t.Helper()
-	require.NoError(t, s.backend.Sessions.Delete(t.Context(), backendtest.User, sessionID))
+	s.backend.Delete(t, sessionID)
 }
 
 // Expire implements contracttest.Subject.

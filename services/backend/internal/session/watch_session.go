@@ -1,4 +1,4 @@
-package watch
+package session
 
 import (
 	"context"
@@ -6,7 +6,12 @@ import (
 	"strconv"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/gen/go/poco/backend/v1/backendv1connect"
+	"github.com/poco-ai/poco/services/backend/internal/watch"
+	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
@@ -15,8 +20,8 @@ var errDone = errors.New("all sent")
 
 // sessionWatch is one stream.
 type sessionWatch struct {
-	hub          *Hub
-	topic        *topic
+	service      *Service
+	feed         *watch.Feed
 	id           string
 	send         func(*backendv1.WatchSessionResponse) error
 	cursor       int64
@@ -30,10 +35,15 @@ type sessionWatch struct {
 	checkIdle bool
 }
 
-// Session streams a user's session after a cursor until ctx is done, or, with
+// WatchSession streams a session from a cursor on.
+func (s *Service) WatchSession(ctx context.Context, req *backendv1.WatchSessionRequest, stream backendv1connect.SessionServiceWatchSessionServerStream) error {
+	return s.Watch(ctx, auth.User(ctx), req, stream.Send)
+}
+
+// Watch streams a user's session after a cursor until ctx is done, or, with
 // stop_when_idle, until there is nothing more to expect.
-func (h *Hub) Session(ctx context.Context, userID string, req *backendv1.WatchSessionRequest, send func(*backendv1.WatchSessionResponse) error) error {
-	row, err := h.store.OwnedSession(ctx, userID, req.GetSessionId())
+func (s *Service) Watch(ctx context.Context, userID string, req *backendv1.WatchSessionRequest, send func(*backendv1.WatchSessionResponse) error) error {
+	row, err := s.store.OwnedSession(ctx, userID, req.GetSessionId())
 	if err != nil {
 		return err
 	}
@@ -41,11 +51,11 @@ func (h *Hub) Session(ctx context.Context, userID string, req *backendv1.WatchSe
 		return rpcerror.OutOfRange(backendv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD, "after_seq is ahead of the session's last event",
 			map[string]string{"last_seq": strconv.FormatInt(row.LastSeq, 10)})
 	}
-	t, leave := h.join(row.ID, row.LastSeq) // the topic outlives its first watcher
+	feed, leave := s.feeds.Join(row.ID, row.LastSeq)
 	defer leave()
-	t.want(row.LastSeq)
+	feed.Want(row.LastSeq)
 	w := &sessionWatch{
-		hub: h, topic: t, id: row.ID, send: send, cursor: req.GetAfterSeq(), partial: t.partialEnd(),
+		service: s, feed: feed, id: row.ID, send: send, cursor: req.GetAfterSeq(), partial: feed.PartialEnd(),
 		caughtUpAt: row.LastSeq, stopWhenIdle: req.GetStopWhenIdle(), verbatim: req.GetIncludeVerbatim(), checkIdle: true,
 	}
 	err = w.run(ctx)
@@ -56,23 +66,23 @@ func (h *Hub) Session(ctx context.Context, userID string, req *backendv1.WatchSe
 }
 
 func (w *sessionWatch) run(ctx context.Context) error {
-	silence := time.NewTimer(w.hub.Heartbeat)
+	silence := time.NewTimer(w.service.Heartbeat)
 	defer silence.Stop()
 	for {
-		changed := w.topic.changed.C()
+		changed := w.feed.Changed()
 		w.sent = false
 		if err := w.step(ctx); err != nil {
 			return err
 		}
 		if w.sent {
-			silence.Reset(w.hub.Heartbeat)
+			silence.Reset(w.service.Heartbeat)
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-changed:
 		case <-silence.C:
-			silence.Reset(w.hub.Heartbeat)
+			silence.Reset(w.service.Heartbeat)
 			err := w.emit(&backendv1.WatchSessionResponse{Kind: &backendv1.WatchSessionResponse_Heartbeat{
 				Heartbeat: heartbeat(),
 			}})
@@ -90,9 +100,9 @@ func (w *sessionWatch) step(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		v := w.topic.after(w.cursor, w.partial)
-		if v.behind {
-			events, err := w.hub.readEvents(ctx, w.id, w.cursor)
+		v := w.feed.After(w.cursor, w.partial)
+		if v.Behind {
+			events, err := w.service.feeds.Read(ctx, w.id, w.cursor)
 			if err != nil {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
@@ -106,19 +116,19 @@ func (w *sessionWatch) step(ctx context.Context) error {
 				continue
 			}
 		}
-		if err := w.sendEvents(v.events); err != nil {
+		if err := w.sendEvents(v.Events); err != nil {
 			return err
 		}
 		if err := w.mayCatchUp(); err != nil {
 			return err
 		}
-		for _, p := range v.partials {
+		for _, p := range v.Partials {
 			if err := w.emit(&backendv1.WatchSessionResponse{Kind: &backendv1.WatchSessionResponse_Partial{Partial: p}}); err != nil {
 				return err
 			}
 		}
-		w.partial = v.nextPartial
-		if v.deleted {
+		w.partial = v.NextPartial
+		if v.Deleted {
 			return rpcerror.NotFound("session", w.id)
 		}
 		return w.mayEnd(ctx)
@@ -177,7 +187,7 @@ func (w *sessionWatch) mayEnd(ctx context.Context) error {
 	if !w.stopWhenIdle || !w.caughtUp || !w.checkIdle {
 		return nil
 	}
-	row, err := w.hub.store.Read().SessionIsIdle(ctx, w.id)
+	row, err := w.service.store.Read().SessionIsIdle(ctx, w.id)
 	if err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -185,7 +195,7 @@ func (w *sessionWatch) mayEnd(ctx context.Context) error {
 		return rpcerror.Unavailable(backendv1.ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE, "the session cannot be read now; watch again").WithCause(err)
 	}
 	if row.LastSeq > w.cursor {
-		w.topic.want(row.LastSeq) // the event that comes asks again
+		w.feed.Want(row.LastSeq) // the event that comes asks again
 		return nil
 	}
 	w.checkIdle = false
@@ -199,3 +209,6 @@ func (w *sessionWatch) emit(m *backendv1.WatchSessionResponse) error {
 	w.sent = true
 	return w.send(m)
 }
+
+// heartbeat says that a stream is alive.
+func heartbeat() *backendv1.Heartbeat { return &backendv1.Heartbeat{Time: timestamppb.Now()} }

@@ -1,4 +1,4 @@
-package rpc_test
+package session_test
 
 import (
 	"context"
@@ -23,9 +23,9 @@ import (
 func TestNoStreamIsSilent(t *testing.T) {
 	const silence = 2 * time.Second
 	b := backendtest.New(t)
-	b.Hub.Heartbeat = silence / 20
+	b.Queue.Heartbeat, b.Sessions.Heartbeat = silence/20, silence/20
 	idle := b.Start(t, "worker").GetRun().GetSessionId()
-	_, port, err := net.SplitHostPort(serve(t, b))
+	_, port, err := net.SplitHostPort(b.Serve(t))
 	require.NoError(t, err)
 	nginx := testkit.Nginx(t, "http2", "location / { grpc_pass grpc://127.0.0.1:"+port+"; grpc_read_timeout "+silence.String()+"; }")
 	conn, err := grpc.NewClient(strings.TrimPrefix(nginx, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))

@@ -14,6 +14,8 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/page"
 	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/auth"
+	"github.com/poco-ai/poco/services/internal/pagesize"
 )
 
 func toolExecution(row *dbgen.ToolExecutionListRow) *backendv1.ToolExecution {
@@ -35,7 +37,7 @@ type block struct {
 
 // fillTools puts in what the tools were given and what they answered, from the
 // events that said so.
-func (s *Sessions) fillTools(ctx context.Context, sessionID string, rows []dbgen.ToolExecutionListRow, tools []*backendv1.ToolExecution) error {
+func (s *Service) fillTools(ctx context.Context, sessionID string, rows []dbgen.ToolExecutionListRow, tools []*backendv1.ToolExecution) error {
 	uses, results := make(map[block]*backendv1.ToolExecution), make(map[block]*backendv1.ToolExecution)
 	var seqs []int64
 	for i := range rows {
@@ -92,4 +94,47 @@ func fillFrom(seq int64, m *backendv1.MessageAdded, uses, results map[block]*bac
 // clampMicroseconds keeps a duration within what time.Duration holds.
 func clampMicroseconds(us int64) time.Duration {
 	return time.Duration(min(us, math.MaxInt64/int64(time.Microsecond))) * time.Microsecond
+}
+
+// ListToolExecutions lists calls of tools, oldest first.
+func (s *Service) ListToolExecutions(ctx context.Context, req *backendv1.ListToolExecutionsRequest) (*backendv1.ListToolExecutionsResponse, error) {
+	row, err := s.store.OwnedSession(ctx, auth.User(ctx), req.GetSessionId())
+	if err != nil {
+		return nil, err
+	}
+	list := "tools/" + row.ID + "/" + req.GetRunId()
+	key, err := s.tokens.Decode(list, req.GetPageToken(), page.Oldest)
+	if err != nil {
+		return nil, err
+	}
+	p := dbgen.ToolExecutionListParams{
+		SessionID: row.ID, AfterSeq: key.Seq, AfterID: key.ID, PageLimit: pagesize.Long.Of(req.GetPageSize()), MaxBytes: page.MaxBytes,
+	}
+	if id := req.GetRunId(); id != "" {
+		p.RunID = &id
+	}
+	rows, err := s.store.Read().ToolExecutionList(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("list tool executions: %w", err)
+	}
+	resp := &backendv1.ListToolExecutionsResponse{}
+	if len(rows) == 0 {
+		return resp, nil
+	}
+	for i := range rows {
+		resp.ToolExecutions = append(resp.ToolExecutions, toolExecution(&rows[i]))
+	}
+	if err := s.fillTools(ctx, row.ID, rows, resp.GetToolExecutions()); err != nil {
+		return nil, err
+	}
+	last := rows[len(rows)-1]
+	p.AfterSeq, p.AfterID, p.PageLimit = last.Seq, last.ID, 1
+	more, err := s.store.Read().ToolExecutionList(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("look for more tool executions: %w", err)
+	}
+	if len(more) > 0 {
+		resp.NextPageToken, err = s.tokens.Encode(list, page.Key{Seq: last.Seq, ID: last.ID})
+	}
+	return resp, err
 }

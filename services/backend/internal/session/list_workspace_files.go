@@ -15,28 +15,14 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/page"
-	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/objectstore"
 	"github.com/poco-ai/poco/services/internal/pagesize"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
-const (
-	// maxManifestBytes bounds what is read of a manifest.
-	maxManifestBytes = 64 << 20
-	archiveType      = "application/zip"
-)
-
-// Workspaces shows exported workspaces.
-type Workspaces struct {
-	sessions *Sessions
-	objects  *objectstore.Store
-}
-
-// NewWorkspaces returns the workspaces of sessions in an object store.
-func NewWorkspaces(sessions *Sessions, objects *objectstore.Store) *Workspaces {
-	return &Workspaces{sessions: sessions, objects: objects}
-}
+// maxManifestBytes bounds what is read of a manifest.
+const maxManifestBytes = 64 << 20
 
 // manifest is what an executor manager writes with each export.
 type manifest struct {
@@ -60,14 +46,14 @@ type manifestFile struct {
 	LastModified time.Time `json:"last_modified"`
 }
 
-// Files lists the files of a session's last export, by path.
-func (w *Workspaces) Files(ctx context.Context, userID string, req *backendv1.ListWorkspaceFilesRequest) (*backendv1.ListWorkspaceFilesResponse, error) {
-	row, err := w.sessions.store.OwnedSession(ctx, userID, req.GetSessionId())
+// ListWorkspaceFiles lists the files of a session's last export, by path.
+func (s *Service) ListWorkspaceFiles(ctx context.Context, req *backendv1.ListWorkspaceFilesRequest) (*backendv1.ListWorkspaceFilesResponse, error) {
+	row, err := s.store.OwnedSession(ctx, auth.User(ctx), req.GetSessionId())
 	if err != nil {
 		return nil, err
 	}
 	list := "files/" + row.ID
-	key, err := w.sessions.tokens.Decode(list, req.GetPageToken(), page.Key{})
+	key, err := s.tokens.Decode(list, req.GetPageToken(), page.Key{})
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +61,7 @@ func (w *Workspaces) Files(ctx context.Context, userID string, req *backendv1.Li
 	if row.ManifestKey == "" {
 		return resp, nil
 	}
-	files, missing, err := w.readManifest(ctx, row.ManifestKey, objectstore.WorkspacePrefix(row.UserID, row.ID))
+	files, missing, err := s.readManifest(ctx, row.ManifestKey, objectstore.WorkspacePrefix(row.UserID, row.ID))
 	if err != nil {
 		return nil, err
 	}
@@ -91,19 +77,19 @@ func (w *Workspaces) Files(ctx context.Context, userID string, req *backendv1.Li
 	files = files[start:]
 	var more bool
 	resp.Files, more, err = page.Fill(files, pagesize.Files.Of(req.GetPageSize()), func(f *manifestFile) (*backendv1.WorkspaceFile, error) {
-		return w.file(ctx, f)
+		return s.file(ctx, f)
 	})
 	if err == nil && more {
-		resp.NextPageToken, err = w.sessions.tokens.Encode(list, page.Key{Path: files[len(resp.GetFiles())-1].Path})
+		resp.NextPageToken, err = s.tokens.Encode(list, page.Key{Path: files[len(resp.GetFiles())-1].Path})
 	}
 	return resp, err
 }
 
-func (w *Workspaces) file(ctx context.Context, f *manifestFile) (*backendv1.WorkspaceFile, error) {
+func (s *Service) file(ctx context.Context, f *manifestFile) (*backendv1.WorkspaceFile, error) {
 	if f.Target != "" {
 		return &backendv1.WorkspaceFile{Path: f.Path, LinkTarget: f.Target}, nil
 	}
-	url, _, err := w.objects.PresignGet(ctx, f.Key, path.Base(f.Path), f.MimeType, false)
+	url, _, err := s.objects.PresignGet(ctx, f.Key, path.Base(f.Path), f.MimeType, false)
 	if err != nil {
 		return nil, fmt.Errorf("sign the link of %s: %w", f.Key, err)
 	}
@@ -116,8 +102,8 @@ func (w *Workspaces) file(ctx context.Context, f *manifestFile) (*backendv1.Work
 
 // readManifest returns files and links by path, and what is missing. Entries
 // that lead out of the workspace, or to another session's objects, are left out.
-func (w *Workspaces) readManifest(ctx context.Context, key, prefix string) ([]manifestFile, []manifestMissing, error) {
-	body, _, err := w.objects.Get(ctx, key)
+func (s *Service) readManifest(ctx context.Context, key, prefix string) ([]manifestFile, []manifestMissing, error) {
+	body, _, err := s.objects.Get(ctx, key)
 	if errors.Is(err, objectstore.ErrNotFound) {
 		return nil, nil, nil
 	}
@@ -147,21 +133,4 @@ func localPath(name string) bool {
 		}
 	}
 	return true
-}
-
-// Archive gives a link to a session's exported workspace as a zip.
-func (w *Workspaces) Archive(ctx context.Context, userID, sessionID string) (*backendv1.GetWorkspaceArchiveResponse, error) {
-	row, err := w.sessions.store.OwnedSession(ctx, userID, sessionID)
-	if err != nil {
-		return nil, err
-	}
-	if row.ExportStatus != store.ExportReady || row.ArchiveKey == "" {
-		return nil, rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_EXPORT_NOT_READY, "there is no exported workspace yet", nil)
-	}
-	filename := "workspace-" + row.ID + ".zip"
-	url, expires, err := w.objects.PresignGet(ctx, row.ArchiveKey, filename, archiveType, true)
-	if err != nil {
-		return nil, fmt.Errorf("sign the link of the archive: %w", err)
-	}
-	return &backendv1.GetWorkspaceArchiveResponse{Url: url, Filename: filename, ExpiresAt: timestamppb.New(expires)}, nil
 }

@@ -1,4 +1,4 @@
-// Package task takes prompts into the queue.
+// Package task is poco.backend.v1.TaskService: it takes prompts into the queue.
 package task
 
 import (
@@ -15,9 +15,11 @@ import (
 
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/gen/go/poco/backend/v1/backendv1connect"
 	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/session"
 	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 	"github.com/poco-ai/poco/services/internal/sanitize"
 )
@@ -29,45 +31,40 @@ const (
 	clientRequestIndex = "runs_client_request"
 )
 
-// Enqueued is the answer to Enqueue.
-type Enqueued struct {
-	SessionID, RunID string
-	// Session and Run are both as they are now. Session is nil when the request
-	// is an earlier one and the session has been purged since.
-	Session *backendv1.Session
-	Run     *backendv1.Run
-}
+var _ backendv1connect.TaskServiceHandler = (*Service)(nil)
 
-// Tasks is where prompts come in.
-type Tasks struct {
+// Service is poco.backend.v1.TaskService.
+type Service struct {
 	store *store.Store
 	due   func(time.Time)
 }
 
-// New returns the tasks on a store; due is told when a later run may start.
-func New(st *store.Store, due func(time.Time)) *Tasks { return &Tasks{store: st, due: due} }
+// New returns the service on a store; due is told when a later run may start.
+func New(st *store.Store, due func(time.Time)) *Service { return &Service{store: st, due: due} }
 
-// Enqueue queues a prompt as a run, in a new session or a given one. The same
+// EnqueueTask queues a prompt as a run, in a new session or a given one. The same
 // client_request_id with the same body gets the same answer, however often and
-// from wherever it is sent at once.
-func (t *Tasks) Enqueue(ctx context.Context, userID string, req *backendv1.EnqueueTaskRequest) (Enqueued, error) {
+// from wherever it is sent at once; without its session when that has been purged
+// since.
+func (t *Service) EnqueueTask(ctx context.Context, req *backendv1.EnqueueTaskRequest) (*backendv1.EnqueueTaskResponse, error) {
+	userID := auth.User(ctx)
 	hash, err := bodyHash(req)
 	if err != nil {
-		return Enqueued{}, err
+		return nil, err
 	}
 	sanitize.Message(req)
 	prompt := strings.TrimSpace(req.GetPrompt())
 	if prompt == "" {
-		return Enqueued{}, rpcerror.InvalidArgument("prompt", "must not be empty")
+		return nil, rpcerror.InvalidArgument("prompt", "must not be empty")
 	}
 	when, err := schedule(req)
 	if err != nil {
-		return Enqueued{}, err
+		return nil, err
 	}
 	if err := session.CheckInputFiles(userID, req.GetConfig().GetInputFiles()); err != nil {
-		return Enqueued{}, err
+		return nil, err
 	}
-	if found, ok, err := t.find(ctx, userID, req.GetClientRequestId(), hash); err != nil || ok {
+	if found, err := t.find(ctx, userID, req.GetClientRequestId(), hash); err != nil || found != nil {
 		return found, err
 	}
 	var locked *store.Session
@@ -89,45 +86,54 @@ func (t *Tasks) Enqueue(ctx context.Context, userID string, req *backendv1.Enque
 	})
 	if store.IsDuplicate(err, clientRequestIndex) {
 		// The same request came in twice at once, and the other one was first.
-		found, _, err := t.find(ctx, userID, req.GetClientRequestId(), hash)
-		return found, err
+		return t.find(ctx, userID, req.GetClientRequestId(), hash)
 	}
 	if err != nil {
-		return Enqueued{}, fmt.Errorf("enqueue: %w", err)
+		return nil, fmt.Errorf("enqueue: %w", err)
 	}
 	if when.at != nil {
 		t.due(*when.at)
 	}
 	whole, err := session.Saved(ctx, locked)
-	return Enqueued{SessionID: locked.ID, RunID: queued.ID, Session: whole, Run: run.Proto(queued)}, err
+	if err != nil {
+		return nil, err
+	}
+	return answer(run.Proto(queued), whole), nil
 }
 
-// find returns the answer that a client_request_id has already got.
-func (t *Tasks) find(ctx context.Context, userID, clientRequestID string, hash []byte) (Enqueued, bool, error) {
+// answer is the response for a run, and its session where there is one.
+func answer(r *backendv1.Run, session *backendv1.Session) *backendv1.EnqueueTaskResponse {
+	return &backendv1.EnqueueTaskResponse{
+		SessionId: r.GetSessionId(), RunId: r.GetId(), Status: backendv1.RunStatus_RUN_STATUS_QUEUED, Session: session, Run: r,
+	}
+}
+
+// find returns the answer that a client_request_id has already got; nil for none.
+func (t *Service) find(ctx context.Context, userID, clientRequestID string, hash []byte) (*backendv1.EnqueueTaskResponse, error) {
 	if clientRequestID == "" {
-		return Enqueued{}, false, nil
+		return nil, nil
 	}
 	row, err := t.store.Read().RunGetByClientRequest(ctx, userID, clientRequestID)
 	if store.IsNotFound(err) {
-		return Enqueued{}, false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return Enqueued{}, false, fmt.Errorf("look for the client's request: %w", err)
+		return nil, fmt.Errorf("look for the client's request: %w", err)
 	}
 	if !bytes.Equal(row.RequestHash, hash) {
-		return Enqueued{}, false, rpcerror.AlreadyExists(backendv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_MISMATCH, "client_request_id was used before with another request")
+		return nil, rpcerror.AlreadyExists(backendv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_MISMATCH, "client_request_id was used before with another request")
 	}
-	found := Enqueued{SessionID: row.SessionID, RunID: row.ID, Run: run.Proto(&row)}
 	sessions, err := t.store.Read().SessionGetMany(ctx, []string{row.SessionID}, userID)
 	if err != nil {
-		return Enqueued{}, false, fmt.Errorf("read the session of the client's request: %w", err)
+		return nil, fmt.Errorf("read the session of the client's request: %w", err)
 	}
+	found := answer(run.Proto(&row), nil)
 	for i := range sessions {
 		if found.Session, err = session.Proto(&sessions[i].Session, &sessions[i].SessionContent); err != nil {
-			return Enqueued{}, false, err
+			return nil, err
 		}
 	}
-	return found, true, nil
+	return found, nil
 }
 
 // bodyHash identifies what a request asks for, its id aside.

@@ -1,12 +1,17 @@
-package watch_test
+package session_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -17,12 +22,15 @@ import (
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/backend/internal/hint"
+	"github.com/poco-ai/poco/services/backend/internal/page"
+	"github.com/poco-ai/poco/services/backend/internal/session"
+	"github.com/poco-ai/poco/services/backend/internal/store"
+	"github.com/poco-ai/poco/services/backend/internal/watch"
+	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/embedded"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 	"github.com/poco-ai/poco/services/internal/testkit"
 )
-
-const completed = backendv1.RunStatus_RUN_STATUS_COMPLETED
 
 // watcher runs a watch in the background and hands over what it receives.
 type watcher struct {
@@ -44,7 +52,7 @@ func followWith(t *testing.T, b *backendtest.Backend, req *backendv1.WatchSessio
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		w.done <- b.Hub.Session(ctx, backendtest.User, req, func(m *backendv1.WatchSessionResponse) error {
+		w.done <- b.Sessions.Watch(ctx, backendtest.User, req, func(m *backendv1.WatchSessionResponse) error {
 			select {
 			case w.c <- m:
 				return nil
@@ -99,11 +107,48 @@ func TestWatchHistoryThenLive(t *testing.T) {
 	later := follow(t, b, id, w.seq-1, false)
 	later.untilRunSeq(3)
 
-	err := b.Hub.Session(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: id, AfterSeq: 1000}, nil)
+	err := b.Sessions.Watch(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: id, AfterSeq: 1000}, nil)
 	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD, rpcerror.Reason(err))
-	err = b.Hub.Session(t.Context(), "someone-else", &backendv1.WatchSessionRequest{SessionId: id}, nil)
+	err = b.Sessions.Watch(t.Context(), "someone-else", &backendv1.WatchSessionRequest{SessionId: id}, nil)
 	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_NOT_FOUND, rpcerror.Reason(err))
 }
+
+// TestOwnEventsAreNotRead: what this backend has stored reaches its watchers
+// without a query.
+func TestOwnEventsAreNotRead(t *testing.T) {
+	b := backendtest.New(t)
+	reads := new(reads)
+	cfg := b.Pool.Config()
+	cfg.ConnConfig.Tracer = reads
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	st := store.New(pool, b.Bus)
+	feeds := watch.NewFeeds(st, b.Bus, slog.New(slog.DiscardHandler))
+	b.Sessions = session.New(st, page.NewTokens(config.NewSecret("test")), nil, b.Bus, feeds)
+	c := b.Start(t, "w1")
+	w := follow(t, b, c.GetRun().GetSessionId(), 0, false)
+	w.until(caughtUp)
+	reads.n.Store(0)
+	for seq := range int64(20) {
+		b.Append(t, c, backendtest.Text(seq+1, "one"))
+		m := w.until(func(m *backendv1.WatchSessionResponse) bool { return m.GetEvent().GetRunSeq() == seq+1 })
+		require.Equal(t, "one", m.GetEvent().GetPayload().GetMessageAdded().GetBlocks()[0].GetText().GetText())
+	}
+	require.Zero(t, reads.n.Load())
+}
+
+// reads counts the queries for events.
+type reads struct{ n atomic.Int64 }
+
+func (r *reads) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if strings.HasPrefix(data.SQL, "-- name: RunEventListAfter ") {
+		r.n.Add(1)
+	}
+	return ctx
+}
+
+func (*reads) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
 // A message as the agent sent it comes to those who ask for it, and the same
 // event without it to everybody else.
@@ -198,7 +243,7 @@ func history(t *testing.T, b *backendtest.Backend, id string) []*backendv1.Watch
 	t.Helper()
 	var list []*backendv1.WatchSessionResponse
 	stop := errors.New("stop")
-	err := b.Hub.Session(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: id}, func(m *backendv1.WatchSessionResponse) error {
+	err := b.Sessions.Watch(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: id}, func(m *backendv1.WatchSessionResponse) error {
 		list = append(list, m)
 		if m.GetCaughtUp() != nil {
 			return stop
@@ -277,7 +322,7 @@ func TestSlowWatcher(t *testing.T) {
 	const batches, perBatch = 30, 100 // more than a session's buffer
 	go func() {
 		first := true
-		done <- b.Hub.Session(context.Background(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: id}, func(m *backendv1.WatchSessionResponse) error {
+		done <- b.Sessions.Watch(context.Background(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: id}, func(m *backendv1.WatchSessionResponse) error {
 			if e := m.GetEvent(); e.GetRunSeq() > 0 {
 				got = append(got, e.GetRunSeq())
 			}
@@ -318,14 +363,14 @@ func TestWatchSessions(t *testing.T) {
 	changes := make(chan *backendv1.WatchSessionsResponse, 1000)
 	done := make(chan error, 1)
 	go func() {
-		done <- b.Hub.Sessions(ctx, backendtest.User, &backendv1.WatchSessionsRequest{View: backendv1.SessionView_SESSION_VIEW_FULL}, func(m *backendv1.WatchSessionsResponse) error {
+		done <- b.Sessions.WatchList(ctx, backendtest.User, &backendv1.WatchSessionsRequest{View: backendv1.SessionView_SESSION_VIEW_FULL}, func(m *backendv1.WatchSessionsResponse) error {
 			changes <- m
 			return nil
 		})
 	}()
 	e := b.Enqueue(t, "", "hello")
 	var s *backendv1.Session
-	for s.GetId() != e.SessionID {
+	for s.GetId() != e.GetSessionId() {
 		select {
 		case m := <-changes:
 			s = m.GetSession()
@@ -333,13 +378,13 @@ func TestWatchSessions(t *testing.T) {
 			t.Fatal("no change")
 		}
 		if s == nil { // the watch began after the hint
-			_, err := b.Sessions.Update(t.Context(), backendtest.User, &backendv1.UpdateSessionRequest{SessionId: e.SessionID, Title: new("again")})
+			_, err := b.Sessions.UpdateSession(t.Context(), &backendv1.UpdateSessionRequest{SessionId: e.GetSessionId(), Title: new("again")})
 			require.NoError(t, err)
 		}
 	}
 	require.NotNil(t, s.GetConfig())
-	require.NoError(t, b.Sessions.Delete(t.Context(), backendtest.User, e.SessionID))
-	for (<-changes).GetDeletedSessionId() != e.SessionID {
+	b.Delete(t, e.GetSessionId())
+	for (<-changes).GetDeletedSessionId() != e.GetSessionId() {
 	}
 	cancel(errors.New("over"))
 	require.EqualError(t, <-done, "over")
@@ -351,7 +396,7 @@ func TestCommandsAreRedeliveredUntilAcknowledged(t *testing.T) {
 	stop := errors.New("stop")
 	receive := func() *queuev1.RunCommand {
 		var got *queuev1.RunCommand
-		err := b.Hub.Commands(t.Context(), "w1", b.Queue, func(m *queuev1.WatchRunCommandsResponse) error {
+		err := b.Queue.WatchCommands(t.Context(), "w1", func(m *queuev1.WatchRunCommandsResponse) error {
 			if got = m.GetCommand(); got == nil {
 				return nil // a heartbeat
 			}
@@ -372,9 +417,9 @@ func TestCommandsAreRedeliveredUntilAcknowledged(t *testing.T) {
 func TestDeleteEndsTheWatch(t *testing.T) {
 	b := backendtest.New(t)
 	e := b.Enqueue(t, "", "hello")
-	w := follow(t, b, e.SessionID, 0, false)
+	w := follow(t, b, e.GetSessionId(), 0, false)
 	w.until(caughtUp)
-	require.NoError(t, b.Sessions.Delete(t.Context(), backendtest.User, e.SessionID))
+	b.Delete(t, e.GetSessionId())
 	for {
 		select {
 		case <-w.c: // the end of the session's run, if that is found first

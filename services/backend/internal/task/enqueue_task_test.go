@@ -16,35 +16,34 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
-	"github.com/poco-ai/poco/services/backend/internal/task"
 	"github.com/poco-ai/poco/services/internal/agents"
+	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
 // Who enqueues need not ask for what came of it.
 func TestEnqueueAnswersTheWhole(t *testing.T) {
 	b := backendtest.New(t)
-	check := func(e task.Enqueued, err error) task.Enqueued {
+	check := func(e *backendv1.EnqueueTaskResponse, err error) *backendv1.EnqueueTaskResponse {
 		require.NoError(t, err)
-		s, err := b.Sessions.Get(t.Context(), backendtest.User, e.SessionID)
-		require.NoError(t, err)
+		s := b.Session(t, e.GetSessionId())
 		require.Equal(t, protojson.Format(s), protojson.Format(e.Session))
-		r := b.Run(t, e.RunID)
+		r := b.Run(t, e.GetRunId())
 		require.Equal(t, protojson.Format(r), protojson.Format(e.Run))
 		return e
 	}
 	first := &backendv1.EnqueueTaskRequest{
 		Prompt: "one", ClientRequestId: "r1", Config: &backendv1.TaskConfig{Model: new("m"), RepoUrl: new("https://user:password@example.com/a.git")},
 	}
-	e := check(b.Tasks.Enqueue(t.Context(), backendtest.User, first))
+	e := check(b.Tasks.EnqueueTask(t.Context(), first))
 	require.Equal(t, "one", e.Session.GetTitle())
 	require.NotContains(t, e.Session.String(), "password")
-	check(b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{
-		Prompt: "two", SessionId: e.SessionID, ScheduledAt: timestamppb.New(time.Now().Add(time.Hour)),
+	check(b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{
+		Prompt: "two", SessionId: e.GetSessionId(), ScheduledAt: timestamppb.New(time.Now().Add(time.Hour)),
 	}))
-	b.Cancel(t, e.RunID, "enough")
-	again := check(b.Tasks.Enqueue(t.Context(), backendtest.User, first))
-	require.Equal(t, e.RunID, again.RunID)
+	b.Cancel(t, e.GetRunId(), "enough")
+	again := check(b.Tasks.EnqueueTask(t.Context(), first))
+	require.Equal(t, e.GetRunId(), again.GetRunId())
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_CANCELED, again.Run.GetStatus())
 	require.Equal(t, int32(1), again.Session.GetQueuedRuns())
 }
@@ -52,11 +51,11 @@ func TestEnqueueAnswersTheWhole(t *testing.T) {
 func TestEnqueueIsIdempotentUnderConcurrency(t *testing.T) {
 	b := backendtest.New(t)
 	const callers = 16
-	results := make(chan task.Enqueued, callers)
+	results := make(chan *backendv1.EnqueueTaskResponse, callers)
 	var wg sync.WaitGroup
 	for range callers {
 		wg.Go(func() {
-			e, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "once", ClientRequestId: "r1"})
+			e, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: "once", ClientRequestId: "r1"})
 			if err != nil {
 				t.Error(err)
 			}
@@ -67,28 +66,28 @@ func TestEnqueueIsIdempotentUnderConcurrency(t *testing.T) {
 	close(results)
 	first := <-results
 	for e := range results {
-		require.Equal(t, first.RunID, e.RunID)
+		require.Equal(t, first.GetRunId(), e.GetRunId())
 		require.True(t, proto.Equal(first.Run, e.Run))
 		require.True(t, proto.Equal(first.Session, e.Session))
 	}
-	list, err := b.Sessions.List(t.Context(), backendtest.User, &backendv1.ListSessionsRequest{})
+	list, err := b.Sessions.ListSessions(t.Context(), &backendv1.ListSessionsRequest{})
 	require.NoError(t, err)
 	require.Len(t, list.GetSessions(), 1, "no session is left over")
 	require.Equal(t, int32(1), list.GetSessions()[0].GetQueuedRuns())
 
-	_, err = b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "other", ClientRequestId: "r1"})
+	_, err = b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: "other", ClientRequestId: "r1"})
 	require.Equal(t, backendv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_MISMATCH, rpcerror.Reason(err))
-	other, err := b.Tasks.Enqueue(t.Context(), "someone-else", &backendv1.EnqueueTaskRequest{Prompt: "other", ClientRequestId: "r1"})
+	other, err := b.Tasks.EnqueueTask(auth.WithUser(t.Context(), "someone-else"), &backendv1.EnqueueTaskRequest{Prompt: "other", ClientRequestId: "r1"})
 	require.NoError(t, err, "the id is each user's own")
-	require.NotEqual(t, first.RunID, other.RunID)
+	require.NotEqual(t, first.GetRunId(), other.GetRunId())
 }
 
 func TestConfigIsMergedOverTheSessions(t *testing.T) {
 	b := backendtest.New(t)
 	enqueue := func(sessionID string, cfg *backendv1.TaskConfig) string {
-		e, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", SessionId: sessionID, Config: cfg})
+		e, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: "x", SessionId: sessionID, Config: cfg})
 		require.NoError(t, err)
-		return e.SessionID
+		return e.GetSessionId()
 	}
 	file := &backendv1.InputFile{Name: "a", Source: &backendv1.InputFile_Attachment{Attachment: "attachments/default/1/a"}}
 	id := enqueue("", &backendv1.TaskConfig{
@@ -107,8 +106,7 @@ func TestConfigIsMergedOverTheSessions(t *testing.T) {
 	}
 	second := b.Claim(t, "w1")
 	require.True(t, proto.Equal(want, second.GetConfig()), "input files belong to one run only: %v", second.GetConfig())
-	s, err := b.Sessions.Get(t.Context(), backendtest.User, id)
-	require.NoError(t, err)
+	s := b.Session(t, id)
 	require.True(t, proto.Equal(want, s.GetConfig()))
 }
 
@@ -125,12 +123,11 @@ func TestTitleAndSchedule(t *testing.T) {
 		"scheduled":         {&backendv1.EnqueueTaskRequest{Prompt: "x", ScheduledAt: later, ScheduleMode: "scheduled"}, "x", "scheduled"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e, err := b.Tasks.Enqueue(t.Context(), backendtest.User, c.req)
+			e, err := b.Tasks.EnqueueTask(t.Context(), c.req)
 			require.NoError(t, err)
-			s, err := b.Sessions.Get(t.Context(), backendtest.User, e.SessionID)
-			require.NoError(t, err)
+			s := b.Session(t, e.GetSessionId())
 			require.Equal(t, c.title, s.GetTitle())
-			r := b.Run(t, e.RunID)
+			r := b.Run(t, e.GetRunId())
 			require.Equal(t, c.mode, r.GetScheduleMode())
 		})
 	}
@@ -141,13 +138,13 @@ func TestModesThatNobodyServesAreRefused(t *testing.T) {
 	b := backendtest.New(t)
 	for _, mode := range []string{"nightly", "weekend", "immediate.2"} {
 		for _, at := range []*timestamppb.Timestamp{nil, timestamppb.New(time.Now().Add(time.Hour))} {
-			_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", ScheduleMode: mode, ScheduledAt: at})
+			_, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: "x", ScheduleMode: mode, ScheduledAt: at})
 			require.ErrorContains(t, err, "schedule_mode: \""+mode+"\" is served by nobody")
 			require.ErrorContains(t, err, "immediate, scheduled")
 			require.Equal(t, connect.CodeInvalidArgument, rpcerror.CodeOf(err))
 		}
 	}
-	sessions, err := b.Sessions.List(t.Context(), backendtest.User, &backendv1.ListSessionsRequest{})
+	sessions, err := b.Sessions.ListSessions(t.Context(), &backendv1.ListSessionsRequest{})
 	require.NoError(t, err)
 	require.Empty(t, sessions.GetSessions(), "nothing is left of what was refused")
 }
@@ -162,13 +159,13 @@ func TestConfigsDoNotGrowForEver(t *testing.T) {
 		}
 		return cfg
 	}
-	e, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", Config: servers("a")})
+	e, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: "x", Config: servers("a")})
 	require.NoError(t, err)
-	_, err = b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", SessionId: e.SessionID, Config: servers("a")})
+	_, err = b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: "x", SessionId: e.GetSessionId(), Config: servers("a")})
 	require.NoError(t, err)
-	_, err = b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", SessionId: e.SessionID, Config: servers("b")})
+	_, err = b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: "x", SessionId: e.GetSessionId(), Config: servers("b")})
 	require.ErrorContains(t, err, "config.mcp_config: map must be at most 200 entries")
-	_, err = b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{
+	_, err = b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{
 		Prompt: "x", Config: &backendv1.TaskConfig{McpConfig: map[string]bool{strings.Repeat("k", 201): true}},
 	})
 	require.ErrorContains(t, err, "mcp_config")
@@ -177,7 +174,7 @@ func TestConfigsDoNotGrowForEver(t *testing.T) {
 func TestInputFilesStayBelowInputs(t *testing.T) {
 	b := backendtest.New(t)
 	enqueue := func(path, name string) error {
-		_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", Config: &backendv1.TaskConfig{
+		_, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: "x", Config: &backendv1.TaskConfig{
 			InputFiles: []*backendv1.InputFile{{Name: name, Path: path, Source: &backendv1.InputFile_Attachment{Attachment: "attachments/" + backendtest.User + "/1/f"}}},
 		}})
 		return err
@@ -195,7 +192,7 @@ func TestInputFilesStayBelowInputs(t *testing.T) {
 func TestRepositoriesThatCannotBeClonedAreRefused(t *testing.T) {
 	b := backendtest.New(t)
 	enqueue := func(cfg *backendv1.TaskConfig) error {
-		_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", Config: cfg})
+		_, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: "x", Config: cfg})
 		return err
 	}
 	for _, url := range []string{"https://h/o/.github", "https://h/o/my%20repo.git", "https://h/o/c++lib.git"} {
@@ -208,7 +205,7 @@ func TestRepositoriesThatCannotBeClonedAreRefused(t *testing.T) {
 	} {
 		err := enqueue(&backendv1.TaskConfig{RepoUrl: &url})
 		require.ErrorContains(t, err, want)
-		_, err = b.Sessions.Create(t.Context(), backendtest.User, &backendv1.CreateSessionRequest{Config: &backendv1.TaskConfig{RepoUrl: &url}})
+		_, err = b.Sessions.CreateSession(t.Context(), &backendv1.CreateSessionRequest{Config: &backendv1.TaskConfig{RepoUrl: &url}})
 		require.ErrorContains(t, err, want)
 	}
 	err := enqueue(&backendv1.TaskConfig{RepoUrl: new("https://h/o/r"), GitBranch: new("a b")})
@@ -218,12 +215,11 @@ func TestRepositoriesThatCannotBeClonedAreRefused(t *testing.T) {
 // A repository's password is for the clone alone.
 func TestAnswersDoNotRepeatARepositorysPassword(t *testing.T) {
 	b := backendtest.New(t)
-	e, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{
+	e, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{
 		Prompt: "x", Config: &backendv1.TaskConfig{RepoUrl: new("https://me:secret@h/o/r.git")},
 	})
 	require.NoError(t, err)
-	s, err := b.Sessions.Get(t.Context(), backendtest.User, e.SessionID)
-	require.NoError(t, err)
+	s := b.Session(t, e.GetSessionId())
 	require.Equal(t, "https://h/o/r.git", s.GetConfig().GetRepoUrl())
 	require.Equal(t, "https://me:secret@h/o/r.git", b.Claim(t, "w1").GetConfig().GetRepoUrl())
 }
@@ -231,7 +227,7 @@ func TestAnswersDoNotRepeatARepositorysPassword(t *testing.T) {
 func TestInputsThatAreNamedByURL(t *testing.T) {
 	b := backendtest.New(t)
 	enqueue := func(f *backendv1.InputFile) error {
-		_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{
+		_, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{
 			Prompt: "x", Config: &backendv1.TaskConfig{InputFiles: []*backendv1.InputFile{f}},
 		})
 		return err
@@ -255,7 +251,7 @@ func TestInputsThatAreNamedByURL(t *testing.T) {
 // A mistyped agent is told with those that there are.
 func TestAgentsThatAreNotThereAreRefused(t *testing.T) {
 	b := backendtest.New(t)
-	_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", Config: &backendv1.TaskConfig{Agent: new("cluade")}})
+	_, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: "x", Config: &backendv1.TaskConfig{Agent: new("cluade")}})
 	require.Equal(t, connect.CodeInvalidArgument, rpcerror.CodeOf(err))
 	require.ErrorContains(t, err, `config.agent: names "cluade", and the agents are: `+agents.List())
 }
@@ -264,7 +260,7 @@ func TestWhatWouldHaveNoEffectIsRefused(t *testing.T) {
 	b := backendtest.New(t)
 	repo, other := new("https://github.com/a/b"), new("https://github.com/a/c")
 	cloned := func() string {
-		_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", Config: &backendv1.TaskConfig{RepoUrl: repo, GitBranch: new("main")}})
+		_, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: "x", Config: &backendv1.TaskConfig{RepoUrl: repo, GitBranch: new("main")}})
 		require.NoError(t, err)
 		c := b.Claim(t, "w1")
 		_, err = b.Queue.Start(t.Context(), c.GetRun().GetId(), c.GetFencingToken())
@@ -286,7 +282,7 @@ func TestWhatWouldHaveNoEffectIsRefused(t *testing.T) {
 		{"the clone's branch", cloned, &backendv1.TaskConfig{GitBranch: new("main")}, ""},
 		{"another repository, and a branch too", cloned, &backendv1.TaskConfig{RepoUrl: other, GitBranch: new("dev")}, ""},
 	} {
-		_, err := b.Tasks.Enqueue(t.Context(), backendtest.User, &backendv1.EnqueueTaskRequest{Prompt: "x", SessionId: c.session, Config: c.config})
+		_, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{Prompt: "x", SessionId: c.session, Config: c.config})
 		if c.field == "" {
 			require.NoError(t, err, c.name)
 			continue
@@ -294,7 +290,7 @@ func TestWhatWouldHaveNoEffectIsRefused(t *testing.T) {
 		require.Equal(t, connect.CodeInvalidArgument, rpcerror.CodeOf(err), c.name)
 		require.ErrorContains(t, err, c.field, c.name)
 		if c.session == "" {
-			_, err := b.Sessions.Create(t.Context(), backendtest.User, &backendv1.CreateSessionRequest{Config: c.config})
+			_, err := b.Sessions.CreateSession(t.Context(), &backendv1.CreateSessionRequest{Config: c.config})
 			require.ErrorContains(t, err, c.field, c.name)
 		}
 	}
