@@ -147,6 +147,9 @@ var Fields = map[string]string{
 	"poco.config.v1.TitleConfig.openai_api_key":               "API key of the service that names sessions.",
 	"poco.config.v1.TitleConfig.openai_base_url":              "Base URL of an OpenAI-compatible service.",
 	"poco.config.v1.TitleConfig.openai_default_model":         "Model that names sessions.",
+	"poco.config.v1.TracingConfig.endpoint":                   "URL of the collector that traces are sent to. Without one there are none.",
+	"poco.config.v1.TracingConfig.headers":                    "Headers for the collector, which may hold a token: name=value, separated by commas, with values percent-encoded.",
+	"poco.config.v1.TracingConfig.protocol":                   "How the collector is spoken to.",
 	"poco.config.v1.UserInputConfig.timeout":                  "How long a question waits for its answer when the executor named no end.",
 	"poco.config.v1.WorkspaceConfig.archive_enabled":          "Keep the private snapshot of a removed workspace as its archive. When off, the snapshot is removed along with the workspace, and the session's next prompt fails and says so. Exported files stay either way.",
 	"poco.config.v1.WorkspaceConfig.archive_keep":             "How long archives are kept, counted from the removal of the workspace. After that, the session's next prompt fails and says so.",
@@ -188,6 +191,7 @@ var Messages = map[string]string{
 	"poco.config.v1.StackPostgresConfig":    "The stack's own Postgres. DATABASE_URL has to name the same database, user and password.",
 	"poco.config.v1.Text":                   "Text is words in the languages of the reference.",
 	"poco.config.v1.TitleConfig":            "For naming sessions with an OpenAI-compatible model. This version takes titles from the prompt.",
+	"poco.config.v1.TracingConfig":          "Traces of calls, in the OpenTelemetry protocol. The OpenTelemetry SDK's other variables, OTEL_TRACES_SAMPLER for example, have their meaning as well.",
 	"poco.config.v1.UserInputConfig":        "What happens to questions that the agent asks.",
 	"poco.config.v1.WorkspaceConfig":        "Where workspaces are on the manager's disk, and how long they stay.",
 }

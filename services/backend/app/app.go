@@ -30,6 +30,7 @@ import (
 	"github.com/poco-ai/poco/services/internal/lifecycle"
 	"github.com/poco-ai/poco/services/internal/objectstore"
 	"github.com/poco-ai/poco/services/internal/rpcserver"
+	"github.com/poco-ai/poco/services/internal/tracing"
 )
 
 // shutdownTimeout is how long the parts may take to stop, all together.
@@ -61,6 +62,11 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 		err = errors.Join(err, closers.Close(stopCtx))
 	}()
 
+	traces, err := tracing.Start(ctx, Service, cfg.Msg.GetTracing(), cfg.Secret("OTEL_EXPORTER_OTLP_HEADERS"), logger)
+	if err != nil {
+		return err
+	}
+	closers.Add("traces", traces.Shutdown)
 	pool, err := openDatabase(ctx, cfg, logger)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -99,7 +105,7 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	closers.Add("background work", func(context.Context) error { stopWork(); return work.Wait() })
 
 	health := postgres.NewHealth(pool)
-	server, err := newServer(cfg, opts, logger, health)
+	server, err := newServer(cfg, opts, logger, traces, health)
 	if err != nil {
 		return err
 	}
@@ -124,10 +130,10 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	}
 }
 
-func newServer(cfg *Config, opts Options, logger *slog.Logger, health *postgres.Health) (*rpcserver.Server, error) {
+func newServer(cfg *Config, opts Options, logger *slog.Logger, traces *tracing.Provider, health *postgres.Health) (*rpcserver.Server, error) {
 	token, clientToken := cfg.Secret("INTERNAL_API_TOKEN"), cfg.Secret("CLIENT_TOKEN")
 	so := rpcserver.Options{
-		Service: Service, Addrs: opts.Addrs, Logger: logger, Config: cfg, InternalToken: token, ClientToken: clientToken,
+		Service: Service, Addrs: opts.Addrs, Logger: logger, Traces: traces, Config: cfg, InternalToken: token, ClientToken: clientToken,
 		Ready: health.Ready, AccessLog: func() bool { return cfg.Current().GetLogging().GetAccessLog() },
 		AllowedHosts: cfg.Msg.GetDeployment().GetAllowedHosts(), Middleware: allowOrigins(cfg.Msg.GetServer().GetCorsOrigins()),
 		Interceptors: []connect.ServerInterceptor{

@@ -27,6 +27,8 @@ var opaque = map[string]bool{
 	"command_id": true,
 	// poco.backend.v1.InputFile.id and Todo.id.
 	"id": true,
+	// poco.backend.v1.UserQuestion.id, made by the agent's driver.
+	"question_id": true,
 }
 
 // inputs are the messages that clients send, with all inside of them.

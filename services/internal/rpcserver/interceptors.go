@@ -17,21 +17,27 @@ import (
 	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
+	"github.com/poco-ai/poco/services/internal/tracing"
 )
 
 // interceptors returns the chain, outermost first. What observes a call is
 // outside of what recovers from panics, so that a panic is counted and logged
 // as the Internal the caller sees.
 func (s *Server) interceptors() ([]connect.ServerInterceptor, error) {
-	otel, err := otelconnect.NewServerInterceptor(otelconnect.WithoutMetrics())
-	if err != nil {
-		return nil, fmt.Errorf("set up tracing: %w", err)
-	}
 	observe, err := s.observer()
 	if err != nil {
 		return nil, err
 	}
-	chain := []connect.ServerInterceptor{observe, otel, passedOn, s.recovery, rpcerror.Interceptor(s.logger), tooLarge, s.draining, s.limitStreams, canonicalIDs, about}
+	chain := []connect.ServerInterceptor{observe}
+	if s.opts.Traces.On() {
+		trace, err := otelconnect.NewServerInterceptor(
+			otelconnect.WithoutMetrics(), otelconnect.WithTracerProvider(s.opts.Traces.Tracers()), otelconnect.WithPropagator(tracing.Propagator), otelconnect.WithTrustRemote())
+		if err != nil {
+			return nil, fmt.Errorf("set up tracing: %w", err)
+		}
+		chain = append(chain, trace)
+	}
+	chain = append(chain, passedOn, s.recovery, rpcerror.Interceptor(s.logger), tooLarge, s.draining, s.limitStreams, canonicalIDs, about)
 	chain = append(chain, s.opts.Interceptors...)
 	var options []validate.Option
 	if s.opts.Validator != nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/configservice"
 	"github.com/poco-ai/poco/services/internal/strictjson"
+	"github.com/poco-ai/poco/services/internal/tracing"
 )
 
 const (
@@ -87,6 +88,8 @@ type Options struct {
 	AllowedHosts []string
 	// Interceptors run before a request is decoded and validated.
 	Interceptors []connect.ServerInterceptor
+	// Traces are what calls belong to; none when nil.
+	Traces *tracing.Provider
 	// Validator checks requests; protovalidate's own when nil.
 	Validator protovalidate.Validator
 	// Middleware wraps everything the server answers, for example with CORS.

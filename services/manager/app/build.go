@@ -22,6 +22,7 @@ import (
 	"github.com/poco-ai/poco/services/internal/objectstore"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 	"github.com/poco-ai/poco/services/internal/rpcserver"
+	"github.com/poco-ai/poco/services/internal/tracing"
 	"github.com/poco-ai/poco/services/manager/internal/admin"
 	"github.com/poco-ai/poco/services/manager/internal/export"
 	"github.com/poco-ai/poco/services/manager/internal/fetch"
@@ -73,7 +74,12 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 	closers.Add("runtime", plain(rt.Close))
 	opts.Logger.InfoContext(ctx, "runtime chosen", "runtime", rt.Name(), "why", why)
 
-	backend, err := grpcclient.Dial(msg.GetServer().GetBackendUrl(), cfg.Secret(envInternalToken))
+	traces, err := tracing.Start(ctx, "manager", msg.GetTracing(), cfg.Secret("OTEL_EXPORTER_OTLP_HEADERS"), opts.Logger)
+	if err != nil {
+		return nil, err
+	}
+	closers.Add("traces", traces.Shutdown)
+	backend, err := grpcclient.Dial(msg.GetServer().GetBackendUrl(), cfg.Secret(envInternalToken), traces.DialOptions()...)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +116,7 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 		ExecutorEnv:   func() map[string]string { return executorEnv(cfg.Current()) },
 		StopExecutors: opts.StopExecutors, Logger: opts.Logger.With(logging.KeyWorkerID, id.WorkerID),
 	})
-	server, err := newServer(cfg, opts, channels, w)
+	server, err := newServer(cfg, opts, traces, channels, w)
 	if err != nil {
 		return nil, err
 	}
@@ -132,10 +138,10 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 	return &manager{identity: id, runtime: rt, worker: w, server: server, reach: reached}, err
 }
 
-func newServer(cfg *Config, opts Options, channels *runchannel.Registry, w *worker.Worker) (*rpcserver.Server, error) {
+func newServer(cfg *Config, opts Options, traces *tracing.Provider, channels *runchannel.Registry, w *worker.Worker) (*rpcserver.Server, error) {
 	token := cfg.Secret(envInternalToken)
 	options := rpcserver.Options{
-		Service: "manager", Logger: opts.Logger, Config: cfg, InternalToken: token, ClientToken: cfg.Secret("CLIENT_TOKEN"),
+		Service: "manager", Logger: opts.Logger, Traces: traces, Config: cfg, InternalToken: token, ClientToken: cfg.Secret("CLIENT_TOKEN"),
 		AccessLog:    func() bool { return cfg.Current().GetLogging().GetAccessLog() },
 		AllowedHosts: cfg.Msg.GetDeployment().GetAllowedHosts(),
 		Ready: func(context.Context) error {

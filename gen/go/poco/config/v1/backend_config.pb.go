@@ -36,6 +36,7 @@ type BackendConfig struct {
 	UserInput     *UserInputConfig       `protobuf:"bytes,8,opt,name=user_input,json=userInput,proto3" json:"user_input,omitempty"`
 	Dispatch      *DispatchConfig        `protobuf:"bytes,9,opt,name=dispatch,proto3" json:"dispatch,omitempty"`
 	Retention     *RetentionConfig       `protobuf:"bytes,20,opt,name=retention,proto3" json:"retention,omitempty"`
+	Tracing       *TracingConfig         `protobuf:"bytes,21,opt,name=tracing,proto3" json:"tracing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -136,6 +137,13 @@ func (x *BackendConfig) GetDispatch() *DispatchConfig {
 func (x *BackendConfig) GetRetention() *RetentionConfig {
 	if x != nil {
 		return x.Retention
+	}
+	return nil
+}
+
+func (x *BackendConfig) GetTracing() *TracingConfig {
+	if x != nil {
+		return x.Tracing
 	}
 	return nil
 }
@@ -585,7 +593,7 @@ var File_poco_config_v1_backend_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\n" +
-	"#poco/config/v1/backend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xdd\x05\n" +
+	"#poco/config/v1/backend_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\x96\x06\n" +
 	"\rBackendConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -599,7 +607,8 @@ const file_poco_config_v1_backend_config_proto_rawDesc = "" +
 	"\n" +
 	"user_input\x18\b \x01(\v2\x1f.poco.config.v1.UserInputConfigR\tuserInput\x12:\n" +
 	"\bdispatch\x18\t \x01(\v2\x1e.poco.config.v1.DispatchConfigR\bdispatch\x12=\n" +
-	"\tretention\x18\x14 \x01(\v2\x1f.poco.config.v1.RetentionConfigR\tretention:_\xf2\xb8\x18[\n" +
+	"\tretention\x18\x14 \x01(\v2\x1f.poco.config.v1.RetentionConfigR\tretention\x127\n" +
+	"\atracing\x18\x15 \x01(\v2\x1d.poco.config.v1.TracingConfigR\atracing:_\xf2\xb8\x18[\n" +
 	"\aBackend\x12\aBackend\x1aGBackend 提供 API，并在 Postgres 中保存会话、run 和事件。\"\xfc\x06\n" +
 	"\x13BackendServerConfig\x12:\n" +
 	"\x04host\x18\x01 \x01(\tB&\xea\xb8\x18\"\n" +
@@ -684,8 +693,9 @@ var file_poco_config_v1_backend_config_proto_goTypes = []any{
 	(*DeploymentConfig)(nil),      // 8: poco.config.v1.DeploymentConfig
 	(*LoggingConfig)(nil),         // 9: poco.config.v1.LoggingConfig
 	(*ObjectStoreConfig)(nil),     // 10: poco.config.v1.ObjectStoreConfig
-	(*SecretValue)(nil),           // 11: poco.config.v1.SecretValue
-	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
+	(*TracingConfig)(nil),         // 11: poco.config.v1.TracingConfig
+	(*SecretValue)(nil),           // 12: poco.config.v1.SecretValue
+	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
 }
 var file_poco_config_v1_backend_config_proto_depIdxs = []int32{
 	8,  // 0: poco.config.v1.BackendConfig.deployment:type_name -> poco.config.v1.DeploymentConfig
@@ -698,21 +708,22 @@ var file_poco_config_v1_backend_config_proto_depIdxs = []int32{
 	5,  // 7: poco.config.v1.BackendConfig.user_input:type_name -> poco.config.v1.UserInputConfig
 	6,  // 8: poco.config.v1.BackendConfig.dispatch:type_name -> poco.config.v1.DispatchConfig
 	7,  // 9: poco.config.v1.BackendConfig.retention:type_name -> poco.config.v1.RetentionConfig
-	11, // 10: poco.config.v1.DatabaseConfig.url:type_name -> poco.config.v1.SecretValue
-	12, // 11: poco.config.v1.DatabaseConfig.wait_timeout:type_name -> google.protobuf.Duration
-	11, // 12: poco.config.v1.BackendSecurityConfig.secret_key:type_name -> poco.config.v1.SecretValue
-	11, // 13: poco.config.v1.BackendSecurityConfig.internal_api_token:type_name -> poco.config.v1.SecretValue
-	11, // 14: poco.config.v1.BackendSecurityConfig.client_token:type_name -> poco.config.v1.SecretValue
-	11, // 15: poco.config.v1.TitleConfig.openai_api_key:type_name -> poco.config.v1.SecretValue
-	12, // 16: poco.config.v1.UserInputConfig.timeout:type_name -> google.protobuf.Duration
-	12, // 17: poco.config.v1.DispatchConfig.worker_gone_after:type_name -> google.protobuf.Duration
-	12, // 18: poco.config.v1.RetentionConfig.session_retention:type_name -> google.protobuf.Duration
-	12, // 19: poco.config.v1.RetentionConfig.purge_interval:type_name -> google.protobuf.Duration
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	11, // 10: poco.config.v1.BackendConfig.tracing:type_name -> poco.config.v1.TracingConfig
+	12, // 11: poco.config.v1.DatabaseConfig.url:type_name -> poco.config.v1.SecretValue
+	13, // 12: poco.config.v1.DatabaseConfig.wait_timeout:type_name -> google.protobuf.Duration
+	12, // 13: poco.config.v1.BackendSecurityConfig.secret_key:type_name -> poco.config.v1.SecretValue
+	12, // 14: poco.config.v1.BackendSecurityConfig.internal_api_token:type_name -> poco.config.v1.SecretValue
+	12, // 15: poco.config.v1.BackendSecurityConfig.client_token:type_name -> poco.config.v1.SecretValue
+	12, // 16: poco.config.v1.TitleConfig.openai_api_key:type_name -> poco.config.v1.SecretValue
+	13, // 17: poco.config.v1.UserInputConfig.timeout:type_name -> google.protobuf.Duration
+	13, // 18: poco.config.v1.DispatchConfig.worker_gone_after:type_name -> google.protobuf.Duration
+	13, // 19: poco.config.v1.RetentionConfig.session_retention:type_name -> google.protobuf.Duration
+	13, // 20: poco.config.v1.RetentionConfig.purge_interval:type_name -> google.protobuf.Duration
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_poco_config_v1_backend_config_proto_init() }

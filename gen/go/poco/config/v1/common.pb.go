@@ -340,6 +340,72 @@ func (x *ObjectStoreConfig) GetMaxAttempts() int32 {
 	return 0
 }
 
+// Traces of calls, in the OpenTelemetry protocol. The OpenTelemetry SDK's other
+// variables, OTEL_TRACES_SAMPLER for example, have their meaning as well.
+type TracingConfig struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// URL of the collector that traces are sent to. Without one there are none.
+	Endpoint string `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// How the collector is spoken to.
+	Protocol string `protobuf:"bytes,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// Headers for the collector, which may hold a token: name=value, separated by
+	// commas, with values percent-encoded.
+	Headers       *SecretValue `protobuf:"bytes,3,opt,name=headers,proto3" json:"headers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TracingConfig) Reset() {
+	*x = TracingConfig{}
+	mi := &file_poco_config_v1_common_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TracingConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TracingConfig) ProtoMessage() {}
+
+func (x *TracingConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_poco_config_v1_common_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TracingConfig.ProtoReflect.Descriptor instead.
+func (*TracingConfig) Descriptor() ([]byte, []int) {
+	return file_poco_config_v1_common_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *TracingConfig) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *TracingConfig) GetProtocol() string {
+	if x != nil {
+		return x.Protocol
+	}
+	return ""
+}
+
+func (x *TracingConfig) GetHeaders() *SecretValue {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
 var File_poco_config_v1_common_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_common_proto_rawDesc = "" +
@@ -405,7 +471,15 @@ const file_poco_config_v1_common_proto_rawDesc = "" +
 	" \x01(\x05BP\xbaH\x06\x1a\x04\x18\x14(\x01\xea\xb8\x18C\n" +
 	"\x0fS3_MAX_ATTEMPTS\x1a\x013R-每个请求最多尝试几次，含首次。R\vmaxAttempts:\xdb\x03\xbaH\xc8\x02\x1a\xc5\x02\n" +
 	"!object_store.endpoint_with_bucket\x12zS3_ENDPOINT ends in the name of the bucket, which S3_BUCKET gives already: leave it out, for example http://localhost:9000\x1a\xa3\x01this.bucket == '' || !this.endpoint.matches('^https?://[^/]+/.') || !(this.endpoint.endsWith('/' + this.bucket) || this.endpoint.endsWith('/' + this.bucket + '/'))\xf2\xb8\x18\x8a\x01\n" +
-	"\x0eObject storage\x12\f对象存储\x1aj存放导出的工作区和私有快照的 S3 兼容服务。Backend 与 Manager 使用同一个 bucket。B\xb3\x01\n" +
+	"\x0eObject storage\x12\f对象存储\x1aj存放导出的工作区和私有快照的 S3 兼容服务。Backend 与 Manager 使用同一个 bucket。\"\xa8\x05\n" +
+	"\rTracingConfig\x12\x9a\x01\n" +
+	"\bendpoint\x18\x01 \x01(\tB~\xea\xb8\x18z\n" +
+	"\x1bOTEL_EXPORTER_OTLP_ENDPOINTRA接收链路数据的 collector 地址；不设置则不导出。h\x01\xaa\x01\x15http://collector:4318R\bendpoint\x12\x88\x01\n" +
+	"\bprotocol\x18\x02 \x01(\tBl\xbaH\x17r\x15R\rhttp/protobufR\x04grpc\xea\xb8\x18N\n" +
+	"\x1bOTEL_EXPORTER_OTLP_PROTOCOL\x1a\rhttp/protobufR 与 collector 通信的协议。R\bprotocol\x12\xc9\x01\n" +
+	"\aheaders\x18\x03 \x01(\v2\x1b.poco.config.v1.SecretValueB\x91\x01\xea\xb8\x18\x8c\x01\n" +
+	"\x1aOTEL_EXPORTER_OTLP_HEADERS(\x01Rl发送给 collector 的请求头，可含 token：name=value，以逗号分隔，值使用百分号编码。R\aheaders:\xa2\x01\xf2\xb8\x18\x9d\x01\n" +
+	"\aTracing\x12\f链路追踪\x1a\x83\x01以 OpenTelemetry 协议导出调用链路。OpenTelemetry SDK 的其他环境变量（例如 OTEL_TRACES_SAMPLER）同样有效。B\xb3\x01\n" +
 	"\x12com.poco.config.v1B\vCommonProtoP\x01Z6github.com/poco-ai/poco/gen/go/poco/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x0ePoco.Config.V1\xca\x02\x0ePoco\\Config\\V1\xe2\x02\x1aPoco\\Config\\V1\\GPBMetadata\xea\x02\x10Poco::Config::V1b\x06proto3"
 
 var (
@@ -420,26 +494,28 @@ func file_poco_config_v1_common_proto_rawDescGZIP() []byte {
 	return file_poco_config_v1_common_proto_rawDescData
 }
 
-var file_poco_config_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_poco_config_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_poco_config_v1_common_proto_goTypes = []any{
 	(*DeploymentConfig)(nil),    // 0: poco.config.v1.DeploymentConfig
 	(*LoggingConfig)(nil),       // 1: poco.config.v1.LoggingConfig
 	(*ObjectStoreConfig)(nil),   // 2: poco.config.v1.ObjectStoreConfig
-	(*durationpb.Duration)(nil), // 3: google.protobuf.Duration
-	(*SecretValue)(nil),         // 4: poco.config.v1.SecretValue
+	(*TracingConfig)(nil),       // 3: poco.config.v1.TracingConfig
+	(*durationpb.Duration)(nil), // 4: google.protobuf.Duration
+	(*SecretValue)(nil),         // 5: poco.config.v1.SecretValue
 }
 var file_poco_config_v1_common_proto_depIdxs = []int32{
-	3, // 0: poco.config.v1.DeploymentConfig.rotation_grace:type_name -> google.protobuf.Duration
-	4, // 1: poco.config.v1.ObjectStoreConfig.access_key:type_name -> poco.config.v1.SecretValue
-	4, // 2: poco.config.v1.ObjectStoreConfig.secret_key:type_name -> poco.config.v1.SecretValue
-	3, // 3: poco.config.v1.ObjectStoreConfig.presign_expires:type_name -> google.protobuf.Duration
-	3, // 4: poco.config.v1.ObjectStoreConfig.connect_timeout:type_name -> google.protobuf.Duration
-	3, // 5: poco.config.v1.ObjectStoreConfig.read_timeout:type_name -> google.protobuf.Duration
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	4, // 0: poco.config.v1.DeploymentConfig.rotation_grace:type_name -> google.protobuf.Duration
+	5, // 1: poco.config.v1.ObjectStoreConfig.access_key:type_name -> poco.config.v1.SecretValue
+	5, // 2: poco.config.v1.ObjectStoreConfig.secret_key:type_name -> poco.config.v1.SecretValue
+	4, // 3: poco.config.v1.ObjectStoreConfig.presign_expires:type_name -> google.protobuf.Duration
+	4, // 4: poco.config.v1.ObjectStoreConfig.connect_timeout:type_name -> google.protobuf.Duration
+	4, // 5: poco.config.v1.ObjectStoreConfig.read_timeout:type_name -> google.protobuf.Duration
+	5, // 6: poco.config.v1.TracingConfig.headers:type_name -> poco.config.v1.SecretValue
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_poco_config_v1_common_proto_init() }
@@ -454,7 +530,7 @@ func file_poco_config_v1_common_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_poco_config_v1_common_proto_rawDesc), len(file_poco_config_v1_common_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

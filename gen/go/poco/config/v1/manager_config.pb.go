@@ -36,6 +36,7 @@ type ManagerConfig struct {
 	Model         *ModelConfig           `protobuf:"bytes,7,opt,name=model,proto3" json:"model,omitempty"`
 	Workspace     *WorkspaceConfig       `protobuf:"bytes,8,opt,name=workspace,proto3" json:"workspace,omitempty"`
 	ObjectStore   *ObjectStoreConfig     `protobuf:"bytes,9,opt,name=object_store,json=objectStore,proto3" json:"object_store,omitempty"`
+	Tracing       *TracingConfig         `protobuf:"bytes,21,opt,name=tracing,proto3" json:"tracing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -129,6 +130,13 @@ func (x *ManagerConfig) GetWorkspace() *WorkspaceConfig {
 func (x *ManagerConfig) GetObjectStore() *ObjectStoreConfig {
 	if x != nil {
 		return x.ObjectStore
+	}
+	return nil
+}
+
+func (x *ManagerConfig) GetTracing() *TracingConfig {
+	if x != nil {
+		return x.Tracing
 	}
 	return nil
 }
@@ -782,7 +790,7 @@ var File_poco_config_v1_manager_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\n" +
-	"#poco/config/v1/manager_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xe1\x12\n" +
+	"#poco/config/v1/manager_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\x9a\x13\n" +
 	"\rManagerConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -794,7 +802,8 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x03run\x18\x06 \x01(\v2\x19.poco.config.v1.RunConfigR\x03run\x121\n" +
 	"\x05model\x18\a \x01(\v2\x1b.poco.config.v1.ModelConfigR\x05model\x12=\n" +
 	"\tworkspace\x18\b \x01(\v2\x1f.poco.config.v1.WorkspaceConfigR\tworkspace\x12D\n" +
-	"\fobject_store\x18\t \x01(\v2!.poco.config.v1.ObjectStoreConfigR\vobjectStore:\xc6\x0e\xbaH\xdc\r\x1a\xb5\x03\n" +
+	"\fobject_store\x18\t \x01(\v2!.poco.config.v1.ObjectStoreConfigR\vobjectStore\x127\n" +
+	"\atracing\x18\x15 \x01(\v2\x1d.poco.config.v1.TracingConfigR\atracing:\xc6\x0e\xbaH\xdc\r\x1a\xb5\x03\n" +
 	"\x1amanager.callback_reachable\x12\xd5\x01CALLBACK_BASE_URL names the machine itself, which inside a container (EXECUTOR_RUNTIME=docker) is the container: set it to a URL at which containers reach this manager, for example http://host.docker.internal:8001\x1a\xbe\x01this.runtime.runtime != 'docker' || !this.server.callback_base_url.matches('(?i)^https?://((.+[.])?localhost|127[.][0-9.]+|[[](::|::1|::ffff:127[.][0-9.]+)[]]|0[.]0[.]0[.]0)(:[0-9]+)?(/|$)')\x1a\xda\x03\n" +
 	"\x1fadvice.unreachable_callback.url\x12\xd2\x01CALLBACK_BASE_URL names the machine itself, which containers cannot reach, should the runtime that is chosen be docker: set it to a URL at which containers reach this manager, or choose EXECUTOR_RUNTIME=process\x1a\xe1\x01this.runtime.runtime != 'auto' || this.runtime.executor_image == '' || !this.server.callback_base_url.matches('(?i)^https?://((.+[.])?localhost|127[.][0-9.]+|[[](::|::1|::ffff:127[.][0-9.]+)[]]|0[.]0[.]0[.]0)(:[0-9]+)?(/|$)')\x1a\xfc\x03\n" +
 	"#advice.unreachable_callback.process\x12\xfb\x01CALLBACK_BASE_URL has the name by which containers know the Docker host, and executors would be child processes (EXECUTOR_RUNTIME=process, or no EXECUTOR_IMAGE): set it to a URL of this machine, for example http://localhost:8001, or set EXECUTOR_IMAGE\x1a\xd6\x01this.runtime.runtime == 'docker' || (this.runtime.runtime == 'auto' && this.runtime.executor_image != '') || !this.server.callback_base_url.matches('(?i)^https?://(host|gateway)[.]docker[.]internal(:[0-9]+)?(/|$)')\x1a\xc5\x02\n" +
@@ -946,8 +955,9 @@ var file_poco_config_v1_manager_config_proto_goTypes = []any{
 	(*DeploymentConfig)(nil),    // 7: poco.config.v1.DeploymentConfig
 	(*LoggingConfig)(nil),       // 8: poco.config.v1.LoggingConfig
 	(*ObjectStoreConfig)(nil),   // 9: poco.config.v1.ObjectStoreConfig
-	(*SecretValue)(nil),         // 10: poco.config.v1.SecretValue
-	(*durationpb.Duration)(nil), // 11: google.protobuf.Duration
+	(*TracingConfig)(nil),       // 10: poco.config.v1.TracingConfig
+	(*SecretValue)(nil),         // 11: poco.config.v1.SecretValue
+	(*durationpb.Duration)(nil), // 12: google.protobuf.Duration
 }
 var file_poco_config_v1_manager_config_proto_depIdxs = []int32{
 	7,  // 0: poco.config.v1.ManagerConfig.deployment:type_name -> poco.config.v1.DeploymentConfig
@@ -959,26 +969,27 @@ var file_poco_config_v1_manager_config_proto_depIdxs = []int32{
 	5,  // 6: poco.config.v1.ManagerConfig.model:type_name -> poco.config.v1.ModelConfig
 	6,  // 7: poco.config.v1.ManagerConfig.workspace:type_name -> poco.config.v1.WorkspaceConfig
 	9,  // 8: poco.config.v1.ManagerConfig.object_store:type_name -> poco.config.v1.ObjectStoreConfig
-	10, // 9: poco.config.v1.ManagerServerConfig.internal_api_token:type_name -> poco.config.v1.SecretValue
-	10, // 10: poco.config.v1.ManagerServerConfig.client_token:type_name -> poco.config.v1.SecretValue
-	11, // 11: poco.config.v1.QueueConfig.pull_interval:type_name -> google.protobuf.Duration
-	11, // 12: poco.config.v1.QueueConfig.claim_lease:type_name -> google.protobuf.Duration
-	11, // 13: poco.config.v1.RuntimeConfig.start_timeout:type_name -> google.protobuf.Duration
-	11, // 14: poco.config.v1.RuntimeConfig.stop_grace:type_name -> google.protobuf.Duration
-	11, // 15: poco.config.v1.RunConfig.timeout:type_name -> google.protobuf.Duration
-	11, // 16: poco.config.v1.RunConfig.idle_timeout:type_name -> google.protobuf.Duration
-	11, // 17: poco.config.v1.RunConfig.user_input_timeout:type_name -> google.protobuf.Duration
-	11, // 18: poco.config.v1.RunConfig.background_timeout:type_name -> google.protobuf.Duration
-	10, // 19: poco.config.v1.ModelConfig.anthropic_auth_token:type_name -> poco.config.v1.SecretValue
-	10, // 20: poco.config.v1.ModelConfig.anthropic_api_key:type_name -> poco.config.v1.SecretValue
-	11, // 21: poco.config.v1.WorkspaceConfig.cleanup_interval:type_name -> google.protobuf.Duration
-	11, // 22: poco.config.v1.WorkspaceConfig.max_age:type_name -> google.protobuf.Duration
-	11, // 23: poco.config.v1.WorkspaceConfig.archive_keep:type_name -> google.protobuf.Duration
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	10, // 9: poco.config.v1.ManagerConfig.tracing:type_name -> poco.config.v1.TracingConfig
+	11, // 10: poco.config.v1.ManagerServerConfig.internal_api_token:type_name -> poco.config.v1.SecretValue
+	11, // 11: poco.config.v1.ManagerServerConfig.client_token:type_name -> poco.config.v1.SecretValue
+	12, // 12: poco.config.v1.QueueConfig.pull_interval:type_name -> google.protobuf.Duration
+	12, // 13: poco.config.v1.QueueConfig.claim_lease:type_name -> google.protobuf.Duration
+	12, // 14: poco.config.v1.RuntimeConfig.start_timeout:type_name -> google.protobuf.Duration
+	12, // 15: poco.config.v1.RuntimeConfig.stop_grace:type_name -> google.protobuf.Duration
+	12, // 16: poco.config.v1.RunConfig.timeout:type_name -> google.protobuf.Duration
+	12, // 17: poco.config.v1.RunConfig.idle_timeout:type_name -> google.protobuf.Duration
+	12, // 18: poco.config.v1.RunConfig.user_input_timeout:type_name -> google.protobuf.Duration
+	12, // 19: poco.config.v1.RunConfig.background_timeout:type_name -> google.protobuf.Duration
+	11, // 20: poco.config.v1.ModelConfig.anthropic_auth_token:type_name -> poco.config.v1.SecretValue
+	11, // 21: poco.config.v1.ModelConfig.anthropic_api_key:type_name -> poco.config.v1.SecretValue
+	12, // 22: poco.config.v1.WorkspaceConfig.cleanup_interval:type_name -> google.protobuf.Duration
+	12, // 23: poco.config.v1.WorkspaceConfig.max_age:type_name -> google.protobuf.Duration
+	12, // 24: poco.config.v1.WorkspaceConfig.archive_keep:type_name -> google.protobuf.Duration
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_poco_config_v1_manager_config_proto_init() }
