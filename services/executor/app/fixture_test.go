@@ -51,7 +51,7 @@ type manager struct {
 	url string
 
 	mu       sync.Mutex
-	events   []*backendv1.RunEvent
+	events   []*executorv1.RunEvent
 	partial  string
 	done     map[string]int
 	opened   int
@@ -235,10 +235,10 @@ func (m *manager) read(stream grpc.BidiStreamingServer[managerv1.ConnectRequest,
 	}
 }
 
-func (m *manager) log() []*backendv1.EventPayload {
+func (m *manager) log() []*executorv1.RunEventPayload {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var all []*backendv1.EventPayload
+	var all []*executorv1.RunEventPayload
 	for i, e := range m.events {
 		require.EqualValues(m.t, i+1, e.GetRunSeq())
 		all = append(all, e.GetPayload())

@@ -29,7 +29,7 @@ func newConversation(t *testing.T, dir string, env ...string) *conversation {
 }
 
 // say runs a prompt to its end and returns its events.
-func (c *conversation) say(prompt string) []*backendv1.EventPayload {
+func (c *conversation) say(prompt string) []*executorv1.RunEventPayload {
 	c.t.Helper()
 	m := newManager(c.t)
 	req := proto.CloneOf(c.request)
@@ -48,7 +48,7 @@ func (c *conversation) say(prompt string) []*backendv1.EventPayload {
 }
 
 // spoken is all that the agent said.
-func spoken(events []*backendv1.EventPayload) (text string) {
+func spoken(events []*executorv1.RunEventPayload) (text string) {
 	for _, e := range events {
 		for _, b := range e.GetMessageAdded().GetBlocks() {
 			text += b.GetText().GetText() + "\n"
@@ -57,7 +57,7 @@ func spoken(events []*backendv1.EventPayload) (text string) {
 	return text
 }
 
-func notices(events []*backendv1.EventPayload) map[string]string {
+func notices(events []*executorv1.RunEventPayload) map[string]string {
 	codes := map[string]string{}
 	for _, e := range events {
 		if n := e.GetNotice(); n != nil {
@@ -192,7 +192,7 @@ func TestRulesOfTheDeployment(t *testing.T) {
 	require.Equal(t, "kept.txt", files[0].GetPath())
 }
 
-func started(events []*backendv1.EventPayload) *backendv1.AgentStarted {
+func started(events []*executorv1.RunEventPayload) *backendv1.AgentStarted {
 	for _, e := range events {
 		if s := e.GetAgentStarted(); s != nil {
 			return s
@@ -202,7 +202,7 @@ func started(events []*backendv1.EventPayload) *backendv1.AgentStarted {
 }
 
 // changesOf are the changes that a run told last.
-func changesOf(events []*backendv1.EventPayload) *backendv1.FilesChanged {
+func changesOf(events []*executorv1.RunEventPayload) *backendv1.FilesChanged {
 	var last *backendv1.FilesChanged
 	for _, e := range events {
 		if changed := e.GetFilesChanged(); changed != nil {

@@ -144,7 +144,7 @@ func TestWhatIsNotDeliveredIsKept(t *testing.T) {
 }
 
 // kept reads a journal.
-func kept(t *testing.T, path string) (events []*backendv1.RunEvent) {
+func kept(t *testing.T, path string) (events []*executorv1.RunEvent) {
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
 	r := journal.NewReader(bytes.NewReader(content), journal.KeyOf(runToken))

@@ -4,27 +4,24 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
 // wrongBatches are what no executor sends.
-var wrongBatches = map[string][]*backendv1.RunEvent{
-	"number 0":            {notice(0)},
-	"numbers with a gap":  {notice(1), notice(3)},
-	"numbers twice":       {notice(1), notice(1)},
-	"no payload":          {{RunSeq: 1}},
-	"more after the end":  {end(1, completed, 0), notice(2)},
-	"a state of the run":  {event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunStatusChanged{RunStatusChanged: &backendv1.RunStatusChanged{}}})},
-	"an answer":           {event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_UserInputResolved{UserInputResolved: &backendv1.UserInputResolved{}}})},
-	"an export":           {event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_ExportChanged{ExportChanged: &backendv1.ExportChanged{}}})},
-	"a change of session": {event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_SessionUpdated{SessionUpdated: &backendv1.SessionUpdated{}}})},
+var wrongBatches = map[string][]*executorv1.RunEvent{
+	"number 0":           {notice(0)},
+	"numbers with a gap": {notice(1), notice(3)},
+	"numbers twice":      {notice(1), notice(1)},
+	"no payload":         {{RunSeq: 1}},
+	"more after the end": {end(1, completed, 0), notice(2)},
 }
 
 var appending = map[string]func(*fixture){
 	"stores each event once": func(f *fixture) {
 		r := f.running()
 		require.Equal(f.t, running, r.appends(notice(1), notice(2)))
-		for _, again := range [][]*backendv1.RunEvent{nil, {notice(1)}, {notice(1), notice(2)}} {
+		for _, again := range [][]*executorv1.RunEvent{nil, {notice(1)}, {notice(1), notice(2)}} {
 			resp, err := r.append(again...)
 			require.NoError(f.t, err)
 			require.EqualValues(f.t, 2, resp.GetAckedRunSeq())
@@ -84,7 +81,7 @@ var appending = map[string]func(*fixture){
 var recovering = map[string]func(*fixture){
 	"adds to the record of a run that has ended": func(f *fixture) {
 		r := f.lost()
-		for _, batch := range [][]*backendv1.RunEvent{
+		for _, batch := range [][]*executorv1.RunEvent{
 			{notice(2)},
 			{agentStarted("agent"), notice(2)},
 			{notice(2), end(3, completed, 0)}, // it has an end

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/retry"
 )
@@ -159,13 +160,13 @@ func (r *run) begin() *run {
 	return r
 }
 
-func (r *run) append(events ...*backendv1.RunEvent) (*queuev1.AppendRunEventsResponse, error) {
+func (r *run) append(events ...*executorv1.RunEvent) (*queuev1.AppendRunEventsResponse, error) {
 	return r.AppendRunEvents(r.t.Context(), &queuev1.AppendRunEventsRequest{RunId: r.id, FencingToken: r.claim.GetFencingToken(), Events: events})
 }
 
 // appends returns the state of the run after its events, of which all are
 // acknowledged.
-func (r *run) appends(events ...*backendv1.RunEvent) backendv1.RunStatus {
+func (r *run) appends(events ...*executorv1.RunEvent) backendv1.RunStatus {
 	r.t.Helper()
 	resp, err := r.append(events...)
 	require.NoError(r.t, err)
@@ -174,7 +175,7 @@ func (r *run) appends(events ...*backendv1.RunEvent) backendv1.RunStatus {
 	return resp.GetStatus()
 }
 
-func (r *run) recover(worker string, events ...*backendv1.RunEvent) (*queuev1.RecoverRunEventsResponse, error) {
+func (r *run) recover(worker string, events ...*executorv1.RunEvent) (*queuev1.RecoverRunEventsResponse, error) {
 	return r.RecoverRunEvents(r.t.Context(), &queuev1.RecoverRunEventsRequest{WorkerId: worker, RunId: r.id, Attempt: 1, Events: events})
 }
 
@@ -235,28 +236,28 @@ func (r *run) status() backendv1.RunStatus {
 	return resp.GetRenewals()[0].GetStatus()
 }
 
-func event(seq int64, payload *backendv1.EventPayload) *backendv1.RunEvent {
-	return &backendv1.RunEvent{RunSeq: seq, Payload: payload}
+func event(seq int64, payload *executorv1.RunEventPayload) *executorv1.RunEvent {
+	return &executorv1.RunEvent{RunSeq: seq, Payload: payload}
 }
 
-func notice(seq int64) *backendv1.RunEvent {
-	return event(seq, &backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{Code: "working"}}})
+func notice(seq int64) *executorv1.RunEvent {
+	return event(seq, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_Notice{Notice: &backendv1.Notice{Code: "working"}}})
 }
 
-func message(seq int64, id string) *backendv1.RunEvent {
-	return event(seq, &backendv1.EventPayload{Kind: &backendv1.EventPayload_MessageAdded{MessageAdded: &backendv1.MessageAdded{
+func message(seq int64, id string) *executorv1.RunEvent {
+	return event(seq, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_MessageAdded{MessageAdded: &backendv1.MessageAdded{
 		MessageId: id, Role: backendv1.MessageRole_MESSAGE_ROLE_ASSISTANT,
 	}}})
 }
 
-func agentStarted(agentSession string) *backendv1.RunEvent {
-	return event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_AgentStarted{
+func agentStarted(agentSession string) *executorv1.RunEvent {
+	return event(1, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_AgentStarted{
 		AgentStarted: &backendv1.AgentStarted{AgentSessionId: agentSession},
 	}})
 }
 
-func end(seq int64, status backendv1.RunStatus, reason backendv1.RunReason) *backendv1.RunEvent {
-	return event(seq, &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{
+func end(seq int64, status backendv1.RunStatus, reason backendv1.RunReason) *executorv1.RunEvent {
+	return event(seq, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_RunFinished{
 		RunFinished: &backendv1.RunFinished{Status: status, Reason: reason},
 	}})
 }

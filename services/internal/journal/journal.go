@@ -24,7 +24,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 )
 
 // DirName is the folder of journals in a session's state.
@@ -94,7 +94,7 @@ func Create(stateDir, runID string, attempt int32, key Key) (*Writer, error) {
 }
 
 // Append adds an event.
-func (w *Writer) Append(e *backendv1.RunEvent) error {
+func (w *Writer) Append(e *executorv1.RunEvent) error {
 	payload, err := proto.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("encode an event: %w", err)
@@ -134,7 +134,7 @@ func NewReader(r io.Reader, key Key) *Reader { return &Reader{r: r, key: key, la
 
 // Next returns the next event; io.EOF at the end, ErrDamaged when nothing that
 // follows can be believed.
-func (r *Reader) Next() (*backendv1.RunEvent, error) {
+func (r *Reader) Next() (*executorv1.RunEvent, error) {
 	head := make([]byte, lengthBytes+sha256.Size)
 	switch _, err := io.ReadFull(r.r, head); {
 	case errors.Is(err, io.EOF):
@@ -156,7 +156,7 @@ func (r *Reader) Next() (*backendv1.RunEvent, error) {
 		return nil, ErrDamaged
 	}
 	r.last = signature
-	e := new(backendv1.RunEvent)
+	e := new(executorv1.RunEvent)
 	if err := proto.Unmarshal(payload, e); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}

@@ -10,11 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/internal/journal"
 )
 
-func event(seq int64, code string) *backendv1.RunEvent {
-	return &backendv1.RunEvent{RunSeq: seq, Payload: &backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{Code: code}}}}
+func event(seq int64, code string) *executorv1.RunEvent {
+	return &executorv1.RunEvent{RunSeq: seq, Payload: &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_Notice{Notice: &backendv1.Notice{Code: code}}}}
 }
 
 // read returns the numbers of the events up to the end, and the end.

@@ -39,7 +39,7 @@ func inputs(t *testing.T) map[protoreflect.FullName]protoreflect.MessageDescript
 	add = func(m protoreflect.MessageDescriptor) {
 		// What an executor reports is one event of a run, stored under the run's id.
 		if all[m.FullName()] != nil || !strings.HasPrefix(string(m.FullName()), "poco.") ||
-			m.FullName() == "poco.backend.v1.EventPayload" || m.FullName() == "poco.backend.v1.PartialContent" {
+			m.FullName() == "poco.executor.v1.RunEventPayload" || m.FullName() == "poco.backend.v1.PartialContent" {
 			return
 		}
 		all[m.FullName()] = m

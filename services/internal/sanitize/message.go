@@ -6,7 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 )
 
 const (
@@ -20,9 +20,9 @@ const (
 // Message applies Text to every string in m.
 func Message(m proto.Message) { walk(m.ProtoReflect(), Text) }
 
-// Event makes an event's payload fit: Message, and at most MaxEventBytes. It
+// Event makes what an executor reports fit: Message, and at most MaxEventBytes. It
 // gives up the verbatim message first, then cuts the longest strings.
-func Event(p *backendv1.EventPayload) {
+func Event(p *executorv1.RunEventPayload) {
 	Message(p)
 	if proto.Size(p) <= MaxEventBytes {
 		return

@@ -94,12 +94,12 @@ func (e *scriptedExecutor) execute(req *executorv1.StartRunRequest) error {
 	}
 	defer conn.Close()
 	client := managerv1.NewRunChannelServiceClient(conn)
-	events := []*backendv1.EventPayload{
-		{Kind: &backendv1.EventPayload_AgentStarted{AgentStarted: &backendv1.AgentStarted{AgentSessionId: req.GetRunId()}}},
-		{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{Code: "begun", Text: req.GetPrompt()}}},
+	events := []*executorv1.RunEventPayload{
+		{Kind: &executorv1.RunEventPayload_AgentStarted{AgentStarted: &backendv1.AgentStarted{AgentSessionId: req.GetRunId()}}},
+		{Kind: &executorv1.RunEventPayload_Notice{Notice: &backendv1.Notice{Code: "begun", Text: req.GetPrompt()}}},
 	}
 	begun := len(events)
-	finish := &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{RunFinished: &backendv1.RunFinished{Status: backendv1.RunStatus_RUN_STATUS_COMPLETED}}}
+	finish := &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_RunFinished{RunFinished: &backendv1.RunFinished{Status: backendv1.RunStatus_RUN_STATUS_COMPLETED}}}
 	if req.GetPrompt() == promptWork {
 		answer, err := ask(e.ctx, req)
 		if err != nil {
@@ -137,7 +137,7 @@ func ask(ctx context.Context, req *executorv1.StartRunRequest) ([]byte, error) {
 }
 
 // channel reports on one channel; true when all is acknowledged or revoked.
-func (e *scriptedExecutor) channel(client managerv1.RunChannelServiceClient, runID string, events []*backendv1.EventPayload) bool {
+func (e *scriptedExecutor) channel(client managerv1.RunChannelServiceClient, runID string, events []*executorv1.RunEventPayload) bool {
 	ctx, cancel := context.WithCancel(e.ctx)
 	defer cancel()
 	stream, err := client.Connect(ctx)
@@ -154,7 +154,7 @@ func (e *scriptedExecutor) channel(client managerv1.RunChannelServiceClient, run
 		case m.GetWelcome() != nil:
 			batch := &managerv1.EventBatch{}
 			for i := int(m.GetWelcome().GetAckedRunSeq()); i < len(events); i++ {
-				batch.Events = append(batch.Events, &backendv1.RunEvent{RunSeq: int64(i) + 1, Payload: events[i]})
+				batch.Events = append(batch.Events, &executorv1.RunEvent{RunSeq: int64(i) + 1, Payload: events[i]})
 			}
 			if stream.Send(&managerv1.ConnectRequest{Kind: &managerv1.ConnectRequest_Events{Events: batch}}) != nil {
 				return false

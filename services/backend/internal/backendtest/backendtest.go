@@ -21,6 +21,7 @@ import (
 	"github.com/poco-ai/poco/db/dbtest"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/gen/go/poco/backend/v1/backendv1connect"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/gen/go/poco/queue/v1/queuev1connect"
 	"github.com/poco-ai/poco/services/backend/internal/hint"
@@ -164,7 +165,7 @@ func (b *Backend) Start(t testing.TB, worker string) *queuev1.ClaimedRun {
 }
 
 // Append stores events of a claimed run.
-func (b *Backend) Append(t testing.TB, c *queuev1.ClaimedRun, events ...*backendv1.RunEvent) queue.Ack {
+func (b *Backend) Append(t testing.TB, c *queuev1.ClaimedRun, events ...*executorv1.RunEvent) queue.Ack {
 	t.Helper()
 	ack, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, events, nil)
 	require.NoError(t, err)
@@ -203,39 +204,39 @@ func (b *Backend) Cancel(t testing.TB, id, reason string) *backendv1.Run {
 }
 
 // Event is a run's event.
-func Event(seq int64, payload *backendv1.EventPayload) *backendv1.RunEvent {
-	return &backendv1.RunEvent{RunSeq: seq, OccurredAt: timestamppb.Now(), Payload: payload}
+func Event(seq int64, payload *executorv1.RunEventPayload) *executorv1.RunEvent {
+	return &executorv1.RunEvent{RunSeq: seq, OccurredAt: timestamppb.Now(), Payload: payload}
 }
 
 // AgentStarted is the event that proves that the agent took the prompt.
-func AgentStarted(seq int64, agentSessionID string) *backendv1.RunEvent {
-	return Event(seq, &backendv1.EventPayload{Kind: &backendv1.EventPayload_AgentStarted{
+func AgentStarted(seq int64, agentSessionID string) *executorv1.RunEvent {
+	return Event(seq, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_AgentStarted{
 		AgentStarted: &backendv1.AgentStarted{AgentSessionId: agentSessionID},
 	}})
 }
 
 // Text is an event with a message of the assistant.
-func Text(seq int64, text string) *backendv1.RunEvent {
+func Text(seq int64, text string) *executorv1.RunEvent {
 	return Message(seq, &backendv1.ContentBlock{Kind: &backendv1.ContentBlock_Text{Text: &backendv1.TextBlock{Text: text}}})
 }
 
 // Message is an event with a message of the assistant.
-func Message(seq int64, blocks ...*backendv1.ContentBlock) *backendv1.RunEvent {
-	return Event(seq, &backendv1.EventPayload{Kind: &backendv1.EventPayload_MessageAdded{MessageAdded: &backendv1.MessageAdded{
+func Message(seq int64, blocks ...*backendv1.ContentBlock) *executorv1.RunEvent {
+	return Event(seq, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_MessageAdded{MessageAdded: &backendv1.MessageAdded{
 		MessageId: uuid.NewString(), Role: backendv1.MessageRole_MESSAGE_ROLE_ASSISTANT, Blocks: blocks, VerbatimJson: `{"type":"assistant"}`,
 	}}})
 }
 
 // Finished is the event that ends a run.
-func Finished(seq int64, status backendv1.RunStatus) *backendv1.RunEvent {
-	return Event(seq, &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{RunFinished: &backendv1.RunFinished{
+func Finished(seq int64, status backendv1.RunStatus) *executorv1.RunEvent {
+	return Event(seq, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_RunFinished{RunFinished: &backendv1.RunFinished{
 		Status: status, Usage: &backendv1.Usage{TotalCostUsd: 0.5, InputTokens: 10, OutputTokens: 5},
 	}}})
 }
 
 // Question is an event with a question of the agent.
-func Question(seq int64, id string, expires time.Time) *backendv1.RunEvent {
-	return Event(seq, &backendv1.EventPayload{Kind: &backendv1.EventPayload_UserInputRequested{UserInputRequested: &backendv1.UserInputRequested{
+func Question(seq int64, id string, expires time.Time) *executorv1.RunEvent {
+	return Event(seq, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_UserInputRequested{UserInputRequested: &backendv1.UserInputRequested{
 		UserInputRequestId: id, ToolName: "AskUserQuestion", ExpiresAt: timestamppb.New(expires),
 		Questions: []*backendv1.UserQuestion{{Id: "1", Question: "Which?", Options: []*backendv1.UserQuestionOption{{Label: "A"}, {Label: "B"}}}},
 	}}})

@@ -21,6 +21,7 @@ import (
 
 	"github.com/poco-ai/poco/db/dbtest"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 )
 
@@ -34,24 +35,24 @@ const (
 	textBytes = 200
 )
 
-func event(seq int64, payload *backendv1.EventPayload) *backendv1.RunEvent {
-	return &backendv1.RunEvent{RunSeq: seq, OccurredAt: timestamppb.Now(), Payload: payload}
+func event(seq int64, payload *executorv1.RunEventPayload) *executorv1.RunEvent {
+	return &executorv1.RunEvent{RunSeq: seq, OccurredAt: timestamppb.Now(), Payload: payload}
 }
 
 // message is a message of the assistant as the Claude Code CLI prints it, without
 // the counts of tokens.
-func message() *backendv1.EventPayload {
+func message() *executorv1.RunEventPayload {
 	id := uuid.NewString()
 	// No text is like another one, or compression would tell of the benchmark.
 	text := strings.Repeat(uuid.NewString()+" ", textBytes/32)[:textBytes]
-	return &backendv1.EventPayload{Kind: &backendv1.EventPayload_MessageAdded{MessageAdded: &backendv1.MessageAdded{
+	return &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_MessageAdded{MessageAdded: &backendv1.MessageAdded{
 		MessageId: id, Role: backendv1.MessageRole_MESSAGE_ROLE_ASSISTANT,
 		Blocks:       []*backendv1.ContentBlock{{Kind: &backendv1.ContentBlock_Text{Text: &backendv1.TextBlock{Text: text}}}},
 		VerbatimJson: fmt.Sprintf(`{"type":"assistant","message":{"role":"assistant","content":[{"type":"text","text":%q}]},"uuid":%q}`, text, id),
 	}}}
 }
 
-func (p *poco) append(ctx context.Context, r *queuev1.ClaimedRun, events ...*backendv1.RunEvent) error {
+func (p *poco) append(ctx context.Context, r *queuev1.ClaimedRun, events ...*executorv1.RunEvent) error {
 	_, err := p.queue.AppendRunEvents(ctx, &queuev1.AppendRunEventsRequest{
 		RunId: r.GetRun().GetId(), FencingToken: r.GetFencingToken(), Events: events,
 	})
@@ -60,7 +61,7 @@ func (p *poco) append(ctx context.Context, r *queuev1.ClaimedRun, events ...*bac
 
 // talk appends the nth batch of a run.
 func (p *poco) talk(ctx context.Context, r *queuev1.ClaimedRun, n, batch int) error {
-	events := make([]*backendv1.RunEvent, 0, batch)
+	events := make([]*executorv1.RunEvent, 0, batch)
 	for i := range batch {
 		events = append(events, event(int64(n*batch+i)+1, message()))
 	}

@@ -10,7 +10,7 @@ import (
 	"connectrpc.com/connect/v2/connecthttp"
 	"github.com/stretchr/testify/require"
 
-	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/gen/go/poco/queue/v1/queuev1connect"
 	"github.com/poco-ai/poco/services/internal/auth"
@@ -68,7 +68,7 @@ func BenchmarkCalls(b *testing.B) {
 func benchmarkCalls(b *testing.B, url string) {
 	client := queuev1.NewRunQueueServiceClient(dial(b, url))
 	req := &queuev1.AppendRunEventsRequest{
-		RunId: "0198a1b2-0000-7000-8000-000000000000", FencingToken: 1, Events: []*backendv1.RunEvent{event(1, message())},
+		RunId: "0198a1b2-0000-7000-8000-000000000000", FencingToken: 1, Events: []*executorv1.RunEvent{event(1, message())},
 	}
 	for b.Loop() {
 		b.ReportMetric(during(b, talkers, callTime, func(ctx context.Context, _, _ int) error {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/poco-ai/poco/db/dbtest"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 )
 
@@ -84,7 +85,7 @@ func (p *poco) work(ctx context.Context, runs int) error {
 
 // finish reports the end of a run as its executor does.
 func (p *poco) finish(ctx context.Context, r *queuev1.ClaimedRun) error {
-	return p.append(ctx, r, event(r.GetNextRunSeq(), &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{
+	return p.append(ctx, r, event(r.GetNextRunSeq(), &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_RunFinished{
 		RunFinished: &backendv1.RunFinished{Status: backendv1.RunStatus_RUN_STATUS_COMPLETED},
 	}}))
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 )
 
@@ -22,7 +23,7 @@ func TestDiffsAreStoredOnce(t *testing.T) {
 	id := c.GetRun().GetSessionId()
 	before := tableBytes(t, b)
 	var files []*backendv1.FileChange
-	var sent []*backendv1.EventPayload
+	var sent []*backendv1.FilesChanged
 	for i := range reports {
 		random := make([]byte, diffBytes/2)
 		_, err := rand.Read(random)
@@ -31,20 +32,20 @@ func TestDiffsAreStoredOnce(t *testing.T) {
 		if i%3 == 0 {
 			files = append(files, &backendv1.FileChange{Path: fmt.Sprintf("copy %02d", i), Diff: hex.EncodeToString(random)})
 		}
-		e := backendtest.Event(int64(i+1), &backendv1.EventPayload{Kind: &backendv1.EventPayload_FilesChanged{
+		e := backendtest.Event(int64(i+1), &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_FilesChanged{
 			FilesChanged: &backendv1.FilesChanged{Files: files, TotalFiles: int64(len(files)) + 1000, Branch: "main"},
 		}})
-		sent = append(sent, proto.CloneOf(e.GetPayload()))
+		sent = append(sent, proto.CloneOf(e.GetPayload().GetFilesChanged()))
 		b.Append(t, c, e)
-		require.True(t, proto.Equal(sent[i], e.GetPayload()), "what is appended stays as it is")
+		require.True(t, proto.Equal(sent[i], e.GetPayload().GetFilesChanged()), "what is appended stays as it is")
 	}
 	require.Less(t, tableBytes(t, b)-before, int64(2*reports*diffBytes), "of %d reports", reports)
 
 	b.Append(t, c, backendtest.Finished(reports+1, backendv1.RunStatus_RUN_STATUS_COMPLETED))
-	var seen []*backendv1.EventPayload
+	var seen []*backendv1.FilesChanged
 	err := b.Sessions.Watch(t.Context(), backendtest.User, &backendv1.WatchSessionRequest{SessionId: id}, func(r *backendv1.WatchSessionResponse) error {
-		if e := r.GetEvent(); e.GetPayload().GetFilesChanged() != nil {
-			seen = append(seen, e.GetPayload())
+		if changed := r.GetEvent().GetPayload().GetFilesChanged(); changed != nil {
+			seen = append(seen, changed)
 		}
 		if r.GetCaughtUp() != nil {
 			return errSeen

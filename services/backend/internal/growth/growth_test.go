@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/backend/internal/page"
 )
@@ -91,7 +92,7 @@ func TestPagesOfSessionsAreBoundedByBytes(t *testing.T) {
 	for _, c := range runs {
 		_, err := b.Queue.Start(t.Context(), c.GetRun().GetId(), c.GetFencingToken())
 		require.NoError(t, err)
-		b.Append(t, c, backendtest.Event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_TodosChanged{TodosChanged: &backendv1.TodosChanged{
+		b.Append(t, c, backendtest.Event(1, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_TodosChanged{TodosChanged: &backendv1.TodosChanged{
 			Todos: []*backendv1.Todo{{Content: strings.Repeat("x", stateBytes)}},
 		}}}))
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/poco-ai/poco/db/dbtest"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/backend/internal/page"
 	"github.com/poco-ai/poco/services/backend/internal/purge"
@@ -107,7 +108,7 @@ func TestAnIndexIsBehindEveryStatement(t *testing.T) {
 	traced.Append(t, c,
 		backendtest.Message(1, &backendv1.ContentBlock{Kind: &backendv1.ContentBlock_ToolUse{ToolUse: &backendv1.ToolUseBlock{Id: "t", Name: "Bash"}}}),
 		backendtest.Question(2, uuid.NewString(), time.Now().Add(time.Hour)),
-		backendtest.Event(3, &backendv1.EventPayload{Kind: &backendv1.EventPayload_FilesChanged{FilesChanged: &backendv1.FilesChanged{
+		backendtest.Event(3, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_FilesChanged{FilesChanged: &backendv1.FilesChanged{
 			Files: []*backendv1.FileChange{{Path: "a", Diff: strings.Repeat("+", 1000)}},
 		}}}))
 	_, err = b.Pool.Exec(t.Context(), `ANALYZE`)
@@ -201,7 +202,7 @@ UPDATE sessions SET last_seq = last_seq + $3::int WHERE id = $1`, id, first.GetR
 	c := b.Claim(t, "w1")
 	_, err = b.Queue.Start(t.Context(), c.GetRun().GetId(), c.GetFencingToken())
 	require.NoError(t, err)
-	said := []*backendv1.RunEvent{backendtest.Text(1, "one"), backendtest.Text(2, "two")}
+	said := []*executorv1.RunEvent{backendtest.Text(1, "one"), backendtest.Text(2, "two")}
 	b.Append(t, c, said...)
 	_, err = b.Pool.Exec(t.Context(), `UPDATE runs SET lease_expires_at = now() - interval '1 second' WHERE id = $1`, c.GetRun().GetId())
 	require.NoError(t, err)

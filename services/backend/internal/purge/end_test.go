@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/backend/internal/purge"
@@ -78,7 +79,7 @@ func lived(t *testing.T, b *backendtest.Backend, objects bucket, attachment stri
 	_, err = b.Queue.Start(t.Context(), c.GetRun().GetId(), c.GetFencingToken())
 	require.NoError(t, err)
 	fill(t, b, c)
-	b.Append(t, c, backendtest.Event(4, &backendv1.EventPayload{Kind: &backendv1.EventPayload_FilesChanged{FilesChanged: &backendv1.FilesChanged{
+	b.Append(t, c, backendtest.Event(4, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_FilesChanged{FilesChanged: &backendv1.FilesChanged{
 		Files: []*backendv1.FileChange{{Path: "a", Diff: strings.Repeat("+", 1000)}},
 	}}}), backendtest.Finished(5, backendv1.RunStatus_RUN_STATUS_COMPLETED))
 	id := c.GetRun().GetSessionId()

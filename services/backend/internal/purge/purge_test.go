@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/backend/internal/purge"
@@ -114,7 +115,7 @@ func fill(t *testing.T, b *backendtest.Backend, c *queuev1.ClaimedRun) {
 	b.Append(t, c,
 		backendtest.Message(1, &backendv1.ContentBlock{Kind: &backendv1.ContentBlock_ToolUse{ToolUse: &backendv1.ToolUseBlock{Id: "t1", Name: "Bash", Input: input}}}),
 		backendtest.Question(2, uuid.NewString(), time.Now().Add(time.Hour)),
-		backendtest.Event(3, &backendv1.EventPayload{Kind: &backendv1.EventPayload_UsageReported{UsageReported: &backendv1.UsageReported{Usage: &backendv1.Usage{InputTokens: 1}}}}),
+		backendtest.Event(3, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_UsageReported{UsageReported: &backendv1.UsageReported{Usage: &backendv1.Usage{InputTokens: 1}}}}),
 	)
 }
 

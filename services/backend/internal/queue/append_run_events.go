@@ -9,6 +9,7 @@ import (
 
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/store"
@@ -27,7 +28,7 @@ type Ack struct {
 // are acknowledged again, also after the run has ended. Text being written goes
 // to live watchers once the batch is committed. The events are of an attempt,
 // 0 for the one under way.
-func (q *Queue) Append(ctx context.Context, runID string, token int64, attempt int32, events []*backendv1.RunEvent, partials []*backendv1.PartialContent) (Ack, error) {
+func (q *Queue) Append(ctx context.Context, runID string, token int64, attempt int32, events []*executorv1.RunEvent, partials []*backendv1.PartialContent) (Ack, error) {
 	if err := checkBatch(events); err != nil {
 		return Ack{}, err
 	}
@@ -58,8 +59,8 @@ func (q *Queue) Append(ctx context.Context, runID string, token int64, attempt i
 }
 
 // checkBatch refuses what no executor sends: numbers that are not contiguous,
-// events of the backend's own, events after the end.
-func checkBatch(events []*backendv1.RunEvent) error {
+// events after the end.
+func checkBatch(events []*executorv1.RunEvent) error {
 	for i, e := range events {
 		field := fmt.Sprintf("events[%d]", i)
 		switch {
@@ -72,17 +73,12 @@ func checkBatch(events []*backendv1.RunEvent) error {
 		case i < len(events)-1 && e.GetPayload().GetRunFinished() != nil:
 			return rpcerror.InvalidArgument(field, "is the end of the run and must be the last event")
 		}
-		switch e.GetPayload().GetKind().(type) {
-		case *backendv1.EventPayload_RunStatusChanged, *backendv1.EventPayload_UserInputResolved,
-			*backendv1.EventPayload_ExportChanged, *backendv1.EventPayload_SessionUpdated:
-			return rpcerror.InvalidArgument(field+".payload", "is an event that only the backend writes")
-		}
 	}
 	return nil
 }
 
 // appendNew appends what is new in a batch to a locked run.
-func (q *Queue) appendNew(ctx context.Context, s *store.Session, r *dbgen.Run, attempt int32, events []*backendv1.RunEvent) error {
+func (q *Queue) appendNew(ctx context.Context, s *store.Session, r *dbgen.Run, attempt int32, events []*executorv1.RunEvent) error {
 	events = newOf(r, events)
 	if len(events) == 0 {
 		return nil
@@ -107,7 +103,7 @@ func (q *Queue) appendNew(ctx context.Context, s *store.Session, r *dbgen.Run, a
 }
 
 // newOf are the events that are not stored.
-func newOf(r *dbgen.Run, events []*backendv1.RunEvent) []*backendv1.RunEvent {
+func newOf(r *dbgen.Run, events []*executorv1.RunEvent) []*executorv1.RunEvent {
 	for len(events) > 0 && events[0].GetRunSeq() <= r.LastRunSeq {
 		events = events[1:]
 	}
@@ -122,7 +118,7 @@ func gap(r *dbgen.Run) error {
 
 // occurredAt is when an event happened: by the executor's clock where it gives a
 // time that can be stored.
-func occurredAt(e *backendv1.RunEvent) time.Time {
+func occurredAt(e *executorv1.RunEvent) time.Time {
 	if t := e.GetOccurredAt(); t.IsValid() && t.GetSeconds() > 0 {
 		return t.AsTime().Truncate(time.Microsecond)
 	}

@@ -8,11 +8,14 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/backend/internal/queue"
@@ -76,17 +79,17 @@ func TestAppendStoresEachEventOnce(t *testing.T) {
 	require.Equal(t, int64(3), b.Append(t, c, two, three).Seq, "a batch that overlaps")
 	require.Equal(t, int64(3), b.Append(t, c).Seq, "an empty batch asks for the number")
 
-	_, err := b.Queue.Append(t.Context(), id, token, 0, []*backendv1.RunEvent{backendtest.Text(5, "five")}, nil)
+	_, err := b.Queue.Append(t.Context(), id, token, 0, []*executorv1.RunEvent{backendtest.Text(5, "five")}, nil)
 	requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_RUN_SEQ_GAP)
 	require.Equal(t, "4", rpcerror.Metadata(err)["expected_run_seq"])
 
-	_, err = b.Queue.Append(t.Context(), id, token-1, 0, []*backendv1.RunEvent{one}, nil)
+	_, err = b.Queue.Append(t.Context(), id, token-1, 0, []*executorv1.RunEvent{one}, nil)
 	requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE)
 
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_COMPLETED, b.Append(t, c, backendtest.Finished(4, completed)).Status)
 	ack := b.Append(t, c, three, backendtest.Finished(4, completed))
 	require.Equal(t, queue.Ack{Seq: 4, Status: completed}, ack, "acknowledged again after the end")
-	_, err = b.Queue.Append(t.Context(), id, token, 0, []*backendv1.RunEvent{backendtest.Text(5, "late")}, nil)
+	_, err = b.Queue.Append(t.Context(), id, token, 0, []*executorv1.RunEvent{backendtest.Text(5, "late")}, nil)
 	requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_RUN_FINISHED)
 
 	require.Equal(t, []int64{1, 2, 3, 4}, runSeqs(events(t, b, c.GetRun().GetSessionId())))
@@ -95,12 +98,11 @@ func TestAppendStoresEachEventOnce(t *testing.T) {
 func TestAppendRefusesWhatNoExecutorSends(t *testing.T) {
 	b := backendtest.New(t)
 	c := b.Start(t, "w1")
-	for name, batch := range map[string][]*backendv1.RunEvent{
-		"number 0":             {backendtest.Text(0, "x")},
-		"not contiguous":       {backendtest.Text(1, "x"), backendtest.Text(3, "x")},
-		"no payload":           {{RunSeq: 1}},
-		"event after the end":  {backendtest.Finished(1, completed), backendtest.Text(2, "x")},
-		"the backend's events": {backendtest.Event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_SessionUpdated{SessionUpdated: &backendv1.SessionUpdated{}}})},
+	for name, batch := range map[string][]*executorv1.RunEvent{
+		"number 0":            {backendtest.Text(0, "x")},
+		"not contiguous":      {backendtest.Text(1, "x"), backendtest.Text(3, "x")},
+		"no payload":          {{RunSeq: 1}},
+		"event after the end": {backendtest.Finished(1, completed), backendtest.Text(2, "x")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, batch, nil)
@@ -109,17 +111,58 @@ func TestAppendRefusesWhatNoExecutorSends(t *testing.T) {
 	}
 }
 
+// Every kind of event that an executor has is stored as what it is, and no kind
+// of the backend's own, whatever is on the wire.
+func TestKindsOfEvents(t *testing.T) {
+	b := backendtest.New(t)
+	c := b.Start(t, "w1")
+	var batch []*executorv1.RunEvent
+	var want []protoreflect.Name
+	kinds := (*executorv1.RunEventPayload)(nil).ProtoReflect().Descriptor().Fields()
+	all := (*backendv1.EventPayload)(nil).ProtoReflect().Descriptor().Fields()
+	for i := range all.Len() { // the backend's own first: RunFinished ends the batch
+		if kinds.ByNumber(all.Get(i).Number()) == nil {
+			forged := new(executorv1.RunEventPayload)
+			forged.ProtoReflect().SetUnknown(protowire.AppendBytes(protowire.AppendTag(nil, all.Get(i).Number(), protowire.BytesType), nil))
+			batch, want = append(batch, backendtest.Event(int64(len(batch)+1), forged)), append(want, "")
+		}
+	}
+	require.NotEmpty(t, batch)
+	for i := range kinds.Len() {
+		reported := new(executorv1.RunEventPayload)
+		reported.ProtoReflect().Mutable(kinds.Get(i))
+		batch, want = append(batch, backendtest.Event(int64(len(batch)+1), reported)), append(want, kinds.Get(i).Name())
+	}
+	b.Append(t, c, batch...)
+
+	var got []protoreflect.Name
+	for _, e := range events(t, b, c.GetRun().GetSessionId()) {
+		if e.GetRunSeq() == 0 {
+			continue
+		}
+		payload := e.GetPayload().ProtoReflect()
+		require.Empty(t, payload.GetUnknown())
+		kind := payload.WhichOneof(payload.Descriptor().Oneofs().Get(0))
+		if kind == nil {
+			got = append(got, "")
+		} else {
+			got = append(got, kind.Name())
+		}
+	}
+	require.Equal(t, want, got)
+}
+
 func TestConcurrentAppendsOfTheSameEvents(t *testing.T) {
 	b := backendtest.New(t)
 	c := b.Start(t, "w1")
-	var batch []*backendv1.RunEvent
+	var batch []*executorv1.RunEvent
 	for i := range int64(50) {
 		batch = append(batch, backendtest.Text(i+1, "text"))
 	}
 	var wg sync.WaitGroup
 	errs := make(chan error, 8)
 	for range 8 {
-		copied := make([]*backendv1.RunEvent, len(batch))
+		copied := make([]*executorv1.RunEvent, len(batch))
 		for i, e := range batch {
 			copied[i] = proto.CloneOf(e)
 		}
@@ -151,16 +194,16 @@ func TestProjections(t *testing.T) {
 	)
 	result.OccurredAt = timestamppb.New(use.GetOccurredAt().AsTime().Add(2 * time.Second))
 	b.Append(t, c,
-		backendtest.Event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_AgentStarted{AgentStarted: &backendv1.AgentStarted{
+		backendtest.Event(1, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_AgentStarted{AgentStarted: &backendv1.AgentStarted{
 			AgentSessionId: "agent-1", McpServers: []*backendv1.McpServer{{Name: "m"}},
 		}}}),
 		use, result,
-		backendtest.Event(4, &backendv1.EventPayload{Kind: &backendv1.EventPayload_TodosChanged{TodosChanged: &backendv1.TodosChanged{
+		backendtest.Event(4, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_TodosChanged{TodosChanged: &backendv1.TodosChanged{
 			Todos: []*backendv1.Todo{
 				{Id: "1", Status: backendv1.TodoStatus_TODO_STATUS_COMPLETED}, {Id: "2", Status: backendv1.TodoStatus_TODO_STATUS_IN_PROGRESS},
 			}, CurrentStep: "Doing 2",
 		}}}),
-		backendtest.Event(5, &backendv1.EventPayload{Kind: &backendv1.EventPayload_FilesChanged{FilesChanged: &backendv1.FilesChanged{
+		backendtest.Event(5, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_FilesChanged{FilesChanged: &backendv1.FilesChanged{
 			Files: []*backendv1.FileChange{{Path: "a.txt", Diff: "+a"}}, TotalAdditions: 1,
 		}}}),
 		backendtest.Question(6, uuid.NewString(), time.Now().Add(time.Hour)),
@@ -314,7 +357,7 @@ func TestLeases(t *testing.T) {
 		require.NoError(t, b.Queue.ExpireLeases(t.Context()))
 		require.Equal(t, backendv1.RunStatus_RUN_STATUS_FAILED, status(c).GetStatus())
 		require.Equal(t, backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, status(c).GetStatusReason())
-		_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, []*backendv1.RunEvent{backendtest.Text(2, "late")}, nil)
+		_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, []*executorv1.RunEvent{backendtest.Text(2, "late")}, nil)
 		requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE)
 	})
 	t.Run("a canceled run ends canceled", func(t *testing.T) {
@@ -374,7 +417,7 @@ func TestLeases(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, adopted, 1)
 		require.Greater(t, adopted[0].GetFencingToken(), c.GetFencingToken())
-		_, err = b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, []*backendv1.RunEvent{backendtest.Text(1, "old")}, nil)
+		_, err = b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, []*executorv1.RunEvent{backendtest.Text(1, "old")}, nil)
 		requireReason(t, err, backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE)
 		b.Append(t, adopted[0], backendtest.Text(1, "new"))
 	})

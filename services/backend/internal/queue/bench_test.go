@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/internal/auth"
 )
@@ -115,7 +116,7 @@ func BenchmarkAppend(b *testing.B) {
 			c := backend.Start(b, "w1")
 			seq := int64(0)
 			for b.Loop() {
-				events := make([]*backendv1.RunEvent, 0, size)
+				events := make([]*executorv1.RunEvent, 0, size)
 				for range size {
 					seq++
 					events = append(events, backendtest.Text(seq, "The quick brown fox jumps over the lazy dog."))

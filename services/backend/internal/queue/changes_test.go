@@ -10,15 +10,16 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/backend/internal/page"
 	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
-func filesChanged(seq int64, files ...*backendv1.FileChange) *backendv1.RunEvent {
+func filesChanged(seq int64, files ...*backendv1.FileChange) *executorv1.RunEvent {
 	changed := &backendv1.FilesChanged{Files: files, Branch: "main", TotalAdditions: int64(len(files))}
-	return backendtest.Event(seq, &backendv1.EventPayload{Kind: &backendv1.EventPayload_FilesChanged{FilesChanged: changed}})
+	return backendtest.Event(seq, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_FilesChanged{FilesChanged: changed}})
 }
 
 // The diffs of each run can be had by its id, whatever the session did since,

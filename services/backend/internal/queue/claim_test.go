@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/backend/internal/hint"
 	"github.com/poco-ai/poco/services/backend/internal/queue"
@@ -97,7 +98,7 @@ func TestTwoClaimersOnOneQueue(t *testing.T) {
 					delete(active, r.GetSessionId())
 					done++
 					mu.Unlock()
-					_, err := b.Queue.Append(t.Context(), r.GetId(), c.GetFencingToken(), 0, []*backendv1.RunEvent{
+					_, err := b.Queue.Append(t.Context(), r.GetId(), c.GetFencingToken(), 0, []*executorv1.RunEvent{
 						backendtest.Text(1, "hello"), backendtest.Finished(2, completed),
 					}, nil)
 					if err != nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/backend/internal/run"
@@ -32,7 +33,7 @@ func begin(t *testing.T, b *backendtest.Backend) *queuev1.ClaimedRun {
 // be resumed: whether the manager says so, or the executor's last event.
 func TestARunThatMayBeResumedOutlivesItsExecutor(t *testing.T) {
 	const gone = "The executor is gone: it was killed."
-	end := func(c *queuev1.ClaimedRun) *backendv1.RunEvent {
+	end := func(c *queuev1.ClaimedRun) *executorv1.RunEvent {
 		e := backendtest.Finished(c.GetNextRunSeq()+1, backendv1.RunStatus_RUN_STATUS_FAILED)
 		e.GetPayload().GetRunFinished().Reason, e.GetPayload().GetRunFinished().Message = backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, gone
 		return e

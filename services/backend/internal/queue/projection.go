@@ -12,6 +12,7 @@ import (
 
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/session"
 	"github.com/poco-ai/poco/services/backend/internal/store"
@@ -40,14 +41,14 @@ type projection struct {
 }
 
 // apply stores one event and notes what follows from it.
-func (p *projection) apply(ctx context.Context, e *backendv1.RunEvent) error {
+func (p *projection) apply(ctx context.Context, e *executorv1.RunEvent) error {
 	at := occurredAt(e)
-	payload := e.GetPayload()
+	payload := sessionPayload(e.GetPayload())
 	if p.late {
 		if u := payload.GetUsageReported(); u != nil {
 			p.usage = u.GetUsage()
 		}
-		return p.store(e, at)
+		return p.store(e.GetRunSeq(), at, payload)
 	}
 	var asked *backendv1.UserInputRequested
 	switch kind := payload.GetKind().(type) {
@@ -80,7 +81,7 @@ func (p *projection) apply(ctx context.Context, e *backendv1.RunEvent) error {
 	if err := p.show(ctx, payload); err != nil {
 		return err
 	}
-	if err := p.store(e, at); err != nil {
+	if err := p.store(e.GetRunSeq(), at, payload); err != nil {
 		return err
 	}
 	if asked != nil {
@@ -95,15 +96,15 @@ func (p *projection) apply(ctx context.Context, e *backendv1.RunEvent) error {
 }
 
 // store stores one event, with the calls of tools in it.
-func (p *projection) store(e *backendv1.RunEvent, at time.Time) error {
-	if err := p.session.Append(p.run.ID, e.GetRunSeq(), at, e.GetPayload()); err != nil {
+func (p *projection) store(runSeq int64, at time.Time, payload *backendv1.EventPayload) error {
+	if err := p.session.Append(p.run.ID, runSeq, at, payload); err != nil {
 		return err
 	}
-	p.run.LastRunSeq = e.GetRunSeq()
-	if e.GetPayload().GetFilesChanged() != nil {
+	p.run.LastRunSeq = runSeq
+	if payload.GetFilesChanged() != nil {
 		p.run.FilesSeq = p.session.LastSeq
 	}
-	if m := e.GetPayload().GetMessageAdded(); m != nil {
+	if m := payload.GetMessageAdded(); m != nil {
 		p.tools(m, at)
 	}
 	return nil

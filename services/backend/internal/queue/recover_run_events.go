@@ -5,6 +5,7 @@ import (
 
 	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/store"
@@ -16,7 +17,7 @@ import (
 // Recover stores what the executor of a run that has ended had not delivered,
 // for the worker that held the run last. The run and the session's state stay
 // as they are: only what happened is added to the record.
-func (q *Queue) Recover(ctx context.Context, worker, runID string, attempt int32, events []*backendv1.RunEvent) (int64, error) {
+func (q *Queue) Recover(ctx context.Context, worker, runID string, attempt int32, events []*executorv1.RunEvent) (int64, error) {
 	if err := checkBatch(events); err != nil {
 		return 0, err
 	}
@@ -46,7 +47,7 @@ func (q *Queue) Recover(ctx context.Context, worker, runID string, attempt int32
 	return acked, err
 }
 
-func recoverNew(ctx context.Context, s *store.Session, r *dbgen.Run, attempt int32, events []*backendv1.RunEvent) error {
+func recoverNew(ctx context.Context, s *store.Session, r *dbgen.Run, attempt int32, events []*executorv1.RunEvent) error {
 	if len(events) == 0 {
 		return nil
 	}

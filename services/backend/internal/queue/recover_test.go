@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 )
 
@@ -16,9 +17,9 @@ func TestRecover(t *testing.T) {
 	c := b.Start(t, "w1")
 	id, session := c.GetRun().GetId(), c.GetRun().GetSessionId()
 	b.Append(t, c, backendtest.AgentStarted(1, "agent"))
-	late := []*backendv1.RunEvent{
+	late := []*executorv1.RunEvent{
 		backendtest.AgentStarted(1, "agent"), backendtest.Text(2, "late"),
-		backendtest.Event(3, &backendv1.EventPayload{Kind: &backendv1.EventPayload_TodosChanged{TodosChanged: &backendv1.TodosChanged{CurrentStep: "old"}}}),
+		backendtest.Event(3, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_TodosChanged{TodosChanged: &backendv1.TodosChanged{CurrentStep: "old"}}}),
 		backendtest.Finished(4, completed),
 	}
 	_, err := b.Queue.Recover(t.Context(), "w1", id, 1, late)

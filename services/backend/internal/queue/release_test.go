@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 )
@@ -78,7 +79,7 @@ func TestReleaseOfALaterAttempt(t *testing.T) {
 // resumed goes on then, as when its lease runs out at the backend.
 func TestAnExecutorThatLostItsLease(t *testing.T) {
 	b := backendtest.New(t)
-	lost := func(seq int64) *backendv1.RunEvent {
+	lost := func(seq int64) *executorv1.RunEvent {
 		e := backendtest.Finished(seq, backendv1.RunStatus_RUN_STATUS_FAILED)
 		e.GetPayload().GetRunFinished().Reason = backendv1.RunReason_RUN_REASON_LEASE_LOST
 		return e

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
@@ -97,9 +98,9 @@ func TestATakeoverSaysWhatIsLost(t *testing.T) {
 	require.Equal(t, "workspace_restored_older", code)
 }
 
-func unmarshal(t *testing.T, raw []byte) *backendv1.EventPayload {
+func unmarshal(t *testing.T, raw []byte) *executorv1.RunEventPayload {
 	t.Helper()
-	var payload backendv1.EventPayload
+	var payload executorv1.RunEventPayload
 	require.NoError(t, proto.Unmarshal(raw, &payload))
 	return &payload
 }

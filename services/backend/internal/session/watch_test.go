@@ -19,6 +19,7 @@ import (
 
 	"github.com/poco-ai/poco/db/dbtest"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/backend/internal/hint"
@@ -156,7 +157,7 @@ func TestVerbatimOnRequest(t *testing.T) {
 	b := backendtest.New(t)
 	c := b.Start(t, "w1")
 	id := c.GetRun().GetSessionId()
-	message := func(seq int64) *backendv1.RunEvent {
+	message := func(seq int64) *executorv1.RunEvent {
 		e := backendtest.Text(seq, "hello")
 		e.GetPayload().GetMessageAdded().ParentToolUseId = "toolu_1"
 		return e
@@ -223,7 +224,7 @@ func TestPartialsReachWatchersOfEveryBackend(t *testing.T) {
 	for i := range long {
 		long[i] = 'x'
 	}
-	_, err := one.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, []*backendv1.RunEvent{backendtest.Text(1, "one")},
+	_, err := one.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, []*executorv1.RunEvent{backendtest.Text(1, "one")},
 		[]*backendv1.PartialContent{{AgentMessageId: "m", AfterRunSeq: 1, Delta: &backendv1.PartialContent_Text{Text: string(long)}}})
 	require.NoError(t, err)
 	for _, w := range []*watcher{w, local} {
@@ -299,7 +300,7 @@ func TestWatchAcrossPostgresRestart(t *testing.T) {
 	w.untilRunSeq(1)
 
 	require.NoError(t, server.Stop(context.Background()))
-	_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, []*backendv1.RunEvent{backendtest.Text(2, "two")}, nil)
+	_, err := b.Queue.Append(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), 0, []*executorv1.RunEvent{backendtest.Text(2, "two")}, nil)
 	require.Error(t, err)
 	again, err := embedded.StartPostgres(context.Background(), opts)
 	require.NoError(t, err)
@@ -342,7 +343,7 @@ func TestSlowWatcher(t *testing.T) {
 	fast.until(caughtUp)
 	seq := int64(0)
 	for range batches {
-		var events []*backendv1.RunEvent
+		var events []*executorv1.RunEvent
 		for range perBatch {
 			seq++
 			events = append(events, backendtest.Text(seq, fmt.Sprint("event ", seq)))

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
@@ -27,7 +28,7 @@ func TestAnswersToSeveralQuestions(t *testing.T) {
 	c := b.Start(t, "w1")
 	id := uuid.NewString()
 	options := []*backendv1.UserQuestionOption{{Label: "A, B"}, {Label: "C"}}
-	b.Append(t, c, backendtest.Event(1, &backendv1.EventPayload{Kind: &backendv1.EventPayload_UserInputRequested{UserInputRequested: &backendv1.UserInputRequested{
+	b.Append(t, c, backendtest.Event(1, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_UserInputRequested{UserInputRequested: &backendv1.UserInputRequested{
 		UserInputRequestId: id, ToolName: "AskUserQuestion", ExpiresAt: timestamppb.New(time.Now().Add(time.Hour)),
 		Questions: []*backendv1.UserQuestion{
 			{Id: "one", Question: "Which?", Options: options}, {Id: "several", Question: "Which?", Options: options, MultiSelect: true}, {Id: "free", Question: "Why?"},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 )
 
 // Driver makes agents of one kind. Its methods may be called from any goroutine.
@@ -168,7 +169,7 @@ const ContinuePrompt = "Continue from where you left off. You were interrupted, 
 // Sink takes what the agent does. It is called from one goroutine.
 type Sink interface {
 	// Emit takes an event.
-	Emit(payload *backendv1.EventPayload)
+	Emit(payload *executorv1.RunEventPayload)
 	// Partial takes text that is being written.
 	Partial(partial *backendv1.PartialContent)
 	// FilesMayHaveChanged is called after a tool that may write files answered.
@@ -179,18 +180,18 @@ type Sink interface {
 }
 
 // Warning is an event that tells a person something that they should know.
-func Warning(code, text string) *backendv1.EventPayload {
+func Warning(code, text string) *executorv1.RunEventPayload {
 	return notice(backendv1.Notice_LEVEL_WARNING, code, text)
 }
 
 // Information is an event that tells a person something that they may want to
 // know.
-func Information(code, text string) *backendv1.EventPayload {
+func Information(code, text string) *executorv1.RunEventPayload {
 	return notice(backendv1.Notice_LEVEL_INFO, code, text)
 }
 
-func notice(level backendv1.Notice_Level, code, text string) *backendv1.EventPayload {
-	return &backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{
+func notice(level backendv1.Notice_Level, code, text string) *executorv1.RunEventPayload {
+	return &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_Notice{Notice: &backendv1.Notice{
 		Level: level, Code: code, Text: text,
 	}}}
 }

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/executor/internal/process"
 )
@@ -164,7 +165,7 @@ func TestFakeUnknownRequestsAndWithdrawnQuestions(t *testing.T) {
 
 func TestFakeKilledAtOnceByItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
-	r := &recorder{on: func(*backendv1.EventPayload) {
+	r := &recorder{on: func(*executorv1.RunEventPayload) {
 		cancel(&agent.Stop{Outcome: agent.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
 	}}
 	outcome := New(fake(t, "stubborn"), r).Run(ctx)
@@ -177,7 +178,7 @@ func TestFakeIgnoresTheInterrupt(t *testing.T) {
 	}
 	r := &recorder{}
 	a := New(fake(t, "stubborn"), r)
-	r.on = func(*backendv1.EventPayload) { go a.End(agent.Canceled("test")) }
+	r.on = func(*executorv1.RunEventPayload) { go a.End(agent.Canceled("test")) }
 	outcome := a.Run(t.Context())
 	require.Equal(t, backendv1.RunStatus_RUN_STATUS_CANCELED, outcome.Status)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/internal/scriptedmodel"
 )
@@ -23,7 +24,7 @@ const never = "echo $$ > pid; exec sleep 1000"
 // whenWaiting calls f, beside the agent, when the run waits for what works in
 // the background.
 func whenWaiting(r *recorder, f func()) {
-	r.on = func(p *backendv1.EventPayload) {
+	r.on = func(p *executorv1.RunEventPayload) {
 		if p.GetNotice().GetCode() == noticeWaiting {
 			go f()
 		}
@@ -212,7 +213,7 @@ func TestRealSecondTurn(t *testing.T) {
 			}
 			r := &recorder{}
 			a := New(opts, r)
-			r.on = func(p *backendv1.EventPayload) {
+			r.on = func(p *executorv1.RunEventPayload) {
 				if p.GetNotice().GetCode() == noticeWaiting {
 					create(t, opts, "go")
 				}

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 )
 
 // The CLI itself retries a call that fails before the answer begins, and asks
@@ -38,7 +39,7 @@ func (a *Agent) continueBrokenAnswer(r *wireResult) bool {
 	}
 	pause := firstPause << a.continued
 	a.continued++
-	a.sink.Emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_ApiRetried{ApiRetried: &backendv1.ApiRetried{
+	a.sink.Emit(&executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_ApiRetried{ApiRetried: &backendv1.ApiRetried{
 		Attempt: a.continued, MaxRetries: maxContinued, RetryDelay: durationpb.New(pause), Error: r.Result,
 	}}})
 	a.silentUntil = time.Now().Add(pause)

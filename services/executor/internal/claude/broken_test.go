@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/executor/internal/process"
 )
 
@@ -62,7 +63,7 @@ func TestRealPlanOfItsOwn(t *testing.T) {
 			opts, _ := real(t, "[[plans]]")
 			r := &recorder{}
 			a := New(opts, r)
-			r.on = func(p *backendv1.EventPayload) {
+			r.on = func(p *executorv1.RunEventPayload) {
 				if asked := p.GetUserInputRequested(); asked != nil {
 					go a.Answer(asked.GetUserInputRequestId(), said(asked, answer))
 				}

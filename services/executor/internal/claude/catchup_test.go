@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/internal/scriptedmodel"
 )
@@ -35,7 +36,7 @@ func TestRealConversationIsReportedToItsEnd(t *testing.T) {
 	opts.PromptID = uuid.NewString()
 	first := &recorder{}
 	a := New(opts, first)
-	first.on = func(p *backendv1.EventPayload) {
+	first.on = func(p *executorv1.RunEventPayload) {
 		opts.ResumeID += p.GetAgentStarted().GetAgentSessionId()
 		if asked := p.GetUserInputRequested(); asked != nil {
 			go a.Answer(asked.GetUserInputRequestId(), said(asked, "Spanish"))
@@ -100,7 +101,7 @@ func TestRealConversationIsRestoredFromTheRecord(t *testing.T) {
 	}})
 	opts.PromptID = uuid.NewString()
 	first := &recorder{}
-	first.on = func(p *backendv1.EventPayload) { opts.ResumeID += p.GetAgentStarted().GetAgentSessionId() }
+	first.on = func(p *executorv1.RunEventPayload) { opts.ResumeID += p.GetAgentStarted().GetAgentSessionId() }
 	requireStatus(t, completed, 0, New(opts, first).Run(t.Context()))
 	var printed, ids []string
 	for _, p := range first.payloads {

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/executor/internal/process"
 )
@@ -105,7 +106,7 @@ func TestFakeLateResult(t *testing.T) {
 
 	r := &recorder{}
 	a := New(fake(t, "late"), r)
-	r.on = func(*backendv1.EventPayload) {
+	r.on = func(*executorv1.RunEventPayload) {
 		go a.call(func() { a.end(agent.Failed(backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, "late"), false) })
 	}
 	outcome = a.Run(t.Context())

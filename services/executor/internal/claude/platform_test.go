@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/internal/scriptedmodel"
 )
 
@@ -195,7 +195,7 @@ func TestRealFilesDoNotAnswerForAPerson(t *testing.T) {
 			prepare(t, opts)
 			r := &recorder{}
 			a := New(opts, r)
-			r.on = func(p *backendv1.EventPayload) {
+			r.on = func(p *executorv1.RunEventPayload) {
 				if asked := p.GetUserInputRequested(); asked != nil {
 					go a.Answer(asked.GetUserInputRequestId(), said(asked, "Blue"))
 				}

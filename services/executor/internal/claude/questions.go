@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
@@ -103,8 +104,8 @@ func newQuestion(requestID string, r *controlRequest, expires time.Time) (*quest
 func questionID(i int) string { return strconv.Itoa(i + 1) }
 
 // payload is the question as an event.
-func (q *question) payload() *backendv1.EventPayload {
-	return &backendv1.EventPayload{Kind: &backendv1.EventPayload_UserInputRequested{
+func (q *question) payload() *executorv1.RunEventPayload {
+	return &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_UserInputRequested{
 		UserInputRequested: &backendv1.UserInputRequested{
 			UserInputRequestId: q.id, ToolName: q.tool, ToolUseId: q.toolUseID, Questions: q.asked,
 			ExpiresAt: timestamppb.New(q.expires),

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/executor/internal/process"
 	"github.com/poco-ai/poco/services/internal/claudecode"
@@ -73,7 +74,7 @@ func TestRealDemo(t *testing.T) {
 	opts, model := real(t, "show me [[demo]]")
 	r := &recorder{}
 	a := New(opts, r)
-	r.on = func(p *backendv1.EventPayload) {
+	r.on = func(p *executorv1.RunEventPayload) {
 		if asked := p.GetUserInputRequested(); asked != nil {
 			go a.Answer(asked.GetUserInputRequestId(), said(asked, "Spanish"))
 		}
@@ -124,7 +125,7 @@ func TestRealPlanMode(t *testing.T) {
 			opts.PermissionMode = backendv1.PermissionMode_PERMISSION_MODE_PLAN
 			r := &recorder{}
 			a := New(opts, r)
-			r.on = func(p *backendv1.EventPayload) {
+			r.on = func(p *executorv1.RunEventPayload) {
 				if asked := p.GetUserInputRequested(); asked != nil {
 					c.answer.QuestionId = asked.GetQuestions()[0].GetId()
 					go a.Answer(asked.GetUserInputRequestId(), []*backendv1.UserAnswer{c.answer})
@@ -194,7 +195,7 @@ func TestRealAnswers(t *testing.T) {
 			opts, _ := real(t, "[[asks]]", ask(c.questions...))
 			r := &recorder{}
 			a := New(opts, r)
-			r.on = func(p *backendv1.EventPayload) {
+			r.on = func(p *executorv1.RunEventPayload) {
 				asked := p.GetUserInputRequested()
 				if asked == nil {
 					return
@@ -226,7 +227,7 @@ func TestRealCancelDuringCommand(t *testing.T) {
 	opts, _ := real(t, "[[waitfile]]")
 	r := &recorder{}
 	a := New(opts, r)
-	r.on = func(p *backendv1.EventPayload) {
+	r.on = func(p *executorv1.RunEventPayload) {
 		if use := p.GetMessageAdded().GetBlocks(); len(use) > 0 && use[0].GetToolUse().GetName() == "Bash" {
 			go a.End(agent.Canceled("enough"))
 		}

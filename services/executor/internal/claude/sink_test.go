@@ -9,19 +9,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 )
 
 // recorder is a Sink that keeps everything and lets a test wait for events.
 type recorder struct {
 	mu       sync.Mutex
-	payloads []*backendv1.EventPayload
+	payloads []*executorv1.RunEventPayload
 	partial  strings.Builder
 	changes  int
 	// on is called with each event, in the agent's goroutine.
-	on func(*backendv1.EventPayload)
+	on func(*executorv1.RunEventPayload)
 }
 
-func (r *recorder) Emit(p *backendv1.EventPayload) {
+func (r *recorder) Emit(p *executorv1.RunEventPayload) {
 	r.mu.Lock()
 	r.payloads = append(r.payloads, p)
 	r.mu.Unlock()
@@ -51,33 +52,33 @@ func (r *recorder) log() string {
 }
 
 // describe renders an event in one line, without what differs between runs.
-func describe(p *backendv1.EventPayload) string {
+func describe(p *executorv1.RunEventPayload) string {
 	switch k := p.GetKind().(type) {
-	case *backendv1.EventPayload_AgentStarted:
+	case *executorv1.RunEventPayload_AgentStarted:
 		return fmt.Sprintf("started %s resumed=%t servers=%d", k.AgentStarted.GetModel(), k.AgentStarted.GetResumed(), len(k.AgentStarted.GetMcpServers()))
-	case *backendv1.EventPayload_MessageAdded:
+	case *executorv1.RunEventPayload_MessageAdded:
 		parts := []string{strings.ToLower(strings.TrimPrefix(k.MessageAdded.GetRole().String(), "MESSAGE_ROLE_"))}
 		for _, b := range k.MessageAdded.GetBlocks() {
 			parts = append(parts, describeBlock(b))
 		}
 		return strings.Join(parts, " ")
-	case *backendv1.EventPayload_TodosChanged:
+	case *executorv1.RunEventPayload_TodosChanged:
 		parts := []string{"todos"}
 		for _, todo := range k.TodosChanged.GetTodos() {
 			parts = append(parts, todo.GetId()+":"+strings.ToLower(strings.TrimPrefix(todo.GetStatus().String(), "TODO_STATUS_")))
 		}
 		return strings.Join(parts, " ") + " now=" + k.TodosChanged.GetCurrentStep()
-	case *backendv1.EventPayload_ApiRetried:
+	case *executorv1.RunEventPayload_ApiRetried:
 		return fmt.Sprintf("retry %d/%d %d %s", k.ApiRetried.GetAttempt(), k.ApiRetried.GetMaxRetries(), k.ApiRetried.GetErrorStatus(), k.ApiRetried.GetError())
-	case *backendv1.EventPayload_UserInputRequested:
+	case *executorv1.RunEventPayload_UserInputRequested:
 		var asked []string
 		for _, q := range k.UserInputRequested.GetQuestions() {
 			asked = append(asked, fmt.Sprintf("%s(%d)", q.GetQuestion(), len(q.GetOptions())))
 		}
 		return "asked " + k.UserInputRequested.GetToolName() + " " + strings.Join(asked, ", ")
-	case *backendv1.EventPayload_Notice:
+	case *executorv1.RunEventPayload_Notice:
 		return "notice " + k.Notice.GetCode()
-	case *backendv1.EventPayload_McpServersChanged:
+	case *executorv1.RunEventPayload_McpServersChanged:
 		parts := []string{"mcp"}
 		for _, s := range k.McpServersChanged.GetServers() {
 			parts = append(parts, s.GetName()+":"+strings.ToLower(strings.TrimPrefix(s.GetStatus().String(), "MCP_SERVER_STATUS_")))

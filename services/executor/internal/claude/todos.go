@@ -5,6 +5,7 @@ import (
 	"regexp"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 )
 
 // todoList follows the agent's to-do list, whichever tools it keeps it with:
@@ -125,7 +126,7 @@ func todoStatus(s string) backendv1.TodoStatus {
 }
 
 // payload is the list as an event.
-func (l *todoList) payload() *backendv1.EventPayload {
+func (l *todoList) payload() *executorv1.RunEventPayload {
 	changed := &backendv1.TodosChanged{}
 	for _, todo := range l.todos {
 		changed.Todos = append(changed.Todos, &backendv1.Todo{
@@ -138,5 +139,5 @@ func (l *todoList) payload() *backendv1.EventPayload {
 			}
 		}
 	}
-	return &backendv1.EventPayload{Kind: &backendv1.EventPayload_TodosChanged{TodosChanged: changed}}
+	return &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_TodosChanged{TodosChanged: changed}}
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/internal/agents"
 )
 
@@ -47,7 +48,7 @@ func newTranslator(resumed bool) *translator {
 
 // translation is what a line means.
 type translation struct {
-	payloads []*backendv1.EventPayload
+	payloads []*executorv1.RunEventPayload
 	partial  *backendv1.PartialContent
 	// filesMayHaveChanged: a tool that may write files has answered.
 	filesMayHaveChanged bool
@@ -66,7 +67,7 @@ func (t *translator) translate(raw []byte, m *wireMessage) translation {
 	}
 }
 
-func (t *translator) system(m *wireMessage) []*backendv1.EventPayload {
+func (t *translator) system(m *wireMessage) []*executorv1.RunEventPayload {
 	switch m.Subtype {
 	case "init":
 		servers := mcpServers(m.McpServers)
@@ -74,10 +75,10 @@ func (t *translator) system(m *wireMessage) []*backendv1.EventPayload {
 			AgentSessionId: m.SessionID, Model: m.Model, Agent: agents.Claude, AgentVersion: m.Version, Tools: m.Tools,
 			McpServers: servers, Skills: m.Skills, Cwd: m.CWD, Resumed: t.resumed,
 		}
-		payloads := []*backendv1.EventPayload{{Kind: &backendv1.EventPayload_AgentStarted{AgentStarted: started}}}
+		payloads := []*executorv1.RunEventPayload{{Kind: &executorv1.RunEventPayload_AgentStarted{AgentStarted: started}}}
 		if len(servers) > 0 {
 			changed := &backendv1.McpServersChanged{Servers: servers}
-			payloads = append(payloads, &backendv1.EventPayload{Kind: &backendv1.EventPayload_McpServersChanged{McpServersChanged: changed}})
+			payloads = append(payloads, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_McpServersChanged{McpServersChanged: changed}})
 		}
 		return payloads
 	case "api_retry":
@@ -85,7 +86,7 @@ func (t *translator) system(m *wireMessage) []*backendv1.EventPayload {
 			Attempt: m.Attempt, MaxRetries: m.MaxRetries, ErrorStatus: m.ErrorStatus, Error: jsonText(m.Error),
 			RetryDelay: durationpb.New(time.Duration(m.RetryDelayMS * float64(time.Millisecond))),
 		}
-		return []*backendv1.EventPayload{{Kind: &backendv1.EventPayload_ApiRetried{ApiRetried: retried}}}
+		return []*executorv1.RunEventPayload{{Kind: &executorv1.RunEventPayload_ApiRetried{ApiRetried: retried}}}
 	default:
 		return nil
 	}
@@ -127,7 +128,7 @@ func (t *translator) chat(raw []byte, m *wireMessage) translation {
 	for _, b := range m.Message.Content {
 		added.Blocks = append(added.Blocks, contentBlock(b))
 	}
-	out := translation{payloads: []*backendv1.EventPayload{{Kind: &backendv1.EventPayload_MessageAdded{MessageAdded: added}}}}
+	out := translation{payloads: []*executorv1.RunEventPayload{{Kind: &executorv1.RunEventPayload_MessageAdded{MessageAdded: added}}}}
 	todosChanged := false
 	for _, b := range m.Message.Content {
 		switch b.Type {

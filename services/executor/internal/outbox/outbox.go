@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/internal/journal"
 	"github.com/poco-ai/poco/services/internal/partial"
 )
@@ -37,7 +38,7 @@ type Outbox struct {
 	runID  string
 	last   int64
 	acked  int64
-	events []*backendv1.RunEvent
+	events []*executorv1.RunEvent
 	bytes  int
 	closed bool
 	// finished is set by the terminal event.
@@ -95,7 +96,7 @@ func (o *Outbox) LetGo() {
 }
 
 // Append numbers an event and keeps it. It never blocks; see Room.
-func (o *Outbox) Append(payload *backendv1.EventPayload) int64 {
+func (o *Outbox) Append(payload *executorv1.RunEventPayload) int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if payload.GetMessageAdded().GetRole() == backendv1.MessageRole_MESSAGE_ROLE_ASSISTANT {
@@ -107,7 +108,7 @@ func (o *Outbox) Append(payload *backendv1.EventPayload) int64 {
 	}
 	o.finished = payload.GetRunFinished() != nil
 	o.last++
-	e := &backendv1.RunEvent{RunSeq: o.last, OccurredAt: timestamppb.New(o.now()), Payload: payload}
+	e := &executorv1.RunEvent{RunSeq: o.last, OccurredAt: timestamppb.New(o.now()), Payload: payload}
 	o.events = append(o.events, e)
 	o.bytes += proto.Size(e)
 	o.keep(func(j *journal.Writer) error { return j.Append(e) })
@@ -165,7 +166,7 @@ func (o *Outbox) Ack(seq int64) {
 		o.bytes -= proto.Size(o.events[n])
 		n++
 	}
-	o.events = append([]*backendv1.RunEvent(nil), o.events[n:]...)
+	o.events = append([]*executorv1.RunEvent(nil), o.events[n:]...)
 	if len(o.events) == 0 {
 		o.keep((*journal.Writer).Reset)
 		if o.closed && o.journal != nil {
@@ -212,7 +213,7 @@ func (o *Outbox) Delivered() bool {
 
 // After returns up to limit bytes of events after seq, at least one when there
 // is one.
-func (o *Outbox) After(seq int64, limit int) []*backendv1.RunEvent {
+func (o *Outbox) After(seq int64, limit int) []*executorv1.RunEvent {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	first := int(max(0, seq-o.acked))

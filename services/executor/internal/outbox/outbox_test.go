@@ -8,17 +8,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 )
 
-func notice(text string) *backendv1.EventPayload {
-	return &backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{Text: text}}}
+func notice(text string) *executorv1.RunEventPayload {
+	return &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_Notice{Notice: &backendv1.Notice{Text: text}}}
 }
 
 func text(message string, block int32, s string) *backendv1.PartialContent {
 	return &backendv1.PartialContent{AgentMessageId: message, BlockIndex: block, Delta: &backendv1.PartialContent_Text{Text: s}}
 }
 
-func seqs(events []*backendv1.RunEvent) (out []int64) {
+func seqs(events []*executorv1.RunEvent) (out []int64) {
 	for _, e := range events {
 		out = append(out, e.GetRunSeq())
 	}
@@ -102,7 +103,7 @@ func TestPartialsAreJoinedAndDropped(t *testing.T) {
 	require.Len(t, got, 1, "much text does not wait")
 
 	o.Partial(text("m", 0, "soon obsolete"))
-	o.Append(&backendv1.EventPayload{Kind: &backendv1.EventPayload_MessageAdded{
+	o.Append(&executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_MessageAdded{
 		MessageAdded: &backendv1.MessageAdded{Role: backendv1.MessageRole_MESSAGE_ROLE_ASSISTANT},
 	}})
 	got, wait = o.TakePartials()

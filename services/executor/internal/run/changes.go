@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/executor/internal/workspace"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/retry"
@@ -25,7 +26,7 @@ const (
 // events and never in their way.
 type changeWatch struct {
 	workspace *workspace.Workspace
-	emit      func(*backendv1.EventPayload)
+	emit      func(*executorv1.RunEventPayload)
 	logger    *slog.Logger
 	trigger   chan struct{}
 	last      *backendv1.FilesChanged
@@ -33,7 +34,7 @@ type changeWatch struct {
 	cancel    context.CancelFunc
 }
 
-func watchChanges(ctx context.Context, w *workspace.Workspace, emit func(*backendv1.EventPayload), logger *slog.Logger) *changeWatch {
+func watchChanges(ctx context.Context, w *workspace.Workspace, emit func(*executorv1.RunEventPayload), logger *slog.Logger) *changeWatch {
 	ctx, cancel := context.WithCancel(ctx)
 	c := &changeWatch{
 		workspace: w, emit: emit, logger: logger, trigger: make(chan struct{}, 1),
@@ -86,7 +87,7 @@ func (c *changeWatch) look(ctx context.Context) (missing string, err error) {
 	}
 	if !sameChanges(c.last, changed) {
 		c.last = changed
-		c.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_FilesChanged{FilesChanged: changed}})
+		c.emit(&executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_FilesChanged{FilesChanged: changed}})
 	}
 	return missing, nil
 }

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
@@ -24,7 +25,7 @@ type save func(toolUseID, text string) (string, error)
 
 // cut shortens the long texts of a message until the event fits the limit.
 // The marks it leaves say how much is missing; a tool's whole answer is saved.
-func cut(payload *backendv1.EventPayload, limit int64, keep save) {
+func cut(payload *executorv1.RunEventPayload, limit int64, keep save) {
 	if limit <= 0 {
 		limit = defaultEventBytes
 	}

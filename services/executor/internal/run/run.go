@@ -153,10 +153,10 @@ func (r *activeRun) execute() {
 		outcome.Usage = &backendv1.Usage{Duration: durationpb.New(0)}
 	}
 	outcome.Message = sanitize.Text(outcome.Message)
-	r.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_UsageReported{
+	r.emit(&executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_UsageReported{
 		UsageReported: &backendv1.UsageReported{Usage: outcome.Usage},
 	}})
-	r.emit(&backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{RunFinished: &backendv1.RunFinished{
+	r.emit(&executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_RunFinished{RunFinished: &backendv1.RunFinished{
 		Status: outcome.Status, Reason: outcome.Reason, Message: outcome.Message, Usage: outcome.Usage,
 	}}})
 	r.outbox.Close()
@@ -335,7 +335,7 @@ func prompt(request *executorv1.StartRunRequest, inputs string) string {
 	return b.String() + "\n" + request.GetPrompt()
 }
 
-func (r *activeRun) emit(payload *backendv1.EventPayload) { r.outbox.Append(payload) }
+func (r *activeRun) emit(payload *executorv1.RunEventPayload) { r.outbox.Append(payload) }
 
 // sink takes what the agent does. It implements agent.Sink.
 type sink struct {
@@ -344,7 +344,7 @@ type sink struct {
 	changes   *changeWatch
 }
 
-func (s *sink) Emit(payload *backendv1.EventPayload) {
+func (s *sink) Emit(payload *executorv1.RunEventPayload) {
 	cut(payload, s.run.request.GetLimits().GetMaxEventBytes(), s.workspace.SaveToolResult)
 	s.run.emit(payload)
 }

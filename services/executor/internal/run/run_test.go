@@ -20,8 +20,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func added(verbatim string, blocks ...*backendv1.ContentBlock) *backendv1.EventPayload {
-	return &backendv1.EventPayload{Kind: &backendv1.EventPayload_MessageAdded{MessageAdded: &backendv1.MessageAdded{
+func added(verbatim string, blocks ...*backendv1.ContentBlock) *executorv1.RunEventPayload {
+	return &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_MessageAdded{MessageAdded: &backendv1.MessageAdded{
 		VerbatimJson: verbatim, Blocks: blocks,
 	}}}
 }
@@ -41,7 +41,7 @@ func TestCut(t *testing.T) {
 	input, err := structpb.NewStruct(map[string]any{"content": long, "file_path": "/a"})
 	require.NoError(t, err)
 	use := &backendv1.ContentBlock{Kind: &backendv1.ContentBlock_ToolUse{ToolUse: &backendv1.ToolUseBlock{Id: "u", Input: input}}}
-	cases := map[string]*backendv1.EventPayload{
+	cases := map[string]*executorv1.RunEventPayload{
 		"tool result": added(string(quoted), result("t", long)),
 		"tool input":  added(string(quoted), use),
 		"many items":  added(string(many)),

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 )
 
@@ -33,7 +34,7 @@ type Run struct {
 	Message               string
 	Token                 int64
 	Attempt               int32
-	Events                []*backendv1.RunEvent
+	Events                []*executorv1.RunEvent
 	Partials              []*backendv1.PartialContent
 	// Appends counts the calls that stored something.
 	Appends  int

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/agents"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
@@ -54,7 +55,7 @@ func (r *Run) proto() *backendv1.Run {
 }
 
 // unstored are the events that the run does not have.
-func (r *Run) unstored(events []*backendv1.RunEvent) []*backendv1.RunEvent {
+func (r *Run) unstored(events []*executorv1.RunEvent) []*executorv1.RunEvent {
 	for len(events) > 0 && events[0].GetRunSeq() <= r.acked() {
 		events = events[1:]
 	}
@@ -77,7 +78,7 @@ func (r *Run) messages() []string {
 }
 
 // checkBatch refuses what no executor sends.
-func checkBatch(events []*backendv1.RunEvent) error {
+func checkBatch(events []*executorv1.RunEvent) error {
 	for i, e := range events {
 		switch {
 		case e.GetRunSeq() < 1 || i > 0 && e.GetRunSeq() != events[i-1].GetRunSeq()+1:
@@ -86,11 +87,6 @@ func checkBatch(events []*backendv1.RunEvent) error {
 			return invalid("payload")
 		case i < len(events)-1 && e.GetPayload().GetRunFinished() != nil:
 			return invalid("events after the end")
-		}
-		switch e.GetPayload().GetKind().(type) {
-		case *backendv1.EventPayload_RunStatusChanged, *backendv1.EventPayload_UserInputResolved,
-			*backendv1.EventPayload_ExportChanged, *backendv1.EventPayload_SessionUpdated:
-			return invalid("an event that only the backend writes")
 		}
 	}
 	return nil
@@ -275,7 +271,7 @@ func (q *Queue) release(r *Run) {
 }
 
 // store stores new events of a started run, with what follows from them.
-func (q *Queue) store(r *Run, events []*backendv1.RunEvent) {
+func (q *Queue) store(r *Run, events []*executorv1.RunEvent) {
 	for _, e := range events {
 		if f := e.GetPayload().GetRunFinished(); f != nil && q.goesOnAfter(r, f.GetReason()) {
 			q.goOn(r) // an attempt's end that is not the run's is no event

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/retry"
@@ -31,7 +32,7 @@ const (
 
 // batch is one AppendRunEvents call.
 type batch struct {
-	events   []*backendv1.RunEvent
+	events   []*executorv1.RunEvent
 	partials []*backendv1.PartialContent
 }
 
@@ -92,7 +93,7 @@ func (l *Link) nextBatch() (batch, bool) {
 
 // firstEvents returns as many of the oldest events as fit a call, at least
 // one. The lock is held; what it returns is not changed any more.
-func (l *Link) firstEvents() []*backendv1.RunEvent {
+func (l *Link) firstEvents() []*executorv1.RunEvent {
 	n, bytes := 0, 0
 	for _, e := range l.events[:min(len(l.events), maxBatchEvents)] {
 		bytes += proto.Size(e)

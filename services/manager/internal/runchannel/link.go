@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
@@ -104,7 +105,7 @@ type Link struct {
 
 	acked    int64 // all up to here are committed
 	received int64 // all up to here are committed or in events
-	events   []*backendv1.RunEvent
+	events   []*executorv1.RunEvent
 	bytes    int
 	partials partialBuffer
 	// skipping is true from a gap until the executor resends from received+1.

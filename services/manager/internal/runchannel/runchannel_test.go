@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	managerv1 "github.com/poco-ai/poco/gen/go/poco/manager/v1"
 	"github.com/poco-ai/poco/gen/go/poco/manager/v1/managerv1connect"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
@@ -149,16 +150,16 @@ func (p *peer) awaitAck(seq int64) {
 	}
 }
 
-func (p *peer) send(events ...*backendv1.RunEvent) {
+func (p *peer) send(events ...*executorv1.RunEvent) {
 	require.NoError(p.t, p.stream.Send(&managerv1.ConnectRequest{Kind: &managerv1.ConnectRequest_Events{Events: &managerv1.EventBatch{Events: events}}}))
 }
 
-func notice(seq int64) *backendv1.RunEvent {
-	return &backendv1.RunEvent{RunSeq: seq, Payload: &backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{Code: "x"}}}}
+func notice(seq int64) *executorv1.RunEvent {
+	return &executorv1.RunEvent{RunSeq: seq, Payload: &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_Notice{Notice: &backendv1.Notice{Code: "x"}}}}
 }
 
-func finished(seq int64) *backendv1.RunEvent {
-	return &backendv1.RunEvent{RunSeq: seq, Payload: &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{
+func finished(seq int64) *executorv1.RunEvent {
+	return &executorv1.RunEvent{RunSeq: seq, Payload: &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_RunFinished{
 		RunFinished: &backendv1.RunFinished{Status: backendv1.RunStatus_RUN_STATUS_COMPLETED}}}}
 }
 
@@ -385,7 +386,7 @@ func TestAFullBufferHoldsTheExecutorBack(t *testing.T) {
 	f := newFixture(t)
 	f.queue.Fail("AppendRunEvents", queuetest.Unavailable())
 	p, _ := f.connect()
-	big := func(seq int64) *backendv1.RunEvent {
+	big := func(seq int64) *executorv1.RunEvent {
 		e := notice(seq)
 		e.GetPayload().GetNotice().Text = strings.Repeat("x", 1<<20)
 		return e
@@ -395,7 +396,7 @@ func TestAFullBufferHoldsTheExecutorBack(t *testing.T) {
 	go func() {
 		defer close(sent)
 		for i := int64(1); i <= n; i++ {
-			if p.stream.Send(&managerv1.ConnectRequest{Kind: &managerv1.ConnectRequest_Events{Events: &managerv1.EventBatch{Events: []*backendv1.RunEvent{big(i)}}}}) != nil {
+			if p.stream.Send(&managerv1.ConnectRequest{Kind: &managerv1.ConnectRequest_Events{Events: &managerv1.EventBatch{Events: []*executorv1.RunEvent{big(i)}}}}) != nil {
 				return
 			}
 			sent <- i

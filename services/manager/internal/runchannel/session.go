@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	managerv1 "github.com/poco-ai/poco/gen/go/poco/manager/v1"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
@@ -190,7 +191,7 @@ func (l *Link) read(s *session, stream Stream) error {
 
 // accept takes one event in, waiting while the buffer is full: the executor
 // feels it because its stream is not read. False when the channel is over.
-func (l *Link) accept(s *session, e *backendv1.RunEvent) bool {
+func (l *Link) accept(s *session, e *executorv1.RunEvent) bool {
 	for {
 		l.mu.Lock()
 		if l.current != s || l.end != nil {

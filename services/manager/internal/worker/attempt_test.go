@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/manager/internal/queuetest"
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
@@ -36,7 +37,7 @@ func zombies(second func(r *scriptedRun)) script {
 		for ctx.Err() == nil {
 			if c := r.open(ctx); c != nil {
 				r.next = c.welcome.GetAckedRunSeq() + 1
-				r.report(c, &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{RunFinished: &backendv1.RunFinished{
+				r.report(c, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_RunFinished{RunFinished: &backendv1.RunFinished{
 					Status: failed, Reason: backendv1.RunReason_RUN_REASON_LEASE_LOST,
 				}}})
 				c.until(nothing)

@@ -199,18 +199,18 @@ func (r *scriptedRun) open(ctx context.Context) *scriptedChannel {
 	return &scriptedChannel{stream, m.GetWelcome()}
 }
 
-func (r *scriptedRun) report(c *scriptedChannel, payload *backendv1.EventPayload) {
-	e := &backendv1.RunEvent{RunSeq: r.next, Payload: payload}
+func (r *scriptedRun) report(c *scriptedChannel, payload *executorv1.RunEventPayload) {
+	e := &executorv1.RunEvent{RunSeq: r.next, Payload: payload}
 	r.next++
-	_ = c.Send(&managerv1.ConnectRequest{Kind: &managerv1.ConnectRequest_Events{Events: &managerv1.EventBatch{Events: []*backendv1.RunEvent{e}}}})
+	_ = c.Send(&managerv1.ConnectRequest{Kind: &managerv1.ConnectRequest_Events{Events: &managerv1.EventBatch{Events: []*executorv1.RunEvent{e}}}})
 }
 
 func (r *scriptedRun) notice(c *scriptedChannel) {
-	r.report(c, &backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{Code: "working"}}})
+	r.report(c, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_Notice{Notice: &backendv1.Notice{Code: "working"}}})
 }
 
 func (r *scriptedRun) finish(c *scriptedChannel, status backendv1.RunStatus) {
-	r.report(c, &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{RunFinished: &backendv1.RunFinished{Status: status}}})
+	r.report(c, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_RunFinished{RunFinished: &backendv1.RunFinished{Status: status}}})
 }
 
 // until receives until want says so, or the channel ends (false).

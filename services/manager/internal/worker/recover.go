@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/internal/journal"
 	"github.com/poco-ai/poco/services/internal/logging"
@@ -65,14 +66,14 @@ func leftovers(state *os.Root) ([]left, error) {
 // deliver passes the events of a journal on in batches, those from number next
 // on. It returns the number that comes after them. Its error is ErrDamaged when
 // what follows is lost, or what append said.
-func (w *Worker) deliver(state *os.Root, l left, next int64, keep func(*backendv1.RunEvent) bool, appendAll func([]*backendv1.RunEvent) error) (int64, error) {
+func (w *Worker) deliver(state *os.Root, l left, next int64, keep func(*executorv1.RunEvent) bool, appendAll func([]*executorv1.RunEvent) error) (int64, error) {
 	file, _, err := safefs.OpenRegular(state, l.name)
 	if err != nil || file == nil {
 		return next, err
 	}
 	defer file.Close()
 	r := journal.NewReader(file, journal.KeyOf(w.opts.Identity.ChannelToken(l.Attempt)))
-	var batch []*backendv1.RunEvent
+	var batch []*executorv1.RunEvent
 	bytes := 0
 	flush := func() error {
 		if len(batch) == 0 {
@@ -106,12 +107,12 @@ func (w *Worker) deliver(state *os.Root, l left, next int64, keep func(*backendv
 
 // ownWords tells whether an event is more than how an executor took its end:
 // what a lost attempt says about its own loss is not how the run ends.
-func ownWords(e *backendv1.RunEvent) bool {
+func ownWords(e *executorv1.RunEvent) bool {
 	f := e.GetPayload().GetRunFinished()
 	return f == nil || f.GetReason() != backendv1.RunReason_RUN_REASON_LEASE_LOST && f.GetReason() != backendv1.RunReason_RUN_REASON_EXECUTOR_LOST
 }
 
-func anything(*backendv1.RunEvent) bool { return true }
+func anything(*executorv1.RunEvent) bool { return true }
 
 // recover delivers what the executors of the run's attempts up to one have left
 // behind, before anything new. It moves the number of the next event. What
@@ -150,9 +151,9 @@ func (r *heldRun) recover(ctx context.Context, upTo int32) error {
 	return nil
 }
 
-func (r *heldRun) recoverFrom(ctx context.Context, state *os.Root, l left, keep func(*backendv1.RunEvent) bool) error {
+func (r *heldRun) recoverFrom(ctx context.Context, state *os.Root, l left, keep func(*executorv1.RunEvent) bool) error {
 	first := max(1, r.claim.GetNextRunSeq())
-	next, err := r.w.deliver(state, l, first, keep, func(events []*backendv1.RunEvent) error {
+	next, err := r.w.deliver(state, l, first, keep, func(events []*executorv1.RunEvent) error {
 		return r.append(ctx, l.Number, events)
 	})
 	r.moveTo(next)
@@ -186,7 +187,7 @@ func (r *heldRun) moveTo(next int64) {
 }
 
 // append stores recovered events of the held run.
-func (r *heldRun) append(ctx context.Context, attempt int32, events []*backendv1.RunEvent) error {
+func (r *heldRun) append(ctx context.Context, attempt int32, events []*executorv1.RunEvent) error {
 	resp, err := callUntilAnswered(ctx, func(ctx context.Context) (*queuev1.AppendRunEventsResponse, error) {
 		if !r.w.now().Before(r.link.LeaseDeadline()) {
 			return nil, errReleased
@@ -215,16 +216,16 @@ func (r *heldRun) append(ctx context.Context, attempt int32, events []*backendv1
 
 func (r *heldRun) tellLost(ctx context.Context, text string) error {
 	next := max(1, r.claim.GetNextRunSeq())
-	err := r.append(ctx, r.attempt().Number, []*backendv1.RunEvent{lostNotice(next, text)})
+	err := r.append(ctx, r.attempt().Number, []*executorv1.RunEvent{lostNotice(next, text)})
 	if err == nil {
 		r.moveTo(next + 1)
 	}
 	return err
 }
 
-func lostNotice(seq int64, text string) *backendv1.RunEvent {
-	return &backendv1.RunEvent{RunSeq: seq, Payload: &backendv1.EventPayload{
-		Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{
+func lostNotice(seq int64, text string) *executorv1.RunEvent {
+	return &executorv1.RunEvent{RunSeq: seq, Payload: &executorv1.RunEventPayload{
+		Kind: &executorv1.RunEventPayload_Notice{Notice: &backendv1.Notice{
 			Level: backendv1.Notice_LEVEL_WARNING, Code: noticeEventsLost, Text: text,
 		}},
 	}}
@@ -322,7 +323,7 @@ func (w *Worker) recoverAll(ctx context.Context, state *os.Root, over *heldRun) 
 
 // recoverRun delivers a journal of a run that has ended.
 func (w *Worker) recoverRun(ctx context.Context, state *os.Root, l left) error {
-	appendAll := func(events []*backendv1.RunEvent) (*queuev1.RecoverRunEventsResponse, error) {
+	appendAll := func(events []*executorv1.RunEvent) (*queuev1.RecoverRunEventsResponse, error) {
 		return callUntilAnswered(ctx, func(ctx context.Context) (*queuev1.RecoverRunEventsResponse, error) {
 			return w.opts.Queue.RecoverRunEvents(ctx, &queuev1.RecoverRunEventsRequest{
 				WorkerId: w.opts.Identity.WorkerID, RunId: l.RunID, Attempt: l.Number, Events: events,
@@ -333,12 +334,12 @@ func (w *Worker) recoverRun(ctx context.Context, state *os.Root, l left) error {
 	if err != nil {
 		return err
 	}
-	next, err := w.deliver(state, l, known.GetAckedRunSeq()+1, anything, func(events []*backendv1.RunEvent) error {
+	next, err := w.deliver(state, l, known.GetAckedRunSeq()+1, anything, func(events []*executorv1.RunEvent) error {
 		_, err := appendAll(events)
 		return err
 	})
 	if errors.Is(err, journal.ErrDamaged) {
-		_, err = appendAll([]*backendv1.RunEvent{lostNotice(next, lostDamaged)})
+		_, err = appendAll([]*executorv1.RunEvent{lostNotice(next, lostDamaged)})
 	}
 	return err
 }

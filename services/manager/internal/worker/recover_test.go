@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	managerv1 "github.com/poco-ai/poco/gen/go/poco/manager/v1"
 	"github.com/poco-ai/poco/services/internal/journal"
 	"github.com/poco-ai/poco/services/manager/internal/identity"
@@ -16,12 +17,12 @@ import (
 	"github.com/poco-ai/poco/services/manager/internal/runtime"
 )
 
-func noticeEvent(seq int64, code string) *backendv1.RunEvent {
-	return &backendv1.RunEvent{RunSeq: seq, Payload: &backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: &backendv1.Notice{Code: code}}}}
+func noticeEvent(seq int64, code string) *executorv1.RunEvent {
+	return &executorv1.RunEvent{RunSeq: seq, Payload: &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_Notice{Notice: &backendv1.Notice{Code: code}}}}
 }
 
-func finishedEvent(seq int64, status backendv1.RunStatus, reason backendv1.RunReason) *backendv1.RunEvent {
-	return &backendv1.RunEvent{RunSeq: seq, Payload: &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunFinished{
+func finishedEvent(seq int64, status backendv1.RunStatus, reason backendv1.RunReason) *executorv1.RunEvent {
+	return &executorv1.RunEvent{RunSeq: seq, Payload: &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_RunFinished{
 		RunFinished: &backendv1.RunFinished{Status: status, Reason: reason},
 	}}}
 }
@@ -42,7 +43,7 @@ func notices(run queuetest.Run) []string {
 
 // leave writes the journal of a run's first attempt, as an executor that is gone
 // has left it, and what its agent adds.
-func (h *host) leave(run queuetest.Run, added string, events ...*backendv1.RunEvent) {
+func (h *host) leave(run queuetest.Run, added string, events ...*executorv1.RunEvent) {
 	m := h.manageIdentity(h.t)
 	defer m.close()
 	state := filepath.Join(h.root, "active", "default", run.SessionID, "state")
@@ -63,25 +64,25 @@ func (h *host) leave(run queuetest.Run, added string, events ...*backendv1.RunEv
 // next attempt does.
 func TestTheNextAttemptDeliversWhatIsLeft(t *testing.T) {
 	for name, c := range map[string]struct {
-		left  []*backendv1.RunEvent
+		left  []*executorv1.RunEvent
 		added string
 		want  []string
 	}{
 		"events": {
-			left: []*backendv1.RunEvent{noticeEvent(1, "working"), noticeEvent(2, "undelivered"), finishedEvent(3, failed, backendv1.RunReason_RUN_REASON_LEASE_LOST)},
+			left: []*executorv1.RunEvent{noticeEvent(1, "working"), noticeEvent(2, "undelivered"), finishedEvent(3, failed, backendv1.RunReason_RUN_REASON_LEASE_LOST)},
 			want: []string{"working", "undelivered", "working", "end"},
 		},
 		"the end of the run": {
-			left: []*backendv1.RunEvent{noticeEvent(2, "undelivered"), finishedEvent(3, completed, 0)},
+			left: []*executorv1.RunEvent{noticeEvent(2, "undelivered"), finishedEvent(3, completed, 0)},
 			want: []string{"working", "undelivered", "end"},
 		},
 		"what the agent wrote": {
-			left:  []*backendv1.RunEvent{noticeEvent(2, "undelivered")},
+			left:  []*executorv1.RunEvent{noticeEvent(2, "undelivered")},
 			added: "RunFinished COMPLETED, in a record that nobody has signed",
 			want:  []string{"working", "undelivered", "events_lost", "working", "end"},
 		},
 		"nothing": {want: []string{"working", "working", "end"}},
-		"a gap":   {left: []*backendv1.RunEvent{noticeEvent(4, "undelivered")}, want: []string{"working", "events_lost", "working", "end"}},
+		"a gap":   {left: []*executorv1.RunEvent{noticeEvent(4, "undelivered")}, want: []string{"working", "events_lost", "working", "end"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t, zombies(func(*scriptedRun) {}))

@@ -69,69 +69,7 @@ func (x Notice_Level) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Notice_Level.Descriptor instead.
 func (Notice_Level) EnumDescriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{15, 0}
-}
-
-// RunEvent is an event as the executor numbers it: run_seq is contiguous from
-// 1 per run, over all attempts.
-type RunEvent struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunSeq        int64                  `protobuf:"varint,1,opt,name=run_seq,json=runSeq,proto3" json:"run_seq,omitempty"`
-	OccurredAt    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
-	Payload       *EventPayload          `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *RunEvent) Reset() {
-	*x = RunEvent{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[0]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RunEvent) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RunEvent) ProtoMessage() {}
-
-func (x *RunEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[0]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RunEvent.ProtoReflect.Descriptor instead.
-func (*RunEvent) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{0}
-}
-
-func (x *RunEvent) GetRunSeq() int64 {
-	if x != nil {
-		return x.RunSeq
-	}
-	return 0
-}
-
-func (x *RunEvent) GetOccurredAt() *timestamppb.Timestamp {
-	if x != nil {
-		return x.OccurredAt
-	}
-	return nil
-}
-
-func (x *RunEvent) GetPayload() *EventPayload {
-	if x != nil {
-		return x.Payload
-	}
-	return nil
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{14, 0}
 }
 
 // SessionEvent is a stored event as watchers see it.
@@ -142,7 +80,8 @@ type SessionEvent struct {
 	Seq int64 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	// Empty for an event that belongs to no run.
 	RunId string `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	// The executor's number, 0 for an event of the backend's own.
+	// The executor's number, contiguous from 1 per run; 0 for an event of the
+	// backend's own.
 	RunSeq        int64                  `protobuf:"varint,3,opt,name=run_seq,json=runSeq,proto3" json:"run_seq,omitempty"`
 	OccurredAt    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
 	Payload       *EventPayload          `protobuf:"bytes,5,opt,name=payload,proto3" json:"payload,omitempty"`
@@ -152,7 +91,7 @@ type SessionEvent struct {
 
 func (x *SessionEvent) Reset() {
 	*x = SessionEvent{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[1]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -164,7 +103,7 @@ func (x *SessionEvent) String() string {
 func (*SessionEvent) ProtoMessage() {}
 
 func (x *SessionEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[1]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -177,7 +116,7 @@ func (x *SessionEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionEvent.ProtoReflect.Descriptor instead.
 func (*SessionEvent) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{1}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *SessionEvent) GetSeq() int64 {
@@ -241,7 +180,7 @@ type EventPayload struct {
 
 func (x *EventPayload) Reset() {
 	*x = EventPayload{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[2]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -253,7 +192,7 @@ func (x *EventPayload) String() string {
 func (*EventPayload) ProtoMessage() {}
 
 func (x *EventPayload) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[2]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -266,7 +205,7 @@ func (x *EventPayload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventPayload.ProtoReflect.Descriptor instead.
 func (*EventPayload) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{2}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *EventPayload) GetKind() isEventPayload_Kind {
@@ -407,7 +346,7 @@ type isEventPayload_Kind interface {
 }
 
 type EventPayload_AgentStarted struct {
-	// The executor's.
+	// What executors report: poco.executor.v1.RunEventPayload.
 	AgentStarted *AgentStarted `protobuf:"bytes,1,opt,name=agent_started,json=agentStarted,proto3,oneof"`
 }
 
@@ -516,7 +455,7 @@ type AgentStarted struct {
 
 func (x *AgentStarted) Reset() {
 	*x = AgentStarted{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[3]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -528,7 +467,7 @@ func (x *AgentStarted) String() string {
 func (*AgentStarted) ProtoMessage() {}
 
 func (x *AgentStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[3]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -541,7 +480,7 @@ func (x *AgentStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentStarted.ProtoReflect.Descriptor instead.
 func (*AgentStarted) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{3}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *AgentStarted) GetAgentSessionId() string {
@@ -620,7 +559,7 @@ type McpServer struct {
 
 func (x *McpServer) Reset() {
 	*x = McpServer{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[4]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +571,7 @@ func (x *McpServer) String() string {
 func (*McpServer) ProtoMessage() {}
 
 func (x *McpServer) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[4]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +584,7 @@ func (x *McpServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use McpServer.ProtoReflect.Descriptor instead.
 func (*McpServer) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{4}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *McpServer) GetName() string {
@@ -679,7 +618,7 @@ type McpServersChanged struct {
 
 func (x *McpServersChanged) Reset() {
 	*x = McpServersChanged{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[5]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -691,7 +630,7 @@ func (x *McpServersChanged) String() string {
 func (*McpServersChanged) ProtoMessage() {}
 
 func (x *McpServersChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[5]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -704,7 +643,7 @@ func (x *McpServersChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use McpServersChanged.ProtoReflect.Descriptor instead.
 func (*McpServersChanged) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{5}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *McpServersChanged) GetServers() []*McpServer {
@@ -732,7 +671,7 @@ type MessageAdded struct {
 
 func (x *MessageAdded) Reset() {
 	*x = MessageAdded{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[6]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +683,7 @@ func (x *MessageAdded) String() string {
 func (*MessageAdded) ProtoMessage() {}
 
 func (x *MessageAdded) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[6]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +696,7 @@ func (x *MessageAdded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageAdded.ProtoReflect.Descriptor instead.
 func (*MessageAdded) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{6}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *MessageAdded) GetMessageId() string {
@@ -809,7 +748,7 @@ type Todo struct {
 
 func (x *Todo) Reset() {
 	*x = Todo{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[7]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +760,7 @@ func (x *Todo) String() string {
 func (*Todo) ProtoMessage() {}
 
 func (x *Todo) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[7]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +773,7 @@ func (x *Todo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Todo.ProtoReflect.Descriptor instead.
 func (*Todo) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Todo) GetId() string {
@@ -877,7 +816,7 @@ type TodosChanged struct {
 
 func (x *TodosChanged) Reset() {
 	*x = TodosChanged{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[8]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +828,7 @@ func (x *TodosChanged) String() string {
 func (*TodosChanged) ProtoMessage() {}
 
 func (x *TodosChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[8]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +841,7 @@ func (x *TodosChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TodosChanged.ProtoReflect.Descriptor instead.
 func (*TodosChanged) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{8}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TodosChanged) GetTodos() []*Todo {
@@ -944,7 +883,7 @@ type FileChange struct {
 
 func (x *FileChange) Reset() {
 	*x = FileChange{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[9]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -956,7 +895,7 @@ func (x *FileChange) String() string {
 func (*FileChange) ProtoMessage() {}
 
 func (x *FileChange) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[9]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -969,7 +908,7 @@ func (x *FileChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileChange.ProtoReflect.Descriptor instead.
 func (*FileChange) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{9}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *FileChange) GetPath() string {
@@ -1054,7 +993,7 @@ type FilesChanged struct {
 
 func (x *FilesChanged) Reset() {
 	*x = FilesChanged{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[10]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1005,7 @@ func (x *FilesChanged) String() string {
 func (*FilesChanged) ProtoMessage() {}
 
 func (x *FilesChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[10]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1018,7 @@ func (x *FilesChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilesChanged.ProtoReflect.Descriptor instead.
 func (*FilesChanged) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *FilesChanged) GetFiles() []*FileChange {
@@ -1147,7 +1086,7 @@ type ApiRetried struct {
 
 func (x *ApiRetried) Reset() {
 	*x = ApiRetried{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[11]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1159,7 +1098,7 @@ func (x *ApiRetried) String() string {
 func (*ApiRetried) ProtoMessage() {}
 
 func (x *ApiRetried) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[11]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1172,7 +1111,7 @@ func (x *ApiRetried) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiRetried.ProtoReflect.Descriptor instead.
 func (*ApiRetried) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{11}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ApiRetried) GetAttempt() int32 {
@@ -1225,7 +1164,7 @@ type UserInputRequested struct {
 
 func (x *UserInputRequested) Reset() {
 	*x = UserInputRequested{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[12]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1176,7 @@ func (x *UserInputRequested) String() string {
 func (*UserInputRequested) ProtoMessage() {}
 
 func (x *UserInputRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[12]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1189,7 @@ func (x *UserInputRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserInputRequested.ProtoReflect.Descriptor instead.
 func (*UserInputRequested) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{12}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UserInputRequested) GetUserInputRequestId() string {
@@ -1301,7 +1240,7 @@ type UserInputResolved struct {
 
 func (x *UserInputResolved) Reset() {
 	*x = UserInputResolved{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[13]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1252,7 @@ func (x *UserInputResolved) String() string {
 func (*UserInputResolved) ProtoMessage() {}
 
 func (x *UserInputResolved) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[13]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1265,7 @@ func (x *UserInputResolved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserInputResolved.ProtoReflect.Descriptor instead.
 func (*UserInputResolved) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{13}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UserInputResolved) GetUserInputRequestId() string {
@@ -1360,7 +1299,7 @@ type UsageReported struct {
 
 func (x *UsageReported) Reset() {
 	*x = UsageReported{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[14]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1372,7 +1311,7 @@ func (x *UsageReported) String() string {
 func (*UsageReported) ProtoMessage() {}
 
 func (x *UsageReported) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[14]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1385,7 +1324,7 @@ func (x *UsageReported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageReported.ProtoReflect.Descriptor instead.
 func (*UsageReported) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{14}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UsageReported) GetUsage() *Usage {
@@ -1409,7 +1348,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[15]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1360,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[15]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1373,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{15}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Notice) GetLevel() Notice_Level {
@@ -1474,7 +1413,7 @@ type RunFinished struct {
 
 func (x *RunFinished) Reset() {
 	*x = RunFinished{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[16]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1486,7 +1425,7 @@ func (x *RunFinished) String() string {
 func (*RunFinished) ProtoMessage() {}
 
 func (x *RunFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[16]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1499,7 +1438,7 @@ func (x *RunFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunFinished.ProtoReflect.Descriptor instead.
 func (*RunFinished) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{16}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RunFinished) GetStatus() RunStatus {
@@ -1545,7 +1484,7 @@ type RunStatusChanged struct {
 
 func (x *RunStatusChanged) Reset() {
 	*x = RunStatusChanged{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[17]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1496,7 @@ func (x *RunStatusChanged) String() string {
 func (*RunStatusChanged) ProtoMessage() {}
 
 func (x *RunStatusChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[17]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1509,7 @@ func (x *RunStatusChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunStatusChanged.ProtoReflect.Descriptor instead.
 func (*RunStatusChanged) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{17}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RunStatusChanged) GetStatus() RunStatus {
@@ -1625,7 +1564,7 @@ type ExportChanged struct {
 
 func (x *ExportChanged) Reset() {
 	*x = ExportChanged{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[18]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1637,7 +1576,7 @@ func (x *ExportChanged) String() string {
 func (*ExportChanged) ProtoMessage() {}
 
 func (x *ExportChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[18]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1650,7 +1589,7 @@ func (x *ExportChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportChanged.ProtoReflect.Descriptor instead.
 func (*ExportChanged) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{18}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ExportChanged) GetStatus() ExportStatus {
@@ -1699,7 +1638,7 @@ type SessionUpdated struct {
 
 func (x *SessionUpdated) Reset() {
 	*x = SessionUpdated{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[19]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +1650,7 @@ func (x *SessionUpdated) String() string {
 func (*SessionUpdated) ProtoMessage() {}
 
 func (x *SessionUpdated) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[19]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1724,7 +1663,7 @@ func (x *SessionUpdated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionUpdated.ProtoReflect.Descriptor instead.
 func (*SessionUpdated) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{19}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SessionUpdated) GetTitle() string {
@@ -1763,7 +1702,7 @@ type PartialContent struct {
 
 func (x *PartialContent) Reset() {
 	*x = PartialContent{}
-	mi := &file_poco_backend_v1_event_proto_msgTypes[20]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1775,7 +1714,7 @@ func (x *PartialContent) String() string {
 func (*PartialContent) ProtoMessage() {}
 
 func (x *PartialContent) ProtoReflect() protoreflect.Message {
-	mi := &file_poco_backend_v1_event_proto_msgTypes[20]
+	mi := &file_poco_backend_v1_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1788,7 +1727,7 @@ func (x *PartialContent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartialContent.ProtoReflect.Descriptor instead.
 func (*PartialContent) Descriptor() ([]byte, []int) {
-	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{20}
+	return file_poco_backend_v1_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PartialContent) GetRunId() string {
@@ -1864,12 +1803,7 @@ var File_poco_backend_v1_event_proto protoreflect.FileDescriptor
 
 const file_poco_backend_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1bpoco/backend/v1/event.proto\x12\x0fpoco.backend.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a\x1dpoco/backend/v1/message.proto\x1a\x1cpoco/backend/v1/reason.proto\x1a poco/backend/v1/user_input.proto\"\x99\x01\n" +
-	"\bRunEvent\x12\x17\n" +
-	"\arun_seq\x18\x01 \x01(\x03R\x06runSeq\x12;\n" +
-	"\voccurred_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"occurredAt\x127\n" +
-	"\apayload\x18\x03 \x01(\v2\x1d.poco.backend.v1.EventPayloadR\apayload\"\xc6\x01\n" +
+	"\x1bpoco/backend/v1/event.proto\x12\x0fpoco.backend.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a\x1dpoco/backend/v1/message.proto\x1a\x1cpoco/backend/v1/reason.proto\x1a poco/backend/v1/user_input.proto\"\xc6\x01\n" +
 	"\fSessionEvent\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x03R\x03seq\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x17\n" +
@@ -2028,92 +1962,89 @@ func file_poco_backend_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_poco_backend_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_poco_backend_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_poco_backend_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_poco_backend_v1_event_proto_goTypes = []any{
 	(Notice_Level)(0),             // 0: poco.backend.v1.Notice.Level
-	(*RunEvent)(nil),              // 1: poco.backend.v1.RunEvent
-	(*SessionEvent)(nil),          // 2: poco.backend.v1.SessionEvent
-	(*EventPayload)(nil),          // 3: poco.backend.v1.EventPayload
-	(*AgentStarted)(nil),          // 4: poco.backend.v1.AgentStarted
-	(*McpServer)(nil),             // 5: poco.backend.v1.McpServer
-	(*McpServersChanged)(nil),     // 6: poco.backend.v1.McpServersChanged
-	(*MessageAdded)(nil),          // 7: poco.backend.v1.MessageAdded
-	(*Todo)(nil),                  // 8: poco.backend.v1.Todo
-	(*TodosChanged)(nil),          // 9: poco.backend.v1.TodosChanged
-	(*FileChange)(nil),            // 10: poco.backend.v1.FileChange
-	(*FilesChanged)(nil),          // 11: poco.backend.v1.FilesChanged
-	(*ApiRetried)(nil),            // 12: poco.backend.v1.ApiRetried
-	(*UserInputRequested)(nil),    // 13: poco.backend.v1.UserInputRequested
-	(*UserInputResolved)(nil),     // 14: poco.backend.v1.UserInputResolved
-	(*UsageReported)(nil),         // 15: poco.backend.v1.UsageReported
-	(*Notice)(nil),                // 16: poco.backend.v1.Notice
-	(*RunFinished)(nil),           // 17: poco.backend.v1.RunFinished
-	(*RunStatusChanged)(nil),      // 18: poco.backend.v1.RunStatusChanged
-	(*ExportChanged)(nil),         // 19: poco.backend.v1.ExportChanged
-	(*SessionUpdated)(nil),        // 20: poco.backend.v1.SessionUpdated
-	(*PartialContent)(nil),        // 21: poco.backend.v1.PartialContent
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
-	(McpServerStatus)(0),          // 23: poco.backend.v1.McpServerStatus
-	(MessageRole)(0),              // 24: poco.backend.v1.MessageRole
-	(*ContentBlock)(nil),          // 25: poco.backend.v1.ContentBlock
-	(TodoStatus)(0),               // 26: poco.backend.v1.TodoStatus
-	(FileChangeStatus)(0),         // 27: poco.backend.v1.FileChangeStatus
-	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
-	(*UserQuestion)(nil),          // 29: poco.backend.v1.UserQuestion
-	(UserInputStatus)(0),          // 30: poco.backend.v1.UserInputStatus
-	(*UserAnswer)(nil),            // 31: poco.backend.v1.UserAnswer
-	(*Usage)(nil),                 // 32: poco.backend.v1.Usage
-	(RunStatus)(0),                // 33: poco.backend.v1.RunStatus
-	(RunReason)(0),                // 34: poco.backend.v1.RunReason
-	(ExportStatus)(0),             // 35: poco.backend.v1.ExportStatus
+	(*SessionEvent)(nil),          // 1: poco.backend.v1.SessionEvent
+	(*EventPayload)(nil),          // 2: poco.backend.v1.EventPayload
+	(*AgentStarted)(nil),          // 3: poco.backend.v1.AgentStarted
+	(*McpServer)(nil),             // 4: poco.backend.v1.McpServer
+	(*McpServersChanged)(nil),     // 5: poco.backend.v1.McpServersChanged
+	(*MessageAdded)(nil),          // 6: poco.backend.v1.MessageAdded
+	(*Todo)(nil),                  // 7: poco.backend.v1.Todo
+	(*TodosChanged)(nil),          // 8: poco.backend.v1.TodosChanged
+	(*FileChange)(nil),            // 9: poco.backend.v1.FileChange
+	(*FilesChanged)(nil),          // 10: poco.backend.v1.FilesChanged
+	(*ApiRetried)(nil),            // 11: poco.backend.v1.ApiRetried
+	(*UserInputRequested)(nil),    // 12: poco.backend.v1.UserInputRequested
+	(*UserInputResolved)(nil),     // 13: poco.backend.v1.UserInputResolved
+	(*UsageReported)(nil),         // 14: poco.backend.v1.UsageReported
+	(*Notice)(nil),                // 15: poco.backend.v1.Notice
+	(*RunFinished)(nil),           // 16: poco.backend.v1.RunFinished
+	(*RunStatusChanged)(nil),      // 17: poco.backend.v1.RunStatusChanged
+	(*ExportChanged)(nil),         // 18: poco.backend.v1.ExportChanged
+	(*SessionUpdated)(nil),        // 19: poco.backend.v1.SessionUpdated
+	(*PartialContent)(nil),        // 20: poco.backend.v1.PartialContent
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(McpServerStatus)(0),          // 22: poco.backend.v1.McpServerStatus
+	(MessageRole)(0),              // 23: poco.backend.v1.MessageRole
+	(*ContentBlock)(nil),          // 24: poco.backend.v1.ContentBlock
+	(TodoStatus)(0),               // 25: poco.backend.v1.TodoStatus
+	(FileChangeStatus)(0),         // 26: poco.backend.v1.FileChangeStatus
+	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
+	(*UserQuestion)(nil),          // 28: poco.backend.v1.UserQuestion
+	(UserInputStatus)(0),          // 29: poco.backend.v1.UserInputStatus
+	(*UserAnswer)(nil),            // 30: poco.backend.v1.UserAnswer
+	(*Usage)(nil),                 // 31: poco.backend.v1.Usage
+	(RunStatus)(0),                // 32: poco.backend.v1.RunStatus
+	(RunReason)(0),                // 33: poco.backend.v1.RunReason
+	(ExportStatus)(0),             // 34: poco.backend.v1.ExportStatus
 }
 var file_poco_backend_v1_event_proto_depIdxs = []int32{
-	22, // 0: poco.backend.v1.RunEvent.occurred_at:type_name -> google.protobuf.Timestamp
-	3,  // 1: poco.backend.v1.RunEvent.payload:type_name -> poco.backend.v1.EventPayload
-	22, // 2: poco.backend.v1.SessionEvent.occurred_at:type_name -> google.protobuf.Timestamp
-	3,  // 3: poco.backend.v1.SessionEvent.payload:type_name -> poco.backend.v1.EventPayload
-	4,  // 4: poco.backend.v1.EventPayload.agent_started:type_name -> poco.backend.v1.AgentStarted
-	7,  // 5: poco.backend.v1.EventPayload.message_added:type_name -> poco.backend.v1.MessageAdded
-	9,  // 6: poco.backend.v1.EventPayload.todos_changed:type_name -> poco.backend.v1.TodosChanged
-	11, // 7: poco.backend.v1.EventPayload.files_changed:type_name -> poco.backend.v1.FilesChanged
-	12, // 8: poco.backend.v1.EventPayload.api_retried:type_name -> poco.backend.v1.ApiRetried
-	13, // 9: poco.backend.v1.EventPayload.user_input_requested:type_name -> poco.backend.v1.UserInputRequested
-	15, // 10: poco.backend.v1.EventPayload.usage_reported:type_name -> poco.backend.v1.UsageReported
-	16, // 11: poco.backend.v1.EventPayload.notice:type_name -> poco.backend.v1.Notice
-	6,  // 12: poco.backend.v1.EventPayload.mcp_servers_changed:type_name -> poco.backend.v1.McpServersChanged
-	17, // 13: poco.backend.v1.EventPayload.run_finished:type_name -> poco.backend.v1.RunFinished
-	18, // 14: poco.backend.v1.EventPayload.run_status_changed:type_name -> poco.backend.v1.RunStatusChanged
-	14, // 15: poco.backend.v1.EventPayload.user_input_resolved:type_name -> poco.backend.v1.UserInputResolved
-	19, // 16: poco.backend.v1.EventPayload.export_changed:type_name -> poco.backend.v1.ExportChanged
-	20, // 17: poco.backend.v1.EventPayload.session_updated:type_name -> poco.backend.v1.SessionUpdated
-	5,  // 18: poco.backend.v1.AgentStarted.mcp_servers:type_name -> poco.backend.v1.McpServer
-	23, // 19: poco.backend.v1.McpServer.status:type_name -> poco.backend.v1.McpServerStatus
-	5,  // 20: poco.backend.v1.McpServersChanged.servers:type_name -> poco.backend.v1.McpServer
-	24, // 21: poco.backend.v1.MessageAdded.role:type_name -> poco.backend.v1.MessageRole
-	25, // 22: poco.backend.v1.MessageAdded.blocks:type_name -> poco.backend.v1.ContentBlock
-	26, // 23: poco.backend.v1.Todo.status:type_name -> poco.backend.v1.TodoStatus
-	8,  // 24: poco.backend.v1.TodosChanged.todos:type_name -> poco.backend.v1.Todo
-	27, // 25: poco.backend.v1.FileChange.status:type_name -> poco.backend.v1.FileChangeStatus
-	10, // 26: poco.backend.v1.FilesChanged.files:type_name -> poco.backend.v1.FileChange
-	28, // 27: poco.backend.v1.ApiRetried.retry_delay:type_name -> google.protobuf.Duration
-	29, // 28: poco.backend.v1.UserInputRequested.questions:type_name -> poco.backend.v1.UserQuestion
-	22, // 29: poco.backend.v1.UserInputRequested.expires_at:type_name -> google.protobuf.Timestamp
-	30, // 30: poco.backend.v1.UserInputResolved.status:type_name -> poco.backend.v1.UserInputStatus
-	31, // 31: poco.backend.v1.UserInputResolved.answers:type_name -> poco.backend.v1.UserAnswer
-	32, // 32: poco.backend.v1.UsageReported.usage:type_name -> poco.backend.v1.Usage
-	0,  // 33: poco.backend.v1.Notice.level:type_name -> poco.backend.v1.Notice.Level
-	33, // 34: poco.backend.v1.RunFinished.status:type_name -> poco.backend.v1.RunStatus
-	34, // 35: poco.backend.v1.RunFinished.reason:type_name -> poco.backend.v1.RunReason
-	32, // 36: poco.backend.v1.RunFinished.usage:type_name -> poco.backend.v1.Usage
-	33, // 37: poco.backend.v1.RunStatusChanged.status:type_name -> poco.backend.v1.RunStatus
-	34, // 38: poco.backend.v1.RunStatusChanged.reason:type_name -> poco.backend.v1.RunReason
-	22, // 39: poco.backend.v1.RunStatusChanged.scheduled_at:type_name -> google.protobuf.Timestamp
-	35, // 40: poco.backend.v1.ExportChanged.status:type_name -> poco.backend.v1.ExportStatus
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	21, // 0: poco.backend.v1.SessionEvent.occurred_at:type_name -> google.protobuf.Timestamp
+	2,  // 1: poco.backend.v1.SessionEvent.payload:type_name -> poco.backend.v1.EventPayload
+	3,  // 2: poco.backend.v1.EventPayload.agent_started:type_name -> poco.backend.v1.AgentStarted
+	6,  // 3: poco.backend.v1.EventPayload.message_added:type_name -> poco.backend.v1.MessageAdded
+	8,  // 4: poco.backend.v1.EventPayload.todos_changed:type_name -> poco.backend.v1.TodosChanged
+	10, // 5: poco.backend.v1.EventPayload.files_changed:type_name -> poco.backend.v1.FilesChanged
+	11, // 6: poco.backend.v1.EventPayload.api_retried:type_name -> poco.backend.v1.ApiRetried
+	12, // 7: poco.backend.v1.EventPayload.user_input_requested:type_name -> poco.backend.v1.UserInputRequested
+	14, // 8: poco.backend.v1.EventPayload.usage_reported:type_name -> poco.backend.v1.UsageReported
+	15, // 9: poco.backend.v1.EventPayload.notice:type_name -> poco.backend.v1.Notice
+	5,  // 10: poco.backend.v1.EventPayload.mcp_servers_changed:type_name -> poco.backend.v1.McpServersChanged
+	16, // 11: poco.backend.v1.EventPayload.run_finished:type_name -> poco.backend.v1.RunFinished
+	17, // 12: poco.backend.v1.EventPayload.run_status_changed:type_name -> poco.backend.v1.RunStatusChanged
+	13, // 13: poco.backend.v1.EventPayload.user_input_resolved:type_name -> poco.backend.v1.UserInputResolved
+	18, // 14: poco.backend.v1.EventPayload.export_changed:type_name -> poco.backend.v1.ExportChanged
+	19, // 15: poco.backend.v1.EventPayload.session_updated:type_name -> poco.backend.v1.SessionUpdated
+	4,  // 16: poco.backend.v1.AgentStarted.mcp_servers:type_name -> poco.backend.v1.McpServer
+	22, // 17: poco.backend.v1.McpServer.status:type_name -> poco.backend.v1.McpServerStatus
+	4,  // 18: poco.backend.v1.McpServersChanged.servers:type_name -> poco.backend.v1.McpServer
+	23, // 19: poco.backend.v1.MessageAdded.role:type_name -> poco.backend.v1.MessageRole
+	24, // 20: poco.backend.v1.MessageAdded.blocks:type_name -> poco.backend.v1.ContentBlock
+	25, // 21: poco.backend.v1.Todo.status:type_name -> poco.backend.v1.TodoStatus
+	7,  // 22: poco.backend.v1.TodosChanged.todos:type_name -> poco.backend.v1.Todo
+	26, // 23: poco.backend.v1.FileChange.status:type_name -> poco.backend.v1.FileChangeStatus
+	9,  // 24: poco.backend.v1.FilesChanged.files:type_name -> poco.backend.v1.FileChange
+	27, // 25: poco.backend.v1.ApiRetried.retry_delay:type_name -> google.protobuf.Duration
+	28, // 26: poco.backend.v1.UserInputRequested.questions:type_name -> poco.backend.v1.UserQuestion
+	21, // 27: poco.backend.v1.UserInputRequested.expires_at:type_name -> google.protobuf.Timestamp
+	29, // 28: poco.backend.v1.UserInputResolved.status:type_name -> poco.backend.v1.UserInputStatus
+	30, // 29: poco.backend.v1.UserInputResolved.answers:type_name -> poco.backend.v1.UserAnswer
+	31, // 30: poco.backend.v1.UsageReported.usage:type_name -> poco.backend.v1.Usage
+	0,  // 31: poco.backend.v1.Notice.level:type_name -> poco.backend.v1.Notice.Level
+	32, // 32: poco.backend.v1.RunFinished.status:type_name -> poco.backend.v1.RunStatus
+	33, // 33: poco.backend.v1.RunFinished.reason:type_name -> poco.backend.v1.RunReason
+	31, // 34: poco.backend.v1.RunFinished.usage:type_name -> poco.backend.v1.Usage
+	32, // 35: poco.backend.v1.RunStatusChanged.status:type_name -> poco.backend.v1.RunStatus
+	33, // 36: poco.backend.v1.RunStatusChanged.reason:type_name -> poco.backend.v1.RunReason
+	21, // 37: poco.backend.v1.RunStatusChanged.scheduled_at:type_name -> google.protobuf.Timestamp
+	34, // 38: poco.backend.v1.ExportChanged.status:type_name -> poco.backend.v1.ExportStatus
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_poco_backend_v1_event_proto_init() }
@@ -2125,7 +2056,7 @@ func file_poco_backend_v1_event_proto_init() {
 	file_poco_backend_v1_message_proto_init()
 	file_poco_backend_v1_reason_proto_init()
 	file_poco_backend_v1_user_input_proto_init()
-	file_poco_backend_v1_event_proto_msgTypes[2].OneofWrappers = []any{
+	file_poco_backend_v1_event_proto_msgTypes[1].OneofWrappers = []any{
 		(*EventPayload_AgentStarted)(nil),
 		(*EventPayload_MessageAdded)(nil),
 		(*EventPayload_TodosChanged)(nil),
@@ -2141,7 +2072,7 @@ func file_poco_backend_v1_event_proto_init() {
 		(*EventPayload_ExportChanged)(nil),
 		(*EventPayload_SessionUpdated)(nil),
 	}
-	file_poco_backend_v1_event_proto_msgTypes[20].OneofWrappers = []any{
+	file_poco_backend_v1_event_proto_msgTypes[19].OneofWrappers = []any{
 		(*PartialContent_Text)(nil),
 		(*PartialContent_Thinking)(nil),
 	}
@@ -2151,7 +2082,7 @@ func file_poco_backend_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_poco_backend_v1_event_proto_rawDesc), len(file_poco_backend_v1_event_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

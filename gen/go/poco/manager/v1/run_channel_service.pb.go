@@ -8,8 +8,9 @@ package managerv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
-	v1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
-	v11 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	v11 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	v1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
+	v12 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -207,7 +208,7 @@ func (x *Hello) GetExecutorVersion() string {
 type EventBatch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Events        []*v1.RunEvent         `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	Partials      []*v1.PartialContent   `protobuf:"bytes,2,rep,name=partials,proto3" json:"partials,omitempty"`
+	Partials      []*v11.PartialContent  `protobuf:"bytes,2,rep,name=partials,proto3" json:"partials,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -249,7 +250,7 @@ func (x *EventBatch) GetEvents() []*v1.RunEvent {
 	return nil
 }
 
-func (x *EventBatch) GetPartials() []*v1.PartialContent {
+func (x *EventBatch) GetPartials() []*v11.PartialContent {
 	if x != nil {
 		return x.Partials
 	}
@@ -417,7 +418,7 @@ func (x *ConnectResponse) GetLeaseRenewed() *LeaseRenewed {
 	return nil
 }
 
-func (x *ConnectResponse) GetCommand() *v11.RunCommand {
+func (x *ConnectResponse) GetCommand() *v12.RunCommand {
 	if x != nil {
 		if x, ok := x.Kind.(*ConnectResponse_Command); ok {
 			return x.Command
@@ -461,7 +462,7 @@ type ConnectResponse_LeaseRenewed struct {
 }
 
 type ConnectResponse_Command struct {
-	Command *v11.RunCommand `protobuf:"bytes,4,opt,name=command,proto3,oneof"`
+	Command *v12.RunCommand `protobuf:"bytes,4,opt,name=command,proto3,oneof"`
 }
 
 type ConnectResponse_Revoked struct {
@@ -721,7 +722,7 @@ var File_poco_manager_v1_run_channel_service_proto protoreflect.FileDescriptor
 
 const file_poco_manager_v1_run_channel_service_proto_rawDesc = "" +
 	"\n" +
-	")poco/manager/v1/run_channel_service.proto\x12\x0fpoco.manager.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/event.proto\x1a%poco/queue/v1/run_queue_service.proto\"\xef\x01\n" +
+	")poco/manager/v1/run_channel_service.proto\x12\x0fpoco.manager.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/event.proto\x1a\x1cpoco/executor/v1/event.proto\x1a%poco/queue/v1/run_queue_service.proto\"\xef\x01\n" +
 	"\x0eConnectRequest\x12.\n" +
 	"\x05hello\x18\x01 \x01(\v2\x16.poco.manager.v1.HelloH\x00R\x05hello\x125\n" +
 	"\x06events\x18\x02 \x01(\v2\x1b.poco.manager.v1.EventBatchH\x00R\x06events\x12A\n" +
@@ -731,10 +732,10 @@ const file_poco_manager_v1_run_channel_service_proto_rawDesc = "" +
 	"\x05Hello\x12\x1f\n" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12\"\n" +
 	"\racked_run_seq\x18\x02 \x01(\x03R\vackedRunSeq\x12)\n" +
-	"\x10executor_version\x18\x03 \x01(\tR\x0fexecutorVersion\"|\n" +
+	"\x10executor_version\x18\x03 \x01(\tR\x0fexecutorVersion\"}\n" +
 	"\n" +
-	"EventBatch\x121\n" +
-	"\x06events\x18\x01 \x03(\v2\x19.poco.backend.v1.RunEventR\x06events\x12;\n" +
+	"EventBatch\x122\n" +
+	"\x06events\x18\x01 \x03(\v2\x1a.poco.executor.v1.RunEventR\x06events\x12;\n" +
 	"\bpartials\x18\x02 \x03(\v2\x1f.poco.backend.v1.PartialContentR\bpartials\",\n" +
 	"\vCommandDone\x12\x1d\n" +
 	"\n" +
@@ -787,9 +788,9 @@ var file_poco_manager_v1_run_channel_service_proto_goTypes = []any{
 	(*LeaseRenewed)(nil),        // 8: poco.manager.v1.LeaseRenewed
 	(*Revoked)(nil),             // 9: poco.manager.v1.Revoked
 	(*Ping)(nil),                // 10: poco.manager.v1.Ping
-	(*v1.RunEvent)(nil),         // 11: poco.backend.v1.RunEvent
-	(*v1.PartialContent)(nil),   // 12: poco.backend.v1.PartialContent
-	(*v11.RunCommand)(nil),      // 13: poco.queue.v1.RunCommand
+	(*v1.RunEvent)(nil),         // 11: poco.executor.v1.RunEvent
+	(*v11.PartialContent)(nil),  // 12: poco.backend.v1.PartialContent
+	(*v12.RunCommand)(nil),      // 13: poco.queue.v1.RunCommand
 	(*durationpb.Duration)(nil), // 14: google.protobuf.Duration
 }
 var file_poco_manager_v1_run_channel_service_proto_depIdxs = []int32{
@@ -797,7 +798,7 @@ var file_poco_manager_v1_run_channel_service_proto_depIdxs = []int32{
 	2,  // 1: poco.manager.v1.ConnectRequest.events:type_name -> poco.manager.v1.EventBatch
 	3,  // 2: poco.manager.v1.ConnectRequest.command_done:type_name -> poco.manager.v1.CommandDone
 	4,  // 3: poco.manager.v1.ConnectRequest.pong:type_name -> poco.manager.v1.Pong
-	11, // 4: poco.manager.v1.EventBatch.events:type_name -> poco.backend.v1.RunEvent
+	11, // 4: poco.manager.v1.EventBatch.events:type_name -> poco.executor.v1.RunEvent
 	12, // 5: poco.manager.v1.EventBatch.partials:type_name -> poco.backend.v1.PartialContent
 	6,  // 6: poco.manager.v1.ConnectResponse.welcome:type_name -> poco.manager.v1.Welcome
 	7,  // 7: poco.manager.v1.ConnectResponse.ack:type_name -> poco.manager.v1.Ack

@@ -9,6 +9,7 @@ package queuev1
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	v1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	v11 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -814,7 +815,7 @@ type AppendRunEventsRequest struct {
 	RunId        string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	FencingToken int64                  `protobuf:"varint,2,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
 	// In order of run_seq, contiguous.
-	Events []*v1.RunEvent `protobuf:"bytes,3,rep,name=events,proto3" json:"events,omitempty"`
+	Events []*v11.RunEvent `protobuf:"bytes,3,rep,name=events,proto3" json:"events,omitempty"`
 	// Forwarded to live watchers after the commit, not stored.
 	Partials []*v1.PartialContent `protobuf:"bytes,4,rep,name=partials,proto3" json:"partials,omitempty"`
 	// The attempt that the events are of; 0: the one that is under way.
@@ -867,7 +868,7 @@ func (x *AppendRunEventsRequest) GetFencingToken() int64 {
 	return 0
 }
 
-func (x *AppendRunEventsRequest) GetEvents() []*v1.RunEvent {
+func (x *AppendRunEventsRequest) GetEvents() []*v11.RunEvent {
 	if x != nil {
 		return x.Events
 	}
@@ -948,7 +949,7 @@ type RecoverRunEventsRequest struct {
 	// The attempt that the events are of.
 	Attempt int32 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// In order of run_seq, contiguous.
-	Events        []*v1.RunEvent `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
+	Events        []*v11.RunEvent `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1004,7 +1005,7 @@ func (x *RecoverRunEventsRequest) GetAttempt() int32 {
 	return 0
 }
 
-func (x *RecoverRunEventsRequest) GetEvents() []*v1.RunEvent {
+func (x *RecoverRunEventsRequest) GetEvents() []*v11.RunEvent {
 	if x != nil {
 		return x.Events
 	}
@@ -2209,7 +2210,7 @@ var File_poco_queue_v1_run_queue_service_proto protoreflect.FileDescriptor
 
 const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\n" +
-	"%poco/queue/v1/run_queue_service.proto\x12\rpoco.queue.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a\x1bpoco/backend/v1/event.proto\x1a\x1cpoco/backend/v1/reason.proto\x1a\x19poco/backend/v1/run.proto\x1a!poco/backend/v1/task_config.proto\x1a poco/backend/v1/user_input.proto\"\xe9\x01\n" +
+	"%poco/queue/v1/run_queue_service.proto\x12\rpoco.queue.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a\x1bpoco/backend/v1/event.proto\x1a\x1cpoco/backend/v1/reason.proto\x1a\x19poco/backend/v1/run.proto\x1a!poco/backend/v1/task_config.proto\x1a poco/backend/v1/user_input.proto\x1a\x1cpoco/executor/v1/event.proto\"\xe9\x01\n" +
 	"\x10ClaimRunsRequest\x12'\n" +
 	"\tworker_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\bworkerId\x12$\n" +
@@ -2269,22 +2270,22 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12#\n" +
 	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\":\n" +
 	"\x10StartRunResponse\x12&\n" +
-	"\x03run\x18\x01 \x01(\v2\x14.poco.backend.v1.RunR\x03run\"\xfe\x01\n" +
+	"\x03run\x18\x01 \x01(\v2\x14.poco.backend.v1.RunR\x03run\"\xff\x01\n" +
 	"\x16AppendRunEventsRequest\x12\x1f\n" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12#\n" +
-	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\x12<\n" +
-	"\x06events\x18\x03 \x03(\v2\x19.poco.backend.v1.RunEventB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06events\x12F\n" +
+	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\x12=\n" +
+	"\x06events\x18\x03 \x03(\v2\x1a.poco.executor.v1.RunEventB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06events\x12F\n" +
 	"\bpartials\x18\x04 \x03(\v2\x1f.poco.backend.v1.PartialContentB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\bpartials\x12\x18\n" +
 	"\aattempt\x18\x05 \x01(\x05R\aattempt\"q\n" +
 	"\x17AppendRunEventsResponse\x12\"\n" +
 	"\racked_run_seq\x18\x01 \x01(\x03R\vackedRunSeq\x122\n" +
-	"\x06status\x18\x02 \x01(\x0e2\x1a.poco.backend.v1.RunStatusR\x06status\"\xbb\x01\n" +
+	"\x06status\x18\x02 \x01(\x0e2\x1a.poco.backend.v1.RunStatusR\x06status\"\xbc\x01\n" +
 	"\x17RecoverRunEventsRequest\x12'\n" +
 	"\tworker_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\bworkerId\x12\x1f\n" +
 	"\x06run_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12<\n" +
-	"\x06events\x18\x04 \x03(\v2\x19.poco.backend.v1.RunEventB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06events\">\n" +
+	"\aattempt\x18\x03 \x01(\x05R\aattempt\x12=\n" +
+	"\x06events\x18\x04 \x03(\v2\x1a.poco.executor.v1.RunEventB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06events\">\n" +
 	"\x18RecoverRunEventsResponse\x12\"\n" +
 	"\racked_run_seq\x18\x01 \x01(\x03R\vackedRunSeq\"\x82\x02\n" +
 	"\x10FinishRunRequest\x12\x1f\n" +
@@ -2444,7 +2445,7 @@ var file_poco_queue_v1_run_queue_service_proto_goTypes = []any{
 	(*v1.Run)(nil),                     // 38: poco.backend.v1.Run
 	(*v1.TaskConfig)(nil),              // 39: poco.backend.v1.TaskConfig
 	(v1.RunStatus)(0),                  // 40: poco.backend.v1.RunStatus
-	(*v1.RunEvent)(nil),                // 41: poco.backend.v1.RunEvent
+	(*v11.RunEvent)(nil),               // 41: poco.executor.v1.RunEvent
 	(*v1.PartialContent)(nil),          // 42: poco.backend.v1.PartialContent
 	(v1.RunReason)(0),                  // 43: poco.backend.v1.RunReason
 	(v1.ExportStatus)(0),               // 44: poco.backend.v1.ExportStatus
@@ -2466,10 +2467,10 @@ var file_poco_queue_v1_run_queue_service_proto_depIdxs = []int32{
 	2,  // 11: poco.queue.v1.AdoptRunsResponse.runs:type_name -> poco.queue.v1.ClaimedRun
 	4,  // 12: poco.queue.v1.ReleaseRunsRequest.leases:type_name -> poco.queue.v1.Lease
 	38, // 13: poco.queue.v1.StartRunResponse.run:type_name -> poco.backend.v1.Run
-	41, // 14: poco.queue.v1.AppendRunEventsRequest.events:type_name -> poco.backend.v1.RunEvent
+	41, // 14: poco.queue.v1.AppendRunEventsRequest.events:type_name -> poco.executor.v1.RunEvent
 	42, // 15: poco.queue.v1.AppendRunEventsRequest.partials:type_name -> poco.backend.v1.PartialContent
 	40, // 16: poco.queue.v1.AppendRunEventsResponse.status:type_name -> poco.backend.v1.RunStatus
-	41, // 17: poco.queue.v1.RecoverRunEventsRequest.events:type_name -> poco.backend.v1.RunEvent
+	41, // 17: poco.queue.v1.RecoverRunEventsRequest.events:type_name -> poco.executor.v1.RunEvent
 	40, // 18: poco.queue.v1.FinishRunRequest.status:type_name -> poco.backend.v1.RunStatus
 	43, // 19: poco.queue.v1.FinishRunRequest.reason:type_name -> poco.backend.v1.RunReason
 	38, // 20: poco.queue.v1.FinishRunResponse.run:type_name -> poco.backend.v1.Run

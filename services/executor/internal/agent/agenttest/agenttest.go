@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/internal/scriptedmodel"
 )
@@ -163,12 +164,12 @@ type attempt struct {
 
 	mu       sync.Mutex
 	changed  chan struct{}
-	payloads []*backendv1.EventPayload
+	payloads []*executorv1.RunEventPayload
 	partial  strings.Builder
 	changes  int
 }
 
-func (r *attempt) Emit(p *backendv1.EventPayload) {
+func (r *attempt) Emit(p *executorv1.RunEventPayload) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.payloads = append(r.payloads, p)
@@ -209,7 +210,7 @@ func (r *attempt) requireEnd(status backendv1.RunStatus, reason backendv1.RunRea
 }
 
 // await returns the first event that a condition finds.
-func await[T any](r *attempt, what string, find func(p *backendv1.EventPayload) (T, bool)) T {
+func await[T any](r *attempt, what string, find func(p *executorv1.RunEventPayload) (T, bool)) T {
 	r.t.Helper()
 	timeout := time.After(patience)
 	for next := 0; ; {
@@ -238,14 +239,14 @@ func await[T any](r *attempt, what string, find func(p *backendv1.EventPayload) 
 
 func (r *attempt) started() *backendv1.AgentStarted {
 	r.t.Helper()
-	return await(r, "start", func(p *backendv1.EventPayload) (*backendv1.AgentStarted, bool) {
+	return await(r, "start", func(p *executorv1.RunEventPayload) (*backendv1.AgentStarted, bool) {
 		return p.GetAgentStarted(), p.GetAgentStarted() != nil
 	})
 }
 
 func (r *attempt) asked() *backendv1.UserInputRequested {
 	r.t.Helper()
-	return await(r, "question", func(p *backendv1.EventPayload) (*backendv1.UserInputRequested, bool) {
+	return await(r, "question", func(p *executorv1.RunEventPayload) (*backendv1.UserInputRequested, bool) {
 		return p.GetUserInputRequested(), p.GetUserInputRequested() != nil
 	})
 }
@@ -299,7 +300,7 @@ func (r *attempt) notices() string {
 }
 
 // has says whether there is an event of a kind.
-func (r *attempt) has(kind func(p *backendv1.EventPayload) bool) bool {
+func (r *attempt) has(kind func(p *executorv1.RunEventPayload) bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, p := range r.payloads {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/executor/internal/process"
 	"github.com/poco-ai/poco/services/internal/scriptedmodel"
@@ -62,7 +63,7 @@ var behaviours = []behaviour{
 		r := f.run("[[write]]")
 		r.requireEnd(completed, 0)
 		require.Equal(f.t, "line1\nline two\n", f.file("a.txt"))
-		require.False(f.t, r.has(func(p *backendv1.EventPayload) bool { return p.GetUserInputRequested() != nil }))
+		require.False(f.t, r.has(func(p *executorv1.RunEventPayload) bool { return p.GetUserInputRequested() != nil }))
 	}},
 	{name: "a mode of permissions that it does not have is refused", needs: func(c agent.Capabilities) bool { return !c.Plans }, test: func(f *fixture) {
 		f.task.PermissionMode = backendv1.PermissionMode_PERMISSION_MODE_PLAN
@@ -95,7 +96,7 @@ var behaviours = []behaviour{
 	{name: "to-do list", needs: func(c agent.Capabilities) bool { return c.Todos }, test: func(f *fixture) {
 		r := f.run("[[todo]]")
 		r.requireEnd(completed, 0)
-		require.True(f.t, r.has(func(p *backendv1.EventPayload) bool { return len(p.GetTodosChanged().GetTodos()) == 1 }))
+		require.True(f.t, r.has(func(p *executorv1.RunEventPayload) bool { return len(p.GetTodosChanged().GetTodos()) == 1 }))
 	}},
 	{name: "cancel", test: func(f *fixture) {
 		r := f.start("[[waitfile]]")
