@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 
+	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/services/executor/app"
 	"github.com/poco-ai/poco/services/internal/probe"
 	"github.com/poco-ai/poco/services/internal/servicemain"
@@ -17,7 +18,10 @@ func main() {
 	if code, asked := probe.Main(os.Args[1:], os.Stdout); asked {
 		os.Exit(code)
 	}
-	servicemain.Main("executor", app.LoadConfig, func(ctx context.Context, cfg *app.Config, logger *slog.Logger) error {
-		return app.Run(ctx, cfg, app.Options{Logger: logger})
-	})
+	servicemain.Program[*configv1.ExecutorConfig]{
+		Service: "executor", Load: app.LoadConfig,
+		Run: func(ctx context.Context, cfg *app.Config, logger *slog.Logger) error {
+			return app.Run(ctx, cfg, app.Options{Logger: logger})
+		},
+	}.Main()
 }
