@@ -62,7 +62,7 @@ var Fields = map[string]string{
 	"poco.config.v1.ModelConfig.anthropic_base_url":           "Claude API address.",
 	"poco.config.v1.ModelConfig.default_model":                "Model of tasks that name none.",
 	"poco.config.v1.ObjectStoreConfig.access_key":             "Access key of the object storage.",
-	"poco.config.v1.ObjectStoreConfig.bucket":                 "Bucket that holds everything; it must exist.",
+	"poco.config.v1.ObjectStoreConfig.bucket":                 "Bucket that holds everything. The backend makes it at its start where its account may.",
 	"poco.config.v1.ObjectStoreConfig.connect_timeout":        "How long to wait for a connection.",
 	"poco.config.v1.ObjectStoreConfig.endpoint":               "URL of the S3-compatible service, as this service reaches it.",
 	"poco.config.v1.ObjectStoreConfig.force_path_style":       "Put the bucket into the path of URLs, not into the host name. MinIO, RustFS and most other S3-compatible services need it.",

@@ -102,6 +102,7 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 	vital("the feeds of watched sessions", feeds.Run)
 	vital("the bus of hints", bus.Run)
 	vital("the sweep of what expires", runs.Sweep)
+	work.Go(func() error { makeBucket(workCtx, objects, logger); return nil })
 	closers.Add("background work", func(context.Context) error { stopWork(); return work.Wait() })
 
 	health := postgres.NewHealth(pool)

@@ -211,7 +211,8 @@ type ObjectStoreConfig struct {
 	AccessKey *SecretValue `protobuf:"bytes,2,opt,name=access_key,json=accessKey,proto3" json:"access_key,omitempty"`
 	// Secret key of the object storage.
 	SecretKey *SecretValue `protobuf:"bytes,3,opt,name=secret_key,json=secretKey,proto3" json:"secret_key,omitempty"`
-	// Bucket that holds everything; it must exist.
+	// Bucket that holds everything. The backend makes it at its start where its
+	// account may.
 	Bucket string `protobuf:"bytes,4,opt,name=bucket,proto3" json:"bucket,omitempty"`
 	// Region that is sent with each request.
 	Region string `protobuf:"bytes,5,opt,name=region,proto3" json:"region,omitempty"`
@@ -442,7 +443,7 @@ const file_poco_config_v1_common_proto_rawDesc = "" +
 	"\x06format\x18\b \x01(\tBY\xbaH\x0er\fR\x04textR\x04json\xea\xb8\x18D\n" +
 	"\n" +
 	"LOG_FORMAT\x1a\x04textR0日志行的格式：纯文本或 JSON 对象。R\x06format:\xcd\x01\xf2\xb8\x18\xc8\x01\n" +
-	"\aLogging\x12\x06日志\x1a\xb4\x01服务的日志写到标准错误输出，需要时同时写入文件。Executor 的调试模式、级别、访问日志和格式由启动它的 Manager 决定，且不写文件。\"\x8c\x12\n" +
+	"\aLogging\x12\x06日志\x1a\xb4\x01服务的日志写到标准错误输出，需要时同时写入文件。Executor 的调试模式、级别、访问日志和格式由启动它的 Manager 决定，且不写文件。\"\xc8\x12\n" +
 	"\x11ObjectStoreConfig\x12\x90\x01\n" +
 	"\bendpoint\x18\x01 \x01(\tBt\xea\xb8\x18p\n" +
 	"\vS3_ENDPOINT8\x01R6S3 兼容服务的地址，须能从本服务访问。h\x01\x98\x01\x02\xaa\x01\x12http://rustfs:9000\xb2\x01\fobject storeR\bendpoint\x12\xc4\x01\n" +
@@ -451,9 +452,9 @@ const file_poco_config_v1_common_proto_rawDesc = "" +
 	"\rS3_ACCESS_KEY(\x018\x01B\rchange-this-*H\x01R.对象存储的访问凭证（Access Key）。\x80\x01\x01\x98\x01\x02\xaa\x01\x16change-this-access-key\xb2\x01\fobject storeR\taccessKey\x12\xd3\x01\n" +
 	"\n" +
 	"secret_key\x18\x03 \x01(\v2\x1b.poco.config.v1.SecretValueB\x96\x01\xea\xb8\x18\x91\x01\n" +
-	"\rS3_SECRET_KEY(\x018\x01B\vpoco-secretB\rchange-this-*H\x01R.对象存储的访问凭证（Secret Key）。x\x10\x80\x01\x01\x98\x01\x02\xaa\x01\x16change-this-secret-key\xb2\x01\fobject storeR\tsecretKey\x12o\n" +
-	"\x06bucket\x18\x04 \x01(\tBW\xbaH\x06r\x04\x10\x03\x18?\xea\xb8\x18J\n" +
-	"\tS3_BUCKET8\x01R\"bucket 名称，须事先存在。\x98\x01\x01\xaa\x01\x04poco\xb2\x01\fobject storeR\x06bucket\x12\\\n" +
+	"\rS3_SECRET_KEY(\x018\x01B\vpoco-secretB\rchange-this-*H\x01R.对象存储的访问凭证（Secret Key）。x\x10\x80\x01\x01\x98\x01\x02\xaa\x01\x16change-this-secret-key\xb2\x01\fobject storeR\tsecretKey\x12\xaa\x01\n" +
+	"\x06bucket\x18\x04 \x01(\tB\x91\x01\xbaH\x06r\x04\x10\x03\x18?\xea\xb8\x18\x83\x01\n" +
+	"\tS3_BUCKET8\x01R[bucket 名称。账号有权限时由 Backend 在启动时创建，否则须事先创建。\x98\x01\x01\xaa\x01\x04poco\xb2\x01\fobject storeR\x06bucket\x12\\\n" +
 	"\x06region\x18\x05 \x01(\tBD\xbaH\x04r\x02\x10\x01\xea\xb8\x189\n" +
 	"\tS3_REGION\x1a\tus-east-1R\x1e随请求发送的区域名。\x98\x01\x01R\x06region\x12\xda\x01\n" +
 	"\x10force_path_style\x18\x06 \x01(\bB\xaf\x01\xea\xb8\x18\xaa\x01\n" +
