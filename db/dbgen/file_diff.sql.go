@@ -11,12 +11,12 @@ import (
 
 const fileDiffInsertMany = `-- name: FileDiffInsertMany :exec
 INSERT INTO file_diffs (session_id, hash, diff)
-SELECT $1, unnest($2::bytea[]), unnest($3::text[])
+SELECT unnest($1::uuid[]), unnest($2::bytea[]), unnest($3::text[])
 ON CONFLICT DO NOTHING
 `
 
-func (q *Queries) FileDiffInsertMany(ctx context.Context, sessionID string, hashes [][]byte, diffs []string) error {
-	_, err := q.db.Exec(ctx, fileDiffInsertMany, sessionID, hashes, diffs)
+func (q *Queries) FileDiffInsertMany(ctx context.Context, sessionIds []string, hashes [][]byte, diffs []string) error {
+	_, err := q.db.Exec(ctx, fileDiffInsertMany, sessionIds, hashes, diffs)
 	return err
 }
 

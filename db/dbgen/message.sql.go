@@ -50,12 +50,12 @@ func (q *Queries) MessageIDsOfRun(ctx context.Context, runID string) ([]string, 
 
 const messageInsertMany = `-- name: MessageInsertMany :exec
 INSERT INTO messages (session_id, seq, id, run_id, role, text_preview, size, verbatim_size, created_at)
-SELECT $1, unnest($2::bigint[]), unnest($3::uuid[]), nullif(unnest($4::text[]), '')::uuid, unnest($5::text[]),
+SELECT unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::uuid[]), nullif(unnest($4::text[]), '')::uuid, unnest($5::text[]),
        unnest($6::text[]), unnest($7::bigint[]), unnest($8::bigint[]), unnest($9::timestamptz[])
 `
 
 type MessageInsertManyParams struct {
-	SessionID     string
+	SessionIds    []string
 	Seqs          []int64
 	Ids           []string
 	RunIds        []string
@@ -68,7 +68,7 @@ type MessageInsertManyParams struct {
 
 func (q *Queries) MessageInsertMany(ctx context.Context, arg MessageInsertManyParams) error {
 	_, err := q.db.Exec(ctx, messageInsertMany,
-		arg.SessionID,
+		arg.SessionIds,
 		arg.Seqs,
 		arg.Ids,
 		arg.RunIds,

@@ -53,7 +53,7 @@ type Run struct {
 	ID              string
 	SessionID       string
 	UserID          string
-	Status          string
+	Status          dbtype.RunStatus
 	StatusReason    string
 	StatusMessage   string
 	Attempt         int32
@@ -83,7 +83,7 @@ type RunCommand struct {
 	WorkerID  string
 	RunID     *string
 	SessionID string
-	Kind      string
+	Kind      dbtype.CommandKind
 	Command   []byte
 	CreatedAt time.Time
 }
@@ -109,13 +109,13 @@ type Session struct {
 	UserID          string
 	ProjectID       *string
 	Title           string
-	Status          string
+	Status          dbtype.SessionStatus
 	LastSeq         int64
 	ActiveRunID     *string
 	LatestRunID     *string
 	QueuedRuns      int32
 	WorkerID        *string
-	ExportStatus    string
+	ExportStatus    dbtype.ExportStatus
 	ExportReason    string
 	ExportRunID     *string
 	ManifestKey     string
@@ -128,6 +128,8 @@ type Session struct {
 	SnapshotRunID   *string
 	IdleSince       *time.Time
 	AgentSessionIds dbtype.StringMap
+	ClaimableAt     *time.Time
+	OpenQuestions   int32
 }
 
 type SessionContent struct {
@@ -170,7 +172,7 @@ type UserInputRequest struct {
 	UserID     string
 	ToolName   string
 	Request    []byte
-	Status     string
+	Status     dbtype.InputStatus
 	Resolution []byte
 	ExpiresAt  time.Time
 	AnsweredAt *time.Time

@@ -8,6 +8,8 @@ package dbgen
 import (
 	"context"
 	"time"
+
+	"github.com/poco-ai/poco/db/dbtype"
 )
 
 const runAdopt = `-- name: RunAdopt :many
@@ -20,7 +22,7 @@ WHERE id IN (
     WHERE r.session_id = ANY($2::uuid[])
       AND r.worker_id = $3::text
       AND r.status IN ('claimed', 'running', 'canceling')
-    ORDER BY r.id FOR NO KEY UPDATE)
+    ORDER BY r.session_id FOR NO KEY UPDATE)
 RETURNING id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration, files_seq
 `
 
@@ -73,11 +75,11 @@ func (q *Queries) RunAdopt(ctx context.Context, leaseDuration time.Duration, ses
 
 const runAnyDue = `-- name: RunAnyDue :one
 SELECT EXISTS (
-    SELECT 1 FROM runs WHERE status = 'queued' AND scheduled_at > $1::timestamptz AND scheduled_at <= statement_timestamp()
+    SELECT 1 FROM sessions WHERE claimable_at > $1::timestamptz AND claimable_at <= statement_timestamp()
 )
 `
 
-// RunAnyDue says whether a scheduled run came due since the last look.
+// RunAnyDue says whether a run came due since the last look that may start.
 func (q *Queries) RunAnyDue(ctx context.Context, after time.Time) (bool, error) {
 	row := q.db.QueryRow(ctx, runAnyDue, after)
 	var exists bool
@@ -310,6 +312,18 @@ func (q *Queries) RunInsert(ctx context.Context, arg RunInsertParams) (Run, erro
 	return i, err
 }
 
+const runLeaseIsOver = `-- name: RunLeaseIsOver :one
+SELECT (lease_expires_at IS NULL OR lease_expires_at <= clock_timestamp())::boolean AS over FROM runs WHERE id = $1
+`
+
+// RunLeaseIsOver comes after the lock of the run.
+func (q *Queries) RunLeaseIsOver(ctx context.Context, id string) (bool, error) {
+	row := q.db.QueryRow(ctx, runLeaseIsOver, id)
+	var over bool
+	err := row.Scan(&over)
+	return over, err
+}
+
 const runList = `-- name: RunList :many
 SELECT r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration, r.files_seq FROM runs r JOIN sessions s ON s.id = r.session_id
 WHERE r.user_id = $1 AND s.deleted_at IS NULL
@@ -515,47 +529,40 @@ func (q *Queries) RunListOfSession(ctx context.Context, arg RunListOfSessionPara
 }
 
 const runLock = `-- name: RunLock :one
-SELECT runs.id, runs.session_id, runs.user_id, runs.status, runs.status_reason, runs.status_message, runs.attempt, runs.progress, runs.schedule_mode, runs.scheduled_at, runs.created_at, runs.updated_at, runs.started_at, runs.finished_at, runs.worker_id, runs.lease_expires_at, runs.fencing_token, runs.last_run_seq, runs.prompt_submitted, runs.resumes, runs.cancel_message, runs.client_request_id, runs.request_hash, runs.offered_attempt, runs.lease_duration, runs.files_seq, coalesce(lease_expires_at > clock_timestamp(), false)::boolean AS lease_valid
-FROM runs WHERE id = $1 FOR UPDATE
+SELECT id, session_id, user_id, status, status_reason, status_message, attempt, progress, schedule_mode, scheduled_at, created_at, updated_at, started_at, finished_at, worker_id, lease_expires_at, fencing_token, last_run_seq, prompt_submitted, resumes, cancel_message, client_request_id, request_hash, offered_attempt, lease_duration, files_seq FROM runs WHERE id = $1 FOR UPDATE
 `
 
-type RunLockRow struct {
-	Run        Run
-	LeaseValid bool
-}
-
 // RunLock comes after the lock of the run's session, never before it.
-func (q *Queries) RunLock(ctx context.Context, id string) (RunLockRow, error) {
+func (q *Queries) RunLock(ctx context.Context, id string) (Run, error) {
 	row := q.db.QueryRow(ctx, runLock, id)
-	var i RunLockRow
+	var i Run
 	err := row.Scan(
-		&i.Run.ID,
-		&i.Run.SessionID,
-		&i.Run.UserID,
-		&i.Run.Status,
-		&i.Run.StatusReason,
-		&i.Run.StatusMessage,
-		&i.Run.Attempt,
-		&i.Run.Progress,
-		&i.Run.ScheduleMode,
-		&i.Run.ScheduledAt,
-		&i.Run.CreatedAt,
-		&i.Run.UpdatedAt,
-		&i.Run.StartedAt,
-		&i.Run.FinishedAt,
-		&i.Run.WorkerID,
-		&i.Run.LeaseExpiresAt,
-		&i.Run.FencingToken,
-		&i.Run.LastRunSeq,
-		&i.Run.PromptSubmitted,
-		&i.Run.Resumes,
-		&i.Run.CancelMessage,
-		&i.Run.ClientRequestID,
-		&i.Run.RequestHash,
-		&i.Run.OfferedAttempt,
-		&i.Run.LeaseDuration,
-		&i.Run.FilesSeq,
-		&i.LeaseValid,
+		&i.ID,
+		&i.SessionID,
+		&i.UserID,
+		&i.Status,
+		&i.StatusReason,
+		&i.StatusMessage,
+		&i.Attempt,
+		&i.Progress,
+		&i.ScheduleMode,
+		&i.ScheduledAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.StartedAt,
+		&i.FinishedAt,
+		&i.WorkerID,
+		&i.LeaseExpiresAt,
+		&i.FencingToken,
+		&i.LastRunSeq,
+		&i.PromptSubmitted,
+		&i.Resumes,
+		&i.CancelMessage,
+		&i.ClientRequestID,
+		&i.RequestHash,
+		&i.OfferedAttempt,
+		&i.LeaseDuration,
+		&i.FilesSeq,
 	)
 	return i, err
 }
@@ -621,7 +628,7 @@ SELECT statement_timestamp()::timestamptz AS now, least(
     (SELECT min(w.last_seen) + $3::interval FROM workers w
      WHERE w.last_seen > statement_timestamp() - $3::interval
        AND EXISTS (SELECT 1 FROM sessions s WHERE s.worker_id = w.id AND s.export_status = 'pending')),
-    (SELECT min(q.scheduled_at) FROM runs q WHERE q.status = 'queued' AND q.scheduled_at > statement_timestamp()),
+    (SELECT min(s.claimable_at) FROM sessions s WHERE s.claimable_at > statement_timestamp()),
     statement_timestamp() + interval '1 hour'
 )::timestamptz AS deadline
 `
@@ -662,7 +669,7 @@ WITH held AS (
       ON r.id = l.run_id AND r.fencing_token = l.fencing_token
     WHERE r.worker_id = $4::text
       AND r.status IN ('claimed', 'running', 'canceling')
-    ORDER BY r.id
+    ORDER BY r.session_id
     FOR NO KEY UPDATE OF r
 )
 UPDATE runs SET lease_expires_at = clock_timestamp() + $1::interval, lease_duration = $1::interval
@@ -684,8 +691,8 @@ type RunRenewLeasesRow struct {
 
 // RunRenewLeases extends every lease that is still held, also one whose time is
 // over as long as nobody has acted on it: anyone who does takes the token away. The
-// rows are locked in the order of their ids, so that two calls cannot block each
-// other.
+// rows are locked in the order of their sessions, so that two calls cannot block
+// each other.
 func (q *Queries) RunRenewLeases(ctx context.Context, arg RunRenewLeasesParams) ([]RunRenewLeasesRow, error) {
 	rows, err := q.db.Query(ctx, runRenewLeases,
 		arg.LeaseDuration,
@@ -717,7 +724,7 @@ SELECT id, status FROM runs WHERE id = ANY($1::uuid[])
 
 type RunStatusesRow struct {
 	ID     string
-	Status string
+	Status dbtype.RunStatus
 }
 
 func (q *Queries) RunStatuses(ctx context.Context, ids []string) ([]RunStatusesRow, error) {
@@ -740,67 +747,78 @@ func (q *Queries) RunStatuses(ctx context.Context, ids []string) ([]RunStatusesR
 	return items, nil
 }
 
-const runUpdate = `-- name: RunUpdate :exec
+const runUpdateMany = `-- name: RunUpdateMany :exec
 UPDATE runs SET
-    status = $1,
-    status_reason = $2,
-    status_message = $3,
-    progress = $4,
-    started_at = $5,
-    finished_at = $6,
-    worker_id = $7,
-    lease_expires_at = $8,
-    fencing_token = $9,
-    last_run_seq = $10,
-    attempt = $11,
-    offered_attempt = $12,
-    prompt_submitted = $13,
-    resumes = $14,
-    cancel_message = $15,
-    files_seq = $16,
+    status = u.status,
+    status_reason = u.status_reason,
+    status_message = u.status_message,
+    progress = u.progress,
+    started_at = nullif(u.started_at, '0001-01-01 00:00:00Z'),
+    finished_at = nullif(u.finished_at, '0001-01-01 00:00:00Z'),
+    worker_id = nullif(u.worker_id, ''),
+    lease_expires_at = nullif(u.lease_expires_at, '0001-01-01 00:00:00Z'),
+    fencing_token = u.fencing_token,
+    last_run_seq = u.last_run_seq,
+    attempt = u.attempt,
+    offered_attempt = u.offered_attempt,
+    prompt_submitted = u.prompt_submitted,
+    resumes = u.resumes,
+    cancel_message = u.cancel_message,
+    files_seq = u.files_seq,
     updated_at = clock_timestamp()
-WHERE id = $17
+FROM (SELECT
+    unnest((SELECT $1::uuid[])::uuid[]) AS id, unnest($2::text[]) AS status, unnest($3::text[]) AS status_reason,
+    unnest($4::text[]) AS status_message, unnest($5::integer[]) AS progress,
+    unnest($6::timestamptz[]) AS started_at, unnest($7::timestamptz[]) AS finished_at,
+    unnest($8::text[]) AS worker_id, unnest($9::timestamptz[]) AS lease_expires_at,
+    unnest($10::bigint[]) AS fencing_token, unnest($11::bigint[]) AS last_run_seq,
+    unnest($12::integer[]) AS attempt, unnest($13::integer[]) AS offered_attempt,
+    unnest($14::boolean[]) AS prompt_submitted, unnest($15::integer[]) AS resumes,
+    unnest($16::text[]) AS cancel_message, unnest($17::bigint[]) AS files_seq
+) u
+WHERE runs.id = u.id
 `
 
-type RunUpdateParams struct {
-	Status          string
-	StatusReason    string
-	StatusMessage   string
-	Progress        int32
-	StartedAt       *time.Time
-	FinishedAt      *time.Time
-	WorkerID        *string
-	LeaseExpiresAt  *time.Time
-	FencingToken    int64
-	LastRunSeq      int64
-	Attempt         int32
-	OfferedAttempt  int32
-	PromptSubmitted bool
-	Resumes         int32
-	CancelMessage   string
-	FilesSeq        int64
-	ID              string
+type RunUpdateManyParams struct {
+	Ids              []string
+	Statuses         []string
+	StatusReasons    []string
+	StatusMessages   []string
+	Progresses       []int32
+	StartedAts       []time.Time
+	FinishedAts      []time.Time
+	WorkerIds        []string
+	LeaseExpiresAts  []time.Time
+	FencingTokens    []int64
+	LastRunSeqs      []int64
+	Attempts         []int32
+	OfferedAttempts  []int32
+	PromptSubmitteds []bool
+	ResumesCounts    []int32
+	CancelMessages   []string
+	FilesSeqs        []int64
 }
 
-func (q *Queries) RunUpdate(ctx context.Context, arg RunUpdateParams) error {
-	_, err := q.db.Exec(ctx, runUpdate,
-		arg.Status,
-		arg.StatusReason,
-		arg.StatusMessage,
-		arg.Progress,
-		arg.StartedAt,
-		arg.FinishedAt,
-		arg.WorkerID,
-		arg.LeaseExpiresAt,
-		arg.FencingToken,
-		arg.LastRunSeq,
-		arg.Attempt,
-		arg.OfferedAttempt,
-		arg.PromptSubmitted,
-		arg.Resumes,
-		arg.CancelMessage,
-		arg.FilesSeq,
-		arg.ID,
+// RunUpdateMany saves rows. Empty texts and the time 0001-01-01 stand for NULL.
+func (q *Queries) RunUpdateMany(ctx context.Context, arg RunUpdateManyParams) error {
+	_, err := q.db.Exec(ctx, runUpdateMany,
+		arg.Ids,
+		arg.Statuses,
+		arg.StatusReasons,
+		arg.StatusMessages,
+		arg.Progresses,
+		arg.StartedAts,
+		arg.FinishedAts,
+		arg.WorkerIds,
+		arg.LeaseExpiresAts,
+		arg.FencingTokens,
+		arg.LastRunSeqs,
+		arg.Attempts,
+		arg.OfferedAttempts,
+		arg.PromptSubmitteds,
+		arg.ResumesCounts,
+		arg.CancelMessages,
+		arg.FilesSeqs,
 	)
 	return err
 }

@@ -7,6 +7,8 @@ package dbgen
 
 import (
 	"context"
+
+	"github.com/poco-ai/poco/db/dbtype"
 )
 
 const runCommandDelete = `-- name: RunCommandDelete :exec
@@ -27,13 +29,13 @@ func (q *Queries) RunCommandDeleteExports(ctx context.Context, sessionID string)
 	return err
 }
 
-const runCommandDeleteOfRun = `-- name: RunCommandDeleteOfRun :exec
-DELETE FROM run_commands WHERE run_id = $1 AND kind IN ('cancel', 'answer')
+const runCommandDeleteOfRuns = `-- name: RunCommandDeleteOfRuns :exec
+DELETE FROM run_commands WHERE run_id = ANY((SELECT $1::uuid[])::uuid[]) AND kind IN ('cancel', 'answer')
 `
 
-// A run that has ended needs no cancel and no answer any more.
-func (q *Queries) RunCommandDeleteOfRun(ctx context.Context, runID *string) error {
-	_, err := q.db.Exec(ctx, runCommandDeleteOfRun, runID)
+// A run that no worker holds needs no cancel and no answer any more.
+func (q *Queries) RunCommandDeleteOfRuns(ctx context.Context, runIds []string) error {
+	_, err := q.db.Exec(ctx, runCommandDeleteOfRuns, runIds)
 	return err
 }
 
@@ -58,7 +60,7 @@ type RunCommandInsertParams struct {
 	WorkerID  string
 	RunID     *string
 	SessionID string
-	Kind      string
+	Kind      dbtype.CommandKind
 	Command   []byte
 }
 

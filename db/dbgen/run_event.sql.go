@@ -12,12 +12,12 @@ import (
 
 const runEventInsertMany = `-- name: RunEventInsertMany :exec
 INSERT INTO run_events (session_id, seq, run_id, run_seq, occurred_at, payload, size)
-SELECT $1, unnest($2::bigint[]), nullif(unnest($3::text[]), '')::uuid, unnest($4::bigint[]),
+SELECT unnest($1::uuid[]), unnest($2::bigint[]), nullif(unnest($3::text[]), '')::uuid, unnest($4::bigint[]),
        unnest($5::timestamptz[]), unnest($6::bytea[]), unnest($7::bigint[])
 `
 
 type RunEventInsertManyParams struct {
-	SessionID   string
+	SessionIds  []string
 	Seqs        []int64
 	RunIds      []string
 	RunSeqs     []int64
@@ -28,7 +28,7 @@ type RunEventInsertManyParams struct {
 
 func (q *Queries) RunEventInsertMany(ctx context.Context, arg RunEventInsertManyParams) error {
 	_, err := q.db.Exec(ctx, runEventInsertMany,
-		arg.SessionID,
+		arg.SessionIds,
 		arg.Seqs,
 		arg.RunIds,
 		arg.RunSeqs,

@@ -9,13 +9,13 @@ import (
 	"context"
 )
 
-const runInputDelete = `-- name: RunInputDelete :exec
-DELETE FROM run_inputs WHERE run_id = $1
+const runInputDeleteMany = `-- name: RunInputDeleteMany :exec
+DELETE FROM run_inputs WHERE run_id = ANY((SELECT $1::uuid[])::uuid[])
 `
 
 // A run that has ended is never started again.
-func (q *Queries) RunInputDelete(ctx context.Context, runID string) error {
-	_, err := q.db.Exec(ctx, runInputDelete, runID)
+func (q *Queries) RunInputDeleteMany(ctx context.Context, runIds []string) error {
+	_, err := q.db.Exec(ctx, runInputDeleteMany, runIds)
 	return err
 }
 
@@ -29,7 +29,7 @@ func (q *Queries) RunInputInsert(ctx context.Context, runID string, prompt strin
 }
 
 const runInputList = `-- name: RunInputList :many
-SELECT run_id, prompt, config FROM run_inputs WHERE run_id = ANY($1::uuid[])
+SELECT run_id, prompt, config FROM run_inputs WHERE run_id = ANY((SELECT $1::uuid[])::uuid[])
 `
 
 func (q *Queries) RunInputList(ctx context.Context, runIds []string) ([]RunInput, error) {

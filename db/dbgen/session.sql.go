@@ -8,12 +8,10 @@ package dbgen
 import (
 	"context"
 	"time"
-
-	"github.com/poco-ai/poco/db/dbtype"
 )
 
 const sessionGetMany = `-- name: SessionGetMany :many
-SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, sessions.agent_session_ids, session_contents.session_id, session_contents.config, session_contents.state FROM sessions
+SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, sessions.agent_session_ids, sessions.claimable_at, sessions.open_questions, session_contents.session_id, session_contents.config, session_contents.state FROM sessions
 JOIN session_contents ON session_contents.session_id = sessions.id
 WHERE sessions.id = ANY($1::uuid[]) AND sessions.user_id = $2
 `
@@ -56,6 +54,8 @@ func (q *Queries) SessionGetMany(ctx context.Context, ids []string, userID strin
 			&i.Session.SnapshotRunID,
 			&i.Session.IdleSince,
 			&i.Session.AgentSessionIds,
+			&i.Session.ClaimableAt,
+			&i.Session.OpenQuestions,
 			&i.SessionContent.SessionID,
 			&i.SessionContent.Config,
 			&i.SessionContent.State,
@@ -71,7 +71,7 @@ func (q *Queries) SessionGetMany(ctx context.Context, ids []string, userID strin
 }
 
 const sessionGetOwned = `-- name: SessionGetOwned :one
-SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since, agent_session_ids FROM sessions WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since, agent_session_ids, claimable_at, open_questions FROM sessions WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL
 `
 
 func (q *Queries) SessionGetOwned(ctx context.Context, iD string, userID string) (Session, error) {
@@ -101,6 +101,8 @@ func (q *Queries) SessionGetOwned(ctx context.Context, iD string, userID string)
 		&i.SnapshotRunID,
 		&i.IdleSince,
 		&i.AgentSessionIds,
+		&i.ClaimableAt,
+		&i.OpenQuestions,
 	)
 	return i, err
 }
@@ -181,7 +183,7 @@ func (q *Queries) SessionLastSeqs(ctx context.Context, ids []string) ([]SessionL
 }
 
 const sessionList = `-- name: SessionList :many
-SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, sessions.agent_session_ids, listed.candidates,
+SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, sessions.agent_session_ids, sessions.claimable_at, sessions.open_questions, listed.candidates,
        CASE WHEN $1::boolean THEN session_contents.config ELSE '' END::bytea AS config,
        CASE WHEN $1::boolean THEN session_contents.state ELSE '' END::bytea AS state
 FROM (
@@ -262,6 +264,8 @@ func (q *Queries) SessionList(ctx context.Context, arg SessionListParams) ([]Ses
 			&i.Session.SnapshotRunID,
 			&i.Session.IdleSince,
 			&i.Session.AgentSessionIds,
+			&i.Session.ClaimableAt,
+			&i.Session.OpenQuestions,
 			&i.Candidates,
 			&i.Config,
 			&i.State,
@@ -312,7 +316,7 @@ func (q *Queries) SessionListIdle(ctx context.Context, idleFor time.Duration, ma
 }
 
 const sessionListOfProject = `-- name: SessionListOfProject :many
-SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, sessions.agent_session_ids, listed.candidates,
+SELECT sessions.id, sessions.user_id, sessions.project_id, sessions.title, sessions.status, sessions.last_seq, sessions.active_run_id, sessions.latest_run_id, sessions.queued_runs, sessions.worker_id, sessions.export_status, sessions.export_reason, sessions.export_run_id, sessions.manifest_key, sessions.archive_key, sessions.files_prefix, sessions.created_at, sessions.updated_at, sessions.deleted_at, sessions.snapshot_key, sessions.snapshot_run_id, sessions.idle_since, sessions.agent_session_ids, sessions.claimable_at, sessions.open_questions, listed.candidates,
        CASE WHEN $1::boolean THEN session_contents.config ELSE '' END::bytea AS config,
        CASE WHEN $1::boolean THEN session_contents.state ELSE '' END::bytea AS state
 FROM (
@@ -392,6 +396,8 @@ func (q *Queries) SessionListOfProject(ctx context.Context, arg SessionListOfPro
 			&i.Session.SnapshotRunID,
 			&i.Session.IdleSince,
 			&i.Session.AgentSessionIds,
+			&i.Session.ClaimableAt,
+			&i.Session.OpenQuestions,
 			&i.Candidates,
 			&i.Config,
 			&i.State,
@@ -497,7 +503,7 @@ func (q *Queries) SessionListSnapshots(ctx context.Context, ids []string) ([]Ses
 }
 
 const sessionLock = `-- name: SessionLock :one
-SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since, agent_session_ids FROM sessions WHERE id = $1 FOR UPDATE
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since, agent_session_ids, claimable_at, open_questions FROM sessions WHERE id = $1 FOR UPDATE
 `
 
 // SessionLock takes the lock that orders everything about a session.
@@ -528,22 +534,25 @@ func (q *Queries) SessionLock(ctx context.Context, id string) (Session, error) {
 		&i.SnapshotRunID,
 		&i.IdleSince,
 		&i.AgentSessionIds,
+		&i.ClaimableAt,
+		&i.OpenQuestions,
 	)
 	return i, err
 }
 
 const sessionLockClaimable = `-- name: SessionLockClaimable :many
-SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at, s.snapshot_key, s.snapshot_run_id, s.idle_since, s.agent_session_ids
-FROM runs r
-JOIN sessions s ON s.id = r.session_id
-WHERE r.status = 'queued'
-  AND r.scheduled_at <= statement_timestamp()
-  AND r.schedule_mode = ANY($1::text[])
-  AND s.deleted_at IS NULL
-  AND s.active_run_id IS NULL
+SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at, s.snapshot_key, s.snapshot_run_id, s.idle_since, s.agent_session_ids, s.claimable_at, s.open_questions
+FROM sessions s
+WHERE s.claimable_at <= statement_timestamp()
+  AND coalesce((
+      SELECT true FROM runs r
+      WHERE r.session_id = s.id AND r.status = 'queued' AND r.scheduled_at <= statement_timestamp()
+        AND r.schedule_mode = ANY($1::text[])
+      ORDER BY r.scheduled_at, r.created_at, r.id
+      LIMIT 1), false)
   AND (s.worker_id IS NULL OR s.worker_id = $2::text OR $3::boolean AND NOT EXISTS (
       SELECT 1 FROM workers w WHERE w.id = s.worker_id AND w.last_seen > clock_timestamp() - $4::interval))
-ORDER BY r.scheduled_at, r.created_at, r.id
+ORDER BY s.claimable_at, s.id
 LIMIT $5
 FOR UPDATE OF s SKIP LOCKED
 `
@@ -556,16 +565,12 @@ type SessionLockClaimableParams struct {
 	MaxRuns       int32
 }
 
-// SessionLockClaimable locks the sessions of the oldest runs that may start now,
-// a session once for each such run. A session that another transaction works on
-// is left out, with all its runs, so no later run of it can be taken instead.
-// The condition on active_run_id is checked again on the locked row. The clock
-// is the statement's: only a time that stays the same can bound an index scan,
-// and a queue may hold many runs for later.
-//
-// It leaves sessions with several runs to the caller on purpose: to sort them
-// out here needs a join that the planner, which knows little of a queue that is
-// mostly empty, turns into a scan of the whole queue for each run.
+// SessionLockClaimable locks the sessions whose next run has waited longest. A
+// session that another transaction works on is left out. That it is claimable is
+// checked again on the locked row. The clock is the statement's: only a time that
+// stays the same can bound an index scan, and a queue may hold many runs for later.
+// Whether a run has a mode that is asked for is a scalar on purpose: a join would
+// tempt the planner, which knows little of a queue that is mostly empty.
 func (q *Queries) SessionLockClaimable(ctx context.Context, arg SessionLockClaimableParams) ([]Session, error) {
 	rows, err := q.db.Query(ctx, sessionLockClaimable,
 		arg.ScheduleModes,
@@ -605,6 +610,8 @@ func (q *Queries) SessionLockClaimable(ctx context.Context, arg SessionLockClaim
 			&i.SnapshotRunID,
 			&i.IdleSince,
 			&i.AgentSessionIds,
+			&i.ClaimableAt,
+			&i.OpenQuestions,
 		); err != nil {
 			return nil, err
 		}
@@ -617,7 +624,7 @@ func (q *Queries) SessionLockClaimable(ctx context.Context, arg SessionLockClaim
 }
 
 const sessionLockMany = `-- name: SessionLockMany :many
-SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since, agent_session_ids FROM sessions WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since, agent_session_ids, claimable_at, open_questions FROM sessions WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
 `
 
 // SessionLockMany locks in one order, so that two callers cannot block each
@@ -655,6 +662,8 @@ func (q *Queries) SessionLockMany(ctx context.Context, ids []string) ([]Session,
 			&i.SnapshotRunID,
 			&i.IdleSince,
 			&i.AgentSessionIds,
+			&i.ClaimableAt,
+			&i.OpenQuestions,
 		); err != nil {
 			return nil, err
 		}
@@ -666,148 +675,185 @@ func (q *Queries) SessionLockMany(ctx context.Context, ids []string) ([]Session,
 	return items, nil
 }
 
-const sessionLockWithRun = `-- name: SessionLockWithRun :one
-SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at, s.snapshot_key, s.snapshot_run_id, s.idle_since, s.agent_session_ids, r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration, r.files_seq FROM sessions s JOIN runs r ON r.session_id = s.id
-WHERE r.id = $1
+const sessionLockWithRuns = `-- name: SessionLockWithRuns :many
+SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at, s.snapshot_key, s.snapshot_run_id, s.idle_since, s.agent_session_ids, s.claimable_at, s.open_questions, r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration, r.files_seq FROM runs r JOIN sessions s ON s.id = r.session_id
+WHERE r.id = ANY((SELECT $1::uuid[])::uuid[])
+ORDER BY s.id, r.id
 FOR UPDATE OF s, r
 `
 
-type SessionLockWithRunRow struct {
+type SessionLockWithRunsRow struct {
 	Session Session
 	Run     Run
 }
 
-// SessionLockWithRun locks a run's session, and then the run: rows are locked in
-// the order in which FOR UPDATE names them, and both come as they are then.
-func (q *Queries) SessionLockWithRun(ctx context.Context, runID string) (SessionLockWithRunRow, error) {
-	row := q.db.QueryRow(ctx, sessionLockWithRun, runID)
-	var i SessionLockWithRunRow
-	err := row.Scan(
-		&i.Session.ID,
-		&i.Session.UserID,
-		&i.Session.ProjectID,
-		&i.Session.Title,
-		&i.Session.Status,
-		&i.Session.LastSeq,
-		&i.Session.ActiveRunID,
-		&i.Session.LatestRunID,
-		&i.Session.QueuedRuns,
-		&i.Session.WorkerID,
-		&i.Session.ExportStatus,
-		&i.Session.ExportReason,
-		&i.Session.ExportRunID,
-		&i.Session.ManifestKey,
-		&i.Session.ArchiveKey,
-		&i.Session.FilesPrefix,
-		&i.Session.CreatedAt,
-		&i.Session.UpdatedAt,
-		&i.Session.DeletedAt,
-		&i.Session.SnapshotKey,
-		&i.Session.SnapshotRunID,
-		&i.Session.IdleSince,
-		&i.Session.AgentSessionIds,
-		&i.Run.ID,
-		&i.Run.SessionID,
-		&i.Run.UserID,
-		&i.Run.Status,
-		&i.Run.StatusReason,
-		&i.Run.StatusMessage,
-		&i.Run.Attempt,
-		&i.Run.Progress,
-		&i.Run.ScheduleMode,
-		&i.Run.ScheduledAt,
-		&i.Run.CreatedAt,
-		&i.Run.UpdatedAt,
-		&i.Run.StartedAt,
-		&i.Run.FinishedAt,
-		&i.Run.WorkerID,
-		&i.Run.LeaseExpiresAt,
-		&i.Run.FencingToken,
-		&i.Run.LastRunSeq,
-		&i.Run.PromptSubmitted,
-		&i.Run.Resumes,
-		&i.Run.CancelMessage,
-		&i.Run.ClientRequestID,
-		&i.Run.RequestHash,
-		&i.Run.OfferedAttempt,
-		&i.Run.LeaseDuration,
-		&i.Run.FilesSeq,
-	)
-	return i, err
+// SessionLockWithRuns locks runs and their sessions: sessions by id, each with its
+// run, and both come as they are then. Here and elsewhere, an array in a subselect
+// has the planner make one plan for arrays of all lengths, instead of one each time.
+func (q *Queries) SessionLockWithRuns(ctx context.Context, runIds []string) ([]SessionLockWithRunsRow, error) {
+	rows, err := q.db.Query(ctx, sessionLockWithRuns, runIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SessionLockWithRunsRow
+	for rows.Next() {
+		var i SessionLockWithRunsRow
+		if err := rows.Scan(
+			&i.Session.ID,
+			&i.Session.UserID,
+			&i.Session.ProjectID,
+			&i.Session.Title,
+			&i.Session.Status,
+			&i.Session.LastSeq,
+			&i.Session.ActiveRunID,
+			&i.Session.LatestRunID,
+			&i.Session.QueuedRuns,
+			&i.Session.WorkerID,
+			&i.Session.ExportStatus,
+			&i.Session.ExportReason,
+			&i.Session.ExportRunID,
+			&i.Session.ManifestKey,
+			&i.Session.ArchiveKey,
+			&i.Session.FilesPrefix,
+			&i.Session.CreatedAt,
+			&i.Session.UpdatedAt,
+			&i.Session.DeletedAt,
+			&i.Session.SnapshotKey,
+			&i.Session.SnapshotRunID,
+			&i.Session.IdleSince,
+			&i.Session.AgentSessionIds,
+			&i.Session.ClaimableAt,
+			&i.Session.OpenQuestions,
+			&i.Run.ID,
+			&i.Run.SessionID,
+			&i.Run.UserID,
+			&i.Run.Status,
+			&i.Run.StatusReason,
+			&i.Run.StatusMessage,
+			&i.Run.Attempt,
+			&i.Run.Progress,
+			&i.Run.ScheduleMode,
+			&i.Run.ScheduledAt,
+			&i.Run.CreatedAt,
+			&i.Run.UpdatedAt,
+			&i.Run.StartedAt,
+			&i.Run.FinishedAt,
+			&i.Run.WorkerID,
+			&i.Run.LeaseExpiresAt,
+			&i.Run.FencingToken,
+			&i.Run.LastRunSeq,
+			&i.Run.PromptSubmitted,
+			&i.Run.Resumes,
+			&i.Run.CancelMessage,
+			&i.Run.ClientRequestID,
+			&i.Run.RequestHash,
+			&i.Run.OfferedAttempt,
+			&i.Run.LeaseDuration,
+			&i.Run.FilesSeq,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
-const sessionUpdate = `-- name: SessionUpdate :exec
+const sessionUpdateMany = `-- name: SessionUpdateMany :exec
 UPDATE sessions SET
-    project_id = $1,
-    title = $2,
-    status = $3,
-    last_seq = $4,
-    active_run_id = $5,
-    latest_run_id = $6,
-    queued_runs = $7,
-    agent_session_ids = $8,
-    worker_id = $9,
-    export_status = $10,
-    export_reason = $11,
-    export_run_id = $12,
-    manifest_key = $13,
-    archive_key = $14,
-    files_prefix = $15,
-    snapshot_key = $16,
-    snapshot_run_id = $17,
-    deleted_at = $18,
-    idle_since = $19,
-    updated_at = $20
-WHERE id = $21
+    project_id = nullif(u.project_id, '')::uuid,
+    title = u.title,
+    status = u.status,
+    last_seq = u.last_seq,
+    active_run_id = nullif(u.active_run_id, '')::uuid,
+    latest_run_id = nullif(u.latest_run_id, '')::uuid,
+    queued_runs = u.queued_runs,
+    open_questions = u.open_questions,
+    claimable_at = CASE WHEN u.active_run_id = '' AND u.deleted_at = '0001-01-01 00:00:00Z' AND u.queued_runs > 0 THEN (
+        SELECT min(q.scheduled_at) FROM runs q WHERE q.session_id = u.id AND q.status = 'queued') END,
+    agent_session_ids = u.agent_session_ids::jsonb,
+    worker_id = nullif(u.worker_id, ''),
+    export_status = u.export_status,
+    export_reason = u.export_reason,
+    export_run_id = nullif(u.export_run_id, '')::uuid,
+    manifest_key = u.manifest_key,
+    archive_key = u.archive_key,
+    files_prefix = u.files_prefix,
+    snapshot_key = u.snapshot_key,
+    snapshot_run_id = nullif(u.snapshot_run_id, '')::uuid,
+    deleted_at = nullif(u.deleted_at, '0001-01-01 00:00:00Z'),
+    idle_since = nullif(u.idle_since, '0001-01-01 00:00:00Z'),
+    updated_at = u.updated_at
+FROM (SELECT
+    unnest((SELECT $1::uuid[])::uuid[]) AS id, unnest($2::text[]) AS project_id, unnest($3::text[]) AS title,
+    unnest($4::text[]) AS status, unnest($5::bigint[]) AS last_seq,
+    unnest($6::text[]) AS active_run_id, unnest($7::text[]) AS latest_run_id,
+    unnest($8::integer[]) AS queued_runs, unnest($9::integer[]) AS open_questions,
+    unnest($10::text[]) AS agent_session_ids, unnest($11::text[]) AS worker_id,
+    unnest($12::text[]) AS export_status, unnest($13::text[]) AS export_reason,
+    unnest($14::text[]) AS export_run_id, unnest($15::text[]) AS manifest_key,
+    unnest($16::text[]) AS archive_key, unnest($17::text[]) AS files_prefix,
+    unnest($18::text[]) AS snapshot_key, unnest($19::text[]) AS snapshot_run_id,
+    unnest($20::timestamptz[]) AS deleted_at, unnest($21::timestamptz[]) AS idle_since,
+    unnest($22::timestamptz[]) AS updated_at
+) u
+WHERE sessions.id = u.id
 `
 
-type SessionUpdateParams struct {
-	ProjectID       *string
-	Title           string
-	Status          string
-	LastSeq         int64
-	ActiveRunID     *string
-	LatestRunID     *string
-	QueuedRuns      int32
-	AgentSessionIds dbtype.StringMap
-	WorkerID        *string
-	ExportStatus    string
-	ExportReason    string
-	ExportRunID     *string
-	ManifestKey     string
-	ArchiveKey      string
-	FilesPrefix     string
-	SnapshotKey     string
-	SnapshotRunID   *string
-	DeletedAt       *time.Time
-	IdleSince       *time.Time
-	UpdatedAt       time.Time
-	ID              string
+type SessionUpdateManyParams struct {
+	Ids                 []string
+	ProjectIds          []string
+	Titles              []string
+	Statuses            []string
+	LastSeqs            []int64
+	ActiveRunIds        []string
+	LatestRunIds        []string
+	QueuedRunsCounts    []int32
+	OpenQuestionsCounts []int32
+	AgentSessionIds     []string
+	WorkerIds           []string
+	ExportStatuses      []string
+	ExportReasons       []string
+	ExportRunIds        []string
+	ManifestKeys        []string
+	ArchiveKeys         []string
+	FilesPrefixes       []string
+	SnapshotKeys        []string
+	SnapshotRunIds      []string
+	DeletedAts          []time.Time
+	IdleSinces          []time.Time
+	UpdatedAts          []time.Time
 }
 
-func (q *Queries) SessionUpdate(ctx context.Context, arg SessionUpdateParams) error {
-	_, err := q.db.Exec(ctx, sessionUpdate,
-		arg.ProjectID,
-		arg.Title,
-		arg.Status,
-		arg.LastSeq,
-		arg.ActiveRunID,
-		arg.LatestRunID,
-		arg.QueuedRuns,
+// SessionUpdateMany saves rows, after their runs. Empty texts and the time
+// 0001-01-01 stand for NULL.
+func (q *Queries) SessionUpdateMany(ctx context.Context, arg SessionUpdateManyParams) error {
+	_, err := q.db.Exec(ctx, sessionUpdateMany,
+		arg.Ids,
+		arg.ProjectIds,
+		arg.Titles,
+		arg.Statuses,
+		arg.LastSeqs,
+		arg.ActiveRunIds,
+		arg.LatestRunIds,
+		arg.QueuedRunsCounts,
+		arg.OpenQuestionsCounts,
 		arg.AgentSessionIds,
-		arg.WorkerID,
-		arg.ExportStatus,
-		arg.ExportReason,
-		arg.ExportRunID,
-		arg.ManifestKey,
-		arg.ArchiveKey,
-		arg.FilesPrefix,
-		arg.SnapshotKey,
-		arg.SnapshotRunID,
-		arg.DeletedAt,
-		arg.IdleSince,
-		arg.UpdatedAt,
-		arg.ID,
+		arg.WorkerIds,
+		arg.ExportStatuses,
+		arg.ExportReasons,
+		arg.ExportRunIds,
+		arg.ManifestKeys,
+		arg.ArchiveKeys,
+		arg.FilesPrefixes,
+		arg.SnapshotKeys,
+		arg.SnapshotRunIds,
+		arg.DeletedAts,
+		arg.IdleSinces,
+		arg.UpdatedAts,
 	)
 	return err
 }

@@ -29,6 +29,30 @@ func (q *Queries) SessionContentInsert(ctx context.Context, sessionID string, co
 	return err
 }
 
+const sessionContentList = `-- name: SessionContentList :many
+SELECT session_id, config, state FROM session_contents WHERE session_id = ANY((SELECT $1::uuid[])::uuid[])
+`
+
+func (q *Queries) SessionContentList(ctx context.Context, sessionIds []string) ([]SessionContent, error) {
+	rows, err := q.db.Query(ctx, sessionContentList, sessionIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SessionContent
+	for rows.Next() {
+		var i SessionContent
+		if err := rows.Scan(&i.SessionID, &i.Config, &i.State); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const sessionContentUpdate = `-- name: SessionContentUpdate :exec
 UPDATE session_contents SET config = $1, state = $2 WHERE session_id = $3
 `

@@ -8,6 +8,8 @@ package dbgen
 import (
 	"context"
 	"time"
+
+	"github.com/poco-ai/poco/db/dbtype"
 )
 
 const userInputRequestGetOwned = `-- name: UserInputRequestGetOwned :one
@@ -331,7 +333,7 @@ UPDATE user_input_requests SET status = $1, resolution = $2, answered_at = $3 WH
 `
 
 type UserInputRequestResolveParams struct {
-	Status     string
+	Status     dbtype.InputStatus
 	Resolution []byte
 	AnsweredAt *time.Time
 	ID         string

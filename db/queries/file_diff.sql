@@ -1,6 +1,6 @@
 -- name: FileDiffInsertMany :exec
 INSERT INTO file_diffs (session_id, hash, diff)
-SELECT @session_id, unnest(@hashes::bytea[]), unnest(@diffs::text[])
+SELECT unnest(@session_ids::uuid[]), unnest(@hashes::bytea[]), unnest(@diffs::text[])
 ON CONFLICT DO NOTHING;
 
 -- name: FileDiffList :many

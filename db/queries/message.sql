@@ -1,6 +1,6 @@
 -- name: MessageInsertMany :exec
 INSERT INTO messages (session_id, seq, id, run_id, role, text_preview, size, verbatim_size, created_at)
-SELECT @session_id, unnest(@seqs::bigint[]), unnest(@ids::uuid[]), nullif(unnest(@run_ids::text[]), '')::uuid, unnest(@roles::text[]),
+SELECT unnest(@session_ids::uuid[]), unnest(@seqs::bigint[]), unnest(@ids::uuid[]), nullif(unnest(@run_ids::text[]), '')::uuid, unnest(@roles::text[]),
        unnest(@text_previews::text[]), unnest(@sizes::bigint[]), unnest(@verbatim_sizes::bigint[]), unnest(@created_ats::timestamptz[]);
 
 -- MessageList ends a page before it has more than max_bytes, but never before

@@ -16,8 +16,11 @@ SELECT * FROM runs WHERE user_id = @user_id AND client_request_id = @client_requ
 
 -- RunLock comes after the lock of the run's session, never before it.
 -- name: RunLock :one
-SELECT sqlc.embed(runs), coalesce(lease_expires_at > clock_timestamp(), false)::boolean AS lease_valid
-FROM runs WHERE id = @id FOR UPDATE;
+SELECT * FROM runs WHERE id = @id FOR UPDATE;
+
+-- RunLeaseIsOver comes after the lock of the run.
+-- name: RunLeaseIsOver :one
+SELECT (lease_expires_at IS NULL OR lease_expires_at <= clock_timestamp())::boolean AS over FROM runs WHERE id = @id;
 
 -- name: RunLockQueued :many
 SELECT * FROM runs WHERE session_id = @session_id AND status = 'queued'
@@ -49,31 +52,42 @@ WHERE id = ANY(ARRAY(
     ) oldest))
 RETURNING *;
 
--- name: RunUpdate :exec
+-- RunUpdateMany saves rows. Empty texts and the time 0001-01-01 stand for NULL.
+-- name: RunUpdateMany :exec
 UPDATE runs SET
-    status = @status,
-    status_reason = @status_reason,
-    status_message = @status_message,
-    progress = @progress,
-    started_at = @started_at,
-    finished_at = @finished_at,
-    worker_id = @worker_id,
-    lease_expires_at = @lease_expires_at,
-    fencing_token = @fencing_token,
-    last_run_seq = @last_run_seq,
-    attempt = @attempt,
-    offered_attempt = @offered_attempt,
-    prompt_submitted = @prompt_submitted,
-    resumes = @resumes,
-    cancel_message = @cancel_message,
-    files_seq = @files_seq,
+    status = u.status,
+    status_reason = u.status_reason,
+    status_message = u.status_message,
+    progress = u.progress,
+    started_at = nullif(u.started_at, '0001-01-01 00:00:00Z'),
+    finished_at = nullif(u.finished_at, '0001-01-01 00:00:00Z'),
+    worker_id = nullif(u.worker_id, ''),
+    lease_expires_at = nullif(u.lease_expires_at, '0001-01-01 00:00:00Z'),
+    fencing_token = u.fencing_token,
+    last_run_seq = u.last_run_seq,
+    attempt = u.attempt,
+    offered_attempt = u.offered_attempt,
+    prompt_submitted = u.prompt_submitted,
+    resumes = u.resumes,
+    cancel_message = u.cancel_message,
+    files_seq = u.files_seq,
     updated_at = clock_timestamp()
-WHERE id = @id;
+FROM (SELECT
+    unnest((SELECT @ids::uuid[])::uuid[]) AS id, unnest(@statuses::text[]) AS status, unnest(@status_reasons::text[]) AS status_reason,
+    unnest(@status_messages::text[]) AS status_message, unnest(@progresses::integer[]) AS progress,
+    unnest(@started_ats::timestamptz[]) AS started_at, unnest(@finished_ats::timestamptz[]) AS finished_at,
+    unnest(@worker_ids::text[]) AS worker_id, unnest(@lease_expires_ats::timestamptz[]) AS lease_expires_at,
+    unnest(@fencing_tokens::bigint[]) AS fencing_token, unnest(@last_run_seqs::bigint[]) AS last_run_seq,
+    unnest(@attempts::integer[]) AS attempt, unnest(@offered_attempts::integer[]) AS offered_attempt,
+    unnest(@prompt_submitteds::boolean[]) AS prompt_submitted, unnest(@resumes_counts::integer[]) AS resumes,
+    unnest(@cancel_messages::text[]) AS cancel_message, unnest(@files_seqs::bigint[]) AS files_seq
+) u
+WHERE runs.id = u.id;
 
 -- RunRenewLeases extends every lease that is still held, also one whose time is
 -- over as long as nobody has acted on it: anyone who does takes the token away. The
--- rows are locked in the order of their ids, so that two calls cannot block each
--- other.
+-- rows are locked in the order of their sessions, so that two calls cannot block
+-- each other.
 -- name: RunRenewLeases :many
 WITH held AS (
     SELECT r.id
@@ -82,7 +96,7 @@ WITH held AS (
       ON r.id = l.run_id AND r.fencing_token = l.fencing_token
     WHERE r.worker_id = @worker_id::text
       AND r.status IN ('claimed', 'running', 'canceling')
-    ORDER BY r.id
+    ORDER BY r.session_id
     FOR NO KEY UPDATE OF r
 )
 UPDATE runs SET lease_expires_at = clock_timestamp() + @lease_duration::interval, lease_duration = @lease_duration::interval
@@ -106,7 +120,7 @@ WHERE id IN (
     WHERE r.session_id = ANY(@session_ids::uuid[])
       AND r.worker_id = @worker_id::text
       AND r.status IN ('claimed', 'running', 'canceling')
-    ORDER BY r.id FOR NO KEY UPDATE)
+    ORDER BY r.session_id FOR NO KEY UPDATE)
 RETURNING *;
 
 -- RunListExpired lists the leases that have run out although their holders had
@@ -129,7 +143,7 @@ SELECT statement_timestamp()::timestamptz AS now, least(
     (SELECT min(w.last_seen) + @gone_after::interval FROM workers w
      WHERE w.last_seen > statement_timestamp() - @gone_after::interval
        AND EXISTS (SELECT 1 FROM sessions s WHERE s.worker_id = w.id AND s.export_status = 'pending')),
-    (SELECT min(q.scheduled_at) FROM runs q WHERE q.status = 'queued' AND q.scheduled_at > statement_timestamp()),
+    (SELECT min(s.claimable_at) FROM sessions s WHERE s.claimable_at > statement_timestamp()),
     statement_timestamp() + interval '1 hour'
 )::timestamptz AS deadline;
 
@@ -149,10 +163,10 @@ WHERE session_id = @session_id
 ORDER BY created_at DESC, id DESC
 LIMIT @page_limit;
 
--- RunAnyDue says whether a scheduled run came due since the last look.
+-- RunAnyDue says whether a run came due since the last look that may start.
 -- name: RunAnyDue :one
 SELECT EXISTS (
-    SELECT 1 FROM runs WHERE status = 'queued' AND scheduled_at > @after::timestamptz AND scheduled_at <= statement_timestamp()
+    SELECT 1 FROM sessions WHERE claimable_at > @after::timestamptz AND claimable_at <= statement_timestamp()
 );
 
 -- RunOtherStarted says whether a session has a run that was ever started,

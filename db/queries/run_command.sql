@@ -11,9 +11,9 @@ SELECT command FROM run_commands WHERE id = @id;
 -- name: RunCommandDelete :exec
 DELETE FROM run_commands WHERE id = @id AND worker_id = @worker_id;
 
--- A run that has ended needs no cancel and no answer any more.
--- name: RunCommandDeleteOfRun :exec
-DELETE FROM run_commands WHERE run_id = @run_id AND kind IN ('cancel', 'answer');
+-- A run that no worker holds needs no cancel and no answer any more.
+-- name: RunCommandDeleteOfRuns :exec
+DELETE FROM run_commands WHERE run_id = ANY((SELECT @run_ids::uuid[])::uuid[]) AND kind IN ('cancel', 'answer');
 
 -- name: RunCommandDeleteExports :exec
 DELETE FROM run_commands WHERE session_id = @session_id AND kind = 'export';

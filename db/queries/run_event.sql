@@ -1,6 +1,6 @@
 -- name: RunEventInsertMany :exec
 INSERT INTO run_events (session_id, seq, run_id, run_seq, occurred_at, payload, size)
-SELECT @session_id, unnest(@seqs::bigint[]), nullif(unnest(@run_ids::text[]), '')::uuid, unnest(@run_seqs::bigint[]),
+SELECT unnest(@session_ids::uuid[]), unnest(@seqs::bigint[]), nullif(unnest(@run_ids::text[]), '')::uuid, unnest(@run_seqs::bigint[]),
        unnest(@occurred_ats::timestamptz[]), unnest(@payloads::bytea[]), unnest(@sizes::bigint[]);
 
 -- RunEventListAfter ends a page before it has more than max_bytes, but never

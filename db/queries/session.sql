@@ -9,11 +9,13 @@ SELECT * FROM sessions WHERE id = @id AND user_id = @user_id AND deleted_at IS N
 -- name: SessionLock :one
 SELECT * FROM sessions WHERE id = @id FOR UPDATE;
 
--- SessionLockWithRun locks a run's session, and then the run: rows are locked in
--- the order in which FOR UPDATE names them, and both come as they are then.
--- name: SessionLockWithRun :one
-SELECT sqlc.embed(s), sqlc.embed(r) FROM sessions s JOIN runs r ON r.session_id = s.id
-WHERE r.id = @run_id
+-- SessionLockWithRuns locks runs and their sessions: sessions by id, each with its
+-- run, and both come as they are then. Here and elsewhere, an array in a subselect
+-- has the planner make one plan for arrays of all lengths, instead of one each time.
+-- name: SessionLockWithRuns :many
+SELECT sqlc.embed(s), sqlc.embed(r) FROM runs r JOIN sessions s ON s.id = r.session_id
+WHERE r.id = ANY((SELECT @run_ids::uuid[])::uuid[])
+ORDER BY s.id, r.id
 FOR UPDATE OF s, r;
 
 -- SessionLockMany locks in one order, so that two callers cannot block each
@@ -21,54 +23,69 @@ FOR UPDATE OF s, r;
 -- name: SessionLockMany :many
 SELECT * FROM sessions WHERE id = ANY(@ids::uuid[]) ORDER BY id FOR UPDATE;
 
--- SessionLockClaimable locks the sessions of the oldest runs that may start now,
--- a session once for each such run. A session that another transaction works on
--- is left out, with all its runs, so no later run of it can be taken instead.
--- The condition on active_run_id is checked again on the locked row. The clock
--- is the statement's: only a time that stays the same can bound an index scan,
--- and a queue may hold many runs for later.
---
--- It leaves sessions with several runs to the caller on purpose: to sort them
--- out here needs a join that the planner, which knows little of a queue that is
--- mostly empty, turns into a scan of the whole queue for each run.
+-- SessionLockClaimable locks the sessions whose next run has waited longest. A
+-- session that another transaction works on is left out. That it is claimable is
+-- checked again on the locked row. The clock is the statement's: only a time that
+-- stays the same can bound an index scan, and a queue may hold many runs for later.
+-- Whether a run has a mode that is asked for is a scalar on purpose: a join would
+-- tempt the planner, which knows little of a queue that is mostly empty.
 -- name: SessionLockClaimable :many
 SELECT s.*
-FROM runs r
-JOIN sessions s ON s.id = r.session_id
-WHERE r.status = 'queued'
-  AND r.scheduled_at <= statement_timestamp()
-  AND r.schedule_mode = ANY(@schedule_modes::text[])
-  AND s.deleted_at IS NULL
-  AND s.active_run_id IS NULL
+FROM sessions s
+WHERE s.claimable_at <= statement_timestamp()
+  AND coalesce((
+      SELECT true FROM runs r
+      WHERE r.session_id = s.id AND r.status = 'queued' AND r.scheduled_at <= statement_timestamp()
+        AND r.schedule_mode = ANY(@schedule_modes::text[])
+      ORDER BY r.scheduled_at, r.created_at, r.id
+      LIMIT 1), false)
   AND (s.worker_id IS NULL OR s.worker_id = @worker_id::text OR @take_over::boolean AND NOT EXISTS (
       SELECT 1 FROM workers w WHERE w.id = s.worker_id AND w.last_seen > clock_timestamp() - @gone_after::interval))
-ORDER BY r.scheduled_at, r.created_at, r.id
+ORDER BY s.claimable_at, s.id
 LIMIT @max_runs
 FOR UPDATE OF s SKIP LOCKED;
 
--- name: SessionUpdate :exec
+-- SessionUpdateMany saves rows, after their runs. Empty texts and the time
+-- 0001-01-01 stand for NULL.
+-- name: SessionUpdateMany :exec
 UPDATE sessions SET
-    project_id = @project_id,
-    title = @title,
-    status = @status,
-    last_seq = @last_seq,
-    active_run_id = @active_run_id,
-    latest_run_id = @latest_run_id,
-    queued_runs = @queued_runs,
-    agent_session_ids = @agent_session_ids,
-    worker_id = @worker_id,
-    export_status = @export_status,
-    export_reason = @export_reason,
-    export_run_id = @export_run_id,
-    manifest_key = @manifest_key,
-    archive_key = @archive_key,
-    files_prefix = @files_prefix,
-    snapshot_key = @snapshot_key,
-    snapshot_run_id = @snapshot_run_id,
-    deleted_at = @deleted_at,
-    idle_since = @idle_since,
-    updated_at = @updated_at
-WHERE id = @id;
+    project_id = nullif(u.project_id, '')::uuid,
+    title = u.title,
+    status = u.status,
+    last_seq = u.last_seq,
+    active_run_id = nullif(u.active_run_id, '')::uuid,
+    latest_run_id = nullif(u.latest_run_id, '')::uuid,
+    queued_runs = u.queued_runs,
+    open_questions = u.open_questions,
+    claimable_at = CASE WHEN u.active_run_id = '' AND u.deleted_at = '0001-01-01 00:00:00Z' AND u.queued_runs > 0 THEN (
+        SELECT min(q.scheduled_at) FROM runs q WHERE q.session_id = u.id AND q.status = 'queued') END,
+    agent_session_ids = u.agent_session_ids::jsonb,
+    worker_id = nullif(u.worker_id, ''),
+    export_status = u.export_status,
+    export_reason = u.export_reason,
+    export_run_id = nullif(u.export_run_id, '')::uuid,
+    manifest_key = u.manifest_key,
+    archive_key = u.archive_key,
+    files_prefix = u.files_prefix,
+    snapshot_key = u.snapshot_key,
+    snapshot_run_id = nullif(u.snapshot_run_id, '')::uuid,
+    deleted_at = nullif(u.deleted_at, '0001-01-01 00:00:00Z'),
+    idle_since = nullif(u.idle_since, '0001-01-01 00:00:00Z'),
+    updated_at = u.updated_at
+FROM (SELECT
+    unnest((SELECT @ids::uuid[])::uuid[]) AS id, unnest(@project_ids::text[]) AS project_id, unnest(@titles::text[]) AS title,
+    unnest(@statuses::text[]) AS status, unnest(@last_seqs::bigint[]) AS last_seq,
+    unnest(@active_run_ids::text[]) AS active_run_id, unnest(@latest_run_ids::text[]) AS latest_run_id,
+    unnest(@queued_runs_counts::integer[]) AS queued_runs, unnest(@open_questions_counts::integer[]) AS open_questions,
+    unnest(@agent_session_ids::text[]) AS agent_session_ids, unnest(@worker_ids::text[]) AS worker_id,
+    unnest(@export_statuses::text[]) AS export_status, unnest(@export_reasons::text[]) AS export_reason,
+    unnest(@export_run_ids::text[]) AS export_run_id, unnest(@manifest_keys::text[]) AS manifest_key,
+    unnest(@archive_keys::text[]) AS archive_key, unnest(@files_prefixes::text[]) AS files_prefix,
+    unnest(@snapshot_keys::text[]) AS snapshot_key, unnest(@snapshot_run_ids::text[]) AS snapshot_run_id,
+    unnest(@deleted_ats::timestamptz[]) AS deleted_at, unnest(@idle_sinces::timestamptz[]) AS idle_since,
+    unnest(@updated_ats::timestamptz[]) AS updated_at
+) u
+WHERE sessions.id = u.id;
 
 -- SessionList ends a page with the row that brings it over max_bytes, and reads
 -- contents only when they are wanted. Their sizes are known without reading them; candidates is how many rows there were

@@ -6,3 +6,6 @@ SELECT * FROM session_contents WHERE session_id = @session_id;
 
 -- name: SessionContentUpdate :exec
 UPDATE session_contents SET config = @config, state = @state WHERE session_id = @session_id;
+
+-- name: SessionContentList :many
+SELECT * FROM session_contents WHERE session_id = ANY((SELECT @session_ids::uuid[])::uuid[]);

@@ -96,8 +96,8 @@ func (p *poco) enqueue(b *testing.B, runs int) {
 	b.Helper()
 	_, err := p.pool.Exec(b.Context(), `
 		WITH s AS (
-			INSERT INTO sessions (id, user_id, queued_runs)
-			SELECT gen_random_uuid(), 'user-' || n % 10, 1 FROM generate_series(1, $1::int) n RETURNING id, user_id),
+			INSERT INTO sessions (id, user_id, queued_runs, claimable_at)
+			SELECT gen_random_uuid(), 'user-' || n % 10, 1, now() FROM generate_series(1, $1::int) n RETURNING id, user_id),
 		c AS (INSERT INTO session_contents (session_id, config) SELECT id, '' FROM s),
 		r AS (
 			INSERT INTO runs (id, session_id, user_id, schedule_mode, scheduled_at)

@@ -227,6 +227,31 @@ UPDATE sessions SET last_seq = last_seq + $3::int WHERE id = $1`, id, first.GetR
 	}
 }
 
+// A claim reads nothing of what waits in a session that works.
+func TestAClaimPassesOverABusySession(t *testing.T) {
+	url := dbtest.URL(t, testkit.Postgres(t))
+	b := backendtest.On(t, url)
+	busy := b.Start(t, "w1").GetRun().GetSessionId()
+	_, err := b.Pool.Exec(t.Context(), `
+WITH queued AS (
+    INSERT INTO runs (id, session_id, user_id, schedule_mode, scheduled_at)
+    SELECT gen_random_uuid(), id, user_id, 'immediate', now() - interval '1 hour' FROM sessions, generate_series(1, 2000) WHERE id = $1
+)
+UPDATE sessions SET queued_runs = 2000 WHERE id = $1`, busy)
+	require.NoError(t, err)
+	next := b.Enqueue(t, "", "x")
+	_, err = b.Pool.Exec(t.Context(), `ANALYZE`)
+	require.NoError(t, err)
+
+	traced, seen := tracedBackend(t, b)
+	require.Equal(t, next.GetRunId(), traced.Claim(t, "w1").GetRun().GetId())
+	for _, name := range []string{"SessionLockClaimable", "RunClaim"} {
+		for _, node := range plan(t, url, seen.seen[name], "ANALYZE") {
+			assert.Less(t, node.ActualRows+node.Removed, 100.0, "%s reads the queue of the busy session in %s", name, node.Relation)
+		}
+	}
+}
+
 // tracedBackend is a backend whose statements are seen.
 func tracedBackend(t *testing.T, b *backendtest.Backend) (*backendtest.Backend, *statements) {
 	t.Helper()

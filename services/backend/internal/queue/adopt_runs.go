@@ -21,31 +21,20 @@ func (q *Queue) Adopt(ctx context.Context, worker string, lease time.Duration) (
 		if err != nil || len(held) == 0 {
 			return err
 		}
-		ids := make([]string, 0, len(held))
+		sessionIDs := make([]string, 0, len(held))
 		for _, h := range held {
-			ids = append(ids, h.SessionID)
+			sessionIDs = append(sessionIDs, h.SessionID)
 		}
-		rows, err := tx.Q.SessionLockMany(ctx, ids)
-		if err != nil {
-			return fmt.Errorf("lock sessions: %w", err)
-		}
-		sessions, ids := use(tx, rows)
-		runs, err := tx.Q.RunAdopt(ctx, lease, ids, worker)
-		if err != nil {
-			return fmt.Errorf("adopt runs: %w", err)
-		}
-		asked, err := inputsOf(ctx, tx, runs)
+		sessions, err := tx.LockSessions(ctx, sessionIDs)
 		if err != nil {
 			return err
 		}
-		for i := range runs {
-			c, err := claimedRun(ctx, sessions[runs[i].SessionID], &runs[i], asked[runs[i].ID], lease)
-			if err != nil {
-				return err
-			}
-			adopted = append(adopted, c)
+		runs, err := tx.Q.RunAdopt(ctx, lease, ids(sessions), worker)
+		if err != nil {
+			return fmt.Errorf("adopt runs: %w", err)
 		}
-		return nil
+		adopted, err = handOut(ctx, tx, sessions, runs, lease, func(*store.Session, *store.Run) error { return nil })
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("adopt: %w", err)

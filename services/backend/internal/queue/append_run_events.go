@@ -7,11 +7,10 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/poco-ai/poco/db/dbgen"
+	"github.com/poco-ai/poco/db/dbtype"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
-	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 	"github.com/poco-ai/poco/services/internal/sanitize"
@@ -38,11 +37,11 @@ func (q *Queue) Append(ctx context.Context, runID string, token int64, attempt i
 	var ack Ack
 	var sessionID string
 	var active bool
-	err := q.change(ctx, runID, token, func(ctx context.Context, s *store.Session, r *dbgen.Run) error {
+	err := q.change(ctx, runID, token, func(ctx context.Context, s *store.Session, r *store.Run) error {
 		sessionID = s.ID
 		err := q.appendNew(ctx, s, r, attempt, events)
 		ack = Ack{Seq: r.LastRunSeq, Status: store.RunStatus(r.Status)}
-		active = !run.IsFinal(r.Status)
+		active = !r.Status.Final()
 		return err
 	})
 	if err != nil {
@@ -78,17 +77,17 @@ func checkBatch(events []*executorv1.RunEvent) error {
 }
 
 // appendNew appends what is new in a batch to a locked run.
-func (q *Queue) appendNew(ctx context.Context, s *store.Session, r *dbgen.Run, attempt int32, events []*executorv1.RunEvent) error {
+func (q *Queue) appendNew(ctx context.Context, s *store.Session, r *store.Run, attempt int32, events []*executorv1.RunEvent) error {
 	events = newOf(r, events)
 	if len(events) == 0 {
 		return nil
 	}
 	switch {
-	case run.IsFinal(r.Status):
+	case r.Status.Final():
 		return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_RUN_FINISHED, "the run has ended, nothing can follow", map[string]string{
 			"acked_run_seq": strconv.FormatInt(r.LastRunSeq, 10),
 		})
-	case r.Status == store.RunClaimed:
+	case r.Status == dbtype.RunClaimed:
 		return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_RUN_NOT_STARTED, "the run has not been started", nil)
 	case events[0].GetRunSeq() != r.LastRunSeq+1:
 		return gap(r)
@@ -103,14 +102,14 @@ func (q *Queue) appendNew(ctx context.Context, s *store.Session, r *dbgen.Run, a
 }
 
 // newOf are the events that are not stored.
-func newOf(r *dbgen.Run, events []*executorv1.RunEvent) []*executorv1.RunEvent {
+func newOf(r *store.Run, events []*executorv1.RunEvent) []*executorv1.RunEvent {
 	for len(events) > 0 && events[0].GetRunSeq() <= r.LastRunSeq {
 		events = events[1:]
 	}
 	return events
 }
 
-func gap(r *dbgen.Run) error {
+func gap(r *store.Run) error {
 	return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_RUN_SEQ_GAP, "an event is missing before this batch", map[string]string{
 		"expected_run_seq": strconv.FormatInt(r.LastRunSeq+1, 10),
 	})

@@ -36,14 +36,23 @@ func (q *Queue) Claim(ctx context.Context, worker string, limit int32, modes []s
 		q.logger.WarnContext(ctx, "expire leases before a claim", logging.KeyError, err)
 	}
 	var claimed []*queuev1.ClaimedRun
-	for more := true; more && len(claimed) < int(limit); {
-		var batch []*queuev1.ClaimedRun
-		var err error
-		batch, more, err = q.claimBatch(ctx, worker, limit-int32(len(claimed)), modes, lease) //nolint:gosec // at most limit
-		if err != nil {
-			return nil, fmt.Errorf("claim: %w", err)
+	err := q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		claimed = nil
+		sessions, err := tx.LockClaimable(ctx, dbgen.SessionLockClaimableParams{
+			ScheduleModes: modes, WorkerID: worker, TakeOver: q.mayJudgeWorkers(), GoneAfter: q.timing.WorkerGone, MaxRuns: limit,
+		})
+		if err != nil || len(sessions) == 0 {
+			return err
 		}
-		claimed = append(claimed, batch...)
+		runs, err := tx.Q.RunClaim(ctx, dbgen.RunClaimParams{WorkerID: worker, LeaseDuration: lease, SessionIds: ids(sessions), ScheduleModes: modes})
+		if err != nil {
+			return fmt.Errorf("claim runs: %w", err)
+		}
+		claimed, err = handOut(ctx, tx, sessions, runs, lease, run.Claim)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("claim: %w", err)
 	}
 	if len(claimed) > 0 {
 		q.SweepBy(time.Now().Add(lease))
@@ -51,84 +60,47 @@ func (q *Queue) Claim(ctx context.Context, worker string, limit int32, modes []s
 	return claimed, nil
 }
 
-// claimBatch claims one run of each session that the oldest runs belong to:
-// fewer than the limit when several of them belong to one session; more tells
-// whether there may be others then.
-func (q *Queue) claimBatch(ctx context.Context, worker string, limit int32, modes []string, lease time.Duration) (claimed []*queuev1.ClaimedRun, more bool, err error) {
-	err = q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
-		claimed, more = nil, false
-		rows, err := tx.Q.SessionLockClaimable(ctx, dbgen.SessionLockClaimableParams{
-			ScheduleModes: modes, WorkerID: worker, TakeOver: q.mayJudgeWorkers(), GoneAfter: q.timing.WorkerGone, MaxRuns: limit,
-		})
-		if err != nil || len(rows) == 0 {
-			return err
-		}
-		sessions, ids := use(tx, rows)
-		runs, err := tx.Q.RunClaim(ctx, dbgen.RunClaimParams{WorkerID: worker, LeaseDuration: lease, SessionIds: ids, ScheduleModes: modes})
-		if err != nil {
-			return fmt.Errorf("claim runs: %w", err)
-		}
-		asked, err := inputsOf(ctx, tx, runs)
-		if err != nil {
-			return err
-		}
-		claimed, err = record(ctx, sessions, ids, runs, asked, lease)
-		// With fewer rows than asked for, these were all.
-		more = len(claimed) > 0 && len(rows) == int(limit)
-		return err
-	})
-	return claimed, more, err
+func ids(sessions []*store.Session) []string {
+	ids := make([]string, 0, len(sessions))
+	for _, s := range sessions {
+		ids = append(ids, s.ID)
+	}
+	return ids
 }
 
-// record notes claimed runs in their sessions, in the order of the queue: the
-// database returns updated rows in none.
-func record(ctx context.Context, sessions map[string]*store.Session, ids []string, runs []dbgen.Run, asked map[string]run.Input, lease time.Duration) ([]*queuev1.ClaimedRun, error) {
-	bySession := make(map[string]*dbgen.Run, len(runs))
-	for i := range runs {
-		bySession[runs[i].SessionID] = &runs[i]
-	}
-	var claimed []*queuev1.ClaimedRun
-	for _, id := range ids {
-		r := bySession[id]
-		if r == nil {
-			continue // another transaction took it between the two statements
-		}
-		if err := run.Claim(sessions[id], r); err != nil {
-			return nil, err
-		}
-		c, err := claimedRun(ctx, sessions[id], r, asked[r.ID], lease)
-		if err != nil {
-			return nil, err
-		}
-		claimed = append(claimed, c)
-	}
-	return claimed, nil
-}
-
-// use takes up locked sessions, each once, in their order.
-func use(tx *store.Tx, rows []dbgen.Session) (map[string]*store.Session, []string) {
-	sessions := make(map[string]*store.Session, len(rows))
-	ids := make([]string, 0, len(rows))
+// handOut describes runs to the worker that has got them, at most one for each
+// session, in the order of the sessions: the database returns updated rows in none.
+func handOut(ctx context.Context, tx *store.Tx, sessions []*store.Session, rows []dbgen.Run, lease time.Duration, note func(*store.Session, *store.Run) error) ([]*queuev1.ClaimedRun, error) {
+	bySession := make(map[string]dbgen.Run, len(rows))
+	runIDs := make([]string, 0, len(rows))
 	for _, row := range rows {
-		if sessions[row.ID] != nil {
-			continue
+		bySession[row.SessionID] = row
+		runIDs = append(runIDs, row.ID)
+	}
+	asked, err := run.Inputs(ctx, tx, runIDs...)
+	if err != nil {
+		return nil, err
+	}
+	var out []*queuev1.ClaimedRun
+	for _, s := range sessions {
+		row, ok := bySession[s.ID]
+		if !ok {
+			continue // another transaction changed the run between the two statements
 		}
-		sessions[row.ID] = tx.Use(row)
-		ids = append(ids, row.ID)
+		r := s.Use(row)
+		if err := note(s, r); err != nil {
+			return nil, err
+		}
+		c, err := claimedRun(ctx, s, r, asked[r.ID], lease)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
 	}
-	return sessions, ids
+	return out, nil
 }
 
-// inputsOf reads what claimed runs were asked to do.
-func inputsOf(ctx context.Context, tx *store.Tx, runs []dbgen.Run) (map[string]run.Input, error) {
-	ids := make([]string, 0, len(runs))
-	for i := range runs {
-		ids = append(ids, runs[i].ID)
-	}
-	return run.Inputs(ctx, tx, ids...)
-}
-
-func claimedRun(ctx context.Context, s *store.Session, r *dbgen.Run, asked run.Input, lease time.Duration) (*queuev1.ClaimedRun, error) {
+func claimedRun(ctx context.Context, s *store.Session, r *store.Run, asked run.Input, lease time.Duration) (*queuev1.ClaimedRun, error) {
 	var reported, latest []string
 	var err error
 	if r.OfferedAttempt != 0 {
@@ -145,7 +117,7 @@ func claimedRun(ctx context.Context, s *store.Session, r *dbgen.Run, asked run.I
 	}
 	return &queuev1.ClaimedRun{
 		WorkspaceWorkerId: workspaceWorker, SnapshotKey: s.SnapshotKey,
-		Run: run.Proto(r), UserId: r.UserID, Prompt: asked.Prompt, Config: asked.Config, AgentSessionId: s.AgentSessionIds[agents.Of(asked.Config)],
+		Run: run.Proto(&r.Run), UserId: r.UserID, Prompt: asked.Prompt, Config: asked.Config, AgentSessionId: s.AgentSessionIds[agents.Of(asked.Config)],
 		FencingToken: r.FencingToken, LeaseDuration: durationpb.New(lease), NextRunSeq: r.LastRunSeq + 1, PromptSubmitted: r.PromptSubmitted,
 		PromptOffered: r.OfferedAttempt != 0, ReportedMessageIds: reported, LatestMessages: latest,
 	}, nil
@@ -153,7 +125,7 @@ func claimedRun(ctx context.Context, s *store.Session, r *dbgen.Run, asked run.I
 
 // latestMessages are the last messages of a run as its agent printed them, oldest
 // first: more than the agent can have failed to write down.
-func latestMessages(ctx context.Context, tx *store.Tx, r *dbgen.Run) ([]string, error) {
+func latestMessages(ctx context.Context, tx *store.Tx, r *store.Run) ([]string, error) {
 	rows, err := tx.Q.MessageLatestOfRun(ctx, r.ID, maxLatest)
 	if err != nil {
 		return nil, err

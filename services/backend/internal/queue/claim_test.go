@@ -14,13 +14,18 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/poco-ai/poco/db/dbtype"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
+	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/backendtest"
 	"github.com/poco-ai/poco/services/backend/internal/hint"
 	"github.com/poco-ai/poco/services/backend/internal/queue"
+	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 )
 
@@ -41,6 +46,55 @@ func TestBatchClaimTakesOneRunOfEachSession(t *testing.T) {
 	again, err := b.Queue.Claim(t.Context(), "w2", 10, nil, backendtest.Lease)
 	require.NoError(t, err)
 	require.Empty(t, again, "the second run waits for the first")
+}
+
+// What a session's row keeps of its runs and questions, so that a claim and the end
+// of a run need not look, is what they say, whatever happens.
+func TestASessionKnowsItsRunsAndQuestions(t *testing.T) {
+	b := backendtest.New(t)
+	check := func(after string) {
+		t.Helper()
+		var wrong []string
+		require.NoError(t, b.Pool.QueryRow(t.Context(), `
+			SELECT array_agg(format('%s claimable %s open %s', s.id, s.claimable_at, s.open_questions)) FROM sessions s
+			WHERE s.claimable_at IS DISTINCT FROM (SELECT min(r.scheduled_at) FROM runs r
+				WHERE r.session_id = s.id AND r.status = 'queued' AND s.active_run_id IS NULL AND s.deleted_at IS NULL)
+			OR s.open_questions <> (SELECT count(*) FROM user_input_requests u WHERE u.session_id = s.id AND u.status = 'pending')`).Scan(&wrong))
+		require.Empty(t, wrong, after)
+	}
+	first := b.Enqueue(t, "", "one")
+	check("a run was queued")
+	later, err := b.Tasks.EnqueueTask(t.Context(), &backendv1.EnqueueTaskRequest{
+		Prompt: "later", SessionId: first.GetSessionId(), ScheduledAt: timestamppb.New(time.Now().Add(time.Hour)),
+	})
+	require.NoError(t, err)
+	b.Enqueue(t, first.GetSessionId(), "two")
+	check("more were queued")
+	c := b.Claim(t, "w1")
+	check("the first was claimed")
+	require.NoError(t, b.Queue.Release(t.Context(), []*queuev1.Lease{{RunId: c.GetRun().GetId(), FencingToken: c.GetFencingToken()}}))
+	check("it was given back")
+	c = b.Claim(t, "w1")
+	_, err = b.Queue.Start(t.Context(), c.GetRun().GetId(), c.GetFencingToken())
+	require.NoError(t, err)
+	question := backendtest.Question(1, "q", time.Now().Add(time.Hour))
+	b.Append(t, c, question)
+	check("it asked")
+	b.Append(t, c, backendtest.Question(2, "q", time.Now().Add(time.Hour)), backendtest.Finished(3, completed))
+	check("it ended with its question open, asked twice")
+	b.Cancel(t, later.GetRunId(), "")
+	check("the one for later was canceled")
+	c = b.Claim(t, "w1")
+	_, err = b.Queue.Finish(t.Context(), c.GetRun().GetId(), c.GetFencingToken(), run.Outcome{Status: dbtype.RunFailed})
+	require.NoError(t, err)
+	check("the last one failed")
+	b.Enqueue(t, first.GetSessionId(), "three")
+	_, err = b.Sessions.UpdateSession(t.Context(), &backendv1.UpdateSessionRequest{SessionId: first.GetSessionId(), Title: proto.String("new"), UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"title"}}})
+	require.NoError(t, err)
+	check("the session was renamed")
+	_, err = b.Sessions.DeleteSession(t.Context(), &backendv1.DeleteSessionRequest{SessionId: first.GetSessionId()})
+	require.NoError(t, err)
+	check("the session was deleted")
 }
 
 // Two workers, 200 runs over 50 sessions: each run exactly once, never two at a

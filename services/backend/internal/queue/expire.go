@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/poco-ai/poco/db/dbtype"
 	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/logging"
@@ -62,12 +63,16 @@ func (q *Queue) expire(ctx context.Context, sessionID, runID string) error {
 		if err != nil {
 			return err
 		}
-		r, leaseValid, err := tx.LockRun(ctx, runID)
+		r, err := s.LockRun(ctx, runID)
 		if err != nil {
 			return err
 		}
+		over, err := tx.Q.RunLeaseIsOver(ctx, r.ID)
+		if err != nil {
+			return fmt.Errorf("look at the lease: %w", err)
+		}
 		// Renewed or ended in between; or the database was away in between.
-		if leaseValid || !run.IsActive(r.Status) || !q.mayExpire(r.LeaseDuration) {
+		if !over || !r.Status.Active() || !q.mayExpire(r.LeaseDuration) {
 			return nil
 		}
 		asked, err := run.Inputs(ctx, tx, r.ID)
@@ -113,7 +118,7 @@ func (q *Queue) failOrphanedExport(ctx context.Context, sessionID string) error 
 		if err != nil {
 			return fmt.Errorf("look for the worker: %w", err)
 		}
-		if !gone || !q.mayJudgeWorkers() || s.ExportStatus != store.ExportPending || s.ActiveRunID != nil {
+		if !gone || !q.mayJudgeWorkers() || s.ExportStatus != dbtype.ExportPending || s.ActiveRunID != nil {
 			return nil // it came back, reported, or a run will ask again
 		}
 		return run.FailExport(ctx, s, fmt.Sprintf(

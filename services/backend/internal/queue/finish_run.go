@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 
-	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/run"
@@ -14,13 +13,13 @@ import (
 // another executor is queued again.
 func (q *Queue) Finish(ctx context.Context, runID string, token int64, outcome run.Outcome) (*backendv1.Run, error) {
 	var result *backendv1.Run
-	err := q.change(ctx, runID, token, func(ctx context.Context, s *store.Session, r *dbgen.Run) error {
-		if !run.IsFinal(r.Status) {
+	err := q.change(ctx, runID, token, func(ctx context.Context, s *store.Session, r *store.Run) error {
+		if !r.Status.Final() {
 			if err := run.EndAttempt(ctx, s, r, outcome); err != nil {
 				return err
 			}
 		}
-		result = run.Proto(r)
+		result = run.Proto(&r.Run)
 		return nil
 	})
 	return result, err

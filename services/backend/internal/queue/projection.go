@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/poco-ai/poco/db/dbgen"
+	"github.com/poco-ai/poco/db/dbtype"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/backend/internal/run"
@@ -23,7 +24,7 @@ import (
 // projection derives what the tables show from a run's events.
 type projection struct {
 	session *store.Session
-	run     *dbgen.Run
+	run     *store.Run
 	// attempt is the one whose events these are.
 	attempt int32
 	// late events are of a run that has ended: they are part of the record and
@@ -139,8 +140,8 @@ func (p *projection) show(ctx context.Context, payload *backendv1.EventPayload) 
 // that was committed before wins.
 func (p *projection) finishWith(f *backendv1.RunFinished) {
 	outcome := run.Outcome{Status: store.RunStatusText(f.GetStatus()), Reason: f.GetReason(), Message: f.GetMessage()}
-	if !run.IsFinal(outcome.Status) {
-		outcome.Status, outcome.Reason = store.RunFailed, backendv1.RunReason_RUN_REASON_AGENT_ERROR
+	if !outcome.Status.Final() {
+		outcome.Status, outcome.Reason = dbtype.RunFailed, backendv1.RunReason_RUN_REASON_AGENT_ERROR
 	}
 	outcome = outcome.Effective(p.run)
 	f.Status, f.Reason, f.Message = store.RunStatus(outcome.Status), outcome.Reason, outcome.Message
@@ -196,7 +197,7 @@ func (p *projection) finish(ctx context.Context) error {
 	if p.end != nil {
 		return run.Finish(ctx, p.session, p.run, *p.end)
 	}
-	return p.session.Tx().SaveRun(ctx, p.run)
+	return nil
 }
 
 func (p *projection) saveUsage(ctx context.Context) error {

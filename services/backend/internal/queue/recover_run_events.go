@@ -3,11 +3,9 @@ package queue
 import (
 	"context"
 
-	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
-	"github.com/poco-ai/poco/services/backend/internal/run"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
@@ -35,7 +33,7 @@ func (q *Queue) Recover(ctx context.Context, worker, runID string, attempt int32
 		}
 		logging.About(ctx, runID, s.ID)
 		switch {
-		case !run.IsFinal(r.Status): // nor is it anybody's, when it waits for its next attempt
+		case !r.Status.Final(): // nor is it anybody's, when it waits for its next attempt
 			return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_RUN_NOT_FINISHED, "the run has not ended", nil)
 		case r.WorkerID == nil || *r.WorkerID != worker:
 			return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE, "another worker held the run", nil)
@@ -47,7 +45,7 @@ func (q *Queue) Recover(ctx context.Context, worker, runID string, attempt int32
 	return acked, err
 }
 
-func recoverNew(ctx context.Context, s *store.Session, r *dbgen.Run, attempt int32, events []*executorv1.RunEvent) error {
+func recoverNew(ctx context.Context, s *store.Session, r *store.Run, attempt int32, events []*executorv1.RunEvent) error {
 	if len(events) == 0 {
 		return nil
 	}

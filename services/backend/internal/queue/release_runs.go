@@ -6,7 +6,6 @@ import (
 
 	"connectrpc.com/connect/v2"
 
-	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/run"
@@ -19,8 +18,8 @@ import (
 func (q *Queue) Release(ctx context.Context, leases []*queuev1.Lease) error {
 	var errs []error
 	for _, l := range leases {
-		err := q.change(ctx, l.GetRunId(), l.GetFencingToken(), func(ctx context.Context, s *store.Session, r *dbgen.Run) error {
-			if run.IsFinal(r.Status) {
+		err := q.change(ctx, l.GetRunId(), l.GetFencingToken(), func(ctx context.Context, s *store.Session, r *store.Run) error {
+			if r.Status.Final() {
 				return nil
 			}
 			return run.Release(ctx, s, r)

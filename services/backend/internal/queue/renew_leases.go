@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/poco-ai/poco/db/dbgen"
+	"github.com/poco-ai/poco/db/dbtype"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 )
@@ -46,7 +47,7 @@ func (q *Queue) Renew(ctx context.Context, worker string, leases []*queuev1.Leas
 	for _, row := range renewed {
 		held[row] = true
 	}
-	status := make(map[string]string, len(statuses))
+	status := make(map[string]dbtype.RunStatus, len(statuses))
 	for _, row := range statuses {
 		status[row.ID] = row.Status
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/poco-ai/poco/db/dbtype"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/run"
@@ -30,7 +31,7 @@ func (q *Queue) ReportExport(ctx context.Context, report *queuev1.ReportExportRe
 			}
 			return nil
 		}
-		if s.ExportStatus != store.ExportPending || s.ExportRunID == nil || *s.ExportRunID != report.GetRunId() ||
+		if s.ExportStatus != dbtype.ExportPending || s.ExportRunID == nil || *s.ExportRunID != report.GetRunId() ||
 			s.WorkerID == nil || *s.WorkerID != report.GetWorkerId() {
 			return nil
 		}
@@ -48,7 +49,6 @@ func (q *Queue) ReportExport(ctx context.Context, report *queuev1.ReportExportRe
 			s.ManifestKey, s.ArchiveKey, s.FilesPrefix = report.GetManifestKey(), report.GetArchiveKey(), report.GetFilesPrefix()
 		}
 		s.ExportStatus, s.ExportReason = store.ExportStatusText(report.GetStatus()), report.GetReason()
-		s.Changed()
 		if err := tx.Q.RunCommandDeleteExports(ctx, s.ID); err != nil {
 			return fmt.Errorf("drop export commands: %w", err)
 		}

@@ -3,14 +3,13 @@ package queue
 import (
 	"context"
 
-	"github.com/poco-ai/poco/db/dbgen"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 )
 
 // CheckHeld returns nil when the run is held under the token.
 func (q *Queue) CheckHeld(ctx context.Context, runID string, token int64) error {
-	return q.change(ctx, runID, token, func(context.Context, *store.Session, *dbgen.Run) error { return nil })
+	return q.change(ctx, runID, token, func(context.Context, *store.Session, *store.Run) error { return nil })
 }
 
 // ResolveRunConfig implements RunQueueService. MCP servers, skills and variables

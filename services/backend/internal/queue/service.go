@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/poco-ai/poco/db/dbgen"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/gen/go/poco/queue/v1/queuev1connect"
 	"github.com/poco-ai/poco/services/backend/internal/hint"
@@ -77,7 +76,7 @@ func (q *Queue) touch(ctx context.Context, worker string) error {
 
 // change locks a run with its session for a worker that shows its token, and
 // calls fn. Anyone who holds the token of a run that has ended may still see it.
-func (q *Queue) change(ctx context.Context, runID string, token int64, fn func(ctx context.Context, s *store.Session, r *dbgen.Run) error) error {
+func (q *Queue) change(ctx context.Context, runID string, token int64, fn func(ctx context.Context, s *store.Session, r *store.Run) error) error {
 	return q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
 		s, r, err := tx.LockRunWithSession(ctx, runID)
 		if store.IsNotFound(err) {

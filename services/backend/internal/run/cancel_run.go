@@ -25,7 +25,7 @@ func (s *Service) CancelRun(ctx context.Context, req *backendv1.CancelRunRequest
 		if _, err := Cancel(ctx, session, r, sanitize.Text(req.GetReason())); err != nil {
 			return err
 		}
-		resp.Run = Proto(r)
+		resp.Run = Proto(&r.Run)
 		return nil
 	})
 	if err != nil {

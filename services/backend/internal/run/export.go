@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/poco-ai/poco/db/dbgen"
+	"github.com/poco-ai/poco/db/dbtype"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 )
@@ -12,22 +12,21 @@ import (
 // requestExport asks for the workspace's export after a run that may have
 // changed it. A run that never started changed nothing, but an export that its
 // claim superseded is still pending.
-func requestExport(ctx context.Context, s *store.Session, r *dbgen.Run, noExport bool) error {
-	if s.DeletedAt != nil || r.StartedAt == nil && s.ExportStatus != store.ExportPending {
+func requestExport(ctx context.Context, s *store.Session, r *store.Run, noExport bool) error {
+	if s.DeletedAt != nil || r.StartedAt == nil && s.ExportStatus != dbtype.ExportPending {
 		return nil
 	}
 	s.ExportRunID, s.ExportReason = &r.ID, ""
 	if noExport {
 		return FailExport(ctx, s, "The executor manager that has the workspace is gone. Export again when it is back.")
 	}
-	s.ExportStatus = store.ExportPending
+	s.ExportStatus = dbtype.ExportPending
 	return s.Emit(r.ID, ExportChanged(s))
 }
 
 // FailExport ends the session's export, and what was asked of a worker for it.
 func FailExport(ctx context.Context, s *store.Session, reason string) error {
-	s.ExportStatus, s.ExportReason = store.ExportFailed, reason
-	s.Changed()
+	s.ExportStatus, s.ExportReason = dbtype.ExportFailed, reason
 	if err := s.Tx().Later.RunCommandDeleteExports(ctx, s.ID); err != nil {
 		return fmt.Errorf("drop export commands: %w", err)
 	}

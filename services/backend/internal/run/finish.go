@@ -2,9 +2,8 @@ package run
 
 import (
 	"context"
-	"fmt"
 
-	"github.com/poco-ai/poco/db/dbgen"
+	"github.com/poco-ai/poco/db/dbtype"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/backend/internal/userinput"
@@ -17,7 +16,7 @@ const maxMessage = 10_000
 // Outcome is how a run ends.
 type Outcome struct {
 	// Status is completed, failed or canceled.
-	Status string
+	Status dbtype.RunStatus
 	Reason backendv1.RunReason
 	// Message is for people.
 	Message string
@@ -26,9 +25,9 @@ type Outcome struct {
 }
 
 // Effective is the outcome that counts: a cancel that was committed before wins.
-func (o Outcome) Effective(r *dbgen.Run) Outcome {
-	if r.Status == store.RunCanceling {
-		o.Status, o.Reason = store.RunCanceled, backendv1.RunReason_RUN_REASON_CANCELED
+func (o Outcome) Effective(r *store.Run) Outcome {
+	if r.Status == dbtype.RunCanceling {
+		o.Status, o.Reason = dbtype.RunCanceled, backendv1.RunReason_RUN_REASON_CANCELED
 		if r.CancelMessage != "" || o.Message == "" {
 			o.Message = r.CancelMessage
 		}
@@ -39,37 +38,24 @@ func (o Outcome) Effective(r *dbgen.Run) Outcome {
 // Finish ends a run, with all that hangs on it: open questions and commands are
 // dropped, the session is free for its next run, and its workspace is due for
 // export.
-func Finish(ctx context.Context, s *store.Session, r *dbgen.Run, outcome Outcome) error {
+func Finish(ctx context.Context, s *store.Session, r *store.Run, outcome Outcome) error {
 	outcome = outcome.Effective(r)
 	outcome.Message = store.Cut(outcome.Message, maxMessage)
-	tx := s.Tx()
 	now := store.Now()
-	wasQueued := r.Status == store.RunQueued
+	wasQueued := r.Status == dbtype.RunQueued
 	r.Status, r.StatusReason, r.StatusMessage, r.FinishedAt, r.LeaseExpiresAt = outcome.Status, store.RunReasonText(outcome.Reason), outcome.Message, &now, nil
-	if outcome.Status == store.RunCompleted {
+	if outcome.Status == dbtype.RunCompleted {
 		r.Progress = 100
-	}
-	if err := tx.SaveRun(ctx, r); err != nil {
-		return err
-	}
-	if err := tx.Later.RunInputDelete(ctx, r.ID); err != nil {
-		return fmt.Errorf("drop the run's input: %w", err)
 	}
 	if wasQueued {
 		s.QueuedRuns--
-	} else {
-		if err := userinput.CancelOpen(ctx, s, r.ID); err != nil {
-			return err
-		}
-		if err := tx.Later.RunCommandDeleteOfRun(ctx, &r.ID); err != nil {
-			return fmt.Errorf("drop commands: %w", err)
-		}
+	} else if err := userinput.CancelOpen(ctx, s, r.ID); err != nil {
+		return err
 	}
 	if err := s.Emit(r.ID, statusChanged(r)); err != nil {
 		return err
 	}
 	release(s, r, outcome)
-	s.Changed()
 	if wasQueued {
 		return nil
 	}
@@ -77,16 +63,16 @@ func Finish(ctx context.Context, s *store.Session, r *dbgen.Run, outcome Outcome
 }
 
 // release frees the session and sums it up.
-func release(s *store.Session, r *dbgen.Run, outcome Outcome) {
+func release(s *store.Session, r *store.Run, outcome Outcome) {
 	if s.ActiveRunID != nil && *s.ActiveRunID == r.ID {
 		s.ActiveRunID = nil
 	}
 	if s.ActiveRunID != nil {
 		return // a queued run ended while another goes on
 	}
-	s.Status = outcome.Status
+	s.Status = dbtype.SessionStatus(outcome.Status)
 	if s.QueuedRuns > 0 {
-		s.Status = store.SessionPending
+		s.Status = dbtype.SessionPending
 		s.Tx().NotifyQueue()
 	}
 }

@@ -19,7 +19,7 @@ func (s *Service) ListRuns(ctx context.Context, req *backendv1.ListRunsRequest) 
 	userID := auth.User(ctx)
 	statuses := make([]string, 0, len(req.GetStatuses()))
 	for _, status := range req.GetStatuses() {
-		statuses = append(statuses, store.RunStatusText(status))
+		statuses = append(statuses, string(store.RunStatusText(status)))
 	}
 	slices.Sort(statuses)
 	list := "runs/" + userID + "/" + req.GetSessionId() + "/" + strings.Join(statuses, ",")

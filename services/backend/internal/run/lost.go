@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/poco-ai/poco/db/dbgen"
+	"github.com/poco-ai/poco/db/dbtype"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/agents"
@@ -16,7 +16,7 @@ const maxResumes = 1
 
 // Resumes tells whether a run goes on although its attempt ended for a
 // reason: its executor is gone, and its policy says that the next one resumes.
-func Resumes(ctx context.Context, s *store.Session, r *dbgen.Run, reason backendv1.RunReason) (bool, error) {
+func Resumes(ctx context.Context, s *store.Session, r *store.Run, reason backendv1.RunReason) (bool, error) {
 	// Nothing but the limit ends a run that takes its executors down with it.
 	if reason != backendv1.RunReason_RUN_REASON_EXECUTOR_LOST && reason != backendv1.RunReason_RUN_REASON_LEASE_LOST || r.Resumes >= maxResumes {
 		return false, nil
@@ -30,7 +30,7 @@ func Resumes(ctx context.Context, s *store.Session, r *dbgen.Run, reason backend
 }
 
 // Resume queues a run again whose executor was lost, and tells people why.
-func Resume(ctx context.Context, s *store.Session, r *dbgen.Run, why string) error {
+func Resume(ctx context.Context, s *store.Session, r *store.Run, why string) error {
 	r.Resumes++
 	notice := &backendv1.Notice{Level: backendv1.Notice_LEVEL_WARNING, Code: store.RunReasonText(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST), Text: strings.TrimSpace(why + "\nThe run goes on with another executor.")}
 	if err := s.Emit(r.ID, &backendv1.EventPayload{Kind: &backendv1.EventPayload_Notice{Notice: notice}}); err != nil {
@@ -53,14 +53,14 @@ const (
 )
 
 // judge decides about a run whose lease ran out.
-func judge(s *store.Session, r *dbgen.Run, cfg *backendv1.TaskConfig) verdict {
+func judge(s *store.Session, r *store.Run, cfg *backendv1.TaskConfig) verdict {
 	switch {
-	case r.Status == store.RunCanceling:
+	case r.Status == dbtype.RunCanceling:
 		return verdictCanceled
 	case !r.PromptSubmitted:
 		// Anyone who has the workspace finds out whether the agent took the prompt.
 		return verdictRequeue
-	case r.Status == store.RunClaimed:
+	case r.Status == dbtype.RunClaimed:
 		// It was to resume; the worker that claimed it never began.
 		return verdictRequeue
 	case cfg.GetLostExecutorPolicy() == backendv1.LostExecutorPolicy_LOST_EXECUTOR_POLICY_RESUME && r.Resumes < maxResumes && s.AgentSessionIds[agents.Of(cfg)] != "":
@@ -70,26 +70,26 @@ func judge(s *store.Session, r *dbgen.Run, cfg *backendv1.TaskConfig) verdict {
 	}
 }
 
-func notHeardOf(r *dbgen.Run) string {
+func notHeardOf(r *store.Run) string {
 	return fmt.Sprintf("The executor manager that had the run was not heard of for %s, so its executor was given up.", r.LeaseDuration)
 }
 
 // Expire acts on an active run whose lease ran out, by what is known of its
 // agent: the run is queued again, resumed, canceled, or lost.
-func Expire(ctx context.Context, s *store.Session, r *dbgen.Run, cfg *backendv1.TaskConfig) error {
+func Expire(ctx context.Context, s *store.Session, r *store.Run, cfg *backendv1.TaskConfig) error {
 	switch judge(s, r, cfg) {
 	case verdictRequeue:
-		if r.PromptSubmitted && r.Status == store.RunRunning {
+		if r.PromptSubmitted && r.Status == dbtype.RunRunning {
 			return Resume(ctx, s, r, notHeardOf(r))
 		}
 		return Requeue(ctx, s, r)
 	case verdictCanceled:
 		r.FencingToken++
-		return Finish(ctx, s, r, Outcome{Status: store.RunCanceled, Reason: backendv1.RunReason_RUN_REASON_CANCELED, NoExport: true})
+		return Finish(ctx, s, r, Outcome{Status: dbtype.RunCanceled, Reason: backendv1.RunReason_RUN_REASON_CANCELED, NoExport: true})
 	default:
 		r.FencingToken++
 		return Finish(ctx, s, r, Outcome{
-			Status: store.RunFailed, Reason: backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, NoExport: true,
+			Status: dbtype.RunFailed, Reason: backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, NoExport: true,
 			Message: notHeardOf(r) + " Send the prompt again to go on.",
 		})
 	}
@@ -97,7 +97,7 @@ func Expire(ctx context.Context, s *store.Session, r *dbgen.Run, cfg *backendv1.
 
 // EndAttempt ends a run's attempt whose executor cannot say so itself: the run
 // resumes with another executor, or ends.
-func EndAttempt(ctx context.Context, s *store.Session, r *dbgen.Run, outcome Outcome) error {
+func EndAttempt(ctx context.Context, s *store.Session, r *store.Run, outcome Outcome) error {
 	resumes, err := Resumes(ctx, s, r, outcome.Reason)
 	switch {
 	case err != nil:

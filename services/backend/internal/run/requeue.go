@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/poco-ai/poco/db/dbgen"
+	"github.com/poco-ai/poco/db/dbtype"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/backend/internal/userinput"
@@ -13,10 +13,10 @@ import (
 // Release puts a run back into the queue that no executor was given: as it was
 // before its claim, so that it counts as no attempt. A cancel that was committed
 // before ends it.
-func Release(ctx context.Context, s *store.Session, r *dbgen.Run) error {
-	if r.Status == store.RunCanceling {
+func Release(ctx context.Context, s *store.Session, r *store.Run) error {
+	if r.Status == dbtype.RunCanceling {
 		r.FencingToken++
-		return Finish(ctx, s, r, Outcome{Status: store.RunCanceled, Reason: backendv1.RunReason_RUN_REASON_CANCELED})
+		return Finish(ctx, s, r, Outcome{Status: dbtype.RunCanceled, Reason: backendv1.RunReason_RUN_REASON_CANCELED})
 	}
 	if r.OfferedAttempt == r.Attempt {
 		r.OfferedAttempt, r.StartedAt = 0, nil
@@ -34,23 +34,16 @@ func Release(ctx context.Context, s *store.Session, r *dbgen.Run) error {
 
 // Requeue puts an active run back into the queue under a token that makes its
 // former worker's stale.
-func Requeue(ctx context.Context, s *store.Session, r *dbgen.Run) error {
-	r.Status, r.StatusReason, r.StatusMessage = store.RunQueued, "", ""
+func Requeue(ctx context.Context, s *store.Session, r *store.Run) error {
+	r.Status, r.StatusReason, r.StatusMessage = dbtype.RunQueued, "", ""
 	r.WorkerID, r.LeaseExpiresAt = nil, nil
 	r.FencingToken++
-	if err := s.Tx().SaveRun(ctx, r); err != nil {
-		return err
-	}
 	if err := userinput.CancelOpen(ctx, s, r.ID); err != nil {
 		return err
 	}
-	if err := s.Tx().Later.RunCommandDeleteOfRun(ctx, &r.ID); err != nil {
-		return fmt.Errorf("drop commands: %w", err)
-	}
 	s.ActiveRunID = nil
 	s.QueuedRuns++
-	s.Status = store.SessionPending
-	s.Changed()
+	s.Status = dbtype.SessionPending
 	s.Tx().NotifyQueue()
 	return s.Emit(r.ID, statusChanged(r))
 }

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/poco-ai/poco/db/dbgen"
+	"github.com/poco-ai/poco/db/dbtype"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 )
@@ -44,22 +45,12 @@ func optionalTime(t *time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(*t)
 }
 
-// IsFinal says whether a state is one that never changes again.
-func IsFinal(status string) bool {
-	return status == store.RunCompleted || status == store.RunFailed || status == store.RunCanceled
-}
-
-// IsActive says whether some worker holds a run in this state.
-func IsActive(status string) bool {
-	return status == store.RunClaimed || status == store.RunRunning || status == store.RunCanceling
-}
-
 // statusChanged is the event of a run's new state.
-func statusChanged(r *dbgen.Run) *backendv1.EventPayload {
+func statusChanged(r *store.Run) *backendv1.EventPayload {
 	changed := &backendv1.RunStatusChanged{
 		Status: store.RunStatus(r.Status), Reason: store.RunReason(r.StatusReason), Message: r.StatusMessage, Attempt: r.Attempt,
 	}
-	if r.Status == store.RunQueued {
+	if r.Status == dbtype.RunQueued {
 		changed.ScheduledAt = timestamppb.New(r.ScheduledAt)
 	}
 	return &backendv1.EventPayload{Kind: &backendv1.EventPayload_RunStatusChanged{RunStatusChanged: changed}}

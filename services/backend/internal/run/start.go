@@ -3,16 +3,16 @@ package run
 import (
 	"context"
 
-	"github.com/poco-ai/poco/db/dbgen"
+	"github.com/poco-ai/poco/db/dbtype"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 )
 
 // Start marks a claimed run as running. From here on the agent may have seen
 // the prompt (that it has is proven by AgentStarted), and the session's workspace is on the disk of the run's worker.
-func Start(ctx context.Context, s *store.Session, r *dbgen.Run) error {
+func Start(ctx context.Context, s *store.Session, r *store.Run) error {
 	now := store.Now()
-	r.Status, r.StatusReason, r.StatusMessage = store.RunRunning, "", ""
+	r.Status, r.StatusReason, r.StatusMessage = dbtype.RunRunning, "", ""
 	if r.StartedAt == nil {
 		r.StartedAt = &now
 	}
@@ -22,13 +22,9 @@ func Start(ctx context.Context, s *store.Session, r *dbgen.Run) error {
 		}
 		r.OfferedAttempt = r.Attempt
 	}
-	s.Status = store.SessionRunning
+	s.Status = dbtype.SessionRunning
 	moved := s.WorkerID != nil && r.WorkerID != nil && *s.WorkerID != *r.WorkerID
 	s.WorkerID = r.WorkerID
-	s.Changed()
-	if err := s.Tx().SaveRun(ctx, r); err != nil {
-		return err
-	}
 	if err := s.Emit(r.ID, statusChanged(r)); err != nil || !moved {
 		return err
 	}

@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"fmt"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/run"
@@ -26,22 +25,21 @@ func (s *Service) CancelSession(ctx context.Context, req *backendv1.CancelSessio
 // cancelAll cancels the queued runs first: so none of them can follow the
 // active one.
 func cancelAll(ctx context.Context, s *store.Session, message string) ([]string, error) {
-	tx := s.Tx()
-	queued, err := tx.Q.RunLockQueued(ctx, s.ID)
+	queued, err := s.LockQueued(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("lock queued runs: %w", err)
+		return nil, err
 	}
 	var canceled []string
-	for i := range queued {
-		if _, err := run.Cancel(ctx, s, &queued[i], message); err != nil {
+	for _, r := range queued {
+		if _, err := run.Cancel(ctx, s, r, message); err != nil {
 			return nil, err
 		}
-		canceled = append(canceled, queued[i].ID)
+		canceled = append(canceled, r.ID)
 	}
 	if s.ActiveRunID == nil {
 		return canceled, nil
 	}
-	active, _, err := tx.LockRun(ctx, *s.ActiveRunID)
+	active, err := s.LockRun(ctx, *s.ActiveRunID)
 	if err != nil {
 		return nil, err
 	}

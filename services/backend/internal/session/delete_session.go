@@ -35,6 +35,5 @@ func Remove(ctx context.Context, row *store.Session, reason string) error {
 	}
 	now := store.Now()
 	row.DeletedAt = &now
-	row.Changed()
 	return nil
 }

@@ -6,8 +6,8 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/poco-ai/poco/db/dbtype"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
-	"github.com/poco-ai/poco/services/backend/internal/store"
 	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
@@ -20,7 +20,7 @@ func (s *Service) GetWorkspaceArchive(ctx context.Context, req *backendv1.GetWor
 	if err != nil {
 		return nil, err
 	}
-	if row.ExportStatus != store.ExportReady || row.ArchiveKey == "" {
+	if row.ExportStatus != dbtype.ExportReady || row.ArchiveKey == "" {
 		return nil, rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_EXPORT_NOT_READY, "there is no exported workspace yet", nil)
 	}
 	filename := "workspace-" + row.ID + ".zip"

@@ -38,7 +38,7 @@ func Saved(ctx context.Context, s *store.Session) (*backendv1.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return whole(s.Session, cfg, state), nil
+	return whole(&s.Session, cfg, state), nil
 }
 
 func whole(row *dbgen.Session, cfg *backendv1.TaskConfig, state *backendv1.SessionState) *backendv1.Session {

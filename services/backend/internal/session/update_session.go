@@ -28,7 +28,6 @@ func (s *Service) UpdateSession(ctx context.Context, req *backendv1.UpdateSessio
 			}
 			row.ProjectID = projectID
 		}
-		row.Changed()
 		return row.Emit("", &backendv1.EventPayload{Kind: &backendv1.EventPayload_SessionUpdated{
 			SessionUpdated: &backendv1.SessionUpdated{Title: row.Title, ProjectId: value(row.ProjectID)},
 		}})

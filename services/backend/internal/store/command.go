@@ -7,13 +7,14 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/poco-ai/poco/db/dbgen"
+	"github.com/poco-ai/poco/db/dbtype"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 )
 
 // Command stores what a worker has to do about a run: the one that holds the
 // run, or the one that has the workspace. It is delivered until the worker
 // acknowledges it.
-func (s *Session) Command(ctx context.Context, worker *string, runID, kind string, cmd *queuev1.RunCommand) error {
+func (s *Session) Command(ctx context.Context, worker *string, runID string, kind dbtype.CommandKind, cmd *queuev1.RunCommand) error {
 	if worker == nil {
 		return fmt.Errorf("session %s has no worker for a %s command", s.ID, kind)
 	}
@@ -48,7 +49,7 @@ func (s *Session) CommandDelete(ctx context.Context) error {
 			return err
 		}
 		err = s.tx.Later.RunCommandInsert(ctx, dbgen.RunCommandInsertParams{
-			ID: id, WorkerID: worker, SessionID: s.ID, Kind: CommandDelete, Command: raw,
+			ID: id, WorkerID: worker, SessionID: s.ID, Kind: dbtype.CommandDelete, Command: raw,
 		})
 		if err != nil {
 			return fmt.Errorf("insert command: %w", err)

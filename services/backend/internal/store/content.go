@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -45,43 +47,57 @@ func (s *Session) SetConfig(ctx context.Context, cfg *backendv1.TaskConfig) erro
 	return nil
 }
 
+// loadContents reads them for all sessions of the transaction: what one needs,
+// the others are likely to need as well.
 func (s *Session) loadContents(ctx context.Context) error {
 	if s.contents != nil {
 		return nil
 	}
-	row, err := s.tx.Q.SessionContentGet(ctx, s.ID)
-	if err != nil {
-		return fmt.Errorf("read the contents of session %s: %w", s.ID, err)
+	missing := make(map[string]*Session)
+	for _, other := range s.tx.sessions {
+		if other.contents == nil {
+			missing[other.ID] = other
+		}
 	}
-	cfg, state, err := DecodeContent(&row)
+	rows, err := s.tx.Q.SessionContentList(ctx, slices.Collect(maps.Keys(missing)))
 	if err != nil {
-		return err
+		return fmt.Errorf("read the contents of sessions: %w", err)
 	}
-	s.contents = &contents{stored: row, config: cfg, state: state}
+	for _, row := range rows {
+		cfg, state, err := DecodeContent(&row)
+		if err != nil {
+			return err
+		}
+		missing[row.SessionID].contents = &contents{stored: row, config: cfg, state: state}
+	}
+	if s.contents == nil {
+		return fmt.Errorf("session %s has no contents", s.ID)
+	}
 	return nil
 }
 
-// saveContents writes them when they have changed.
-func (s *Session) saveContents(ctx context.Context) error {
-	if s.contents == nil {
-		return nil
+// saveContents writes those that have changed.
+func (tx *Tx) saveContents(ctx context.Context) error {
+	for _, s := range tx.sessions {
+		if s.contents == nil {
+			continue
+		}
+		config, err := Marshal(s.contents.config)
+		if err != nil {
+			return err
+		}
+		state, err := Marshal(s.contents.state)
+		if err != nil {
+			return err
+		}
+		if bytes.Equal(config, s.contents.stored.Config) && bytes.Equal(state, s.contents.stored.State) {
+			continue
+		}
+		if err := tx.Later.SessionContentUpdate(ctx, config, state, s.ID); err != nil {
+			return fmt.Errorf("save the contents of session %s: %w", s.ID, err)
+		}
+		tx.hints.List(s.ID, s.UserID)
 	}
-	config, err := Marshal(s.contents.config)
-	if err != nil {
-		return err
-	}
-	state, err := Marshal(s.contents.state)
-	if err != nil {
-		return err
-	}
-	if bytes.Equal(config, s.contents.stored.Config) && bytes.Equal(state, s.contents.stored.State) {
-		return nil
-	}
-	err = s.tx.Later.SessionContentUpdate(ctx, config, state, s.ID)
-	if err != nil {
-		return fmt.Errorf("save the contents of session %s: %w", s.ID, err)
-	}
-	s.Changed()
 	return nil
 }
 

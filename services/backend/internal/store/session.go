@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,16 +21,19 @@ const previewRunes = 500
 // Session is a locked session row. Change its fields and its contents; Do saves
 // them, together with the events, which are numbered in the order of the calls.
 type Session struct {
-	*dbgen.Session
+	dbgen.Session
 
 	tx       *Tx
-	contents *contents // nil until someone asks for them
-	events   dbgen.RunEventInsertManyParams
-	live     []*backendv1.SessionEvent // the same, for watchers at this backend
-	messages dbgen.MessageInsertManyParams
-	diffs    Diffs
-	listed   bool
-	dirty    bool
+	stored   dbgen.Session // as it was read
+	contents *contents     // nil until someone asks for them
+	runs     []*Run
+}
+
+// Run is a locked run row. Change its fields; Do saves them.
+type Run struct {
+	dbgen.Run
+
+	stored dbgen.Run // as it was read
 }
 
 // OwnedSession reads a session of a user; another user's is NotFound.
@@ -42,13 +46,6 @@ func (s *Store) OwnedSession(ctx context.Context, userID, id string) (dbgen.Sess
 		return row, fmt.Errorf("read session: %w", err)
 	}
 	return row, nil
-}
-
-// Use takes up a session row that is locked in the transaction.
-func (tx *Tx) Use(row dbgen.Session) *Session {
-	s := &Session{Session: &row, tx: tx}
-	tx.sessions = append(tx.sessions, s)
-	return s
 }
 
 // NewSession inserts a session. Nobody else can see it before the commit.
@@ -77,24 +74,17 @@ func (tx *Tx) NewSession(ctx context.Context, userID string, projectID *string, 
 	s.contents = &contents{
 		stored: dbgen.SessionContent{SessionID: s.ID, Config: config, State: []byte{}}, config: cfg, state: &backendv1.SessionState{},
 	}
-	s.Changed()
+	tx.hints.List(s.ID, s.UserID)
 	return s, nil
 }
 
 // Tx returns the transaction that locked the session.
 func (s *Session) Tx() *Tx { return s.tx }
 
-// Changed makes sure that the row is saved and that watchers of the user's list
-// see it.
-func (s *Session) Changed() { s.dirty, s.listed = true, true }
-
 // SetAgentSession keeps an agent's own id of its conversation.
 func (s *Session) SetAgentSession(agent, id string) {
-	if s.AgentSessionIds[agent] == id {
-		return
-	}
+	s.AgentSessionIds = maps.Clone(s.AgentSessionIds)
 	s.AgentSessionIds[agent] = id
-	s.Changed()
 }
 
 // Emit stores an event of the backend's own. The run may be empty.
@@ -106,20 +96,23 @@ func (s *Session) Emit(runID string, payload *backendv1.EventPayload) error {
 // part of the conversation as well. The payload must not change any more: watchers
 // get it as it is.
 func (s *Session) Append(runID string, runSeq int64, at time.Time, payload *backendv1.EventPayload) error {
-	raw, size, err := EncodePayload(payload, &s.diffs)
+	raw, size, err := EncodePayload(payload, &s.tx.diffs)
 	if err != nil {
 		return err
 	}
+	for len(s.tx.diffSessions) < len(s.tx.diffs.hashes) {
+		s.tx.diffSessions = append(s.tx.diffSessions, s.ID)
+	}
 	s.LastSeq++
-	s.dirty = true
-	e := &s.events
+	e := &s.tx.events
+	e.SessionIds = append(e.SessionIds, s.ID)
 	e.Seqs = append(e.Seqs, s.LastSeq)
 	e.RunIds = append(e.RunIds, runID)
 	e.RunSeqs = append(e.RunSeqs, runSeq)
 	e.OccurredAts = append(e.OccurredAts, at)
 	e.Payloads = append(e.Payloads, raw)
 	e.Sizes = append(e.Sizes, int64(size))
-	s.live = append(s.live, &backendv1.SessionEvent{
+	s.tx.hints.Event(s.ID, &backendv1.SessionEvent{
 		Seq: s.LastSeq, RunId: runID, RunSeq: runSeq, OccurredAt: timestamppb.New(at), Payload: payload,
 	})
 	if m := payload.GetMessageAdded(); m != nil {
@@ -134,7 +127,8 @@ func (s *Session) addMessage(runID string, at time.Time, m *backendv1.MessageAdd
 		id = uuid.New()
 	}
 	verbatim := len(m.GetVerbatimJson())
-	p := &s.messages
+	p := &s.tx.messages
+	p.SessionIds = append(p.SessionIds, s.ID)
 	p.Seqs = append(p.Seqs, s.LastSeq)
 	p.Ids = append(p.Ids, id.String())
 	p.RunIds = append(p.RunIds, runID)
@@ -164,71 +158,6 @@ func Cut(s string, n int) string {
 		count++
 	}
 	return s
-}
-
-// save writes the row and its events.
-func (s *Session) save(ctx context.Context) error {
-	if err := s.saveContents(ctx); err != nil {
-		return err
-	}
-	if !s.dirty {
-		return nil
-	}
-	q := s.tx.Later
-	if len(s.events.Seqs) > 0 {
-		s.events.SessionID = s.ID
-		if err := q.RunEventInsertMany(ctx, s.events); err != nil {
-			return fmt.Errorf("insert events: %w", err)
-		}
-		for _, e := range s.live {
-			s.tx.hints.Event(s.ID, e)
-		}
-	}
-	if len(s.diffs.hashes) > 0 {
-		if err := q.FileDiffInsertMany(ctx, s.ID, s.diffs.hashes, s.diffs.texts); err != nil {
-			return fmt.Errorf("insert diffs: %w", err)
-		}
-	}
-	if len(s.messages.Seqs) > 0 {
-		s.messages.SessionID = s.ID
-		if err := q.MessageInsertMany(ctx, s.messages); err != nil {
-			return fmt.Errorf("insert messages: %w", err)
-		}
-	}
-	if err := s.update(ctx); err != nil {
-		return err
-	}
-	if s.listed {
-		s.tx.hints.List(s.ID, s.UserID)
-	}
-	if s.DeletedAt != nil {
-		s.tx.hints.Delete(s.ID)
-	}
-	return nil
-}
-
-func (s *Session) update(ctx context.Context) error {
-	row := s.Session
-	switch idle := row.ActiveRunID == nil && row.QueuedRuns == 0; {
-	case !idle:
-		row.IdleSince = nil
-	case row.IdleSince == nil:
-		now := Now()
-		row.IdleSince = &now
-	}
-	row.UpdatedAt = Now()
-	err := s.tx.Later.SessionUpdate(ctx, dbgen.SessionUpdateParams{
-		ID: row.ID, ProjectID: row.ProjectID, Title: row.Title, Status: row.Status,
-		LastSeq: row.LastSeq, ActiveRunID: row.ActiveRunID, LatestRunID: row.LatestRunID, QueuedRuns: row.QueuedRuns,
-		AgentSessionIds: row.AgentSessionIds, WorkerID: row.WorkerID, ExportStatus: row.ExportStatus, ExportReason: row.ExportReason,
-		ExportRunID: row.ExportRunID, ManifestKey: row.ManifestKey, ArchiveKey: row.ArchiveKey, FilesPrefix: row.FilesPrefix,
-		SnapshotKey: row.SnapshotKey, SnapshotRunID: row.SnapshotRunID, DeletedAt: row.DeletedAt, IdleSince: row.IdleSince,
-		UpdatedAt: row.UpdatedAt,
-	})
-	if err != nil {
-		return fmt.Errorf("save session: %w", err)
-	}
-	return nil
 }
 
 // Marshal encodes a message for a column; the same message always in the same

@@ -3,47 +3,8 @@ package store
 import (
 	"strings"
 
+	"github.com/poco-ai/poco/db/dbtype"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
-)
-
-// Run states, as the database has them.
-const (
-	RunQueued    = "queued"
-	RunClaimed   = "claimed"
-	RunRunning   = "running"
-	RunCanceling = "canceling"
-	RunCompleted = "completed"
-	RunFailed    = "failed"
-	RunCanceled  = "canceled"
-)
-
-// Session states.
-const (
-	SessionPending = "pending"
-	SessionRunning = "running"
-)
-
-// Export states; none is the empty string.
-const (
-	ExportPending = "pending"
-	ExportReady   = "ready"
-	ExportFailed  = "failed"
-)
-
-// States of questions.
-const (
-	InputPending  = "pending"
-	InputAnswered = "answered"
-	InputExpired  = "expired"
-	InputCanceled = "canceled"
-)
-
-// Kinds of commands.
-const (
-	CommandCancel = "cancel"
-	CommandAnswer = "answer"
-	CommandExport = "export"
-	CommandDelete = "delete"
 )
 
 // The database has the names of the API's enum values, in lower case and
@@ -57,15 +18,17 @@ func text(name, prefix string) string {
 	return t
 }
 
-func number(values map[string]int32, prefix, text string) int32 {
-	return values[prefix+strings.ToUpper(text)]
+func number[T ~string](values map[string]int32, prefix string, text T) int32 {
+	return values[prefix+strings.ToUpper(string(text))]
 }
 
 // RunStatusText names a run state as the database does.
-func RunStatusText(s backendv1.RunStatus) string { return text(s.String(), "RUN_STATUS_") }
+func RunStatusText(s backendv1.RunStatus) dbtype.RunStatus {
+	return dbtype.RunStatus(text(s.String(), "RUN_STATUS_"))
+}
 
 // RunStatus is the inverse of RunStatusText.
-func RunStatus(t string) backendv1.RunStatus {
+func RunStatus(t dbtype.RunStatus) backendv1.RunStatus {
 	return backendv1.RunStatus(number(backendv1.RunStatus_value, "RUN_STATUS_", t))
 }
 
@@ -84,26 +47,28 @@ func RunReason(t string) backendv1.RunReason {
 }
 
 // SessionStatus returns the API's value of a session state.
-func SessionStatus(t string) backendv1.SessionStatus {
+func SessionStatus(t dbtype.SessionStatus) backendv1.SessionStatus {
 	return backendv1.SessionStatus(number(backendv1.SessionStatus_value, "SESSION_STATUS_", t))
 }
 
 // ExportStatus returns the API's value of an export state.
-func ExportStatus(t string) backendv1.ExportStatus {
+func ExportStatus(t dbtype.ExportStatus) backendv1.ExportStatus {
 	return backendv1.ExportStatus(number(backendv1.ExportStatus_value, "EXPORT_STATUS_", t))
 }
 
 // ExportStatusText is the inverse of ExportStatus.
-func ExportStatusText(s backendv1.ExportStatus) string { return text(s.String(), "EXPORT_STATUS_") }
+func ExportStatusText(s backendv1.ExportStatus) dbtype.ExportStatus {
+	return dbtype.ExportStatus(text(s.String(), "EXPORT_STATUS_"))
+}
 
 // InputStatus returns the API's value of a question's state.
-func InputStatus(t string) backendv1.UserInputStatus {
+func InputStatus(t dbtype.InputStatus) backendv1.UserInputStatus {
 	return backendv1.UserInputStatus(number(backendv1.UserInputStatus_value, "USER_INPUT_STATUS_", t))
 }
 
 // InputStatusText is the inverse of InputStatus.
-func InputStatusText(s backendv1.UserInputStatus) string {
-	return text(s.String(), "USER_INPUT_STATUS_")
+func InputStatusText(s backendv1.UserInputStatus) dbtype.InputStatus {
+	return dbtype.InputStatus(text(s.String(), "USER_INPUT_STATUS_"))
 }
 
 // Role returns the API's value of a role.

@@ -1,10 +1,10 @@
 // Package store keeps everything in Postgres. Whatever changes a session does so
 // in a Tx, under the lock of the session's row.
 //
-// Lock order, the same everywhere: session rows by id, then run rows by id,
-// then the rest. The claim and the renewal of leases are the exceptions that
-// cannot block anyone: the first skips locked sessions, the second locks runs
-// only.
+// Lock order, the same everywhere: session rows by id, run rows in the order of
+// their sessions and after them, then the rest. The claim and the renewal of
+// leases are the exceptions that cannot block anyone: the first skips locked
+// sessions, the second locks runs only.
 package store
 
 import (
@@ -59,9 +59,15 @@ type Tx struct {
 	Q *dbgen.Queries
 	// Later has them wait for the next of Q's, or for the commit, with its error.
 	// It is for what only writes.
-	Later    *dbgen.Queries
+	Later *dbgen.Queries
+
 	sessions []*Session
-	hints    hint.Set
+	events   dbgen.RunEventInsertManyParams
+	messages dbgen.MessageInsertManyParams
+	diffs    Diffs
+	// diffSessions are whose the diffs are.
+	diffSessions []string
+	hints        hint.Set
 }
 
 // Do runs fn in a transaction, saves the sessions it locked, commits, and
@@ -97,10 +103,8 @@ func (s *Store) once(ctx context.Context, fn func(ctx context.Context, tx *Tx) e
 	if err := fn(ctx, tx); err != nil {
 		return hint.Set{}, err
 	}
-	for _, session := range tx.sessions {
-		if err := session.save(ctx); err != nil {
-			return hint.Set{}, err
-		}
+	if err := tx.save(ctx); err != nil {
+		return hint.Set{}, err
 	}
 	return tx.hints, c.commit(ctx)
 }
@@ -111,40 +115,83 @@ func (tx *Tx) LockSession(ctx context.Context, id string) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock session: %w", err)
 	}
-	return tx.Use(row), nil
+	return tx.use(row), nil
+}
+
+// LockSessions locks sessions, in one order.
+func (tx *Tx) LockSessions(ctx context.Context, ids []string) ([]*Session, error) {
+	rows, err := tx.Q.SessionLockMany(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("lock sessions: %w", err)
+	}
+	return tx.useAll(rows), nil
+}
+
+// LockClaimable locks the sessions whose next run has waited longest, the first
+// one first.
+func (tx *Tx) LockClaimable(ctx context.Context, p dbgen.SessionLockClaimableParams) ([]*Session, error) {
+	rows, err := tx.Q.SessionLockClaimable(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("lock sessions to claim from: %w", err)
+	}
+	return tx.useAll(rows), nil
 }
 
 // LockRunWithSession locks a run and its session, in one statement. The error is
 // pgx.ErrNoRows when there is no such run.
-func (tx *Tx) LockRunWithSession(ctx context.Context, runID string) (*Session, *dbgen.Run, error) {
-	row, err := tx.Q.SessionLockWithRun(ctx, runID)
+func (tx *Tx) LockRunWithSession(ctx context.Context, runID string) (*Session, *Run, error) {
+	rows, err := tx.Q.SessionLockWithRuns(ctx, []string{runID})
+	if err == nil && len(rows) == 0 {
+		err = pgx.ErrNoRows
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("lock run and session: %w", err)
 	}
-	return tx.Use(row.Session), &row.Run, nil
+	s := tx.use(rows[0].Session)
+	return s, s.Use(rows[0].Run), nil
 }
 
-// LockRun locks a run, after its session. It says whether its lease is held.
-func (tx *Tx) LockRun(ctx context.Context, id string) (*dbgen.Run, bool, error) {
-	row, err := tx.Q.RunLock(ctx, id)
+// LockRun locks a run of the session.
+func (s *Session) LockRun(ctx context.Context, id string) (*Run, error) {
+	row, err := s.tx.Q.RunLock(ctx, id)
 	if err != nil {
-		return nil, false, fmt.Errorf("lock run: %w", err)
+		return nil, fmt.Errorf("lock run: %w", err)
 	}
-	return &row.Run, row.LeaseValid, nil
+	return s.Use(row), nil
 }
 
-// SaveRun writes what changed in a locked run.
-func (tx *Tx) SaveRun(ctx context.Context, r *dbgen.Run) error {
-	err := tx.Later.RunUpdate(ctx, dbgen.RunUpdateParams{
-		ID: r.ID, Status: r.Status, StatusReason: r.StatusReason, StatusMessage: r.StatusMessage, Progress: r.Progress,
-		StartedAt: r.StartedAt, FinishedAt: r.FinishedAt, WorkerID: r.WorkerID, LeaseExpiresAt: r.LeaseExpiresAt,
-		FencingToken: r.FencingToken, LastRunSeq: r.LastRunSeq, Attempt: r.Attempt, OfferedAttempt: r.OfferedAttempt, PromptSubmitted: r.PromptSubmitted, Resumes: r.Resumes,
-		CancelMessage: r.CancelMessage, FilesSeq: r.FilesSeq,
-	})
+// LockQueued locks the session's runs that wait, the next one first.
+func (s *Session) LockQueued(ctx context.Context) ([]*Run, error) {
+	rows, err := s.tx.Q.RunLockQueued(ctx, s.ID)
 	if err != nil {
-		return fmt.Errorf("save run: %w", err)
+		return nil, fmt.Errorf("lock queued runs: %w", err)
 	}
-	return nil
+	runs := make([]*Run, 0, len(rows))
+	for _, row := range rows {
+		runs = append(runs, s.Use(row))
+	}
+	return runs, nil
+}
+
+// Use takes up a run of the session that the transaction has locked or inserted.
+func (s *Session) Use(row dbgen.Run) *Run {
+	r := &Run{Run: row, stored: row}
+	s.runs = append(s.runs, r)
+	return r
+}
+
+func (tx *Tx) use(row dbgen.Session) *Session {
+	s := &Session{Session: row, tx: tx, stored: row}
+	tx.sessions = append(tx.sessions, s)
+	return s
+}
+
+func (tx *Tx) useAll(rows []dbgen.Session) []*Session {
+	sessions := make([]*Session, 0, len(rows))
+	for _, row := range rows {
+		sessions = append(sessions, tx.use(row))
+	}
+	return sessions
 }
 
 // NotifyQueue wakes claimers after the commit.

@@ -68,7 +68,7 @@ func (t *Service) EnqueueTask(ctx context.Context, req *backendv1.EnqueueTaskReq
 		return found, err
 	}
 	var locked *store.Session
-	var queued *dbgen.Run
+	var queued *store.Run
 	err = t.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
 		s, cfg, err := openSession(ctx, tx, userID, prompt, req)
 		if err != nil {
@@ -98,7 +98,7 @@ func (t *Service) EnqueueTask(ctx context.Context, req *backendv1.EnqueueTaskReq
 	if err != nil {
 		return nil, err
 	}
-	return answer(run.Proto(queued), whole), nil
+	return answer(run.Proto(&queued.Run), whole), nil
 }
 
 // answer is the response for a run, and its session where there is one.
@@ -222,7 +222,7 @@ func openSession(ctx context.Context, tx *store.Tx, userID, prompt string, req *
 	return s, cfg, nil
 }
 
-func insertRun(ctx context.Context, tx *store.Tx, s *store.Session, cfg *backendv1.TaskConfig, prompt string, when timing, clientRequestID string, hash []byte) (*dbgen.Run, error) {
+func insertRun(ctx context.Context, tx *store.Tx, s *store.Session, cfg *backendv1.TaskConfig, prompt string, when timing, clientRequestID string, hash []byte) (*store.Run, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil, fmt.Errorf("make a run id: %w", err)
@@ -249,7 +249,7 @@ func insertRun(ctx context.Context, tx *store.Tx, s *store.Session, cfg *backend
 			return nil, fmt.Errorf("note the session's attachments: %w", err)
 		}
 	}
-	return &r, nil
+	return s.Use(r), nil
 }
 
 // title is the prompt's first line, cut.

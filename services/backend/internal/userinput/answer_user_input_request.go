@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/poco-ai/poco/db/dbgen"
+	"github.com/poco-ai/poco/db/dbtype"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/backend/internal/store"
@@ -37,8 +38,8 @@ func (s *Service) AnswerUserInputRequest(ctx context.Context, req *backendv1.Ans
 			return fmt.Errorf("lock question: %w", err)
 		}
 		row := &locked.UserInputRequest
-		if row.Status == store.InputPending && locked.Expired {
-			if err := resolve(ctx, session, row, store.InputExpired, nil, nil); err != nil {
+		if row.Status == dbtype.InputPending && locked.Expired {
+			if err := resolve(ctx, session, row, dbtype.InputExpired, nil, nil); err != nil {
 				return err
 			}
 		}
@@ -54,7 +55,7 @@ func (s *Service) AnswerUserInputRequest(ctx context.Context, req *backendv1.Ans
 			return err
 		}
 		now := store.Now()
-		if err := resolve(ctx, session, row, store.InputAnswered, checked, &now); err != nil {
+		if err := resolve(ctx, session, row, dbtype.InputAnswered, checked, &now); err != nil {
 			return err
 		}
 		if err := command(ctx, session, row, checked); err != nil {
@@ -73,13 +74,13 @@ func (s *Service) AnswerUserInputRequest(ctx context.Context, req *backendv1.Ans
 }
 
 // closed says why a question takes no answer; nil when it is open.
-func closed(status string) error {
+func closed(status dbtype.InputStatus) error {
 	switch status {
-	case store.InputPending:
+	case dbtype.InputPending:
 		return nil
-	case store.InputAnswered:
+	case dbtype.InputAnswered:
 		return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_USER_INPUT_ANSWERED, "the question has been answered", nil)
-	case store.InputExpired:
+	case dbtype.InputExpired:
 		return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_USER_INPUT_EXPIRED, "the time for an answer is over; the agent went on without one", nil)
 	default:
 		return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_USER_INPUT_CANCELED, "the run has ended", nil)
@@ -87,7 +88,7 @@ func closed(status string) error {
 }
 
 func command(ctx context.Context, s *store.Session, row *dbgen.UserInputRequest, answers []*backendv1.UserAnswer) error {
-	return s.Command(ctx, s.WorkerID, row.RunID, store.CommandAnswer, &queuev1.RunCommand{Kind: &queuev1.RunCommand_Answer{Answer: &queuev1.AnswerCommand{
+	return s.Command(ctx, s.WorkerID, row.RunID, dbtype.CommandAnswer, &queuev1.RunCommand{Kind: &queuev1.RunCommand_Answer{Answer: &queuev1.AnswerCommand{
 		UserInputRequestId: row.ID, Status: backendv1.UserInputStatus_USER_INPUT_STATUS_ANSWERED, Answers: answers,
 	}}})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/poco-ai/poco/db/dbtype"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 )
 
@@ -29,10 +30,10 @@ func ExpireAll(ctx context.Context, st *store.Store) error {
 			if err != nil {
 				return fmt.Errorf("lock question: %w", err)
 			}
-			if row.UserInputRequest.Status != store.InputPending || !row.Expired {
+			if row.UserInputRequest.Status != dbtype.InputPending || !row.Expired {
 				return nil
 			}
-			return resolve(ctx, s, &row.UserInputRequest, store.InputExpired, nil, nil)
+			return resolve(ctx, s, &row.UserInputRequest, dbtype.InputExpired, nil, nil)
 		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("expire question %s: %w", e.ID, err))

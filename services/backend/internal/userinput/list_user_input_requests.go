@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/poco-ai/poco/db/dbgen"
+	"github.com/poco-ai/poco/db/dbtype"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/page"
 	"github.com/poco-ai/poco/services/backend/internal/store"
@@ -19,7 +20,7 @@ func (s *Service) ListUserInputRequests(ctx context.Context, req *backendv1.List
 	userID := auth.User(ctx)
 	statuses := make([]string, 0, len(req.GetStatuses()))
 	for _, status := range req.GetStatuses() {
-		statuses = append(statuses, store.InputStatusText(status))
+		statuses = append(statuses, string(store.InputStatusText(status)))
 	}
 	slices.Sort(statuses)
 	list := "questions/" + userID + "/" + req.GetSessionId() + "/" + strings.Join(statuses, ",")
@@ -35,7 +36,7 @@ func (s *Service) ListUserInputRequests(ctx context.Context, req *backendv1.List
 	resp := &backendv1.ListUserInputRequestsResponse{}
 	var more bool
 	resp.UserInputRequests, more, err = page.Fill(rows, size, func(row *dbgen.UserInputRequestListRow) (*backendv1.UserInputRequest, error) {
-		row.UserInputRequest.Status = row.StatusNow
+		row.UserInputRequest.Status = dbtype.InputStatus(row.StatusNow)
 		return Proto(&row.UserInputRequest)
 	})
 	more = more || len(rows) > 0 && int64(len(rows)) < rows[0].Candidates
@@ -75,8 +76,8 @@ func (s *Service) read(ctx context.Context, userID, sessionID string, statuses [
 
 // stored are the states under which questions of the given states may be kept.
 func stored(statuses []string) []string {
-	if slices.Contains(statuses, store.InputExpired) {
-		return append(slices.Clone(statuses), store.InputPending)
+	if slices.Contains(statuses, string(dbtype.InputExpired)) {
+		return append(slices.Clone(statuses), string(dbtype.InputPending))
 	}
 	return statuses
 }

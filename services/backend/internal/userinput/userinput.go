@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/poco-ai/poco/db/dbgen"
+	"github.com/poco-ai/poco/db/dbtype"
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/backend/internal/store"
 )
@@ -31,25 +32,28 @@ func Open(ctx context.Context, s *store.Session, runID string, at, expires time.
 	if err != nil {
 		return err
 	}
-	_, err = s.Tx().Q.UserInputRequestInsert(ctx, dbgen.UserInputRequestInsertParams{
+	inserted, err := s.Tx().Q.UserInputRequestInsert(ctx, dbgen.UserInputRequestInsertParams{
 		ID: asked.GetUserInputRequestId(), SessionID: s.ID, RunID: runID, UserID: s.UserID, ToolName: asked.GetToolName(),
 		Request: raw, ExpiresAt: expires, CreatedAt: at,
 	})
 	if err != nil {
 		return fmt.Errorf("insert question: %w", err)
 	}
-	s.Changed()
+	s.OpenQuestions += int32(inserted) //nolint:gosec // 0 when it is there already, else 1
 	return nil
 }
 
 // CancelOpen ends a run's open questions: the run is over.
 func CancelOpen(ctx context.Context, s *store.Session, runID string) error {
+	if s.OpenQuestions == 0 {
+		return nil
+	}
 	open, err := s.Tx().Q.UserInputRequestListOpen(ctx, runID)
 	if err != nil {
 		return fmt.Errorf("list open questions: %w", err)
 	}
 	for i := range open {
-		if err := resolve(ctx, s, &open[i], store.InputCanceled, nil, nil); err != nil {
+		if err := resolve(ctx, s, &open[i], dbtype.InputCanceled, nil, nil); err != nil {
 			return err
 		}
 	}
@@ -57,7 +61,7 @@ func CancelOpen(ctx context.Context, s *store.Session, runID string) error {
 }
 
 // resolve closes a question and tells the watchers.
-func resolve(ctx context.Context, s *store.Session, row *dbgen.UserInputRequest, status string, answers []*backendv1.UserAnswer, at *time.Time) error {
+func resolve(ctx context.Context, s *store.Session, row *dbgen.UserInputRequest, status dbtype.InputStatus, answers []*backendv1.UserAnswer, at *time.Time) error {
 	resolved := &backendv1.UserInputResolved{UserInputRequestId: row.ID, Status: store.InputStatus(status), Answers: answers}
 	raw, err := store.Marshal(resolved)
 	if err != nil {
@@ -68,7 +72,7 @@ func resolve(ctx context.Context, s *store.Session, row *dbgen.UserInputRequest,
 		return fmt.Errorf("resolve question: %w", err)
 	}
 	row.Status, row.Resolution, row.AnsweredAt = status, raw, at
-	s.Changed()
+	s.OpenQuestions--
 	return s.Emit(row.RunID, &backendv1.EventPayload{Kind: &backendv1.EventPayload_UserInputResolved{UserInputResolved: resolved}})
 }
 
