@@ -15,11 +15,13 @@ import (
 
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	"github.com/poco-ai/poco/gen/go/poco/executor/v1/executorv1connect"
+	"github.com/poco-ai/poco/services/executor/internal/acp"
 	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/executor/internal/claude"
 	"github.com/poco-ai/poco/services/executor/internal/process"
 	"github.com/poco-ai/poco/services/executor/internal/rpc"
 	"github.com/poco-ai/poco/services/executor/internal/run"
+	"github.com/poco-ai/poco/services/internal/agents"
 	"github.com/poco-ai/poco/services/internal/claudecode"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/grpcclient"
@@ -99,6 +101,8 @@ func Run(ctx context.Context, cfg *Config, opts Options) (err error) {
 		GitIgnore:     msg.GetWorkspaceGitIgnore(),
 		Agents: agent.Drivers{
 			claude.Driver{CLI: func() (string, error) { return claudecode.Find(msg.GetClaudeCliPath(), "") }},
+			acp.Codex(func() (string, error) { return agents.Find(agents.Codex, msg.GetAgentsDir()) }),
+			acp.OpenCode(func() (string, error) { return agents.Find(agents.OpenCode, msg.GetAgentsDir()) }),
 		},
 		ModelBaseURL: msg.GetAnthropicBaseUrl(),
 		ModelToken:   cfg.Secret(envModelToken),

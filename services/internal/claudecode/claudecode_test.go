@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/poco-ai/poco/services/internal/npm"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -117,7 +119,7 @@ func TestInstallFromWhoIsNotTrusted(t *testing.T) {
 func TestInstallWithoutNPM(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	_, err := Install(context.Background(), t.TempDir(), nil)
-	require.ErrorIs(t, err, ErrNoNPM)
+	require.ErrorIs(t, err, npm.ErrNoNPM)
 }
 
 func TestInstallCanceled(t *testing.T) {

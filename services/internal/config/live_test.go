@@ -402,7 +402,7 @@ func TestWhatIsLive(t *testing.T) {
 	tokens, keys := []string{"INTERNAL_API_TOKEN", "CLIENT_TOKEN"}, []string{"S3_ACCESS_KEY", "S3_SECRET_KEY"}
 	want := map[string][]string{
 		"backend":  slices.Concat(logs, tokens, keys),
-		"manager":  slices.Concat(logs, tokens, keys, []string{"ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"}),
+		"manager":  slices.Concat(logs, tokens, keys, []string{"ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY", "OPENAI_API_KEY"}),
 		"executor": logs,
 		"frontend": slices.Concat(logs, tokens),
 	}

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 )
 
@@ -111,6 +112,18 @@ var claiming = map[string]func(*fixture){
 			f.Expire(f.t, c.run.id)
 			require.Equal(f.t, c.want, c.run.status(), name)
 		}
+	},
+	"keeps a conversation of each agent": func(f *fixture) {
+		first := f.started(nil)
+		first.appends(agentStarted("claude's"), end(2, completed, 0))
+		other := f.enqueueIn(first.session, &backendv1.TaskConfig{Agent: new("codex")}).claimedBy("w1")
+		require.Empty(f.t, other.claim.GetAgentSessionId())
+		other.begin()
+		other.appends(event(1, &executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_AgentStarted{
+			AgentStarted: &backendv1.AgentStarted{Agent: "codex", AgentSessionId: "the other's"},
+		}}), end(2, completed, 0))
+		claim := f.enqueueIn(first.session, &backendv1.TaskConfig{Agent: new("claude")}).claimedBy("w1").claim
+		require.Equal(f.t, "claude's", claim.GetAgentSessionId())
 	},
 	"goes on with what another has begun": func(f *fixture) {
 		r, said := f.started(resumes), uuid.NewString()

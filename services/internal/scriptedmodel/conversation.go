@@ -114,7 +114,7 @@ var (
 		`|<environment_context>.*?</environment_context>|<session_context>.*?</session_context>`)
 	cwdPattern         = regexp.MustCompile(`(?im)working directory: *(\S.*)$|<cwd>(.*?)</cwd>|workspace directories:\**\s+- (\S.*)$`)
 	taskPattern        = regexp.MustCompile(`Task #(\S+) created`)
-	answerPattern      = regexp.MustCompile(`"="((?:[^"\\]|\\.)*)"`)
+	answerPattern      = regexp.MustCompile(`"(?:=|answers":\[)"((?:[^"\\]|\\.)*)"`)
 	continuePattern    = regexp.MustCompile(`(?i)^continue\b|Continue from where you left off\.$`)
 	placeholderPattern = regexp.MustCompile(`\{([a-z_]+)(?::([0-9]+))?(?:\|([^}]*))?\}`)
 )

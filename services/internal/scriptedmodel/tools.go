@@ -35,18 +35,16 @@ var equivalents = map[string][]struct {
 	"Write": {
 		{"write", keep("file_path", "filePath", "content", "content")},
 		{"write_file", keep("file_path", "file_path", "content", "content")},
-		{"exec_command", func(in map[string]any) map[string]any {
-			return map[string]any{"cmd": fmt.Sprintf("cat > '%s' <<'EOF'\n%sEOF", in["file_path"], in["content"])}
-		}},
+		{"bash", write("command")},
+		{"exec_command", write("cmd")},
 	},
 	"Edit": {
 		{"edit", keep("file_path", "filePath", "old_string", "oldString", "new_string", "newString")},
 		{"replace", func(in map[string]any) map[string]any {
 			return map[string]any{"file_path": in["file_path"], "old_string": in["old_string"], "new_string": in["new_string"], "instruction": "edit"}
 		}},
-		{"exec_command", func(in map[string]any) map[string]any {
-			return map[string]any{"cmd": fmt.Sprintf("sed -i 's/%s/%s/' '%s'", in["old_string"], in["new_string"], in["file_path"])}
-		}},
+		{"bash", edit("command")},
+		{"exec_command", edit("cmd")},
 	},
 	"AskUserQuestion": {
 		{"request_user_input", func(in map[string]any) map[string]any {
@@ -59,6 +57,19 @@ var equivalents = map[string][]struct {
 			return map[string]any{"questions": questions}
 		}},
 	},
+}
+
+// write and edit do it by a command, under the name that the tool has for that.
+func write(command string) func(in map[string]any) map[string]any {
+	return func(in map[string]any) map[string]any {
+		return map[string]any{"description": "write", command: fmt.Sprintf("cat > '%s' <<'EOF'\n%sEOF", in["file_path"], in["content"])}
+	}
+}
+
+func edit(command string) func(in map[string]any) map[string]any {
+	return func(in map[string]any) map[string]any {
+		return map[string]any{"description": "edit", command: fmt.Sprintf("sed -i 's/%s/%s/' '%s'", in["old_string"], in["new_string"], in["file_path"])}
+	}
 }
 
 // keep renames keys: pairs of the old name and the new one.

@@ -87,6 +87,8 @@ type Capabilities struct {
 	Turns bool
 	// Tokens: it counts tokens while it works, so that Task.MaxTokens is kept.
 	Tokens bool
+	// Credential: it tells when the model API refuses the credential.
+	Credential bool
 	// Recovers: one that is resumed reports what the one before had said and
 	// nobody heard.
 	Recovers bool

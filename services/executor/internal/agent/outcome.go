@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os/exec"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 )
@@ -32,6 +35,15 @@ func Canceled(reason string) Outcome {
 		message = "Canceled: " + reason
 	}
 	return Outcome{Status: backendv1.RunStatus_RUN_STATUS_CANCELED, Reason: backendv1.RunReason_RUN_REASON_CANCELED, Message: message}
+}
+
+// NotStarted is the outcome of a run whose agent's program does not start.
+func NotStarted(title string, err error) Outcome {
+	reason := backendv1.RunReason_RUN_REASON_AGENT_CRASHED
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrPermission) {
+		reason = backendv1.RunReason_RUN_REASON_AGENT_MISSING
+	}
+	return Failed(reason, "%s cannot be started: %v", title, err)
 }
 
 // Stop is a context cause that says how the run ends.

@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"time"
@@ -148,7 +146,7 @@ func (a *Agent) Run(ctx context.Context) agent.Outcome {
 	a.restoreConversation()
 	a.process, err = process.Start(a.opts.Path, arguments(&a.opts, mcpPath), a.opts.Dir, environment(&a.opts))
 	if err != nil {
-		return startFailure(err)
+		return agent.NotStarted("Claude Code", err)
 	}
 	defer a.process.Close()
 	a.Started(a.process)
@@ -168,13 +166,6 @@ func (a *Agent) Run(ctx context.Context) agent.Outcome {
 		a.notice(noticeGarbage, fmt.Sprintf("%d unreadable lines of the Claude Code CLI were ignored in all.", a.garbage))
 	}
 	return a.outcome(ctx)
-}
-
-func startFailure(err error) agent.Outcome {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrPermission) {
-		return agent.Failed(backendv1.RunReason_RUN_REASON_AGENT_MISSING, "The Claude Code CLI cannot be started: %v", err)
-	}
-	return agent.Failed(backendv1.RunReason_RUN_REASON_AGENT_CRASHED, "The Claude Code CLI cannot be started: %v", err)
 }
 
 // loop reads the CLI until it is gone.

@@ -9,15 +9,12 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/executor/internal/process"
-	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 const (
 	// wakeTimeout is how long the CLI may take to begin the turn that the end
 	// of something in the background is told in. Measured: 50 ms.
 	wakeTimeout = 10 * time.Second
-	// maxNamed is how many bytes of a command name it to a person.
-	maxNamed = 200
 
 	noticeWaiting = "background_waiting"
 	noticeStopped = "background_stopped"
@@ -67,13 +64,13 @@ func (a *Agent) finish() {
 func (a *Agent) left() []string {
 	var left []string
 	for _, t := range a.work.running() {
-		left = append(left, quote(t.what))
+		left = append(left, process.Quote(t.what))
 	}
 	if len(a.work.tasks) > 0 {
 		return left // The others are looked at when these have ended.
 	}
 	for _, p := range process.LeftBehind() {
-		left = append(left, quote(p.Command))
+		left = append(left, process.Quote(p.Command))
 		a.watchExit(p.PID)
 	}
 	return left
@@ -126,14 +123,6 @@ func (a *Agent) observeWork(subtype string, data []byte) {
 	}
 	a.translator.forget(stopped.call)
 	if !a.translator.calling("TaskStop", "KillShell") {
-		a.notice(noticeStopped, "Claude Code stopped what ran in the background: "+quote(stopped.what))
+		a.notice(noticeStopped, "Claude Code stopped what ran in the background: "+process.Quote(stopped.what))
 	}
-}
-
-func quote(command string) string {
-	line := strings.Join(strings.Fields(command), " ")
-	if short := sanitize.Head(line, maxNamed); short != line {
-		line = short + "…"
-	}
-	return "`" + line + "`"
 }

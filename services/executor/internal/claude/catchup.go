@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 // noticeUnread is the code of the notice that the record may lack something.
@@ -25,7 +27,7 @@ func (a *Agent) catchUp(ctx context.Context) {
 	}
 	for _, data := range lines {
 		var m wireMessage
-		data = clean(data)
+		data = sanitize.JSON(data)
 		if json.Unmarshal(data, &m) != nil {
 			continue
 		}

@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
-	"github.com/poco-ai/poco/services/internal/egress"
 )
 
 // arguments builds the CLI's command line.
@@ -71,14 +70,6 @@ func conversation(o *Options) string {
 	return filepath.Join(o.StateDir, found[0])
 }
 
-// passedThrough are the executor's own variables that the CLI gets. Everything
-// else, secrets above all, stays with the executor.
-var passedThrough = []string{
-	"PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL", "TERM",
-	// By it the process runtime finds what an executor left behind.
-	"EXECUTOR_ID",
-}
-
 // environment builds the CLI's environment from nothing.
 func environment(o *Options) []string {
 	env := []string{
@@ -95,15 +86,7 @@ func environment(o *Options) []string {
 		"DISABLE_TELEMETRY=1",
 		"DISABLE_ERROR_REPORTING=1",
 	}
-	env = append(env, "HOME="+o.HomeDir)
-	for _, name := range passedThrough {
-		if value, ok := os.LookupEnv(name); ok { //nolint:forbidigo // Passed on, not read: these are the machine's, not settings.
-			env = append(env, name+"="+value)
-		}
-	}
-	// The way out, where there is only one. It never leads to the gateway: a proxy
-	// would see the run's token.
-	env = append(env, egress.List(egress.Environment(o.BaseURL))...)
+	env = append(env, o.Environment()...)
 	if o.BaseURL != "" {
 		env = append(env, "ANTHROPIC_BASE_URL="+o.BaseURL)
 	}

@@ -16,7 +16,7 @@ func (Driver) Name() string { return agents.Claude }
 
 // Capabilities implements agent.Driver.
 func (Driver) Capabilities() agent.Capabilities {
-	return agent.Capabilities{Questions: true, Plans: true, Todos: true, Background: true, Cost: true, Turns: true, Tokens: true, Recovers: true}
+	return agent.Capabilities{Questions: true, Plans: true, Todos: true, Background: true, Cost: true, Turns: true, Tokens: true, Credential: true, Recovers: true}
 }
 
 // New implements agent.Driver.

@@ -11,6 +11,7 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/executor/internal/process"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 const (
@@ -27,7 +28,7 @@ func (a *Agent) read(l process.Line) {
 	var m wireMessage
 	data := l.Data
 	if !l.Garbage {
-		data = clean(data)
+		data = sanitize.JSON(data)
 		l.Garbage = json.Unmarshal(data, &m) != nil
 	}
 	if l.Garbage {

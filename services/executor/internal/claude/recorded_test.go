@@ -12,6 +12,7 @@ import (
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	"github.com/poco-ai/poco/services/executor/internal/agent"
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 // replay feeds a recorded exchange to the translator and returns what came
@@ -35,7 +36,7 @@ func replay(t *testing.T, name string) (log, partial string, outcome *agent.Outc
 			continue
 		}
 		var m wireMessage
-		data := clean(recorded.Msg)
+		data := sanitize.JSON(recorded.Msg)
 		require.NoError(t, json.Unmarshal(data, &m))
 		if m.Type == "result" {
 			o := ofResult(m.Subtype, &m.wireResult, resuming)
@@ -194,8 +195,8 @@ func TestClean(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, c.want, string(clean([]byte(c.in))))
-			require.True(t, json.Valid(clean([]byte(c.in))) || !json.Valid([]byte(c.in)))
+			require.Equal(t, c.want, string(sanitize.JSON([]byte(c.in))))
+			require.True(t, json.Valid(sanitize.JSON([]byte(c.in))) || !json.Valid([]byte(c.in)))
 		})
 	}
 }

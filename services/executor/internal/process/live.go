@@ -2,7 +2,10 @@ package process
 
 import (
 	"os/exec"
+	"strings"
 	"sync"
+
+	"github.com/poco-ai/poco/services/internal/sanitize"
 )
 
 // live holds the agents that run, so that ending the orphans of one does not end
@@ -32,4 +35,16 @@ func forgetLive(pid int) {
 type Leftover struct {
 	PID     int
 	Command string
+}
+
+// maxNamed is how many bytes of a command name it to a person.
+const maxNamed = 200
+
+// Quote names a command to a person, in one line.
+func Quote(command string) string {
+	line := strings.Join(strings.Fields(command), " ")
+	if short := sanitize.Head(line, maxNamed); short != line {
+		line = short + "…"
+	}
+	return "`" + line + "`"
 }

@@ -187,11 +187,17 @@ func (p *Process) Send(message any) error {
 	if err != nil {
 		return fmt.Errorf("encoding a message for the agent: %w", err)
 	}
+	_, err = p.Write(append(data, '\n'))
+	return err
+}
+
+// Write queues lines for the agent's stdin. It never blocks or fails.
+func (p *Process) Write(lines []byte) (int, error) {
 	p.mu.Lock()
-	p.queue = append(p.queue, append(data, '\n'))
+	p.queue = append(p.queue, bytes.Clone(lines))
 	p.mu.Unlock()
 	p.wakeWriter()
-	return nil
+	return len(lines), nil
 }
 
 // CloseInput closes stdin after what is queued, which tells the agent to end.

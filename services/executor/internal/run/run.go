@@ -187,6 +187,9 @@ func (r *activeRun) work() agent.Outcome {
 		r.notice("workspace", notice)
 	}
 	task := r.task(w)
+	if task.Model == "" {
+		return agent.Failed(backendv1.RunReason_RUN_REASON_CONFIG_ERROR, "The task names no model for %s, and the manager has none for it (OPENAI_AGENT_MODEL).", agents.Title(driver.Name()))
+	}
 	submitted, err := r.findPrompt(driver, &task)
 	switch {
 	case err != nil:
@@ -302,11 +305,14 @@ func (r *activeRun) notice(code, text string) { r.emit(agent.Warning(code, text)
 // task is what is asked of the agent.
 func (r *activeRun) task(w *workspace.Workspace) agent.Task {
 	request, config := r.request, r.request.GetConfig()
+	baseURL, token, model := request.GetModelBaseUrl(), request.GetModelToken(), cmp.Or(config.GetModel(), request.GetDefaultModel())
+	if agents.APIOf(agents.Of(config)) == agents.Anthropic { // which the executor's own are of
+		baseURL, token = cmp.Or(baseURL, r.settings.ModelBaseURL), cmp.Or(token, r.settings.ModelToken.Reveal())
+		model = cmp.Or(model, r.settings.DefaultModel)
+	}
 	return agent.Task{
 		Dir: w.Dir, StateDir: w.AgentDir, HomeDir: w.HomeDir,
-		BaseURL:        cmp.Or(request.GetModelBaseUrl(), r.settings.ModelBaseURL),
-		Token:          cmp.Or(request.GetModelToken(), r.settings.ModelToken.Reveal()),
-		Model:          cmp.Or(config.GetModel(), request.GetDefaultModel(), r.settings.DefaultModel),
+		BaseURL: baseURL, Token: token, Model: model,
 		PermissionMode: config.GetPermissionMode(), ResumeID: request.GetAgentSessionId(),
 		Prompt: prompt(request, w.InputsDir()), PromptID: r.id, MCPConfigJSON: request.GetMcpConfigJson(), MaxTurns: config.GetMaxTurns(),
 		MaxCostUSD: request.GetLimits().GetMaxCostUsd(), MaxTokens: request.GetLimits().GetMaxTokens(),

@@ -13,7 +13,7 @@ import (
 
 // readAtStart are the files that the agent and its git read before they do
 // anything, in the working directory and above it.
-var readAtStart = []string{".gitignore", ".gitattributes", ".gitmodules", ".mcp.json", "CLAUDE.md", "CLAUDE.local.md", ".gitconfig"}
+var readAtStart = []string{".gitignore", ".gitattributes", ".gitmodules", ".mcp.json", "CLAUDE.md", "CLAUDE.local.md", "AGENTS.md", "AGENTS.override.md", ".gitconfig"}
 
 // removePipes removes the named pipes that an earlier run has put where files
 // are read: the agent would wait for them for ever, and nobody could remove them
@@ -25,7 +25,7 @@ func (w *Workspace) removePipes() {
 		}
 	}
 	for _, folder := range []string{
-		filepath.Join(w.Dir, ".git"), filepath.Join(w.Dir, ".claude"), filepath.Join(w.HomeDir, ".config"), w.AgentDir,
+		filepath.Join(w.Dir, ".git"), filepath.Join(w.Dir, ".claude"), filepath.Join(w.Dir, ".codex"), filepath.Join(w.Dir, ".opencode"), filepath.Join(w.HomeDir, ".config"), w.AgentDir,
 	} {
 		// What cannot be looked at is nothing that the agent would wait for.
 		_ = filepath.WalkDir(folder, func(name string, e fs.DirEntry, err error) error {

@@ -41,7 +41,7 @@ const (
 // tracks it.
 var builtinExcludes = []string{
 	".git", ".hg", ".svn", ".DS_Store", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", "node_modules",
-	".venv", "venv", ".next", "dist", "build", ".claude",
+	".venv", "venv", ".next", "dist", "build", ".claude", ".codex", ".opencode",
 }
 
 // Options say what workspace is wanted.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/poco-ai/poco/services/internal/agents"
 	"github.com/poco-ai/poco/services/internal/claudecode"
 	"github.com/poco-ai/poco/services/internal/embedded"
 )
@@ -22,6 +23,21 @@ type Fetched struct {
 	S3 string
 	// CLI is the Claude Code CLI.
 	CLI string
+}
+
+// agentsDir is where, in the data folder, agents are kept beside Claude Code.
+const agentsDir = "agents"
+
+// FetchAgents installs agents into the data folder, where a later start of the stack
+// finds them, and returns the value of AGENTS_DIR.
+func FetchAgents(ctx context.Context, dataDir string, names []string, progress func(string)) (string, error) {
+	dir := filepath.Join(dataDir, agentsDir)
+	for _, name := range names {
+		if _, err := agents.Install(ctx, name, dir, withoutTalk(progress)); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
 }
 
 // Fetch finds the programs on this machine, and brings those that are missing
@@ -50,9 +66,14 @@ func Fetch(ctx context.Context, dataDir, cli string, progress func(string)) (Fet
 // installCLI returns the pinned CLI of a data folder, installing it the first
 // time.
 func installCLI(ctx context.Context, dataDir string, progress func(string)) (string, error) {
-	return claudecode.Install(ctx, filepath.Join(dataDir, "claude"), func(line string) {
-		if !strings.HasPrefix(line, "npm: npm ") { // npm's own talk
+	return claudecode.Install(ctx, filepath.Join(dataDir, "claude"), withoutTalk(progress))
+}
+
+// withoutTalk leaves out npm's own talk.
+func withoutTalk(progress func(string)) func(string) {
+	return func(line string) {
+		if !strings.HasPrefix(line, "npm: npm ") {
 			progress(line)
 		}
-	})
+	}
 }

@@ -15,6 +15,7 @@ import (
 	configv1 "github.com/poco-ai/poco/gen/go/poco/config/v1"
 	backend "github.com/poco-ai/poco/services/backend/app"
 	frontend "github.com/poco-ai/poco/services/frontend/app"
+	"github.com/poco-ai/poco/services/internal/agents"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/embedded"
 	"github.com/poco-ai/poco/services/internal/lifecycle"
@@ -189,6 +190,7 @@ func (s *stack) startServers(ctx context.Context) error {
 	if cli != "" {
 		s.layer["CLAUDE_CLI_PATH"] = cli
 	}
+	s.layer[agents.DirSetting] = s.dir.in(agentsDir)
 	if err := s.startModel(ctx); err != nil {
 		return err
 	}
@@ -273,6 +275,9 @@ func (s *stack) startModel(ctx context.Context) error {
 	s.overrides["ANTHROPIC_BASE_URL"] = model.URL
 	s.overrides["ANTHROPIC_AUTH_TOKEN"] = token
 	s.overrides["ANTHROPIC_API_KEY"] = "" // it would be told as not used
+	s.overrides["OPENAI_BASE_URL"] = model.URL + "/v1"
+	s.overrides["OPENAI_API_KEY"] = token
+	s.layer["OPENAI_AGENT_MODEL"] = "scripted"
 	return nil
 }
 

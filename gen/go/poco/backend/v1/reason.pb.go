@@ -33,7 +33,7 @@ const (
 	// The agent, or the model API, failed. What it said is in the message.
 	RunReason_RUN_REASON_AGENT_ERROR RunReason = 2
 	// The model API refused the credential: check ANTHROPIC_AUTH_TOKEN and
-	// ANTHROPIC_BASE_URL.
+	// ANTHROPIC_BASE_URL, or OPENAI_API_KEY and OPENAI_BASE_URL.
 	RunReason_RUN_REASON_AUTHENTICATION_FAILED RunReason = 3
 	// The model API was not reached, or something on the way to it answered in its
 	// place: check proxies, firewalls and ANTHROPIC_BASE_URL.

@@ -58,10 +58,9 @@ type TaskConfig struct {
 	LostExecutorPolicy *LostExecutorPolicy `protobuf:"varint,13,opt,name=lost_executor_policy,json=lostExecutorPolicy,proto3,enum=poco.backend.v1.LostExecutorPolicy,oneof" json:"lost_executor_policy,omitempty"`
 	// What the agent may do unasked. Default: DEFAULT.
 	PermissionMode *PermissionMode `protobuf:"varint,14,opt,name=permission_mode,json=permissionMode,proto3,enum=poco.backend.v1.PermissionMode,oneof" json:"permission_mode,omitempty"`
-	// Which agent works on it: "claude", the default, is Claude Code. The others are
-	// named where an unknown one is refused. Each agent of a session has a
-	// conversation of its own; a prompt that changes it goes without the session's
-	// model, which is the other agent's.
+	// Which agent works on it: "claude" (Claude Code, the default), "codex" or
+	// "opencode". Each agent of a session has a conversation of its own; a prompt that
+	// changes it goes without the session's model, which is the other agent's.
 	Agent         *string `protobuf:"bytes,15,opt,name=agent,proto3,oneof" json:"agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

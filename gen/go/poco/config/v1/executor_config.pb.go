@@ -56,6 +56,8 @@ type ExecutorConfig struct {
 	WorkspaceGitIgnore []string `protobuf:"bytes,10,rep,name=workspace_git_ignore,json=workspaceGitIgnore,proto3" json:"workspace_git_ignore,omitempty"`
 	// Path of the Claude Code CLI.
 	ClaudeCliPath string `protobuf:"bytes,11,opt,name=claude_cli_path,json=claudeCliPath,proto3" json:"claude_cli_path,omitempty"`
+	// Folder with the agents that were installed with "poco fetch --agent".
+	AgentsDir string `protobuf:"bytes,15,opt,name=agents_dir,json=agentsDir,proto3" json:"agents_dir,omitempty"`
 	// Number of an inherited listening socket to serve on instead of host and
 	// port; 0 means none. The process runtime hands one over, so that a caller can
 	// connect before the executor is ready.
@@ -181,6 +183,13 @@ func (x *ExecutorConfig) GetClaudeCliPath() string {
 	return ""
 }
 
+func (x *ExecutorConfig) GetAgentsDir() string {
+	if x != nil {
+		return x.AgentsDir
+	}
+	return ""
+}
+
 func (x *ExecutorConfig) GetListenFd() int32 {
 	if x != nil {
 		return x.ListenFd
@@ -199,7 +208,7 @@ var File_poco_config_v1_executor_config_proto protoreflect.FileDescriptor
 
 const file_poco_config_v1_executor_config_proto_rawDesc = "" +
 	"\n" +
-	"$poco/config/v1/executor_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\x97\x14\n" +
+	"$poco/config/v1/executor_config.proto\x12\x0epoco.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bpoco/config/v1/common.proto\x1a\x1cpoco/config/v1/setting.proto\"\xbb\x15\n" +
 	"\x0eExecutorConfig\x12@\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2 .poco.config.v1.DeploymentConfigR\n" +
@@ -230,7 +239,12 @@ const file_poco_config_v1_executor_config_proto_rawDesc = "" +
 	"*.log,tmp/R\x12workspaceGitIgnore\x12\x81\x01\n" +
 	"\x0fclaude_cli_path\x18\v \x01(\tBY\xea\xb8\x18U\n" +
 	"\x0fCLAUDE_CLI_PATHR\x1cClaude Code CLI 的路径。Z$\n" +
-	"\x0eclaude on PATH\x12\x12PATH 中的 claudeR\rclaudeCliPath\x12\xe8\x01\n" +
+	"\x0eclaude on PATH\x12\x12PATH 中的 claudeR\rclaudeCliPath\x12\xa1\x01\n" +
+	"\n" +
+	"agents_dir\x18\x0f \x01(\tB\x81\x01\xea\xb8\x18}\n" +
+	"\n" +
+	"AGENTS_DIRR9用 poco fetch --agent 安装的 Agent 所在的目录。Z2\n" +
+	"\x13only agents on PATH\x12\x1b只使用 PATH 中的 Agenth\x05R\tagentsDir\x12\xe8\x01\n" +
 	"\tlisten_fd\x18\f \x01(\x05B\xca\x01\xbaH\x04\x1a\x02(\x00\xea\xb8\x18\xbe\x01\n" +
 	"\x12EXECUTOR_LISTEN_FD\x1a\x010R\xa4\x01继承的监听套接字的编号，用它代替监听地址和端口；0 表示没有。process 运行方式由此让调用方在 Executor 就绪前就能连接。R\blistenFd\x12\xb0\x01\n" +
 	"\x02id\x18\r \x01(\tB\x9f\x01\xbaH\x05r\x03\x18\xc8\x01\xea\xb8\x18\x92\x01\n" +

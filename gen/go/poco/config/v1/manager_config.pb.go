@@ -361,6 +361,9 @@ type RuntimeConfig struct {
 	ExecutorCommand string `protobuf:"bytes,10,opt,name=executor_command,json=executorCommand,proto3" json:"executor_command,omitempty"`
 	// Path of the Claude Code CLI for the process runtime. The image has its own.
 	ClaudeCliPath string `protobuf:"bytes,11,opt,name=claude_cli_path,json=claudeCliPath,proto3" json:"claude_cli_path,omitempty"`
+	// Folder with the agents that were installed with "poco fetch --agent", for the
+	// process runtime. An image brings its own.
+	AgentsDir     string `protobuf:"bytes,12,opt,name=agents_dir,json=agentsDir,proto3" json:"agents_dir,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -468,6 +471,13 @@ func (x *RuntimeConfig) GetExecutorCommand() string {
 func (x *RuntimeConfig) GetClaudeCliPath() string {
 	if x != nil {
 		return x.ClaudeCliPath
+	}
+	return ""
+}
+
+func (x *RuntimeConfig) GetAgentsDir() string {
+	if x != nil {
+		return x.AgentsDir
 	}
 	return ""
 }
@@ -595,8 +605,15 @@ type ModelConfig struct {
 	// API key of the model API, sent as x-api-key. Used when ANTHROPIC_AUTH_TOKEN
 	// is not set. Executors never see it.
 	AnthropicApiKey *SecretValue `protobuf:"bytes,4,opt,name=anthropic_api_key,json=anthropicApiKey,proto3" json:"anthropic_api_key,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// API key of the OpenAI-compatible service for the agents that speak its API
+	// (codex, opencode). Executors never see it.
+	OpenaiApiKey *SecretValue `protobuf:"bytes,5,opt,name=openai_api_key,json=openaiApiKey,proto3" json:"openai_api_key,omitempty"`
+	// Base URL of the OpenAI-compatible service.
+	OpenaiBaseUrl string `protobuf:"bytes,6,opt,name=openai_base_url,json=openaiBaseUrl,proto3" json:"openai_base_url,omitempty"`
+	// Model of tasks that name none, for the agents that speak OpenAI's API.
+	OpenaiAgentModel string `protobuf:"bytes,7,opt,name=openai_agent_model,json=openaiAgentModel,proto3" json:"openai_agent_model,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *ModelConfig) Reset() {
@@ -655,6 +672,27 @@ func (x *ModelConfig) GetAnthropicApiKey() *SecretValue {
 		return x.AnthropicApiKey
 	}
 	return nil
+}
+
+func (x *ModelConfig) GetOpenaiApiKey() *SecretValue {
+	if x != nil {
+		return x.OpenaiApiKey
+	}
+	return nil
+}
+
+func (x *ModelConfig) GetOpenaiBaseUrl() string {
+	if x != nil {
+		return x.OpenaiBaseUrl
+	}
+	return ""
+}
+
+func (x *ModelConfig) GetOpenaiAgentModel() string {
+	if x != nil {
+		return x.OpenaiAgentModel
+	}
+	return ""
 }
 
 // Where workspaces are on the manager's disk, and how long they stay.
@@ -843,7 +881,7 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x14SCHEDULE_CONFIG_PATHRYTOML 或 JSON 格式的调度配置文件。提供时以它为准（source of truth）。\x88\x01\x01R\x12scheduleConfigPath:\xa7\x02\xbaH\xd6\x01\x1a\xd3\x01\n" +
 	"\x19advice.timeout_order.pull\x12\x8d\x01TASK_PULL_INTERVAL_SECONDS is longer than TASK_CLAIM_LEASE_SECONDS, so that a run whose manager is gone waits for the next look: set it lower\x1a&this.pull_interval <= this.claim_lease\xf2\xb8\x18I\n" +
 	"\tRun queue\x12\n" +
-	"run 队列\x1a0Manager 如何从 Backend 的队列领取 run。\"\xac\x12\n" +
+	"run 队列\x1a0Manager 如何从 Backend 的队列领取 run。\"\x80\x14\n" +
 	"\rRuntimeConfig\x12\xe6\x01\n" +
 	"\aruntime\x18\x01 \x01(\tB\xcb\x01\xbaH\x19r\x17R\x04autoR\x06dockerR\aprocess\xea\xb8\x18\xaa\x01\n" +
 	"\x10EXECUTOR_RUNTIME\x1a\x04autoR\x8f\x01Executor 的运行方式：docker 为容器；process 为子进程（没有任何隔离）；auto 在引擎和镜像都可用时使用容器。R\aruntime\x12\xb9\x01\n" +
@@ -871,7 +909,12 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"Bpoco-executor or poco, beside the manager's own program or on PATH\x12@Manager 程序所在目录或 PATH 中的 poco-executor 或 pocoR\x0fexecutorCommand\x12\xb4\x01\n" +
 	"\x0fclaude_cli_path\x18\v \x01(\tB\x8b\x01\xea\xb8\x18\x86\x01\n" +
 	"\x0fCLAUDE_CLI_PATHRMprocess 运行方式使用的 Claude Code CLI 的路径。镜像自带 CLI。Z$\n" +
-	"\x0eclaude on PATH\x12\x12PATH 中的 claudeR\rclaudeCliPath:\x96\x02\xbaH\xad\x01\x1a\xaa\x01\n" +
+	"\x0eclaude on PATH\x12\x12PATH 中的 claudeR\rclaudeCliPath\x12\xd1\x01\n" +
+	"\n" +
+	"agents_dir\x18\f \x01(\tB\xb1\x01\xea\xb8\x18\xac\x01\n" +
+	"\n" +
+	"AGENTS_DIRRhprocess 运行方式下，用 poco fetch --agent 安装的 Agent 所在的目录。镜像自带 Agent。Z2\n" +
+	"\x13only agents on PATH\x12\x1b只使用 PATH 中的 Agenth\x05R\tagentsDir:\x96\x02\xbaH\xad\x01\x1a\xaa\x01\n" +
 	"\x1aruntime.docker_needs_image\x12UEXECUTOR_IMAGE is required with EXECUTOR_RUNTIME=docker: set it to the executor image\x1a5this.runtime != 'docker' || this.executor_image != ''\xf2\xb8\x18a\n" +
 	"\x10Executor runtime\x12\x15Executor 运行环境\x1a6Executor 在哪里运行，可以使用多少资源。\"\xbe\x11\n" +
 	"\tRunConfig\x12\x87\x01\n" +
@@ -893,7 +936,7 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\x1eRUN_BACKGROUND_TIMEOUT_SECONDS\x1a\x03600 \x02R\xd4\x02Agent 的最后一轮结束后，run 为其仍在运行的部分（后台命令、后台子 Agent、脱离的进程）继续等待多久，从最后一次活动迹象算起。到时仍在运行的（例如服务器）会被停止，并在通知中列出；若是未完成的子 Agent，则 run 失败。0 表示直到 RUN_TIMEOUT_SECONDS。R\x11backgroundTimeout:\x9d\x05\xbaH\x8d\x04\x1a\xfb\x01\n" +
 	"\x19advice.timeout_order.idle\x12sRUN_IDLE_TIMEOUT_SECONDS is not shorter than the longest time of a run, and so has no effect: set it lower, or to 0\x1aithis.timeout == duration('0s') || this.idle_timeout == duration('0s') || this.idle_timeout < this.timeout\x1a\x8c\x02\n" +
 	"\x1dadvice.timeout_order.question\x12\xa0\x01USER_INPUT_TIMEOUT_SECONDS is not shorter than RUN_TIMEOUT_SECONDS, which ends a run while its question still waits: set it lower, or RUN_TIMEOUT_SECONDS higher\x1aHthis.timeout == duration('0s') || this.user_input_timeout < this.timeout\xf2\xb8\x18\x87\x01\n" +
-	"\x0fLimits of a run\x12\rrun 的限制\x1ae达到限制的 run 会结束，并说明原因。任务自身的配置只能更严，不能放宽。\"\x8f\t\n" +
+	"\x0fLimits of a run\x12\rrun 的限制\x1ae达到限制的 run 会结束，并说明原因。任务自身的配置只能更严，不能放宽。\"\xd2\r\n" +
 	"\vModelConfig\x12\xb7\x02\n" +
 	"\x14anthropic_auth_token\x18\x01 \x01(\v2\x1b.poco.config.v1.SecretValueB\xe7\x01\xea\xb8\x18\xe2\x01\n" +
 	"\x14ANTHROPIC_AUTH_TOKEN(\x01H\x01R\xc5\x01Claude API token，运行任务时必需（设置了 ANTHROPIC_API_KEY 时除外）。作为 Bearer token 发送；形如 Anthropic API key 的值作为 API key 发送。Executor 接触不到它。R\x12anthropicAuthToken\x12y\n" +
@@ -902,7 +945,14 @@ const file_poco_config_v1_manager_config_proto_rawDesc = "" +
 	"\rdefault_model\x18\x03 \x01(\tB]\xbaH\x04r\x02\x10\x01\xea\xb8\x18R\n" +
 	"\rDEFAULT_MODEL\x1a\x18claude-sonnet-4-20250514R'任务没有指定时使用的模型。R\fdefaultModel\x12\xde\x01\n" +
 	"\x11anthropic_api_key\x18\x04 \x01(\v2\x1b.poco.config.v1.SecretValueB\x94\x01\xea\xb8\x18\x8f\x01\n" +
-	"\x11ANTHROPIC_API_KEY(\x01H\x01Rv模型 API 的 API key，以 x-api-key 发送。未设置 ANTHROPIC_AUTH_TOKEN 时使用。Executor 接触不到它。R\x0fanthropicApiKey:\xe4\x02\xbaH\xce\x01\x1a\xcb\x01\n" +
+	"\x11ANTHROPIC_API_KEY(\x01H\x01Rv模型 API 的 API key，以 x-api-key 发送。未设置 ANTHROPIC_AUTH_TOKEN 时使用。Executor 接触不到它。R\x0fanthropicApiKey\x12\xd4\x01\n" +
+	"\x0eopenai_api_key\x18\x05 \x01(\v2\x1b.poco.config.v1.SecretValueB\x90\x01\xea\xb8\x18\x8b\x01\n" +
+	"\x0eOPENAI_API_KEY(\x01H\x01RuOpenAI 兼容服务的 API key，供使用其 API 的 Agent（codex、opencode）使用。Executor 接触不到它。R\fopenaiApiKey\x12{\n" +
+	"\x0fopenai_base_url\x18\x06 \x01(\tBS\xea\xb8\x18O\n" +
+	"\x0fOPENAI_BASE_URL\x1a\x19https://api.openai.com/v1R\x1fOpenAI 兼容服务的地址。h\x01R\ropenaiBaseUrl\x12\xec\x01\n" +
+	"\x12openai_agent_model\x18\a \x01(\tB\xbd\x01\xea\xb8\x18\xb8\x01\n" +
+	"\x12OPENAI_AGENT_MODELRL使用 OpenAI API 的 Agent 在任务没有指定模型时使用的模型。ZD\n" +
+	"\"none: a task has to name its model\x12\x1e无：任务必须指定模型\xaa\x01\rgpt-5.1-codexR\x10openaiAgentModel:\xe4\x02\xbaH\xce\x01\x1a\xcb\x01\n" +
 	" advice.unused_credential.api_key\x12bANTHROPIC_API_KEY is set and not used, because ANTHROPIC_AUTH_TOKEN is set, too: unset one of them\x1aC!this.anthropic_api_key.is_set || !this.anthropic_auth_token.is_set\xf2\xb8\x18\x8d\x01\n" +
 	"\x05Model\x12\x06模型\x1a|run 使用的模型 API。Manager 转发 Agent 的调用并换上真正的 token，Executor 只持有本次 run 的 token。\"\xfc\x12\n" +
 	"\x0fWorkspaceConfig\x12\x83\x02\n" +
@@ -982,14 +1032,15 @@ var file_poco_config_v1_manager_config_proto_depIdxs = []int32{
 	12, // 19: poco.config.v1.RunConfig.background_timeout:type_name -> google.protobuf.Duration
 	11, // 20: poco.config.v1.ModelConfig.anthropic_auth_token:type_name -> poco.config.v1.SecretValue
 	11, // 21: poco.config.v1.ModelConfig.anthropic_api_key:type_name -> poco.config.v1.SecretValue
-	12, // 22: poco.config.v1.WorkspaceConfig.cleanup_interval:type_name -> google.protobuf.Duration
-	12, // 23: poco.config.v1.WorkspaceConfig.max_age:type_name -> google.protobuf.Duration
-	12, // 24: poco.config.v1.WorkspaceConfig.archive_keep:type_name -> google.protobuf.Duration
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	11, // 22: poco.config.v1.ModelConfig.openai_api_key:type_name -> poco.config.v1.SecretValue
+	12, // 23: poco.config.v1.WorkspaceConfig.cleanup_interval:type_name -> google.protobuf.Duration
+	12, // 24: poco.config.v1.WorkspaceConfig.max_age:type_name -> google.protobuf.Duration
+	12, // 25: poco.config.v1.WorkspaceConfig.archive_keep:type_name -> google.protobuf.Duration
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_poco_config_v1_manager_config_proto_init() }

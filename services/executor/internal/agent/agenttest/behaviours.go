@@ -62,7 +62,7 @@ var behaviours = []behaviour{
 	{name: "nobody is asked for permission", test: func(f *fixture) {
 		r := f.run("[[write]]")
 		r.requireEnd(completed, 0)
-		require.Equal(f.t, "line1\nline two\n", f.file("a.txt"))
+		require.Equal(f.t, "line1\nline two\n", f.file("a.txt"), r.log())
 		require.False(f.t, r.has(func(p *executorv1.RunEventPayload) bool { return p.GetUserInputRequested() != nil }))
 	}},
 	{name: "a mode of permissions that it does not have is refused", needs: func(c agent.Capabilities) bool { return !c.Plans }, test: func(f *fixture) {
@@ -134,9 +134,14 @@ var behaviours = []behaviour{
 		f.awaitFile("waiting")
 		r.agent.Hold()
 		f.touch("go")
-		for _, pid := range process.Descendants(os.Getpid()) {
-			require.Contains(f.t, "TtZ", process.State(pid), "process %d", pid)
-		}
+		require.Eventually(f.t, func() bool { // A stop takes effect at the next turn of each thread.
+			for _, pid := range process.Descendants(os.Getpid()) {
+				if !strings.Contains("TtZ", process.State(pid)) {
+					return false
+				}
+			}
+			return true
+		}, patience, 10*time.Millisecond)
 		r.agent.Release()
 		r.requireEnd(completed, 0)
 	}},
@@ -234,7 +239,7 @@ var behaviours = []behaviour{
 		f.task.IdleTimeout = 3 * time.Second
 		f.run("[[sleep:5]]").requireEnd(completed, 0)
 	}},
-	{name: "a credential that is refused", test: func(f *fixture) {
+	{name: "a credential that is refused", needs: func(c agent.Capabilities) bool { return c.Credential }, test: func(f *fixture) {
 		f.run("[[error401]]").requireEnd(failed, backendv1.RunReason_RUN_REASON_AUTHENTICATION_FAILED)
 	}},
 	{name: "an error of the model", test: func(f *fixture) {

@@ -1,4 +1,4 @@
-package claude
+package sanitize
 
 import (
 	"bytes"
@@ -15,9 +15,9 @@ const (
 	symbolForNUL       = "\u2400"
 )
 
-// clean makes a line of JSON sanitize. It returns the line itself when there is
+// JSON makes a JSON document storable. It returns the line itself when there is
 // nothing to replace, which is nearly always.
-func clean(line []byte) []byte {
+func JSON(line []byte) []byte {
 	if !utf8.Valid(line) {
 		line = bytes.ToValidUTF8(line, []byte(replacement))
 	}
