@@ -14,6 +14,7 @@ import (
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/gen/go/poco/manager/v1/managerv1connect"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/internal/agents"
 	"github.com/poco-ai/poco/services/internal/auth"
 	"github.com/poco-ai/poco/services/internal/config"
 	"github.com/poco-ai/poco/services/internal/grpcclient"
@@ -41,6 +42,7 @@ const (
 	envInternalToken = "INTERNAL_API_TOKEN"
 	envModelToken    = "ANTHROPIC_AUTH_TOKEN"
 	envModelKey      = "ANTHROPIC_API_KEY"
+	envOpenAIKey     = "OPENAI_API_KEY"
 	envS3AccessKey   = "S3_ACCESS_KEY"
 	envS3SecretKey   = "S3_SECRET_KEY"
 )
@@ -112,7 +114,7 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 		Identity: id, Queue: queue, Runtime: rt, Channels: channels, Workspaces: workspaces, Web: web, Exporter: exporter, Dial: dialExecutor,
 		QueueConfig: msg.GetQueue(), RunConfig: msg.GetRun(), StopGrace: msg.GetRuntime().GetStopGrace().AsDuration(),
 		Cleanup:     msg.GetWorkspace(),
-		CallbackURL: callback, Reached: reached.Reached, ModelURL: callback + gateway.Prefix, DefaultModel: msg.GetModel().GetDefaultModel(),
+		CallbackURL: callback, Reached: reached.Reached, Model: modelOf(callback, msg.GetModel()),
 		ExecutorEnv:   func() map[string]string { return executorEnv(cfg.Current()) },
 		StopExecutors: opts.StopExecutors, Logger: opts.Logger.With(logging.KeyWorkerID, id.WorkerID),
 	})
@@ -126,14 +128,17 @@ func build(ctx context.Context, cfg *Config, opts Options, closers *lifecycle.Cl
 	managerv1connect.RegisterExecutorPoolServiceHandler(server.Connect(), &admin.Pool{WorkerID: id.WorkerID, Runtime: rt, Load: w.Load})
 	managerv1connect.RegisterWorkspaceServiceHandler(server.Connect(), &admin.Workspaces{Store: workspaces})
 
-	model, err := gateway.New(gateway.Options{
-		BaseURL: msg.GetModel().GetAnthropicBaseUrl(), Token: cfg.Secret(envModelToken), APIKey: cfg.Secret(envModelKey), Refresh: cfg.Refresh, Verify: verifyModel(id, channels),
-		Logger: opts.Logger, Registerer: server.Registry(),
-	})
-	if err != nil {
-		return nil, err
+	for api, options := range map[agents.API]gateway.Options{
+		agents.Anthropic: {API: gateway.Anthropic, BaseURL: msg.GetModel().GetAnthropicBaseUrl(), Token: cfg.Secret(envModelToken), APIKey: cfg.Secret(envModelKey)},
+		agents.OpenAI:    {API: gateway.OpenAI, BaseURL: msg.GetModel().GetOpenaiBaseUrl(), APIKey: cfg.Secret(envOpenAIKey)},
+	} {
+		options.Refresh, options.Verify, options.Logger, options.Registerer = cfg.Refresh, verifyModel(id, api, channels), opts.Logger, server.Registry()
+		model, err := gateway.New(options)
+		if err != nil {
+			return nil, err
+		}
+		server.Handle(options.API.Prefix+"/", model)
 	}
-	server.Handle(gateway.Prefix+"/", model)
 	err = errors.Join(server.Registry().Register(w.Metrics()), server.Registry().Register(exporter.Metrics()))
 	return &manager{identity: id, runtime: rt, worker: w, server: server, reach: reached}, err
 }
@@ -166,10 +171,20 @@ func newServer(cfg *Config, opts Options, traces *tracing.Provider, channels *ru
 	return rpcserver.New(options)
 }
 
+// modelOf tells what an agent is given for a model.
+func modelOf(callback string, msg *configv1.ModelConfig) func(agent string) worker.Model {
+	return func(agent string) worker.Model {
+		if agents.APIOf(agent) == agents.OpenAI {
+			return worker.Model{URL: callback + gateway.OpenAI.Prefix, Default: msg.GetOpenaiAgentModel()}
+		}
+		return worker.Model{URL: callback + gateway.Anthropic.Prefix, Default: msg.GetDefaultModel()}
+	}
+}
+
 // verifyModel admits the model tokens of attempts that are held.
-func verifyModel(id *identity.Identity, channels *runchannel.Registry) gateway.VerifyToken {
+func verifyModel(id *identity.Identity, api agents.API, channels *runchannel.Registry) gateway.VerifyToken {
 	return func(token string) (context.Context, error) {
-		attempt, err := id.VerifyModelToken(token)
+		attempt, err := id.VerifyModelToken(api, token)
 		if err != nil {
 			return nil, rpcerror.Unauthenticated("the model token is not valid").WithCause(err)
 		}

@@ -42,7 +42,7 @@ func (g *Gateway) checkAnswer(resp *http.Response) error {
 	status := resp.StatusCode
 	if status/100 == 3 {
 		return g.foreign(onTheWay, kindAPI, "%s answered with a redirect (HTTP %d) to %s, which is not followed: %s",
-			g.target.Host, status, stranger.RedirectTarget(resp), "check ANTHROPIC_BASE_URL, and whether this network wants somebody to sign in")
+			g.target.Host, status, stranger.RedirectTarget(resp), "check "+g.opts.API.setting+", and whether this network wants somebody to sign in")
 	}
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")) // None is none of those below.
 	page := media == "text/html"
@@ -56,7 +56,7 @@ func (g *Gateway) checkAnswer(resp *http.Response) error {
 	if err != nil {
 		return err
 	}
-	said, isJSON, own := readError(body)
+	said, isJSON, own := g.opts.API.readError(body)
 	if own {
 		return nil
 	}
@@ -67,7 +67,7 @@ func (g *Gateway) checkAnswer(resp *http.Response) error {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status == http.StatusConflict, status >= 500:
 		return g.foreign(status, kindAPI, "%s", by) // The CLI tries again.
 	case status == http.StatusNotFound, status/100 == 2:
-		return g.foreign(onTheWay, kindAPI, "%s, which is no answer of the model API: check ANTHROPIC_BASE_URL, and whether this network wants somebody to sign in", by)
+		return g.foreign(onTheWay, kindAPI, "%s, which is no answer of the model API: check %s, and whether this network wants somebody to sign in", by, g.opts.API.setting)
 	case isJSON && status != http.StatusForbidden && status != http.StatusProxyAuthRequired:
 		return nil // An API all the same, with errors of another form.
 	default:
@@ -80,7 +80,7 @@ func (g *Gateway) foreign(status int, kind, format string, args ...any) error {
 }
 
 // readError reads an error of the API's form, and what one of another form says.
-func readError(body []byte) (said string, isJSON, own bool) {
+func (api *API) readError(body []byte) (said string, isJSON, own bool) {
 	var e struct {
 		Type    string          `json:"type"`
 		Error   json.RawMessage `json:"error"`
@@ -98,12 +98,13 @@ func readError(body []byte) (said string, isJSON, own bool) {
 	if json.Unmarshal(e.Error, &detail) != nil {
 		_ = json.Unmarshal(e.Error, &plain) // Neither is nothing said.
 	}
+	own = api.own(e.Type, detail.Type, detail.Message)
 	for _, said := range []string{detail.Message, e.Message, e.Detail, plain} {
 		if said != "" {
-			return said, true, e.Type == "error" && detail.Type != ""
+			return said, true, own
 		}
 	}
-	return "", true, e.Type == "error" && detail.Type != ""
+	return "", true, own
 }
 
 // proxyError is a proxy's refusal to connect.
@@ -135,11 +136,11 @@ func (g *Gateway) unreachable(err error) *foreignError {
 	case errors.As(err, &proxy):
 		status, hint = onTheWay, ": check HTTPS_PROXY and what the proxy allows"
 	case errors.As(err, &dns) && dns.IsNotFound:
-		status, hint = onTheWay, ": check ANTHROPIC_BASE_URL and the name server"
+		status, hint = onTheWay, ": check "+g.opts.API.setting+" and the name server"
 	case errors.As(err, &certificate):
 		status = onTheWay
 	case errors.As(err, &record):
-		status, hint = onTheWay, ": no TLS is spoken there; check the scheme and port of ANTHROPIC_BASE_URL"
+		status, hint = onTheWay, ": no TLS is spoken there; check the scheme and port of "+g.opts.API.setting
 	}
 	return &foreignError{status: status, kind: kindAPI, message: "the model API at " + g.target.Host + " cannot be reached: " + egress.ExplainUntrusted(scrub(err)).Error() + hint}
 }

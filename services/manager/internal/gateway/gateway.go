@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
@@ -24,10 +23,6 @@ import (
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
-
-// Prefix is where the gateway is mounted. An executor's ANTHROPIC_BASE_URL is
-// CALLBACK_BASE_URL with it at the end.
-const Prefix = "/model"
 
 const (
 	// maxRequestBytes is above what the model API takes (32 MiB).
@@ -46,6 +41,7 @@ type VerifyToken func(token string) (held context.Context, err error)
 
 // Options describes a gateway.
 type Options struct {
+	API API
 	// BaseURL of the model API.
 	BaseURL string
 	// Token of the model API, and the key that stands in when there is none: it is
@@ -71,16 +67,16 @@ type Gateway struct {
 	metrics metrics
 }
 
-// New returns a gateway, to be mounted at Prefix + "/".
+// New returns a gateway, to be mounted at its API's Prefix + "/".
 func New(opts Options) (*Gateway, error) {
 	target, err := url.Parse(opts.BaseURL)
 	if err != nil {
-		return nil, errors.New("ANTHROPIC_BASE_URL is not a URL")
+		return nil, errors.New(opts.API.setting + " is not a URL")
 	}
 	if opts.Transport == nil {
 		opts.Transport = newTransport()
 	}
-	g := &Gateway{opts: opts, target: target, metrics: newMetrics(opts.Registerer)}
+	g := &Gateway{opts: opts, target: target, metrics: newMetrics(opts.API.name, opts.Registerer)}
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite:        g.rewrite,
 		Transport:      opts.Transport,
@@ -109,12 +105,12 @@ func newTransport() *http.Transport {
 
 // ServeHTTP checks the model token and passes the call on while its run is held.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rest := strings.TrimPrefix(r.URL.Path, Prefix)
+	rest := strings.TrimPrefix(r.URL.Path, g.opts.API.Prefix)
 	if r.Method == http.MethodHead && strings.Trim(rest, "/") == "" {
 		return // the CLI looks whether anybody is there before its first call
 	}
-	if !passesOn(r.Method, rest) {
-		writeError(w, http.StatusNotFound, "not_found_error", "the model gateway passes on messages, token counts and models only")
+	if !g.opts.API.passesOn(r.Method, rest) {
+		writeError(w, http.StatusNotFound, "not_found_error", "the model gateway passes on "+g.opts.API.calls+" only")
 		return
 	}
 	held, err := g.opts.Verify(tokenOf(r))
@@ -129,7 +125,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if !g.opts.Token.IsSet() && !g.opts.APIKey.IsSet() {
 		writeError(w, http.StatusUnauthorized, "authentication_error",
-			"neither ANTHROPIC_AUTH_TOKEN nor ANTHROPIC_API_KEY is set: give one to the executor manager")
+			g.opts.API.credentials+": give one to the executor manager")
 		return
 	}
 	// A call in flight ends with its run, or when a manager that stops lets go of
@@ -149,23 +145,6 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	g.proxy.ServeHTTP(counted, r)
 }
-
-// passesOn tells whether a call is one that an agent makes. The credential may
-// open more: files and batches of other runs and users, work that goes on after
-// the run, the organization's settings. A model token opens none of that.
-func passesOn(method, path string) bool {
-	switch path {
-	case "/v1/messages", "/v1/messages/count_tokens":
-		return method == http.MethodPost
-	case "/v1/models":
-		return method == http.MethodGet
-	}
-	model, ok := strings.CutPrefix(path, "/v1/models/")
-	return ok && method == http.MethodGet && modelName.MatchString(model)
-}
-
-// modelName is one part of a path that cannot be "." or "..".
-var modelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@-]*$`)
 
 func tokenOf(r *http.Request) string {
 	if token := auth.BearerToken(r.Header.Get("Authorization")); token != "" {
@@ -188,7 +167,7 @@ func (g *Gateway) refuse(w http.ResponseWriter, err error) {
 // rewrite makes the call one of the manager's own: its token, and nothing that
 // tells who the executor is.
 func (g *Gateway) rewrite(pr *httputil.ProxyRequest) {
-	pr.Out.URL.Path = strings.TrimPrefix(pr.In.URL.Path, Prefix)
+	pr.Out.URL.Path = strings.TrimPrefix(pr.In.URL.Path, g.opts.API.Prefix)
 	pr.Out.URL.RawPath = ""
 	pr.SetURL(g.target)
 	pr.Out.Host = g.target.Host
@@ -202,14 +181,7 @@ func (g *Gateway) rewrite(pr *httputil.ProxyRequest) {
 	}
 	// Whose answer it is has to be read.
 	pr.Out.Header.Set("Accept-Encoding", "identity")
-	switch token := g.opts.Token.Reveal(); {
-	case token == "":
-		pr.Out.Header.Set("X-Api-Key", g.opts.APIKey.Reveal())
-	case strings.HasPrefix(token, apiKeyPrefix):
-		pr.Out.Header.Set("X-Api-Key", token)
-	default:
-		pr.Out.Header.Set("Authorization", "Bearer "+token)
-	}
+	g.opts.API.authorize(pr.Out.Header, g.opts.Token, g.opts.APIKey)
 }
 
 // upstreamFailed answers for a model API that could not be reached.
@@ -244,7 +216,8 @@ func scrub(err error) error {
 	return err
 }
 
-// writeError answers the way the model API does, so that the CLI shows it.
+// writeError answers in a way that the clients of either API read, so that the agent
+// shows it.
 func writeError(w http.ResponseWriter, code int, kind, message string) {
 	type detail struct {
 		Type    string `json:"type"`

@@ -42,12 +42,16 @@ func newFixture(t *testing.T, upstream, token string) *fixture {
 }
 
 func newFixtureWithKey(t *testing.T, upstream, token, key string) *fixture {
+	return newFixtureOf(t, gateway.Anthropic, upstream, token, key)
+}
+
+func newFixtureOf(t *testing.T, api gateway.API, upstream, token, key string) *fixture {
 	held, letGo := context.WithCancelCause(t.Context())
 	f := &fixture{log: &bytes.Buffer{}, letGo: letGo}
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	g, err := gateway.New(gateway.Options{
-		BaseURL: upstream, Token: config.NewSecret(token), APIKey: config.NewSecret(key), Transport: transport,
+		API: api, BaseURL: upstream, Token: config.NewSecret(token), APIKey: config.NewSecret(key), Transport: transport,
 		Logger: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Registerer: prometheus.NewRegistry(),
 		Verify: func(token string) (context.Context, error) {
 			switch {
@@ -63,7 +67,7 @@ func newFixtureWithKey(t *testing.T, upstream, token, key string) *fixture {
 	})
 	require.NoError(t, err)
 	mux := http.NewServeMux()
-	mux.Handle(gateway.Prefix+"/", g)
+	mux.Handle(api.Prefix+"/", g)
 	f.server = httptest.NewServer(mux)
 	t.Cleanup(f.server.Close)
 	return f
@@ -270,38 +274,106 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestOnlyAnAgentsCallsPass(t *testing.T) {
-	var got []string
-	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		got = append(got, r.Method+" "+r.URL.String())
+	for name, c := range map[string]struct {
+		api          gateway.API
+		pass, refuse []string
+	}{
+		"Anthropic": {
+			api: gateway.Anthropic,
+			pass: []string{
+				"POST /model/v1/messages?beta=true", "POST /model/v1/messages/count_tokens", "GET /model/v1/models?limit=5", "GET /model/v1/models/claude-x.1",
+			},
+			refuse: []string{
+				"GET /model/v1/messages", "DELETE /model/v1/models/x", "POST /model/v1/messages/batches", "GET /model/v1/messages/batches",
+				"GET /model/v1/files", "DELETE /model/v1/files/x", "POST /model/v1/files", "GET /model/v1/organizations/api_keys",
+				"GET /model/v1/models/..%2ffiles", "GET /model/v1/models/..", "GET /model/v1/models/%2e%2e/files", "POST /model/v1//messages/batches",
+				"POST /model/v1/messages/", "POST /model/v1/messages%2fbatches", "POST /model/v1", "POST /model/",
+			},
+		},
+		"OpenAI": {
+			api:  gateway.OpenAI,
+			pass: []string{"POST /model/openai/responses", "POST /model/openai/responses/compact", "POST /model/openai/chat/completions", "GET /model/openai/models"},
+			refuse: []string{
+				"GET /model/openai/responses/resp_1", "DELETE /model/openai/responses/resp_1", "POST /model/openai/files", "GET /model/openai/files",
+				"POST /model/openai/batches", "POST /model/openai/fine_tuning/jobs", "GET /model/openai/models/..%2ffiles", "GET /model/openai/organization/users",
+				"POST /model/openai/responses/", "POST /model/openai", "POST /model/openai/../openai/files",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				got = append(got, r.Method+" "+r.URL.String())
+			}))
+			defer upstream.Close()
+			f := newFixtureOf(t, c.api, upstream.URL, "", realToken)
+			call := func(line string) int {
+				method, target, _ := strings.Cut(line, " ")
+				req, err := http.NewRequestWithContext(t.Context(), method, f.server.URL+target, nil)
+				require.NoError(t, err)
+				req.Header = bearer(runToken)
+				client := *f.server.Client()
+				client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+				resp, err := client.Do(req)
+				require.NoError(t, err)
+				require.NoError(t, resp.Body.Close())
+				return resp.StatusCode
+			}
+			for _, line := range c.pass {
+				require.Equal(t, http.StatusOK, call(line), line)
+				require.Equal(t, strings.Replace(line, c.api.Prefix, "", 1), got[len(got)-1])
+			}
+			passed := len(got)
+			for _, line := range c.refuse {
+				require.NotEqual(t, http.StatusOK, call(line), line)
+			}
+			require.Len(t, got, passed, "%v", got[passed:])
+		})
+	}
+}
+
+// TestOpenAIsOwn: the key of an OpenAI-compatible service is swapped in, its own
+// errors pass as they are, and what answers in its place is told as that.
+func TestOpenAIsOwn(t *testing.T) {
+	const refused = `{"error":{"message":"Incorrect API key","type":"invalid_request_error","code":"invalid_api_key"}}`
+	status, media, body := http.StatusOK, "text/event-stream", "data: {}\n\n"
+	var got *http.Request
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = r
+		w.Header().Set("Content-Type", media)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
 	}))
 	defer upstream.Close()
-	f := newFixture(t, upstream.URL, realToken)
-	call := func(line string) int {
-		method, target, _ := strings.Cut(line, " ")
-		req, err := http.NewRequestWithContext(t.Context(), method, f.server.URL+target, nil)
+	f := newFixtureOf(t, gateway.OpenAI, upstream.URL+"/v1", "", realToken)
+	ask := func() (int, string) {
+		resp := f.post(t, "/model/openai/responses", bearer(runToken))
+		said, err := io.ReadAll(resp.Body)
 		require.NoError(t, err)
-		req.Header = bearer(runToken)
-		client := *f.server.Client()
-		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-		resp, err := client.Do(req)
-		require.NoError(t, err)
-		require.NoError(t, resp.Body.Close())
-		return resp.StatusCode
+		return resp.StatusCode, string(said)
 	}
-	for _, line := range []string{
-		"POST /model/v1/messages?beta=true", "POST /model/v1/messages/count_tokens", "GET /model/v1/models?limit=5", "GET /model/v1/models/claude-x.1",
-	} {
-		require.Equal(t, http.StatusOK, call(line), line)
-		require.Equal(t, strings.Replace(line, "/model/", "/", 1), got[len(got)-1])
-	}
-	passed := len(got)
-	for _, line := range []string{
-		"GET /model/v1/messages", "DELETE /model/v1/models/x", "POST /model/v1/messages/batches", "GET /model/v1/messages/batches",
-		"GET /model/v1/files", "DELETE /model/v1/files/x", "POST /model/v1/files", "GET /model/v1/organizations/api_keys",
-		"GET /model/v1/models/..%2ffiles", "GET /model/v1/models/..", "GET /model/v1/models/%2e%2e/files", "POST /model/v1//messages/batches",
-		"POST /model/v1/messages/", "POST /model/v1/messages%2fbatches", "POST /model/v1", "POST /model/",
-	} {
-		require.NotEqual(t, http.StatusOK, call(line), line)
-	}
-	require.Len(t, got, passed, "%v", got[passed:])
+	code, said := ask()
+	require.Equal(t, http.StatusOK, code)
+	require.Equal(t, body, said)
+	require.Equal(t, "/v1/responses", got.URL.Path)
+	require.Equal(t, "Bearer "+realToken, got.Header.Get("Authorization"))
+
+	status, media, body = http.StatusUnauthorized, "application/json", refused
+	code, said = ask()
+	require.Equal(t, http.StatusUnauthorized, code)
+	require.JSONEq(t, refused, said)
+
+	status, media, body = http.StatusForbidden, "text/html", page
+	code, said = ask()
+	require.Equal(t, http.StatusFailedDependency, code)
+	require.Contains(t, said, "no answer of the model API")
+
+	status, media, body = http.StatusNotFound, "text/plain", "no such thing"
+	_, said = ask()
+	require.Contains(t, said, "check OPENAI_BASE_URL")
+
+	f = newFixtureOf(t, gateway.OpenAI, upstream.URL, "", "")
+	code, said = ask()
+	require.Equal(t, http.StatusUnauthorized, code)
+	require.Contains(t, said, "OPENAI_API_KEY is not set")
 }

@@ -16,7 +16,7 @@ type metrics struct {
 	duration prometheus.Histogram
 }
 
-func newMetrics(reg prometheus.Registerer) metrics {
+func newMetrics(api string, reg prometheus.Registerer) metrics {
 	m := metrics{
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "poco_model_gateway_calls_total", Help: "Calls passed to the model API, by HTTP status.",
@@ -30,7 +30,7 @@ func newMetrics(reg prometheus.Registerer) metrics {
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.calls, m.bytes, m.duration)
+		prometheus.WrapRegistererWith(prometheus.Labels{"api": api}, reg).MustRegister(m.calls, m.bytes, m.duration)
 	}
 	return m
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/poco-ai/poco/services/internal/agents"
 	"github.com/poco-ai/poco/services/manager/internal/identity"
 )
 
@@ -58,7 +59,7 @@ func TestTokens(t *testing.T) {
 	run := uuid.NewString()
 	attempt := identity.Attempt{RunID: run, Number: 2}
 	require.NotEqual(t, a.ExecutorToken("x"), a.ExecutorToken("y"))
-	channel, model := a.ChannelToken(attempt), a.ModelToken(attempt)
+	channel, model := a.ChannelToken(attempt), a.ModelToken(agents.Anthropic, attempt)
 	require.True(t, strings.HasPrefix(channel, "pct_"+run+".2."))
 	require.True(t, strings.HasPrefix(model, "pmt_"+run+".2."))
 	mac := channel[strings.LastIndex(channel, ".")+1:]
@@ -78,9 +79,13 @@ func TestTokens(t *testing.T) {
 		_, err := a.VerifyChannelToken(bad)
 		require.ErrorIs(t, err, identity.ErrBadToken, name)
 	}
-	_, err = a.VerifyModelToken(channel)
+	_, err = a.VerifyModelToken(agents.Anthropic, channel)
 	require.ErrorIs(t, err, identity.ErrBadToken)
-	got, err := a.VerifyModelToken(model)
+	_, err = a.VerifyModelToken(agents.OpenAI, model)
+	require.ErrorIs(t, err, identity.ErrBadToken, "of another API")
+	_, err = a.VerifyModelToken(agents.OpenAI, "pmo_"+model[4:])
+	require.ErrorIs(t, err, identity.ErrBadToken, "of another API, renamed")
+	got, err := a.VerifyModelToken(agents.Anthropic, model)
 	require.NoError(t, err)
 	require.Equal(t, attempt, got)
 }

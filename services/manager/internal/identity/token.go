@@ -8,14 +8,18 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/poco-ai/poco/services/internal/agents"
 )
 
 // Token prefixes make a leaked token recognisable for what it is.
 const (
 	channelPrefix  = "pct_"
-	modelPrefix    = "pmt_"
 	executorPrefix = "pet_"
 )
+
+// modelPrefixes are those of model tokens, by the API that they open.
+var modelPrefixes = map[agents.API]string{agents.Anthropic: "pmt_", agents.OpenAI: "pmo_"}
 
 // ErrBadToken means that a token was not made by this manager, or for another
 // purpose.
@@ -36,9 +40,11 @@ func (a Attempt) String() string { return fmt.Sprintf("attempt %d of run %s", a.
 // must never have it: it speaks for the executor.
 func (i *Identity) ChannelToken(a Attempt) string { return i.attemptToken(channelPrefix, a) }
 
-// ModelToken is what the agent of an attempt shows at the model gateway:
-// "pmt_<run id>.<attempt>.<mac>". It opens nothing else.
-func (i *Identity) ModelToken(a Attempt) string { return i.attemptToken(modelPrefix, a) }
+// ModelToken is what the agent of an attempt shows at the gateway of its model API:
+// "pmt_<run id>.<attempt>.<mac>". It opens nothing else, and no other API.
+func (i *Identity) ModelToken(api agents.API, a Attempt) string {
+	return i.attemptToken(modelPrefixes[api], a)
+}
 
 // VerifyChannelToken returns the attempt a channel token was made for. Whether
 // it is the one that is under way is the caller's to check.
@@ -47,8 +53,8 @@ func (i *Identity) VerifyChannelToken(token string) (Attempt, error) {
 }
 
 // VerifyModelToken is VerifyChannelToken for model tokens.
-func (i *Identity) VerifyModelToken(token string) (Attempt, error) {
-	return i.verify(modelPrefix, token)
+func (i *Identity) VerifyModelToken(api agents.API, token string) (Attempt, error) {
+	return i.verify(modelPrefixes[api], token)
 }
 
 // ExecutorToken is what the manager shows to an executor: "pet_<executor id>.<mac>".

@@ -325,7 +325,7 @@ func (h *host) manage(o options) *manager {
 		QueueConfig: &configv1.QueueConfig{
 			PullEnabled: true, MaxConcurrentTasks: o.slots, PullInterval: durationpb.New(o.pull), ClaimLease: durationpb.New(o.lease),
 		},
-		RunConfig: &configv1.RunConfig{}, CallbackURL: "http://manager", ModelURL: "http://manager/model",
+		RunConfig: &configv1.RunConfig{}, CallbackURL: "http://manager", Model: func(string) worker.Model { return worker.Model{URL: "http://manager/model"} },
 		Reached: o.reached, Cleanup: o.cleanup, StopExecutors: o.stopExecutors, CancelGrace: o.cancelGrace, Now: m.clock.Now, Logger: logger,
 	})
 	server := connect.NewServer(rpcerror.Interceptor(logger), channels.Interceptor())

@@ -14,6 +14,7 @@ import (
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
 	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
+	"github.com/poco-ai/poco/services/internal/agents"
 	"github.com/poco-ai/poco/services/internal/logging"
 	"github.com/poco-ai/poco/services/internal/retry"
 	"github.com/poco-ai/poco/services/internal/rpcerror"
@@ -222,13 +223,15 @@ func (r *heldRun) handOver(ctx context.Context, mcpConfig string) error {
 		return err
 	}
 	defer closeClient()
+	name := agents.Of(r.claim.GetConfig())
+	model := r.w.opts.Model(name)
 	req := &executorv1.StartRunRequest{
 		RunId: r.id, Attempt: r.attempt().Number, SessionId: r.sessionID, Prompt: r.claim.GetPrompt(), Config: r.claim.GetConfig(),
 		AgentSessionId: r.claim.GetAgentSessionId(), NextRunSeq: max(1, r.claim.GetNextRunSeq()),
 		ChannelUrl: r.w.opts.CallbackURL, ChannelToken: r.w.opts.Identity.ChannelToken(r.attempt()),
 		Limits: limits(r.w.opts.RunConfig, r.claim.GetConfig()), McpConfigJson: mcpConfig, PromptSubmitted: r.claim.GetPromptSubmitted(), PromptOffered: r.claim.GetPromptOffered(),
 		ReportedMessageIds: r.claim.GetReportedMessageIds(), LatestMessages: r.claim.GetLatestMessages(),
-		ModelBaseUrl: r.w.opts.ModelURL, ModelToken: r.w.opts.Identity.ModelToken(r.attempt()), DefaultModel: r.w.opts.DefaultModel,
+		ModelBaseUrl: model.URL, ModelToken: r.w.opts.Identity.ModelToken(agents.APIOf(name), r.attempt()), DefaultModel: model.Default,
 	}
 	wait := newBackOff()
 	for try := 1; ; try++ {

@@ -51,9 +51,8 @@ type Options struct {
 	CallbackURL string
 	// Reached tells whether executors reach CallbackURL; nil asks nobody.
 	Reached func(context.Context) error
-	// ModelURL is the model gateway as executors reach it.
-	ModelURL     string
-	DefaultModel string
+	// Model is what the agent of a name is given for a model.
+	Model func(agent string) Model
 	// ExecutorEnv gives a new executor's own settings, without secrets.
 	ExecutorEnv func() map[string]string
 	// StopExecutors ends running runs when the worker stops. Otherwise their
@@ -66,6 +65,10 @@ type Options struct {
 	Now    func() time.Time
 	Logger *slog.Logger
 }
+
+// Model is where an agent finds its model: the gateway as executors reach it, and the
+// model of tasks that name none.
+type Model struct{ URL, Default string }
 
 // settleTime is how long the backend may be away when the worker stops, before
 // what is still to be told to it is left to the next start.

@@ -140,7 +140,7 @@ func (r *Runtime) start(ctx context.Context, command []string, spec runtime.Spec
 	if err := r.note(func() error { return createState(r.statePath(st.ID), st) }); err != nil {
 		return nil, err
 	}
-	c, err := r.spawn(command, environment(spec, addr.Port, r.cfg.CLIPath), socket, st)
+	c, err := r.spawn(command, environment(spec, addr.Port, &r.cfg), socket, st)
 	if err != nil {
 		return nil, errors.Join(err, r.forget(st.ID))
 	}
@@ -194,7 +194,7 @@ func (r *Runtime) spawn(command, env []string, socket *os.File, st state) (*chil
 // memory; collecting garbage during its start would take longer than the start.
 const executorGC = 400
 
-func environment(spec runtime.Spec, port int, cliPath string) []string {
+func environment(spec runtime.Spec, port int, cfg *Config) []string {
 	values := egress.Environment()
 	for _, name := range passedOn {
 		if value, ok := os.LookupEnv(name); ok { //nolint:forbidigo // passed on, not read: these are the machine's, not settings
@@ -204,8 +204,11 @@ func environment(spec runtime.Spec, port int, cliPath string) []string {
 	for name, value := range spec.Env {
 		values[name] = value
 	}
-	if cliPath != "" {
-		values["CLAUDE_CLI_PATH"] = cliPath
+	if cfg.CLIPath != "" {
+		values["CLAUDE_CLI_PATH"] = cfg.CLIPath
+	}
+	if cfg.AgentsDir != "" {
+		values["AGENTS_DIR"] = cfg.AgentsDir
 	}
 	values[markerVar] = spec.ExecutorID
 	values["EXECUTOR_TOKEN"] = config.Hashed(spec.Token)

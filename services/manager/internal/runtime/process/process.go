@@ -37,6 +37,8 @@ type Config struct {
 	Command []string
 	// CLIPath is the Claude Code CLI (CLAUDE_CLI_PATH); "claude" on PATH when empty.
 	CLIPath string
+	// AgentsDir has the other agents (AGENTS_DIR); only those on PATH when empty.
+	AgentsDir string
 	// StartTimeout bounds the time until an executor answers; 0 means DefaultStartTimeout.
 	StartTimeout time.Duration
 	// Logger; slog.Default() when nil.

@@ -82,7 +82,7 @@ func openDocker(cfg *configv1.RuntimeConfig, opts Options) (runtime.Runtime, err
 func openProcess(cfg *configv1.RuntimeConfig, opts Options) (runtime.Runtime, error) {
 	rt, err := process.New(process.Config{
 		WorkerID: opts.WorkerID, StateDir: filepath.Join(opts.WorkspaceRoot, ".worker", "executors"),
-		Command: strings.Fields(cfg.GetExecutorCommand()), CLIPath: cfg.GetClaudeCliPath(),
+		Command: strings.Fields(cfg.GetExecutorCommand()), CLIPath: cfg.GetClaudeCliPath(), AgentsDir: cfg.GetAgentsDir(),
 		StartTimeout: cfg.GetStartTimeout().AsDuration(), Logger: opts.Logger,
 	})
 	if err != nil {
