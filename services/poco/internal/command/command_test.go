@@ -92,12 +92,13 @@ func TestWrongUse(t *testing.T) {
 
 func TestRunSendsWhatTheFlagsSay(t *testing.T) {
 	backend := test.New(t)
-	code, out, _ := poco(t, backend.URL, "from stdin\n", "run", "--detach", "--json", "--model", "m", "--timeout", "90s", "-")
+	code, out, _ := poco(t, backend.URL, "from stdin\n", "run", "--detach", "--json", "--agent", "codex", "--model", "m", "--timeout", "90s", "-")
 	require.Equal(t, 0, code)
 	require.JSONEq(t, `{"sessionId":"`+test.SessionID+`","runId":"`+test.RunID+`","status":"RUN_STATUS_QUEUED"}`, out)
 	task := backend.Enqueued(t)
 	require.Equal(t, "from stdin\n", task.GetPrompt())
 	require.Equal(t, "m", task.GetConfig().GetModel())
+	require.Equal(t, "codex", task.GetConfig().GetAgent())
 	require.Equal(t, int64(90), task.GetConfig().GetTimeout().GetSeconds())
 	require.NotEmpty(t, task.GetClientRequestId())
 }

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	"github.com/poco-ai/poco/services/internal/agents"
 	"github.com/poco-ai/poco/services/poco/internal/client"
 	"github.com/poco-ai/poco/services/poco/internal/conversation"
 	"github.com/poco-ai/poco/services/poco/internal/terminal"
@@ -26,10 +27,10 @@ const maxPromptBytes = 1 << 20
 
 // runFlags are the flags of "poco run".
 type runFlags struct {
-	session, project, model, repo string
-	requestID                     string
-	timeout                       time.Duration
-	json, detach, waitExport      bool
+	session, project, agent, model, repo string
+	requestID                            string
+	timeout                              time.Duration
+	json, detach, waitExport             bool
 	// firstOption answers questions that nobody answers, see
 	// conversation.Follower.
 	firstOption time.Duration
@@ -69,6 +70,7 @@ again without starting it twice. With "-" the prompt is read from standard input
 	set := cmd.Flags()
 	set.StringVar(&flags.session, "session", "", "go on with this session's conversation")
 	set.StringVar(&flags.project, "project", "", "put a new session into this project")
+	set.StringVar(&flags.agent, "agent", "", "the agent: "+agents.List()+" (default: the session's, or "+agents.Claude+")")
 	set.StringVar(&flags.model, "model", "", "the model (default: the manager's DEFAULT_MODEL)")
 	set.StringVar(&flags.repo, "repo", "", "http(s) URL of a Git repository to clone into a new workspace")
 	set.DurationVar(&flags.timeout, "timeout", 0, "the longest the run may take, for example 10m")
@@ -96,6 +98,9 @@ func (c *cli) prompt(args []string) (string, error) {
 
 func (f *runFlags) config() *backendv1.TaskConfig {
 	config := &backendv1.TaskConfig{}
+	if f.agent != "" {
+		config.Agent = proto.String(f.agent)
+	}
 	if f.model != "" {
 		config.Model = proto.String(f.model)
 	}
