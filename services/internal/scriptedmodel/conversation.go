@@ -111,8 +111,8 @@ var (
 	// What the CLI tells the model is no prompt: reminders, and that something in
 	// the background has ended.
 	reminderPattern = regexp.MustCompile(`(?s)<system-reminder>.*?</system-reminder>|<task-notification>.*?</task-notification>` +
-		`|<environment_context>.*?</environment_context>|<session_context>.*?</session_context>`)
-	cwdPattern         = regexp.MustCompile(`(?im)working directory: *(\S.*)$|<cwd>(.*?)</cwd>|workspace directories:\**\s+- (\S.*)$`)
+		`|<environment_context>.*?</environment_context>`)
+	cwdPattern         = regexp.MustCompile(`(?im)working directory: *(\S.*)$|<cwd>(.*?)</cwd>`)
 	taskPattern        = regexp.MustCompile(`Task #(\S+) created`)
 	answerPattern      = regexp.MustCompile(`"(?:=|answers":\[)"((?:[^"\\]|\\.)*)"`)
 	continuePattern    = regexp.MustCompile(`(?i)^continue\b|Continue from where you left off\.$`)

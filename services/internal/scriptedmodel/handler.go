@@ -1,6 +1,6 @@
 // Package scriptedmodel is a scripted model endpoint: a small server that
 // plays written scenarios instead of thinking. It speaks the Messages API and those
-// of other agents' models (Responses, Chat Completions, Gemini), stands in for the
+// of other agents' models (Responses, Chat Completions), stands in for the
 // real ones in tests and in the demo, and is reached the same way, by a base URL.
 //
 // A marker in the latest prompt chooses the scenario: [[demo]], or with an
@@ -10,7 +10,6 @@
 package scriptedmodel
 
 import (
-	"cmp"
 	"crypto/subtle"
 	"fmt"
 	"io"
@@ -93,7 +92,6 @@ func New(opts Options) *Handler {
 	h.mux.HandleFunc("POST /v1/messages", h.serve(messages{}))
 	h.mux.HandleFunc("POST /v1/responses", h.serve(responses{}))
 	h.mux.HandleFunc("POST /v1/chat/completions", h.serve(chat{}))
-	h.mux.HandleFunc("POST /v1beta/models/{call}", h.serve(gemini{}))
 	h.mux.HandleFunc("POST /v1/messages/count_tokens", h.serveCountTokens)
 	h.mux.HandleFunc("POST /scripted/release", func(w http.ResponseWriter, r *http.Request) {
 		h.Release(r.URL.Query().Get("signal"))
@@ -162,7 +160,7 @@ func (h *Handler) count(change func(*Stats)) {
 func (h *Handler) authorize(p protocol, w http.ResponseWriter, r *http.Request) bool {
 	token, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !isBearer {
-		token = cmp.Or(r.Header.Get("X-Api-Key"), r.Header.Get("X-Goog-Api-Key"))
+		token = r.Header.Get("X-Api-Key")
 	}
 	h.mu.Lock()
 	want := h.token

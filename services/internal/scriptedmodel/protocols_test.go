@@ -37,15 +37,6 @@ func TestProtocols(t *testing.T) {
 				{"type":"function_call","call_id":"c","name":"exec_command","arguments":"{}"},{"type":"function_call_output","call_id":"c","output":"hi"}]}`,
 			calls: `"call_id":"call_bash_811c9dc5_0_1"`, errors: `{"error":{"code":"authentication_error"`,
 		},
-		"Gemini": {
-			path: "/v1beta/models/m:streamGenerateContent?alt=sse",
-			first: `{"tools":[{"functionDeclarations":[{"name":"run_shell_command"}]}],"contents":[
-				{"role":"user","parts":[{"text":"<session_context>x</session_context>"}]},{"role":"user","parts":[{"text":"[[bash:echo hi]]"}]}]}`,
-			second: `{"tools":[{"functionDeclarations":[{"name":"run_shell_command"}]}],"contents":[
-				{"role":"user","parts":[{"text":"[[bash:echo hi]]"}]},{"role":"model","parts":[{"text":"Running."},{"functionCall":{"id":"c","name":"run_shell_command","args":{}}}]},
-				{"role":"user","parts":[{"functionResponse":{"id":"c","name":"run_shell_command","response":{"output":"hi"}}}]}]}`,
-			calls: `"name":"run_shell_command"`, errors: `{"error":{"code":401`,
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			model, err := scriptedmodel.Start(t.Context(), "127.0.0.1:0", scriptedmodel.Options{Token: "secret"})

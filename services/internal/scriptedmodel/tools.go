@@ -29,20 +29,15 @@ var equivalents = map[string][]struct {
 }{
 	"Bash": {
 		{"bash", keep("command", "command", "description", "description")},
-		{"run_shell_command", keep("command", "command", "description", "description")},
 		{"exec_command", keep("command", "cmd")},
 	},
 	"Write": {
 		{"write", keep("file_path", "filePath", "content", "content")},
-		{"write_file", keep("file_path", "file_path", "content", "content")},
 		{"bash", write("command")},
 		{"exec_command", write("cmd")},
 	},
 	"Edit": {
 		{"edit", keep("file_path", "filePath", "old_string", "oldString", "new_string", "newString")},
-		{"replace", func(in map[string]any) map[string]any {
-			return map[string]any{"file_path": in["file_path"], "old_string": in["old_string"], "new_string": in["new_string"], "instruction": "edit"}
-		}},
 		{"bash", edit("command")},
 		{"exec_command", edit("cmd")},
 	},

@@ -40,7 +40,8 @@ func Codex(program func() (string, error)) *Driver {
 	}
 }
 
-// OpenCode drives OpenCode. It speaks the Chat Completions API.
+// OpenCode drives OpenCode. It speaks the Chat Completions API. The usage that it
+// tells is that of its last call of the model.
 func OpenCode(program func() (string, error)) *Driver {
 	return &Driver{
 		name: agents.OpenCode, program: program, mode: "build",
@@ -48,7 +49,7 @@ func OpenCode(program func() (string, error)) *Driver {
 			config := mustJSON(map[string]any{
 				"model": provider + "/" + t.Model, "small_model": provider + "/" + t.Model,
 				// No other provider is asked, free ones among them.
-				"enabled_providers": []string{provider}, "autoupdate": false, "share": "disabled", "permission": "allow",
+				"enabled_providers": []string{provider}, "disabled_providers": []string{}, "autoupdate": false, "share": "disabled", "permission": "allow",
 				"provider": map[string]any{provider: map[string]any{
 					"npm": "@ai-sdk/openai-compatible", "name": provider,
 					"options": map[string]any{"baseURL": t.BaseURL, "apiKey": t.Token},

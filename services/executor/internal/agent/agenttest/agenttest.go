@@ -42,6 +42,10 @@ type Subject struct {
 	// address itself.
 	BaseURL func(address string) string
 	Model   string
+	// Files are what an agent or a repository's author may write to have it reach
+	// another model: their content by path, below the working directory or, where they
+	// begin with "state/", the agent's private folder.
+	Files map[string]string
 }
 
 // Test holds a driver to the contract. A behaviour that its Capabilities leave out

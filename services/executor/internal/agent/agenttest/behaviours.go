@@ -282,6 +282,21 @@ var behaviours = []behaviour{
 		r.requireEnd(completed, 0)
 		require.Equal(f.t, 2, strings.Count(r.notices(), "agent_garbage"), "once at the beginning, and how much in the end")
 	}},
+	{name: "no file moves the model", test: func(f *fixture) {
+		for name, content := range f.subject.Files {
+			path := filepath.Join(f.task.Dir, name)
+			if below, ok := strings.CutPrefix(name, "state/"); ok {
+				path = filepath.Join(f.task.StateDir, below)
+			}
+			require.NoError(f.t, os.MkdirAll(filepath.Dir(path), 0o755))
+			require.NoError(f.t, os.WriteFile(path, []byte(content), 0o644))
+		}
+		r := f.run("hello there")
+		r.requireEnd(completed, 0)
+		require.Contains(f.t, r.said(), `You asked: "hello there"`)
+		require.Equal(f.t, []string{f.subject.Model}, f.model.Stats().Models)
+		require.Equal(f.t, []string{token}, f.model.Stats().Tokens)
+	}},
 	{name: "the executor's own variables stay with it", test: func(f *fixture) {
 		f.t.Setenv("POCO_TEST_SECRET", "the executor's own")
 		r := f.run("[[bash:env]]")
