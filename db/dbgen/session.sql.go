@@ -623,82 +623,29 @@ func (q *Queries) SessionLockClaimable(ctx context.Context, arg SessionLockClaim
 	return items, nil
 }
 
-const sessionLockMany = `-- name: SessionLockMany :many
-SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since, agent_session_ids, claimable_at, open_questions FROM sessions WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
-`
-
-// SessionLockMany locks in one order, so that two callers cannot block each
-// other.
-func (q *Queries) SessionLockMany(ctx context.Context, ids []string) ([]Session, error) {
-	rows, err := q.db.Query(ctx, sessionLockMany, ids)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []Session
-	for rows.Next() {
-		var i Session
-		if err := rows.Scan(
-			&i.ID,
-			&i.UserID,
-			&i.ProjectID,
-			&i.Title,
-			&i.Status,
-			&i.LastSeq,
-			&i.ActiveRunID,
-			&i.LatestRunID,
-			&i.QueuedRuns,
-			&i.WorkerID,
-			&i.ExportStatus,
-			&i.ExportReason,
-			&i.ExportRunID,
-			&i.ManifestKey,
-			&i.ArchiveKey,
-			&i.FilesPrefix,
-			&i.CreatedAt,
-			&i.UpdatedAt,
-			&i.DeletedAt,
-			&i.SnapshotKey,
-			&i.SnapshotRunID,
-			&i.IdleSince,
-			&i.AgentSessionIds,
-			&i.ClaimableAt,
-			&i.OpenQuestions,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const sessionLockWithRuns = `-- name: SessionLockWithRuns :many
-SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at, s.snapshot_key, s.snapshot_run_id, s.idle_since, s.agent_session_ids, s.claimable_at, s.open_questions, r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration, r.files_seq FROM runs r JOIN sessions s ON s.id = r.session_id
+const sessionLockFreeWithRuns = `-- name: SessionLockFreeWithRuns :many
+SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at, s.snapshot_key, s.snapshot_run_id, s.idle_since, s.agent_session_ids, s.claimable_at, s.open_questions, r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration, r.files_seq FROM sessions s JOIN runs r ON r.session_id = s.id
 WHERE r.id = ANY((SELECT $1::uuid[])::uuid[])
-ORDER BY s.id, r.id
-FOR UPDATE OF s, r
+FOR UPDATE OF s, r SKIP LOCKED
 `
 
-type SessionLockWithRunsRow struct {
+type SessionLockFreeWithRunsRow struct {
 	Session Session
 	Run     Run
 }
 
-// SessionLockWithRuns locks runs and their sessions: sessions by id, each with its
-// run, and both come as they are then. Here and elsewhere, an array in a subselect
-// has the planner make one plan for arrays of all lengths, instead of one each time.
-func (q *Queries) SessionLockWithRuns(ctx context.Context, runIds []string) ([]SessionLockWithRunsRow, error) {
-	rows, err := q.db.Query(ctx, sessionLockWithRuns, runIds)
+// SessionLockFreeWithRuns does the same for several runs, but for those that are
+// locked. Here and elsewhere, an array in a subselect has the planner make one plan
+// for arrays of all lengths, instead of one each time.
+func (q *Queries) SessionLockFreeWithRuns(ctx context.Context, runIds []string) ([]SessionLockFreeWithRunsRow, error) {
+	rows, err := q.db.Query(ctx, sessionLockFreeWithRuns, runIds)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []SessionLockWithRunsRow
+	var items []SessionLockFreeWithRunsRow
 	for rows.Next() {
-		var i SessionLockWithRunsRow
+		var i SessionLockFreeWithRunsRow
 		if err := rows.Scan(
 			&i.Session.ID,
 			&i.Session.UserID,
@@ -760,6 +707,130 @@ func (q *Queries) SessionLockWithRuns(ctx context.Context, runIds []string) ([]S
 		return nil, err
 	}
 	return items, nil
+}
+
+const sessionLockMany = `-- name: SessionLockMany :many
+SELECT id, user_id, project_id, title, status, last_seq, active_run_id, latest_run_id, queued_runs, worker_id, export_status, export_reason, export_run_id, manifest_key, archive_key, files_prefix, created_at, updated_at, deleted_at, snapshot_key, snapshot_run_id, idle_since, agent_session_ids, claimable_at, open_questions FROM sessions WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
+`
+
+// SessionLockMany locks in one order, so that two callers cannot block each
+// other.
+func (q *Queries) SessionLockMany(ctx context.Context, ids []string) ([]Session, error) {
+	rows, err := q.db.Query(ctx, sessionLockMany, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Session
+	for rows.Next() {
+		var i Session
+		if err := rows.Scan(
+			&i.ID,
+			&i.UserID,
+			&i.ProjectID,
+			&i.Title,
+			&i.Status,
+			&i.LastSeq,
+			&i.ActiveRunID,
+			&i.LatestRunID,
+			&i.QueuedRuns,
+			&i.WorkerID,
+			&i.ExportStatus,
+			&i.ExportReason,
+			&i.ExportRunID,
+			&i.ManifestKey,
+			&i.ArchiveKey,
+			&i.FilesPrefix,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.DeletedAt,
+			&i.SnapshotKey,
+			&i.SnapshotRunID,
+			&i.IdleSince,
+			&i.AgentSessionIds,
+			&i.ClaimableAt,
+			&i.OpenQuestions,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const sessionLockWithRun = `-- name: SessionLockWithRun :one
+SELECT s.id, s.user_id, s.project_id, s.title, s.status, s.last_seq, s.active_run_id, s.latest_run_id, s.queued_runs, s.worker_id, s.export_status, s.export_reason, s.export_run_id, s.manifest_key, s.archive_key, s.files_prefix, s.created_at, s.updated_at, s.deleted_at, s.snapshot_key, s.snapshot_run_id, s.idle_since, s.agent_session_ids, s.claimable_at, s.open_questions, r.id, r.session_id, r.user_id, r.status, r.status_reason, r.status_message, r.attempt, r.progress, r.schedule_mode, r.scheduled_at, r.created_at, r.updated_at, r.started_at, r.finished_at, r.worker_id, r.lease_expires_at, r.fencing_token, r.last_run_seq, r.prompt_submitted, r.resumes, r.cancel_message, r.client_request_id, r.request_hash, r.offered_attempt, r.lease_duration, r.files_seq FROM sessions s JOIN runs r ON r.session_id = s.id
+WHERE r.id = $1
+FOR UPDATE OF s, r
+`
+
+type SessionLockWithRunRow struct {
+	Session Session
+	Run     Run
+}
+
+// SessionLockWithRun locks a run's session, and then the run: rows are locked in
+// the order in which FOR UPDATE names them, and both come as they are then.
+func (q *Queries) SessionLockWithRun(ctx context.Context, runID string) (SessionLockWithRunRow, error) {
+	row := q.db.QueryRow(ctx, sessionLockWithRun, runID)
+	var i SessionLockWithRunRow
+	err := row.Scan(
+		&i.Session.ID,
+		&i.Session.UserID,
+		&i.Session.ProjectID,
+		&i.Session.Title,
+		&i.Session.Status,
+		&i.Session.LastSeq,
+		&i.Session.ActiveRunID,
+		&i.Session.LatestRunID,
+		&i.Session.QueuedRuns,
+		&i.Session.WorkerID,
+		&i.Session.ExportStatus,
+		&i.Session.ExportReason,
+		&i.Session.ExportRunID,
+		&i.Session.ManifestKey,
+		&i.Session.ArchiveKey,
+		&i.Session.FilesPrefix,
+		&i.Session.CreatedAt,
+		&i.Session.UpdatedAt,
+		&i.Session.DeletedAt,
+		&i.Session.SnapshotKey,
+		&i.Session.SnapshotRunID,
+		&i.Session.IdleSince,
+		&i.Session.AgentSessionIds,
+		&i.Session.ClaimableAt,
+		&i.Session.OpenQuestions,
+		&i.Run.ID,
+		&i.Run.SessionID,
+		&i.Run.UserID,
+		&i.Run.Status,
+		&i.Run.StatusReason,
+		&i.Run.StatusMessage,
+		&i.Run.Attempt,
+		&i.Run.Progress,
+		&i.Run.ScheduleMode,
+		&i.Run.ScheduledAt,
+		&i.Run.CreatedAt,
+		&i.Run.UpdatedAt,
+		&i.Run.StartedAt,
+		&i.Run.FinishedAt,
+		&i.Run.WorkerID,
+		&i.Run.LeaseExpiresAt,
+		&i.Run.FencingToken,
+		&i.Run.LastRunSeq,
+		&i.Run.PromptSubmitted,
+		&i.Run.Resumes,
+		&i.Run.CancelMessage,
+		&i.Run.ClientRequestID,
+		&i.Run.RequestHash,
+		&i.Run.OfferedAttempt,
+		&i.Run.LeaseDuration,
+		&i.Run.FilesSeq,
+	)
+	return i, err
 }
 
 const sessionUpdateMany = `-- name: SessionUpdateMany :exec

@@ -9,14 +9,20 @@ SELECT * FROM sessions WHERE id = @id AND user_id = @user_id AND deleted_at IS N
 -- name: SessionLock :one
 SELECT * FROM sessions WHERE id = @id FOR UPDATE;
 
--- SessionLockWithRuns locks runs and their sessions: sessions by id, each with its
--- run, and both come as they are then. Here and elsewhere, an array in a subselect
--- has the planner make one plan for arrays of all lengths, instead of one each time.
--- name: SessionLockWithRuns :many
-SELECT sqlc.embed(s), sqlc.embed(r) FROM runs r JOIN sessions s ON s.id = r.session_id
-WHERE r.id = ANY((SELECT @run_ids::uuid[])::uuid[])
-ORDER BY s.id, r.id
+-- SessionLockWithRun locks a run's session, and then the run: rows are locked in
+-- the order in which FOR UPDATE names them, and both come as they are then.
+-- name: SessionLockWithRun :one
+SELECT sqlc.embed(s), sqlc.embed(r) FROM sessions s JOIN runs r ON r.session_id = s.id
+WHERE r.id = @run_id
 FOR UPDATE OF s, r;
+
+-- SessionLockFreeWithRuns does the same for several runs, but for those that are
+-- locked. Here and elsewhere, an array in a subselect has the planner make one plan
+-- for arrays of all lengths, instead of one each time.
+-- name: SessionLockFreeWithRuns :many
+SELECT sqlc.embed(s), sqlc.embed(r) FROM sessions s JOIN runs r ON r.session_id = s.id
+WHERE r.id = ANY((SELECT @run_ids::uuid[])::uuid[])
+FOR UPDATE OF s, r SKIP LOCKED;
 
 -- SessionLockMany locks in one order, so that two callers cannot block each
 -- other.

@@ -77,14 +77,7 @@ func (q *Queue) touch(ctx context.Context, worker string) error {
 // change locks a run with its session for a worker that shows its token, and
 // calls fn. Anyone who holds the token of a run that has ended may still see it.
 func (q *Queue) change(ctx context.Context, runID string, token int64, fn func(ctx context.Context, s *store.Session, r *store.Run) error) error {
-	return q.store.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
-		s, r, err := tx.LockRunWithSession(ctx, runID)
-		if store.IsNotFound(err) {
-			return rpcerror.NotFound("run", runID)
-		}
-		if err != nil {
-			return err
-		}
+	return q.store.ChangeRun(ctx, runID, func(inTx context.Context, s *store.Session, r *store.Run) error {
 		logging.About(ctx, runID, s.ID)
 		// A lease whose time is over holds as long as nobody has acted on it:
 		// anyone who does takes the token away. A run that was never claimed has none.
@@ -92,6 +85,6 @@ func (q *Queue) change(ctx context.Context, runID string, token int64, fn func(c
 			return rpcerror.FailedPrecondition(backendv1.ErrorReason_ERROR_REASON_FENCING_TOKEN_STALE, "the run is no longer held under this fencing token; stop its executor",
 				map[string]string{"run_id": runID})
 		}
-		return fn(ctx, s, r)
+		return fn(inTx, s, r)
 	})
 }

@@ -2,9 +2,9 @@
 // in a Tx, under the lock of the session's row.
 //
 // Lock order, the same everywhere: session rows by id, run rows in the order of
-// their sessions and after them, then the rest. The claim and the renewal of
-// leases are the exceptions that cannot block anyone: the first skips locked
-// sessions, the second locks runs only.
+// their sessions and after them, then the rest. Exceptions that cannot block anyone
+// are the claim and ChangeRun, which skip what is locked, and the renewal of leases,
+// which locks runs only.
 package store
 
 import (
@@ -45,6 +45,8 @@ type Publisher interface {
 type Store struct {
 	pool *pgxpool.Pool
 	pub  Publisher
+
+	together together
 }
 
 // New returns the store on a pool.
@@ -140,15 +142,12 @@ func (tx *Tx) LockClaimable(ctx context.Context, p dbgen.SessionLockClaimablePar
 // LockRunWithSession locks a run and its session, in one statement. The error is
 // pgx.ErrNoRows when there is no such run.
 func (tx *Tx) LockRunWithSession(ctx context.Context, runID string) (*Session, *Run, error) {
-	rows, err := tx.Q.SessionLockWithRuns(ctx, []string{runID})
-	if err == nil && len(rows) == 0 {
-		err = pgx.ErrNoRows
-	}
+	row, err := tx.Q.SessionLockWithRun(ctx, runID)
 	if err != nil {
 		return nil, nil, fmt.Errorf("lock run and session: %w", err)
 	}
-	s := tx.use(rows[0].Session)
-	return s, s.Use(rows[0].Run), nil
+	s := tx.use(row.Session)
+	return s, s.Use(row.Run), nil
 }
 
 // LockRun locks a run of the session.
