@@ -13,11 +13,11 @@ import (
 	"github.com/coder/acp-go-sdk"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/executor/internal/agent"
 	"github.com/poco-ai/poco/services/executor/internal/process"
 	"github.com/poco-ai/poco/services/internal/agents"
 	"github.com/poco-ai/poco/services/internal/sanitize"
-	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 )
 
 // Deadlines of the protocol: limits for an agent that misbehaves, far above what
@@ -92,13 +92,14 @@ func (a *acpAgent) Run(ctx context.Context) agent.Outcome {
 }
 
 func (a *acpAgent) run(ctx context.Context) agent.Outcome {
-	args, env := a.driver.command(&a.task)
+	env, ignored := a.task.Variables(a.driver.own...)
+	args, needed := a.driver.command(&a.task)
 	a.mu.Lock()
 	if a.ending != nil {
 		a.mu.Unlock()
 		return *a.ending
 	}
-	p, err := process.Start(a.path, args, a.task.Dir, append(env, a.task.Environment()...))
+	p, err := process.Start(a.path, args, a.task.Dir, append(env, needed...))
 	if err != nil {
 		a.mu.Unlock()
 		return agent.NotStarted(agents.Title(a.driver.name), err)
@@ -106,6 +107,9 @@ func (a *acpAgent) run(ctx context.Context) agent.Outcome {
 	a.process, a.running, a.lastActive = p, true, time.Now()
 	a.mu.Unlock()
 	a.Started(p)
+	if len(ignored) > 0 {
+		a.emit(agent.VariablesIgnored(ignored))
+	}
 
 	var parts sync.WaitGroup
 	reader, writer := io.Pipe()

@@ -20,6 +20,7 @@ const provider = "poco"
 func Codex(program func() (string, error)) *Driver {
 	return &Driver{
 		name: agents.Codex, program: program, mode: "agent-full-access",
+		own:          []string{"CODEX_", "OPENAI_", "MODEL_PROVIDER", "DEFAULT_AUTH_REQUEST", "INITIAL_AGENT_MODE", "NO_BROWSER"},
 		capabilities: agent.Capabilities{Questions: true, Credential: true},
 		command: func(t *agent.Task) (args, env []string) {
 			config := mustJSON(map[string]any{
@@ -28,9 +29,9 @@ func Codex(program func() (string, error)) *Driver {
 					"name": provider, "base_url": t.BaseURL, "wire_api": "responses", "env_key": "CODEX_API_KEY",
 				}},
 				// It asks outside of its plan mode, too.
-				"features":                map[string]any{"default_mode_request_user_input": true},
+				"features":                    map[string]any{"default_mode_request_user_input": true},
 				"check_for_update_on_startup": false,
-				"analytics":               map[string]any{"enabled": false},
+				"analytics":                   map[string]any{"enabled": false},
 			})
 			return nil, []string{
 				"CODEX_HOME=" + t.StateDir, "CODEX_API_KEY=" + t.Token, "CODEX_CONFIG=" + config, "MODEL_PROVIDER=" + provider,
@@ -45,6 +46,7 @@ func Codex(program func() (string, error)) *Driver {
 func OpenCode(program func() (string, error)) *Driver {
 	return &Driver{
 		name: agents.OpenCode, program: program, mode: "build",
+		own: []string{"OPENCODE_", "XDG_"},
 		command: func(t *agent.Task) (args, env []string) {
 			config := mustJSON(map[string]any{
 				"model": provider + "/" + t.Model, "small_model": provider + "/" + t.Model,

@@ -13,6 +13,9 @@ type Driver struct {
 	program      func() (string, error)
 	// command are the arguments and the environment of the program for a task.
 	command func(t *agent.Task) (args, env []string)
+	// own are the beginnings of variables by which the program is told what the
+	// run's environment may not.
+	own []string
 	// auth is the method to authenticate by; empty where the environment is enough.
 	auth string
 	// mode is the one in which it does what its sandbox lets it do. It is set for

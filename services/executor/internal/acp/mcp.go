@@ -1,57 +1,45 @@
 package acp
 
 import (
-	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/coder/acp-go-sdk"
 
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	"github.com/poco-ai/poco/services/executor/internal/agent"
 )
 
-// mcpConfig is the document that a run's MCP servers come in.
-type mcpConfig struct {
-	Servers map[string]struct {
-		Type    string            `json:"type"`
-		Command string            `json:"command"`
-		Args    []string          `json:"args"`
-		Env     map[string]string `json:"env"`
-		URL     string            `json:"url"`
-		Headers map[string]string `json:"headers"`
-	} `json:"mcpServers"`
-}
-
 // servers are the run's MCP servers for the agent, without those that it cannot
 // reach, which are told.
-func (a *acpAgent) servers(can *acp.AgentCapabilities) ([]acp.McpServer, error) {
+func (a *acpAgent) servers(can *acp.AgentCapabilities) []acp.McpServer {
 	servers := []acp.McpServer{}
-	if a.task.MCPConfigJSON == "" {
-		return servers, nil
-	}
-	var config mcpConfig
-	if err := json.Unmarshal([]byte(a.task.MCPConfigJSON), &config); err != nil {
-		return nil, fmt.Errorf("the MCP configuration cannot be read: %w", err)
-	}
-	for _, name := range slices.Sorted(maps.Keys(config.Servers)) {
-		s := config.Servers[name]
-		switch {
-		case s.URL == "":
+	for _, s := range a.task.Environment.GetMcpServers() {
+		name := s.GetName()
+		switch t := s.GetTransport().(type) {
+		case *executorv1.McpServerConfig_Stdio:
 			env := []acp.EnvVariable{}
-			for _, key := range slices.Sorted(maps.Keys(s.Env)) {
-				env = append(env, acp.EnvVariable{Name: key, Value: s.Env[key]})
+			for _, key := range slices.Sorted(maps.Keys(t.Stdio.GetEnv())) {
+				env = append(env, acp.EnvVariable{Name: key, Value: t.Stdio.GetEnv()[key]})
 			}
-			servers = append(servers, acp.McpServer{Stdio: &acp.McpServerStdio{Name: name, Command: s.Command, Args: append([]string{}, s.Args...), Env: env}})
-		case s.Type == "sse" && can.McpCapabilities.Sse:
-			servers = append(servers, acp.McpServer{Sse: &acp.McpServerSseInline{Type: "sse", Name: name, Url: s.URL, Headers: headers(s.Headers)}})
-		case s.Type != "sse" && can.McpCapabilities.Http:
-			servers = append(servers, acp.McpServer{Http: &acp.McpServerHttpInline{Type: "http", Name: name, Url: s.URL, Headers: headers(s.Headers)}})
-		default:
-			a.emit(agent.Warning(noticeMCP, "The agent cannot reach MCP servers like "+name+", so it works without it."))
+			servers = append(servers, acp.McpServer{Stdio: &acp.McpServerStdio{
+				Name: name, Command: t.Stdio.GetCommand(), Args: append([]string{}, t.Stdio.GetArgs()...), Env: env,
+			}})
+			continue
+		case *executorv1.McpServerConfig_Sse:
+			if can.McpCapabilities.Sse {
+				servers = append(servers, acp.McpServer{Sse: &acp.McpServerSseInline{Type: "sse", Name: name, Url: t.Sse.GetUrl(), Headers: headers(t.Sse.GetHeaders())}})
+				continue
+			}
+		case *executorv1.McpServerConfig_Http:
+			if can.McpCapabilities.Http {
+				servers = append(servers, acp.McpServer{Http: &acp.McpServerHttpInline{Type: "http", Name: name, Url: t.Http.GetUrl(), Headers: headers(t.Http.GetHeaders())}})
+				continue
+			}
 		}
+		a.emit(agent.Warning(noticeMCP, "The agent cannot reach MCP servers like "+name+", so it works without it."))
 	}
-	return servers, nil
+	return servers
 }
 
 func headers(values map[string]string) []acp.HttpHeader {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,7 +41,7 @@ func (a *acpAgent) converse(ctx context.Context) (agent.Outcome, error) {
 	a.sink.Emit(&executorv1.RunEventPayload{Kind: &executorv1.RunEventPayload_AgentStarted{AgentStarted: started}})
 	a.mu.Unlock()
 	answer, err := request[promptResponse](ctx, a.conn, acp.AgentMethodSessionPrompt, acp.PromptRequest{
-		SessionId: a.session, Prompt: []acp.ContentBlock{acp.TextBlock(a.task.Prompt)},
+		SessionId: a.session, Prompt: a.prompt(),
 	})
 	a.mu.Lock()
 	a.pass(a.translator.flush())
@@ -87,11 +88,7 @@ func (a *acpAgent) open(ctx context.Context) (*backendv1.AgentStarted, error) {
 			return nil, err
 		}
 	}
-	servers, err := a.servers(&hello.AgentCapabilities)
-	if err != nil {
-		return nil, err
-	}
-	opened, err := a.openSession(ctx, &hello.AgentCapabilities, servers)
+	opened, err := a.openSession(ctx, &hello.AgentCapabilities, a.servers(&hello.AgentCapabilities))
 	if err != nil {
 		return nil, err
 	}
@@ -191,6 +188,16 @@ func (a *acpAgent) setupFailure(ctx context.Context, err error) (agent.Outcome, 
 	default:
 		return agent.Failed(backendv1.RunReason_RUN_REASON_AGENT_PROTOCOL_ERROR, "%s refused to start: %s", title, said(err)), err
 	}
+}
+
+// prompt is the run's prompt, after the instructions of its environment: the
+// protocol has no place of their own for them.
+func (a *acpAgent) prompt() []acp.ContentBlock {
+	blocks := []acp.ContentBlock{acp.TextBlock(a.task.Prompt)}
+	if text := a.task.InstructionText(); text != "" {
+		blocks = slices.Insert(blocks, 0, acp.TextBlock("Instructions for all that you do here:\n"+text+"\n"))
+	}
+	return blocks
 }
 
 // promptFailure is the outcome of a prompt that was answered with an error.

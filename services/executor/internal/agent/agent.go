@@ -131,9 +131,10 @@ type Task struct {
 	Prompt, PromptID string
 	// Resumes is set when an agent before this one has had the prompt.
 	Resumes *Resumption
-	// MCPConfigJSON is a document {"mcpServers": {NAME: …}}; empty for none.
-	MCPConfigJSON string
-	MaxTurns      int32
+	// Environment has the MCP servers, variables and instructions that are the
+	// driver's to apply; what it cannot, it tells. Files are where they belong.
+	Environment *executorv1.RunEnvironment
+	MaxTurns    int32
 	// MaxCostUSD and MaxTokens bound the run; zero means no limit.
 	MaxCostUSD float64
 	MaxTokens  int64

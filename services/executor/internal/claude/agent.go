@@ -132,11 +132,15 @@ func (a *Agent) call(f func()) {
 func (a *Agent) Run(ctx context.Context) agent.Outcome {
 	defer a.watchers.Wait()
 	defer close(a.done)
-	mcpPath, cleanup, err := writeMCPConfig(a.opts.MCPConfigJSON)
+	files, err := writeSettings(&a.opts.Task)
 	if err != nil {
-		return agent.Failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The MCP configuration could not be written: %v", err)
+		return agent.Failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "What the run's environment has for the agent could not be written: %v", err)
 	}
-	defer cleanup()
+	defer files.remove()
+	env, ignored := environment(&a.opts)
+	if len(ignored) > 0 {
+		a.sink.Emit(agent.VariablesIgnored(ignored))
+	}
 	if err := os.MkdirAll(a.opts.HomeDir, 0o755); err != nil {
 		return agent.Failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The agent's home folder cannot be created: %v", err)
 	}
@@ -144,7 +148,7 @@ func (a *Agent) Run(ctx context.Context) agent.Outcome {
 		a.inform(noticeIgnored, "Poco decides this, so it is not taken from the project's files: "+strings.Join(ignored, ", "))
 	}
 	a.restoreConversation()
-	a.process, err = process.Start(a.opts.Path, arguments(&a.opts, mcpPath), a.opts.Dir, environment(&a.opts))
+	a.process, err = process.Start(a.opts.Path, arguments(&a.opts, files), a.opts.Dir, env)
 	if err != nil {
 		return agent.NotStarted("Claude Code", err)
 	}

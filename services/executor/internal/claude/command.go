@@ -1,7 +1,6 @@
 package claude
 
 import (
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,7 +12,7 @@ import (
 )
 
 // arguments builds the CLI's command line.
-func arguments(o *Options, mcpPath string) []string {
+func arguments(o *Options, files settingFiles) []string {
 	args := []string{
 		"--output-format", "stream-json", "--input-format", "stream-json", "--verbose",
 		"--include-partial-messages", "--permission-prompt-tool", "stdio",
@@ -31,9 +30,8 @@ func arguments(o *Options, mcpPath string) []string {
 	option("--model", o.Model)
 	option("--permission-mode", permissionWord(o.PermissionMode))
 	option("--resume", conversation(o))
-	if mcpPath != "" {
-		args = append(args, "--mcp-config", mcpPath)
-	}
+	option("--mcp-config", files.mcp)
+	option("--append-system-prompt-file", files.instructions)
 	if o.MaxTurns > 0 {
 		args = append(args, "--max-turns", strconv.Itoa(int(o.MaxTurns)))
 	}
@@ -70,11 +68,13 @@ func conversation(o *Options) string {
 	return filepath.Join(o.StateDir, found[0])
 }
 
-// environment builds the CLI's environment from nothing.
-func environment(o *Options) []string {
-	env := []string{
+// environment builds the CLI's environment: the run's variables, and above them
+// what Poco decides. It tells which of the run's are left out.
+func environment(o *Options) (env, ignored []string) {
+	env, ignored = o.Variables(own...)
+	env = append(env,
 		hostManaged, fixedEnvironment,
-		"CLAUDE_CONFIG_DIR=" + o.StateDir,
+		"CLAUDE_CONFIG_DIR="+o.StateDir,
 		"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
 		// By it the end of a turn is told from the end of the work, see work.
 		"CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS=1",
@@ -85,8 +85,7 @@ func environment(o *Options) []string {
 		"DISABLE_AUTOUPDATER=1",
 		"DISABLE_TELEMETRY=1",
 		"DISABLE_ERROR_REPORTING=1",
-	}
-	env = append(env, o.Environment()...)
+	)
 	if o.BaseURL != "" {
 		env = append(env, "ANTHROPIC_BASE_URL="+o.BaseURL)
 	}
@@ -97,24 +96,5 @@ func environment(o *Options) []string {
 		// The CLI refuses to run as root anywhere else.
 		env = append(env, "IS_SANDBOX=1")
 	}
-	return guard(env)
-}
-
-// writeMCPConfig puts the MCP configuration, which may hold secrets, into a
-// private file: a command line can be read by every process.
-func writeMCPConfig(document string) (path string, cleanup func(), err error) {
-	if document == "" {
-		return "", func() {}, nil
-	}
-	dir, err := os.MkdirTemp("", "poco-mcp-")
-	if err != nil {
-		return "", nil, fmt.Errorf("creating a folder: %w", err)
-	}
-	cleanup = func() { _ = os.RemoveAll(dir) } // The container goes anyway.
-	path = filepath.Join(dir, "mcp.json")
-	if err := os.WriteFile(path, []byte(document), 0o600); err != nil {
-		cleanup()
-		return "", nil, fmt.Errorf("writing the file: %w", err)
-	}
-	return path, cleanup, nil
+	return guard(env), ignored
 }

@@ -186,6 +186,12 @@ func (r *activeRun) work() agent.Outcome {
 	for _, notice := range w.Notices {
 		r.notice("workspace", notice)
 	}
+	if err := w.AddInputs(r.request.GetEnvironment().GetFiles()); err != nil {
+		return agent.Failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The files of the run's environment could not be put into the workspace: %v", err)
+	}
+	if skills := r.request.GetEnvironment().GetSkills(); len(skills) > 0 {
+		r.notice("skills_not_applied", fmt.Sprintf("The %d skills of the run's environment are not there for the agent: this version does not apply skills yet.", len(skills)))
+	}
 	task := r.task(w)
 	if task.Model == "" {
 		return agent.Failed(backendv1.RunReason_RUN_REASON_CONFIG_ERROR, "The task names no model for %s, and the manager has none for it (OPENAI_AGENT_MODEL).", agents.Title(driver.Name()))
@@ -314,7 +320,7 @@ func (r *activeRun) task(w *workspace.Workspace) agent.Task {
 		Dir: w.Dir, StateDir: w.AgentDir, HomeDir: w.HomeDir,
 		BaseURL: baseURL, Token: token, Model: model,
 		PermissionMode: config.GetPermissionMode(), ResumeID: request.GetAgentSessionId(),
-		Prompt: prompt(request, w.InputsDir()), PromptID: r.id, MCPConfigJSON: request.GetMcpConfigJson(), MaxTurns: config.GetMaxTurns(),
+		Prompt: prompt(request, w.InputsDir()), PromptID: r.id, Environment: request.GetEnvironment(), MaxTurns: config.GetMaxTurns(),
 		MaxCostUSD: request.GetLimits().GetMaxCostUsd(), MaxTokens: request.GetLimits().GetMaxTokens(),
 		IdleTimeout:       request.GetLimits().GetIdleTimeout().AsDuration(),
 		BackgroundTimeout: request.GetLimits().GetBackgroundTimeout().AsDuration(),
@@ -325,17 +331,19 @@ func (r *activeRun) task(w *workspace.Workspace) agent.Task {
 // prompt is what the agent is told: the user's prompt, after a list of the
 // files that came with it. inputs is where those are.
 func prompt(request *executorv1.StartRunRequest, inputs string) string {
-	files := request.GetConfig().GetInputFiles()
-	if len(files) == 0 {
+	var names []string
+	for _, f := range request.GetConfig().GetInputFiles() {
+		names = append(names, cmp.Or(f.GetPath(), f.GetName()))
+	}
+	for _, f := range request.GetEnvironment().GetFiles() {
+		names = append(names, f.GetPath())
+	}
+	if len(names) == 0 {
 		return request.GetPrompt()
 	}
 	var b strings.Builder
 	b.WriteString("The user added these inputs. Do not modify them unless asked:\n")
-	for _, f := range files {
-		name := f.GetPath()
-		if name == "" {
-			name = f.GetName()
-		}
+	for _, name := range names {
 		fmt.Fprintf(&b, "- %s\n", path.Join(inputs, path.Clean("/"+name)))
 	}
 	return b.String() + "\n" + request.GetPrompt()

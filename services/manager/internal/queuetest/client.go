@@ -212,7 +212,7 @@ func (q *Queue) ResolveRunConfig(ctx context.Context, req *queuev1.ResolveRunCon
 		if _, err := q.owned(req.GetRunId(), req.GetFencingToken()); err != nil {
 			return nil, err
 		}
-		return &queuev1.ResolveRunConfigResponse{McpConfigJson: "{}"}, nil
+		return &queuev1.ResolveRunConfigResponse{Environment: q.environment}, nil
 	})
 }
 

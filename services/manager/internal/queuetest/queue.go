@@ -80,6 +80,8 @@ type Queue struct {
 	fail     map[string]error
 	refused  map[string]int
 	hints    int
+	// environment is what every run's config resolves to.
+	environment *executorv1.RunEnvironment
 	// heard has the workers that are not gone.
 	heard map[string]bool
 }
@@ -90,8 +92,15 @@ var _ queuev1.RunQueueServiceClient = (*Queue)(nil)
 func New() *Queue {
 	return &Queue{
 		changed: make(chan struct{}), fail: make(map[string]error), refused: make(map[string]int),
-		sessions: make(map[string]*session), heard: make(map[string]bool),
+		sessions: make(map[string]*session), heard: make(map[string]bool), environment: &executorv1.RunEnvironment{},
 	}
+}
+
+// Resolve sets what the configs of runs resolve to.
+func (q *Queue) Resolve(environment *executorv1.RunEnvironment) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.environment = environment
 }
 
 // Enqueue adds a run of a session and hints at it.

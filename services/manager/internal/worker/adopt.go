@@ -208,13 +208,13 @@ func (r *heldRun) resume(ctx context.Context) (outcome, bool) {
 	}
 	// It never got the run. It finds out by itself whether another one did.
 	r.adopted = false
-	mcpConfig, err := r.resolveConfig(ctx)
+	environment, err := r.resolveConfig(ctx)
 	if err != nil {
 		return failed(backendv1.RunReason_RUN_REASON_CONFIG_ERROR, "The run's configuration could not be resolved: %v", err), false
 	}
 	starting, cancel := context.WithTimeout(context.WithoutCancel(ctx), startRunTimeout)
 	defer cancel()
-	if err := r.handOver(starting, mcpConfig); err != nil {
+	if err := r.handOver(starting, environment); err != nil {
 		return failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The adopted executor did not accept the run: %s", status.Convert(err).Message()), false
 	}
 	return outcome{}, true

@@ -32,7 +32,7 @@ const (
 // ok is false when it ended before.
 func (r *heldRun) start(ctx context.Context) (outcome, bool) {
 	preparing, done := r.beginPreparation(ctx)
-	mcp, end, ok := r.prepare(preparing)
+	environment, end, ok := r.prepare(preparing)
 	// From here on a cancel goes to the executor.
 	if cause := done(); cause != nil {
 		return r.prepareEnded(cause), false
@@ -45,7 +45,7 @@ func (r *heldRun) start(ctx context.Context) (outcome, bool) {
 	starting, cancel := context.WithTimeout(context.WithoutCancel(ctx), startRunTimeout)
 	defer cancel()
 	r.handedOver = true
-	if err := r.handOver(starting, mcp); err != nil {
+	if err := r.handOver(starting, environment); err != nil {
 		return handOverFailed(err), false
 	}
 	r.w.metrics.startTime.Observe(r.w.now().Sub(r.claimedAt).Seconds())
@@ -91,32 +91,32 @@ func (r *heldRun) prepareEnded(cause error) outcome {
 
 // prepare makes the workspace ready, launches the executor, and tells the
 // backend that the run starts.
-func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end outcome, ok bool) {
+func (r *heldRun) prepare(ctx context.Context) (environment *executorv1.RunEnvironment, end outcome, ok bool) {
 	if r.after != nil {
 		select {
 		case <-r.after.released:
 		case <-ctx.Done():
-			return "", outcome{}, false
+			return nil, outcome{}, false
 		}
 		r.after = nil
 	}
 	if err := r.w.clear(ctx, r.sessionID, r.logger); err != nil {
-		return "", launchFailed(err), false
+		return nil, launchFailed(err), false
 	}
 	if err := r.w.opts.Exporter.Supersede(ctx, r.sessionID); err != nil {
-		return "", outcome{}, false
+		return nil, outcome{}, false
 	}
 	if end, ok := r.restore(ctx); !ok {
-		return "", end, false
+		return nil, end, false
 	}
 	folders, err := r.w.opts.Workspaces.Prepare(r.userID, r.sessionID, r.id)
 	if err != nil {
-		return "", failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The workspace could not be prepared: %v", err), false
+		return nil, failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The workspace could not be prepared: %v", err), false
 	}
 	r.exports = true
 	inputs, err := r.w.opts.Workspaces.StageInputs(ctx, r.userID, r.sessionID, r.w.opts.Web, r.claim.GetConfig().GetInputFiles())
 	if err != nil {
-		return "", failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The input files could not be put into the workspace: %v", err), false
+		return nil, failed(backendv1.RunReason_RUN_REASON_WORKSPACE_ERROR, "The input files could not be put into the workspace: %v", err), false
 	}
 	if len(inputs) > 0 {
 		r.claim.GetConfig().InputFiles = inputs // with the names that the agent finds
@@ -125,7 +125,7 @@ func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end outcome, o
 	// only once there is an executor that a restarted manager would find.
 	var resolving sync.WaitGroup
 	var resolveErr error
-	resolving.Go(func() { mcpConfig, resolveErr = r.resolveConfig(ctx) })
+	resolving.Go(func() { environment, resolveErr = r.resolveConfig(ctx) })
 	executor, err := r.launch(ctx, folders, func() {
 		resolving.Wait()
 		if resolveErr == nil {
@@ -142,21 +142,21 @@ func (r *heldRun) prepare(ctx context.Context) (mcpConfig string, end outcome, o
 	resolving.Wait()
 	switch {
 	case err != nil:
-		return "", launchFailed(err), false
+		return nil, launchFailed(err), false
 	case resolveErr != nil:
-		return "", failed(backendv1.RunReason_RUN_REASON_CONFIG_ERROR, "The run's configuration could not be resolved: %v", status.Convert(resolveErr).Message()), false
+		return nil, failed(backendv1.RunReason_RUN_REASON_CONFIG_ERROR, "The run's configuration could not be resolved: %v", status.Convert(resolveErr).Message()), false
 	}
-	return mcpConfig, end, ok
+	return environment, end, ok
 }
 
-func (r *heldRun) resolveConfig(ctx context.Context) (string, error) {
+func (r *heldRun) resolveConfig(ctx context.Context) (*executorv1.RunEnvironment, error) {
 	resp, err := callUntilAnswered(ctx, func(ctx context.Context) (*queuev1.ResolveRunConfigResponse, error) {
 		return r.w.opts.Queue.ResolveRunConfig(ctx, &queuev1.ResolveRunConfigRequest{RunId: r.id, FencingToken: r.claim.GetFencingToken()})
 	})
 	if status.Code(err) == codes.Unimplemented {
-		return "", nil // a backend without user configuration
+		err = nil // a backend without user configuration
 	}
-	return resp.GetMcpConfigJson(), err
+	return resp.GetEnvironment(), err
 }
 
 // launch reuses the session's persistent executor, or starts a new one. It
@@ -217,7 +217,7 @@ func (r *heldRun) declareStarted(ctx context.Context) (outcome, bool) {
 }
 
 // handOver gives the run to its executor. It is safe to repeat.
-func (r *heldRun) handOver(ctx context.Context, mcpConfig string) error {
+func (r *heldRun) handOver(ctx context.Context, environment *executorv1.RunEnvironment) error {
 	client, closeClient, err := r.dial()
 	if err != nil {
 		return err
@@ -229,7 +229,7 @@ func (r *heldRun) handOver(ctx context.Context, mcpConfig string) error {
 		RunId: r.id, Attempt: r.attempt().Number, SessionId: r.sessionID, Prompt: r.claim.GetPrompt(), Config: r.claim.GetConfig(),
 		AgentSessionId: r.claim.GetAgentSessionId(), NextRunSeq: max(1, r.claim.GetNextRunSeq()),
 		ChannelUrl: r.w.opts.CallbackURL, ChannelToken: r.w.opts.Identity.ChannelToken(r.attempt()),
-		Limits: limits(r.w.opts.RunConfig, r.claim.GetConfig()), McpConfigJson: mcpConfig, PromptSubmitted: r.claim.GetPromptSubmitted(), PromptOffered: r.claim.GetPromptOffered(),
+		Limits: limits(r.w.opts.RunConfig, r.claim.GetConfig()), Environment: environment, PromptSubmitted: r.claim.GetPromptSubmitted(), PromptOffered: r.claim.GetPromptOffered(),
 		ReportedMessageIds: r.claim.GetReportedMessageIds(), LatestMessages: r.claim.GetLatestMessages(),
 		ModelBaseUrl: model.URL, ModelToken: r.w.opts.Identity.ModelToken(agents.APIOf(name), r.attempt()), DefaultModel: model.Default,
 	}

@@ -13,8 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	backendv1 "github.com/poco-ai/poco/gen/go/poco/backend/v1"
+	executorv1 "github.com/poco-ai/poco/gen/go/poco/executor/v1"
 	managerv1 "github.com/poco-ai/poco/gen/go/poco/manager/v1"
 	queuev1 "github.com/poco-ai/poco/gen/go/poco/queue/v1"
 	"github.com/poco-ai/poco/services/manager/internal/queuetest"
@@ -84,6 +86,8 @@ func TestExecutorsAreToldEverything(t *testing.T) {
 	})
 	h.manage(options{})
 	limit := int64(1000)
+	environment := &executorv1.RunEnvironment{Variables: []*executorv1.EnvironmentVariable{{Name: "COLOR", Value: "blue"}}}
+	h.queue.Resolve(environment)
 	h.queue.Enqueue(session(), "the prompt", &backendv1.TaskConfig{MaxTokens: &limit})
 	start := (<-told).start
 	require.Equal(t, "the prompt", start.GetPrompt())
@@ -92,7 +96,7 @@ func TestExecutorsAreToldEverything(t *testing.T) {
 	require.Equal(t, "http://manager/model", start.GetModelBaseUrl())
 	require.NotEqual(t, start.GetChannelToken(), start.GetModelToken())
 	require.EqualValues(t, 1, start.GetAttempt())
-	require.Equal(t, "{}", start.GetMcpConfigJson())
+	require.True(t, proto.Equal(environment, start.GetEnvironment()), "%v", start.GetEnvironment())
 	require.EqualValues(t, 1000, start.GetLimits().GetMaxTokens())
 	require.InDelta(t, time.Minute.Seconds(), start.GetLeaseTtl().AsDuration().Seconds(), 5)
 	require.False(t, start.GetPromptSubmitted())

@@ -43,8 +43,8 @@ type StartRunRequest struct {
 	// never has it.
 	ChannelToken string     `protobuf:"bytes,9,opt,name=channel_token,json=channelToken,proto3" json:"channel_token,omitempty"`
 	Limits       *RunLimits `protobuf:"bytes,10,opt,name=limits,proto3" json:"limits,omitempty"`
-	// The CLI's --mcp-config document; empty when there are no servers.
-	McpConfigJson string `protobuf:"bytes,11,opt,name=mcp_config_json,json=mcpConfigJson,proto3" json:"mcp_config_json,omitempty"`
+	// What the run works with beside its prompt and config.
+	Environment *RunEnvironment `protobuf:"bytes,11,opt,name=environment,proto3" json:"environment,omitempty"`
 	// The agent has taken the prompt: resume, do not submit it again.
 	PromptSubmitted bool `protobuf:"varint,12,opt,name=prompt_submitted,json=promptSubmitted,proto3" json:"prompt_submitted,omitempty"`
 	// Base URL and token the agent is given for the model API. Empty: the
@@ -168,11 +168,11 @@ func (x *StartRunRequest) GetLimits() *RunLimits {
 	return nil
 }
 
-func (x *StartRunRequest) GetMcpConfigJson() string {
+func (x *StartRunRequest) GetEnvironment() *RunEnvironment {
 	if x != nil {
-		return x.McpConfigJson
+		return x.Environment
 	}
-	return ""
+	return nil
 }
 
 func (x *StartRunRequest) GetPromptSubmitted() bool {
@@ -582,7 +582,7 @@ var File_poco_executor_v1_executor_service_proto protoreflect.FileDescriptor
 
 const file_poco_executor_v1_executor_service_proto_rawDesc = "" +
 	"\n" +
-	"'poco/executor/v1/executor_service.proto\x12\x10poco.executor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!poco/backend/v1/task_config.proto\"\xbb\x06\n" +
+	"'poco/executor/v1/executor_service.proto\x12\x10poco.executor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!poco/backend/v1/task_config.proto\x1a&poco/executor/v1/run_environment.proto\"\xd7\x06\n" +
 	"\x0fStartRunRequest\x12\x1f\n" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12'\n" +
 	"\n" +
@@ -597,8 +597,8 @@ const file_poco_executor_v1_executor_service_proto_rawDesc = "" +
 	"channelUrl\x12,\n" +
 	"\rchannel_token\x18\t \x01(\tB\a\xbaH\x04r\x02\x10\x01R\fchannelToken\x123\n" +
 	"\x06limits\x18\n" +
-	" \x01(\v2\x1b.poco.executor.v1.RunLimitsR\x06limits\x12&\n" +
-	"\x0fmcp_config_json\x18\v \x01(\tR\rmcpConfigJson\x12)\n" +
+	" \x01(\v2\x1b.poco.executor.v1.RunLimitsR\x06limits\x12B\n" +
+	"\venvironment\x18\v \x01(\v2 .poco.executor.v1.RunEnvironmentR\venvironment\x12)\n" +
 	"\x10prompt_submitted\x18\f \x01(\bR\x0fpromptSubmitted\x12$\n" +
 	"\x0emodel_base_url\x18\r \x01(\tR\fmodelBaseUrl\x12\x1f\n" +
 	"\vmodel_token\x18\x0e \x01(\tR\n" +
@@ -661,26 +661,28 @@ var file_poco_executor_v1_executor_service_proto_goTypes = []any{
 	(*GetStatusResponse)(nil),   // 6: poco.executor.v1.GetStatusResponse
 	(*v1.TaskConfig)(nil),       // 7: poco.backend.v1.TaskConfig
 	(*durationpb.Duration)(nil), // 8: google.protobuf.Duration
+	(*RunEnvironment)(nil),      // 9: poco.executor.v1.RunEnvironment
 }
 var file_poco_executor_v1_executor_service_proto_depIdxs = []int32{
 	7,  // 0: poco.executor.v1.StartRunRequest.config:type_name -> poco.backend.v1.TaskConfig
 	8,  // 1: poco.executor.v1.StartRunRequest.lease_ttl:type_name -> google.protobuf.Duration
 	1,  // 2: poco.executor.v1.StartRunRequest.limits:type_name -> poco.executor.v1.RunLimits
-	8,  // 3: poco.executor.v1.RunLimits.timeout:type_name -> google.protobuf.Duration
-	8,  // 4: poco.executor.v1.RunLimits.idle_timeout:type_name -> google.protobuf.Duration
-	8,  // 5: poco.executor.v1.RunLimits.user_input_timeout:type_name -> google.protobuf.Duration
-	8,  // 6: poco.executor.v1.RunLimits.background_timeout:type_name -> google.protobuf.Duration
-	0,  // 7: poco.executor.v1.ExecutorService.StartRun:input_type -> poco.executor.v1.StartRunRequest
-	3,  // 8: poco.executor.v1.ExecutorService.CancelRun:input_type -> poco.executor.v1.CancelRunRequest
-	5,  // 9: poco.executor.v1.ExecutorService.GetStatus:input_type -> poco.executor.v1.GetStatusRequest
-	2,  // 10: poco.executor.v1.ExecutorService.StartRun:output_type -> poco.executor.v1.StartRunResponse
-	4,  // 11: poco.executor.v1.ExecutorService.CancelRun:output_type -> poco.executor.v1.CancelRunResponse
-	6,  // 12: poco.executor.v1.ExecutorService.GetStatus:output_type -> poco.executor.v1.GetStatusResponse
-	10, // [10:13] is the sub-list for method output_type
-	7,  // [7:10] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	9,  // 3: poco.executor.v1.StartRunRequest.environment:type_name -> poco.executor.v1.RunEnvironment
+	8,  // 4: poco.executor.v1.RunLimits.timeout:type_name -> google.protobuf.Duration
+	8,  // 5: poco.executor.v1.RunLimits.idle_timeout:type_name -> google.protobuf.Duration
+	8,  // 6: poco.executor.v1.RunLimits.user_input_timeout:type_name -> google.protobuf.Duration
+	8,  // 7: poco.executor.v1.RunLimits.background_timeout:type_name -> google.protobuf.Duration
+	0,  // 8: poco.executor.v1.ExecutorService.StartRun:input_type -> poco.executor.v1.StartRunRequest
+	3,  // 9: poco.executor.v1.ExecutorService.CancelRun:input_type -> poco.executor.v1.CancelRunRequest
+	5,  // 10: poco.executor.v1.ExecutorService.GetStatus:input_type -> poco.executor.v1.GetStatusRequest
+	2,  // 11: poco.executor.v1.ExecutorService.StartRun:output_type -> poco.executor.v1.StartRunResponse
+	4,  // 12: poco.executor.v1.ExecutorService.CancelRun:output_type -> poco.executor.v1.CancelRunResponse
+	6,  // 13: poco.executor.v1.ExecutorService.GetStatus:output_type -> poco.executor.v1.GetStatusResponse
+	11, // [11:14] is the sub-list for method output_type
+	8,  // [8:11] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_poco_executor_v1_executor_service_proto_init() }
@@ -688,6 +690,7 @@ func file_poco_executor_v1_executor_service_proto_init() {
 	if File_poco_executor_v1_executor_service_proto != nil {
 		return
 	}
+	file_poco_executor_v1_run_environment_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

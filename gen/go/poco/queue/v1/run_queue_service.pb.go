@@ -2162,9 +2162,8 @@ func (x *ResolveRunConfigRequest) GetFencingToken() int64 {
 }
 
 type ResolveRunConfigResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The CLI's --mcp-config document; empty when there are no servers.
-	McpConfigJson string `protobuf:"bytes,1,opt,name=mcp_config_json,json=mcpConfigJson,proto3" json:"mcp_config_json,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Environment   *v11.RunEnvironment    `protobuf:"bytes,1,opt,name=environment,proto3" json:"environment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2199,18 +2198,18 @@ func (*ResolveRunConfigResponse) Descriptor() ([]byte, []int) {
 	return file_poco_queue_v1_run_queue_service_proto_rawDescGZIP(), []int{36}
 }
 
-func (x *ResolveRunConfigResponse) GetMcpConfigJson() string {
+func (x *ResolveRunConfigResponse) GetEnvironment() *v11.RunEnvironment {
 	if x != nil {
-		return x.McpConfigJson
+		return x.Environment
 	}
-	return ""
+	return nil
 }
 
 var File_poco_queue_v1_run_queue_service_proto protoreflect.FileDescriptor
 
 const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\n" +
-	"%poco/queue/v1/run_queue_service.proto\x12\rpoco.queue.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a\x1bpoco/backend/v1/event.proto\x1a\x1cpoco/backend/v1/reason.proto\x1a\x19poco/backend/v1/run.proto\x1a!poco/backend/v1/task_config.proto\x1a poco/backend/v1/user_input.proto\x1a\x1cpoco/executor/v1/event.proto\"\xe9\x01\n" +
+	"%poco/queue/v1/run_queue_service.proto\x12\rpoco.queue.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpoco/backend/v1/enums.proto\x1a\x1bpoco/backend/v1/event.proto\x1a\x1cpoco/backend/v1/reason.proto\x1a\x19poco/backend/v1/run.proto\x1a!poco/backend/v1/task_config.proto\x1a poco/backend/v1/user_input.proto\x1a\x1cpoco/executor/v1/event.proto\x1a&poco/executor/v1/run_environment.proto\"\xe9\x01\n" +
 	"\x10ClaimRunsRequest\x12'\n" +
 	"\tworker_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\bworkerId\x12$\n" +
@@ -2368,9 +2367,9 @@ const file_poco_queue_v1_run_queue_service_proto_rawDesc = "" +
 	"\x15AckRunCommandResponse\"_\n" +
 	"\x17ResolveRunConfigRequest\x12\x1f\n" +
 	"\x06run_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x05runId\x12#\n" +
-	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\"B\n" +
-	"\x18ResolveRunConfigResponse\x12&\n" +
-	"\x0fmcp_config_json\x18\x01 \x01(\tR\rmcpConfigJson2\xb9\n" +
+	"\rfencing_token\x18\x02 \x01(\x03R\ffencingToken\"^\n" +
+	"\x18ResolveRunConfigResponse\x12B\n" +
+	"\venvironment\x18\x01 \x01(\v2 .poco.executor.v1.RunEnvironmentR\venvironment2\xb9\n" +
 	"\n" +
 	"\x0fRunQueueService\x12N\n" +
 	"\tClaimRuns\x12\x1f.poco.queue.v1.ClaimRunsRequest\x1a .poco.queue.v1.ClaimRunsResponse\x12Y\n" +
@@ -2451,6 +2450,7 @@ var file_poco_queue_v1_run_queue_service_proto_goTypes = []any{
 	(v1.ExportStatus)(0),               // 44: poco.backend.v1.ExportStatus
 	(v1.UserInputStatus)(0),            // 45: poco.backend.v1.UserInputStatus
 	(*v1.UserAnswer)(nil),              // 46: poco.backend.v1.UserAnswer
+	(*v11.RunEnvironment)(nil),         // 47: poco.executor.v1.RunEnvironment
 }
 var file_poco_queue_v1_run_queue_service_proto_depIdxs = []int32{
 	37, // 0: poco.queue.v1.ClaimRunsRequest.lease_duration:type_name -> google.protobuf.Duration
@@ -2483,39 +2483,40 @@ var file_poco_queue_v1_run_queue_service_proto_depIdxs = []int32{
 	31, // 27: poco.queue.v1.RunCommand.delete_session:type_name -> poco.queue.v1.DeleteSessionCommand
 	45, // 28: poco.queue.v1.AnswerCommand.status:type_name -> poco.backend.v1.UserInputStatus
 	46, // 29: poco.queue.v1.AnswerCommand.answers:type_name -> poco.backend.v1.UserAnswer
-	0,  // 30: poco.queue.v1.RunQueueService.ClaimRuns:input_type -> poco.queue.v1.ClaimRunsRequest
-	3,  // 31: poco.queue.v1.RunQueueService.RenewLeases:input_type -> poco.queue.v1.RenewLeasesRequest
-	7,  // 32: poco.queue.v1.RunQueueService.AdoptRuns:input_type -> poco.queue.v1.AdoptRunsRequest
-	9,  // 33: poco.queue.v1.RunQueueService.ReleaseRuns:input_type -> poco.queue.v1.ReleaseRunsRequest
-	11, // 34: poco.queue.v1.RunQueueService.StartRun:input_type -> poco.queue.v1.StartRunRequest
-	13, // 35: poco.queue.v1.RunQueueService.AppendRunEvents:input_type -> poco.queue.v1.AppendRunEventsRequest
-	15, // 36: poco.queue.v1.RunQueueService.RecoverRunEvents:input_type -> poco.queue.v1.RecoverRunEventsRequest
-	17, // 37: poco.queue.v1.RunQueueService.FinishRun:input_type -> poco.queue.v1.FinishRunRequest
-	19, // 38: poco.queue.v1.RunQueueService.ReportExport:input_type -> poco.queue.v1.ReportExportRequest
-	21, // 39: poco.queue.v1.RunQueueService.ListPendingExports:input_type -> poco.queue.v1.ListPendingExportsRequest
-	24, // 40: poco.queue.v1.RunQueueService.WatchQueue:input_type -> poco.queue.v1.WatchQueueRequest
-	26, // 41: poco.queue.v1.RunQueueService.WatchRunCommands:input_type -> poco.queue.v1.WatchRunCommandsRequest
-	33, // 42: poco.queue.v1.RunQueueService.AckRunCommand:input_type -> poco.queue.v1.AckRunCommandRequest
-	35, // 43: poco.queue.v1.RunQueueService.ResolveRunConfig:input_type -> poco.queue.v1.ResolveRunConfigRequest
-	1,  // 44: poco.queue.v1.RunQueueService.ClaimRuns:output_type -> poco.queue.v1.ClaimRunsResponse
-	5,  // 45: poco.queue.v1.RunQueueService.RenewLeases:output_type -> poco.queue.v1.RenewLeasesResponse
-	8,  // 46: poco.queue.v1.RunQueueService.AdoptRuns:output_type -> poco.queue.v1.AdoptRunsResponse
-	10, // 47: poco.queue.v1.RunQueueService.ReleaseRuns:output_type -> poco.queue.v1.ReleaseRunsResponse
-	12, // 48: poco.queue.v1.RunQueueService.StartRun:output_type -> poco.queue.v1.StartRunResponse
-	14, // 49: poco.queue.v1.RunQueueService.AppendRunEvents:output_type -> poco.queue.v1.AppendRunEventsResponse
-	16, // 50: poco.queue.v1.RunQueueService.RecoverRunEvents:output_type -> poco.queue.v1.RecoverRunEventsResponse
-	18, // 51: poco.queue.v1.RunQueueService.FinishRun:output_type -> poco.queue.v1.FinishRunResponse
-	20, // 52: poco.queue.v1.RunQueueService.ReportExport:output_type -> poco.queue.v1.ReportExportResponse
-	22, // 53: poco.queue.v1.RunQueueService.ListPendingExports:output_type -> poco.queue.v1.ListPendingExportsResponse
-	25, // 54: poco.queue.v1.RunQueueService.WatchQueue:output_type -> poco.queue.v1.WatchQueueResponse
-	27, // 55: poco.queue.v1.RunQueueService.WatchRunCommands:output_type -> poco.queue.v1.WatchRunCommandsResponse
-	34, // 56: poco.queue.v1.RunQueueService.AckRunCommand:output_type -> poco.queue.v1.AckRunCommandResponse
-	36, // 57: poco.queue.v1.RunQueueService.ResolveRunConfig:output_type -> poco.queue.v1.ResolveRunConfigResponse
-	44, // [44:58] is the sub-list for method output_type
-	30, // [30:44] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	47, // 30: poco.queue.v1.ResolveRunConfigResponse.environment:type_name -> poco.executor.v1.RunEnvironment
+	0,  // 31: poco.queue.v1.RunQueueService.ClaimRuns:input_type -> poco.queue.v1.ClaimRunsRequest
+	3,  // 32: poco.queue.v1.RunQueueService.RenewLeases:input_type -> poco.queue.v1.RenewLeasesRequest
+	7,  // 33: poco.queue.v1.RunQueueService.AdoptRuns:input_type -> poco.queue.v1.AdoptRunsRequest
+	9,  // 34: poco.queue.v1.RunQueueService.ReleaseRuns:input_type -> poco.queue.v1.ReleaseRunsRequest
+	11, // 35: poco.queue.v1.RunQueueService.StartRun:input_type -> poco.queue.v1.StartRunRequest
+	13, // 36: poco.queue.v1.RunQueueService.AppendRunEvents:input_type -> poco.queue.v1.AppendRunEventsRequest
+	15, // 37: poco.queue.v1.RunQueueService.RecoverRunEvents:input_type -> poco.queue.v1.RecoverRunEventsRequest
+	17, // 38: poco.queue.v1.RunQueueService.FinishRun:input_type -> poco.queue.v1.FinishRunRequest
+	19, // 39: poco.queue.v1.RunQueueService.ReportExport:input_type -> poco.queue.v1.ReportExportRequest
+	21, // 40: poco.queue.v1.RunQueueService.ListPendingExports:input_type -> poco.queue.v1.ListPendingExportsRequest
+	24, // 41: poco.queue.v1.RunQueueService.WatchQueue:input_type -> poco.queue.v1.WatchQueueRequest
+	26, // 42: poco.queue.v1.RunQueueService.WatchRunCommands:input_type -> poco.queue.v1.WatchRunCommandsRequest
+	33, // 43: poco.queue.v1.RunQueueService.AckRunCommand:input_type -> poco.queue.v1.AckRunCommandRequest
+	35, // 44: poco.queue.v1.RunQueueService.ResolveRunConfig:input_type -> poco.queue.v1.ResolveRunConfigRequest
+	1,  // 45: poco.queue.v1.RunQueueService.ClaimRuns:output_type -> poco.queue.v1.ClaimRunsResponse
+	5,  // 46: poco.queue.v1.RunQueueService.RenewLeases:output_type -> poco.queue.v1.RenewLeasesResponse
+	8,  // 47: poco.queue.v1.RunQueueService.AdoptRuns:output_type -> poco.queue.v1.AdoptRunsResponse
+	10, // 48: poco.queue.v1.RunQueueService.ReleaseRuns:output_type -> poco.queue.v1.ReleaseRunsResponse
+	12, // 49: poco.queue.v1.RunQueueService.StartRun:output_type -> poco.queue.v1.StartRunResponse
+	14, // 50: poco.queue.v1.RunQueueService.AppendRunEvents:output_type -> poco.queue.v1.AppendRunEventsResponse
+	16, // 51: poco.queue.v1.RunQueueService.RecoverRunEvents:output_type -> poco.queue.v1.RecoverRunEventsResponse
+	18, // 52: poco.queue.v1.RunQueueService.FinishRun:output_type -> poco.queue.v1.FinishRunResponse
+	20, // 53: poco.queue.v1.RunQueueService.ReportExport:output_type -> poco.queue.v1.ReportExportResponse
+	22, // 54: poco.queue.v1.RunQueueService.ListPendingExports:output_type -> poco.queue.v1.ListPendingExportsResponse
+	25, // 55: poco.queue.v1.RunQueueService.WatchQueue:output_type -> poco.queue.v1.WatchQueueResponse
+	27, // 56: poco.queue.v1.RunQueueService.WatchRunCommands:output_type -> poco.queue.v1.WatchRunCommandsResponse
+	34, // 57: poco.queue.v1.RunQueueService.AckRunCommand:output_type -> poco.queue.v1.AckRunCommandResponse
+	36, // 58: poco.queue.v1.RunQueueService.ResolveRunConfig:output_type -> poco.queue.v1.ResolveRunConfigResponse
+	45, // [45:59] is the sub-list for method output_type
+	31, // [31:45] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_poco_queue_v1_run_queue_service_proto_init() }

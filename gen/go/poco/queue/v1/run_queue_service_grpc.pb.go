@@ -93,8 +93,8 @@ type RunQueueServiceClient interface {
 	WatchRunCommands(ctx context.Context, in *WatchRunCommandsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunCommandsResponse], error)
 	// AckRunCommand says that a command took effect, or never can. Idempotent.
 	AckRunCommand(ctx context.Context, in *AckRunCommandRequest, opts ...grpc.CallOption) (*AckRunCommandResponse, error)
-	// ResolveRunConfig returns what a run needs beyond its config: MCP servers,
-	// skills and variables, with placeholders filled in.
+	// ResolveRunConfig returns what a run works with beyond its config, each with
+	// where it comes from.
 	ResolveRunConfig(ctx context.Context, in *ResolveRunConfigRequest, opts ...grpc.CallOption) (*ResolveRunConfigResponse, error)
 }
 
@@ -322,8 +322,8 @@ type RunQueueServiceServer interface {
 	WatchRunCommands(*WatchRunCommandsRequest, grpc.ServerStreamingServer[WatchRunCommandsResponse]) error
 	// AckRunCommand says that a command took effect, or never can. Idempotent.
 	AckRunCommand(context.Context, *AckRunCommandRequest) (*AckRunCommandResponse, error)
-	// ResolveRunConfig returns what a run needs beyond its config: MCP servers,
-	// skills and variables, with placeholders filled in.
+	// ResolveRunConfig returns what a run works with beyond its config, each with
+	// where it comes from.
 	ResolveRunConfig(context.Context, *ResolveRunConfigRequest) (*ResolveRunConfigResponse, error)
 	mustEmbedUnimplementedRunQueueServiceServer()
 }

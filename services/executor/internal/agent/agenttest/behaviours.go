@@ -191,9 +191,19 @@ var behaviours = []behaviour{
 		f.run("[[bash:setsid sleep 1000 > /dev/null 2>&1 & echo started]]").wait()
 		requireNothingLeft(f)
 	}},
+	{name: "variables", test: func(f *fixture) {
+		f.task.Environment = &executorv1.RunEnvironment{Variables: []*executorv1.EnvironmentVariable{
+			{Name: "COLOR", Value: "dark blue"}, {Name: "HTTPS_PROXY", Value: "http://127.0.0.1:1"},
+		}}
+		r := f.run("[[bash:echo it is $COLOR]]")
+		r.requireEnd(completed, 0)
+		require.Contains(f.t, r.results(), "it is dark blue")
+	}},
 	{name: "MCP", test: func(f *fixture) {
 		server := newNotes(f.t)
-		f.task.MCPConfigJSON = `{"mcpServers":{"notes":{"type":"http","url":"` + server.url + `"}}}`
+		f.task.Environment = &executorv1.RunEnvironment{McpServers: []*executorv1.McpServerConfig{{
+			Name: "notes", Transport: &executorv1.McpServerConfig_Http{Http: &executorv1.McpHttp{Url: server.url}},
+		}}}
 		r := f.run("[[remember]]")
 		r.requireEnd(completed, 0)
 		require.Equal(f.t, "milk", server.remembered())

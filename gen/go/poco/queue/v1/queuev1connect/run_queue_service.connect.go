@@ -224,8 +224,8 @@ type RunQueueServiceClient interface {
 	WatchRunCommands(context.Context, *v1.WatchRunCommandsRequest) (RunQueueServiceWatchRunCommandsClientStream, error)
 	// AckRunCommand says that a command took effect, or never can. Idempotent.
 	AckRunCommand(context.Context, *v1.AckRunCommandRequest) (*v1.AckRunCommandResponse, error)
-	// ResolveRunConfig returns what a run needs beyond its config: MCP servers,
-	// skills and variables, with placeholders filled in.
+	// ResolveRunConfig returns what a run works with beyond its config, each with
+	// where it comes from.
 	ResolveRunConfig(context.Context, *v1.ResolveRunConfigRequest) (*v1.ResolveRunConfigResponse, error)
 }
 
@@ -326,8 +326,8 @@ type RunQueueServiceHandler interface {
 	WatchRunCommands(context.Context, *v1.WatchRunCommandsRequest, RunQueueServiceWatchRunCommandsServerStream) error
 	// AckRunCommand says that a command took effect, or never can. Idempotent.
 	AckRunCommand(context.Context, *v1.AckRunCommandRequest) (*v1.AckRunCommandResponse, error)
-	// ResolveRunConfig returns what a run needs beyond its config: MCP servers,
-	// skills and variables, with placeholders filled in.
+	// ResolveRunConfig returns what a run works with beyond its config, each with
+	// where it comes from.
 	ResolveRunConfig(context.Context, *v1.ResolveRunConfigRequest) (*v1.ResolveRunConfigResponse, error)
 }
 
