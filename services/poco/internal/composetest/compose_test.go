@@ -212,7 +212,7 @@ func TestTheComposeStack(t *testing.T) {
 
 // notInTheStack are settings that a service of the stack has no use for.
 var notInTheStack = map[string]bool{
-	"EXECUTOR_COMMAND": true, "CLAUDE_CLI_PATH": true, // of the process runtime
+	"EXECUTOR_COMMAND": true, "CLAUDE_CLI_PATH": true, "AGENTS_DIR": true, // of the process runtime
 }
 
 // TestEverySettingHasItsPlaceInTheComposeFile: what a service reads can be set for
