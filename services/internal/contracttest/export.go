@@ -109,6 +109,9 @@ func (f *fixture) commands() (next func() *queuev1.RunCommand, stop context.Canc
 	ctx, cancel := context.WithCancel(f.t.Context())
 	stream, err := f.WatchRunCommands(ctx, &queuev1.WatchRunCommandsRequest{WorkerId: "w1"})
 	require.NoError(f.t, err)
+	begun, err := stream.Recv()
+	require.NoError(f.t, err)
+	require.Nil(f.t, begun.GetCommand(), "a watch begins with a heartbeat, also where a command waits")
 	return func() *queuev1.RunCommand {
 		f.t.Helper()
 		for {
@@ -136,13 +139,6 @@ var streaming = map[string]func(*fixture){
 			require.NoError(f.t, err)
 			f.enqueue(nil)
 		}
-	},
-	"begin with a sign of life": func(f *fixture) {
-		stream, err := f.WatchRunCommands(f.t.Context(), &queuev1.WatchRunCommandsRequest{WorkerId: "w1"})
-		require.NoError(f.t, err)
-		m, err := stream.Recv()
-		require.NoError(f.t, err)
-		require.Nil(f.t, m.GetCommand())
 	},
 	"tell each worker its commands until they are acknowledged": func(f *fixture) {
 		r, other := f.running(), f.enqueue(nil).claimedBy("w2")

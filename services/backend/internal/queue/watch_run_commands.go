@@ -28,11 +28,15 @@ func (q *Queue) WatchCommands(ctx context.Context, worker string, send func(*que
 	defer hints.Close()
 	poll := time.NewTicker(watch.PollInterval)
 	defer poll.Stop()
-	silence := time.NewTimer(0) // the first heartbeat says that the stream is open
+	silence := time.NewTimer(q.Heartbeat)
 	defer silence.Stop()
 	emit := func(m *queuev1.WatchRunCommandsResponse) error {
 		silence.Reset(q.Heartbeat)
 		return send(m)
+	}
+	// It says that the stream is open.
+	if err := emit(&queuev1.WatchRunCommandsResponse{}); err != nil {
+		return err
 	}
 	sent := make(map[string]bool)
 	for {
