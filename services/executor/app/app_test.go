@@ -277,6 +277,34 @@ func TestTrouble(t *testing.T) {
 	}
 }
 
+// What an agent cannot keep to is told before it begins, and so is a model that
+// nobody has named: the executor's own is Claude Code's.
+func TestTasksThatAnAgentCannotDo(t *testing.T) {
+	for name, c := range map[string]struct {
+		config *backendv1.TaskConfig
+		limits *executorv1.RunLimits
+		says   string
+	}{
+		"plan mode":         {config: &backendv1.TaskConfig{Model: new("m"), PermissionMode: backendv1.PermissionMode_PERMISSION_MODE_PLAN.Enum()}, says: "Codex cannot work on this: it has no plan mode"},
+		"a limit of cost":   {config: &backendv1.TaskConfig{Model: new("m")}, limits: &executorv1.RunLimits{MaxCostUsd: 1}, says: "max_cost_usd"},
+		"a limit of tokens": {config: &backendv1.TaskConfig{Model: new("m")}, limits: &executorv1.RunLimits{MaxTokens: 1}, says: "max_tokens"},
+		"no model":          {config: &backendv1.TaskConfig{}, says: "OPENAI_AGENT_MODEL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newManager(t)
+			c.config.Agent = new("codex")
+			client, _ := start(t, workspaceDir(t))
+			_, err := client.StartRun(t.Context(), &executorv1.StartRunRequest{
+				RunId: uuid.NewString(), SessionId: uuid.NewString(), Prompt: "p", NextRunSeq: 1, Config: c.config, Limits: c.limits,
+				LeaseTtl: durationpb.New(time.Minute), ChannelUrl: m.url, ChannelToken: runToken, Attempt: 1,
+			})
+			require.NoError(t, err)
+			require.Equal(t, backendv1.RunReason_RUN_REASON_CONFIG_ERROR, m.finished().GetReason(), m.finished().GetMessage())
+			require.Contains(t, m.finished().GetMessage(), c.says)
+		})
+	}
+}
+
 func TestMissingCLIAndWorkspace(t *testing.T) {
 	m := newManager(t)
 	req := &executorv1.StartRunRequest{

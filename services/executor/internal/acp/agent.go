@@ -31,9 +31,6 @@ const (
 	// maxMessage is the longest message that the connection takes.
 	maxMessage = 8 << 20
 
-	// Codes of notices.
-	noticeGarbage   = "agent_garbage"
-	noticeWithdrawn = "question_withdrawn"
 	noticeWarning   = "agent_warning"
 	noticeMCP       = "mcp_server_left_out"
 )
@@ -148,7 +145,7 @@ func (a *acpAgent) run(ctx context.Context) agent.Outcome {
 	a.stopEscalation()
 	parts.Wait()
 	if a.garbage > 1 {
-		a.emit(agent.Warning(noticeGarbage, fmt.Sprintf("%d unreadable lines of %s were ignored in all.", a.garbage, agents.Title(a.driver.name))))
+		a.emit(agent.Warning(agent.NoticeGarbage, fmt.Sprintf("%d unreadable lines of %s were ignored in all.", a.garbage, agents.Title(a.driver.name))))
 	}
 	return a.verdict(ctx, outcome, err)
 }
@@ -280,7 +277,7 @@ func (a *acpAgent) setFull(full bool) {
 func (a *acpAgent) readGarbage() {
 	a.garbage++
 	if a.garbage == 1 {
-		a.emit(agent.Warning(noticeGarbage, agents.Title(a.driver.name)+" printed something that is not a message; it is ignored."))
+		a.emit(agent.Warning(agent.NoticeGarbage, agents.Title(a.driver.name)+" printed something that is not a message; it is ignored."))
 	}
 }
 

@@ -10,11 +10,6 @@ import (
 	"github.com/poco-ai/poco/services/executor/internal/process"
 )
 
-const (
-	noticeWaiting = "background_waiting"
-	noticeStopped = "background_stopped"
-)
-
 // awaitLeftBehind waits for the commands that outlived the agent's turn: a run is
 // over when nothing of it works any more.
 func (a *acpAgent) awaitLeftBehind(ctx context.Context) {
@@ -32,7 +27,7 @@ func (a *acpAgent) awaitLeftBehind(ctx context.Context) {
 		}
 		if !told {
 			told = true
-			a.emit(agent.Information(noticeWaiting, "The agent's turn is over. The run goes on while this still works: "+strings.Join(names, ", ")))
+			a.emit(agent.Information(agent.NoticeWaiting, "The agent's turn is over. The run goes on while this still works: "+strings.Join(names, ", ")))
 		}
 		gone := make(chan struct{})
 		go func() { // It ends with the process, which is ended below.
@@ -42,7 +37,7 @@ func (a *acpAgent) awaitLeftBehind(ctx context.Context) {
 		select {
 		case <-gone:
 		case <-limit:
-			a.emit(agent.Warning(noticeStopped, fmt.Sprintf("Stopped with the run, %s after the agent's turn (RUN_BACKGROUND_TIMEOUT_SECONDS): %s",
+			a.emit(agent.Warning(agent.NoticeStopped, fmt.Sprintf("Stopped with the run, %s after the agent's turn (RUN_BACKGROUND_TIMEOUT_SECONDS): %s",
 				a.task.BackgroundTimeout, strings.Join(names, ", "))))
 			return
 		case <-a.process.Exited:

@@ -110,7 +110,11 @@ func (a *acpAgent) ask(ctx context.Context, params json.RawMessage) (any, *acp.R
 	case content = <-q.reply:
 	case <-timeout.C:
 	case <-ctx.Done():
-		a.emit(agent.Warning(noticeWithdrawn, "The agent withdrew its question."))
+		select {
+		case <-a.conn.Done(): // It is gone, with its question.
+		default:
+			a.emit(agent.Warning(agent.NoticeWithdrawn, "The agent withdrew its question."))
+		}
 	}
 	a.mu.Lock()
 	delete(a.questions, id)

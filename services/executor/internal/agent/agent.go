@@ -182,6 +182,18 @@ type Sink interface {
 	Room() <-chan struct{}
 }
 
+// Codes of notices that any agent's driver may have to give.
+const (
+	// NoticeGarbage: the agent's program printed what is no message.
+	NoticeGarbage = "agent_garbage"
+	// NoticeWithdrawn: the agent does not ask any more.
+	NoticeWithdrawn = "question_withdrawn"
+	// NoticeWaiting: the turn is over, and something of the agent still works.
+	NoticeWaiting = "background_waiting"
+	// NoticeStopped: what worked in the background was ended.
+	NoticeStopped = "background_stopped"
+)
+
 // Warning is an event that tells a person something that they should know.
 func Warning(code, text string) *executorv1.RunEventPayload {
 	return notice(backendv1.Notice_LEVEL_WARNING, code, text)

@@ -167,7 +167,7 @@ func (a *Agent) Run(ctx context.Context) agent.Outcome {
 	a.catchUp(ctx)
 	a.loop(ctx)
 	if a.garbage > 1 {
-		a.notice(noticeGarbage, fmt.Sprintf("%d unreadable lines of the Claude Code CLI were ignored in all.", a.garbage))
+		a.notice(agent.NoticeGarbage, fmt.Sprintf("%d unreadable lines of the Claude Code CLI were ignored in all.", a.garbage))
 	}
 	return a.outcome(ctx)
 }

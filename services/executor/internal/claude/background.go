@@ -15,9 +15,6 @@ const (
 	// wakeTimeout is how long the CLI may take to begin the turn that the end
 	// of something in the background is told in. Measured: 50 ms.
 	wakeTimeout = 10 * time.Second
-
-	noticeWaiting = "background_waiting"
-	noticeStopped = "background_stopped"
 )
 
 // rest is called when the CLI may have nothing left to do. The run is over
@@ -34,7 +31,7 @@ func (a *Agent) rest() {
 	a.translator.forget("") // A call without an answer now never gets one.
 	left := a.left()
 	if failed := a.result.Status != completedStatus; failed && len(left) > 0 {
-		a.notice(noticeStopped, "Stopped with the run, which had failed: "+strings.Join(left, ", "))
+		a.notice(agent.NoticeStopped, "Stopped with the run, which had failed: "+strings.Join(left, ", "))
 	} else if !failed && (len(left) > 0 || len(a.work.tasks) > 0) {
 		a.wait(left)
 		return
@@ -49,7 +46,7 @@ func (a *Agent) wait(left []string) {
 		return
 	}
 	a.waitsFor = left
-	a.inform(noticeWaiting, "The agent's turn is over. The run goes on while this still works: "+strings.Join(left, ", "))
+	a.inform(agent.NoticeWaiting, "The agent's turn is over. The run goes on while this still works: "+strings.Join(left, ", "))
 }
 
 // finish ends the CLI after its last result, which is the run's.
@@ -102,7 +99,7 @@ func (a *Agent) backgroundExpired() {
 	}
 	message := fmt.Sprintf("Stopped with the run, %s after the last sign of life (RUN_BACKGROUND_TIMEOUT_SECONDS): %s",
 		a.opts.BackgroundTimeout, strings.Join(left, ", "))
-	a.notice(noticeStopped, message)
+	a.notice(agent.NoticeStopped, message)
 	// A command may be a server that was meant to stay. An agent has work that
 	// is not done.
 	if slices.ContainsFunc(a.work.running(), func(t *task) bool { return t.kind != kindCommand }) {
@@ -123,6 +120,6 @@ func (a *Agent) observeWork(subtype string, data []byte) {
 	}
 	a.translator.forget(stopped.call)
 	if !a.translator.calling("TaskStop", "KillShell") {
-		a.notice(noticeStopped, "Claude Code stopped what ran in the background: "+process.Quote(stopped.what))
+		a.notice(agent.NoticeStopped, "Claude Code stopped what ran in the background: "+process.Quote(stopped.what))
 	}
 }

@@ -25,7 +25,7 @@ const never = "echo $$ > pid; exec sleep 1000"
 // the background.
 func whenWaiting(r *recorder, f func()) {
 	r.on = func(p *executorv1.RunEventPayload) {
-		if p.GetNotice().GetCode() == noticeWaiting {
+		if p.GetNotice().GetCode() == agent.NoticeWaiting {
 			go f()
 		}
 	}
@@ -76,7 +76,7 @@ func TestRealBackgroundWorkIsWaitedFor(t *testing.T) {
 			requireStatus(t, completed, 0, New(opts, r).Run(t.Context()))
 			requireFile(t, opts, "built.txt")
 			require.Contains(t, r.log(), c.last)
-			require.NotContains(t, r.log(), noticeStopped)
+			require.NotContains(t, r.log(), agent.NoticeStopped)
 		})
 	}
 }
@@ -130,7 +130,7 @@ func TestRealBackgroundTimeout(t *testing.T) {
 			opts.BackgroundTimeout = time.Second
 			r := &recorder{}
 			requireStatus(t, c.status, c.reason, New(opts, r).Run(t.Context()))
-			stopped := r.notice(noticeStopped)
+			stopped := r.notice(agent.NoticeStopped)
 			require.Contains(t, stopped, c.names)
 			require.Contains(t, stopped, "RUN_BACKGROUND_TIMEOUT_SECONDS")
 			requireGone(t, opts)
@@ -214,7 +214,7 @@ func TestRealSecondTurn(t *testing.T) {
 			r := &recorder{}
 			a := New(opts, r)
 			r.on = func(p *executorv1.RunEventPayload) {
-				if p.GetNotice().GetCode() == noticeWaiting {
+				if p.GetNotice().GetCode() == agent.NoticeWaiting {
 					create(t, opts, "go")
 				}
 				if asked := p.GetUserInputRequested(); asked != nil {
@@ -238,6 +238,6 @@ func TestRealCommandStoppedWithItsSubAgent(t *testing.T) {
 		says("Done."))
 	r := &recorder{}
 	requireStatus(t, completed, 0, New(opts, r).Run(t.Context()))
-	require.Contains(t, r.notice(noticeStopped), "sleep 1000")
+	require.Contains(t, r.notice(agent.NoticeStopped), "sleep 1000")
 	requireGone(t, opts)
 }

@@ -17,10 +17,6 @@ import (
 const (
 	initializeID = "poco-initialize"
 	interruptID  = "poco-interrupt"
-
-	// Codes of notices.
-	noticeGarbage   = "agent_garbage"
-	noticeWithdrawn = "question_withdrawn"
 )
 
 // read handles one line of the CLI.
@@ -62,7 +58,7 @@ func (a *Agent) readGarbage() {
 	if a.garbage > 1 {
 		return
 	}
-	a.notice(noticeGarbage, "The Claude Code CLI printed something that is not a message; it is ignored.")
+	a.notice(agent.NoticeGarbage, "The Claude Code CLI printed something that is not a message; it is ignored.")
 }
 
 func (a *Agent) notice(code, text string) { a.sink.Emit(agent.Warning(code, text)) }
@@ -122,7 +118,7 @@ func (a *Agent) withdraw(requestID string) {
 		if q.requestID == requestID {
 			delete(a.questions, id)
 			a.lastLine = time.Now()
-			a.notice(noticeWithdrawn, "The agent withdrew its question.")
+			a.notice(agent.NoticeWithdrawn, "The agent withdrew its question.")
 		}
 	}
 }

@@ -290,7 +290,7 @@ var behaviours = []behaviour{
 		f.wrap(`echo 'no JSON'; echo '{"half":'; printf '\377\376\n'; echo '[]'`)
 		r := f.run("hello")
 		r.requireEnd(completed, 0)
-		require.Equal(f.t, 2, strings.Count(r.notices(), "agent_garbage"), "once at the beginning, and how much in the end")
+		require.Equal(f.t, 2, strings.Count(r.notices(), agent.NoticeGarbage), "once at the beginning, and how much in the end")
 	}},
 	{name: "no file moves the model", test: func(f *fixture) {
 		for name, content := range f.subject.Files {
