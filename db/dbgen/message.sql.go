@@ -49,21 +49,16 @@ func (q *Queries) MessageIDsOfRun(ctx context.Context, runID string) ([]string, 
 }
 
 const messageInsertMany = `-- name: MessageInsertMany :exec
-INSERT INTO messages (session_id, seq, id, run_id, role, text_preview, size, verbatim_size, created_at)
-SELECT unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::uuid[]), nullif(unnest($4::text[]), '')::uuid, unnest($5::text[]),
-       unnest($6::text[]), unnest($7::bigint[]), unnest($8::bigint[]), unnest($9::timestamptz[])
+INSERT INTO messages (session_id, seq, id, size, verbatim_size)
+SELECT unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::uuid[]), unnest($4::bigint[]), unnest($5::bigint[])
 `
 
 type MessageInsertManyParams struct {
 	SessionIds    []string
 	Seqs          []int64
 	Ids           []string
-	RunIds        []string
-	Roles         []string
-	TextPreviews  []string
 	Sizes         []int64
 	VerbatimSizes []int64
-	CreatedAts    []time.Time
 }
 
 func (q *Queries) MessageInsertMany(ctx context.Context, arg MessageInsertManyParams) error {
@@ -71,12 +66,8 @@ func (q *Queries) MessageInsertMany(ctx context.Context, arg MessageInsertManyPa
 		arg.SessionIds,
 		arg.Seqs,
 		arg.Ids,
-		arg.RunIds,
-		arg.Roles,
-		arg.TextPreviews,
 		arg.Sizes,
 		arg.VerbatimSizes,
-		arg.CreatedAts,
 	)
 	return err
 }
@@ -109,10 +100,10 @@ func (q *Queries) MessageLatestOfRun(ctx context.Context, runID string, rowLimit
 }
 
 const messageList = `-- name: MessageList :many
-SELECT page.seq, page.id, page.run_id, page.role, page.text_preview, page.created_at, e.payload FROM (
-    SELECT m.session_id, m.seq, m.id, m.run_id, m.role, m.text_preview, m.size, m.verbatim_size, m.created_at, sum(m.size + CASE WHEN $1::boolean THEN m.verbatim_size ELSE 0 END) OVER (ORDER BY m.seq) AS total,
+SELECT page.seq, page.id, e.run_id, e.occurred_at, e.payload FROM (
+    SELECT m.session_id, m.seq, m.id, m.size, m.verbatim_size, sum(m.size + CASE WHEN $1::boolean THEN m.verbatim_size ELSE 0 END) OVER (ORDER BY m.seq) AS total,
            row_number() OVER (ORDER BY m.seq) AS n
-    FROM (SELECT session_id, seq, id, run_id, role, text_preview, size, verbatim_size, created_at FROM messages WHERE messages.session_id = $2 AND messages.seq > $3 ORDER BY messages.seq LIMIT $4) m
+    FROM (SELECT session_id, seq, id, size, verbatim_size FROM messages WHERE messages.session_id = $2 AND messages.seq > $3 ORDER BY messages.seq LIMIT $4) m
 ) page
 JOIN run_events e ON e.session_id = page.session_id AND e.seq = page.seq
 WHERE page.n = 1 OR page.total <= $5::bigint
@@ -128,13 +119,11 @@ type MessageListParams struct {
 }
 
 type MessageListRow struct {
-	Seq         int64
-	ID          string
-	RunID       *string
-	Role        string
-	TextPreview string
-	CreatedAt   time.Time
-	Payload     []byte
+	Seq        int64
+	ID         string
+	RunID      *string
+	OccurredAt time.Time
+	Payload    []byte
 }
 
 // MessageList ends a page before it has more than max_bytes, but never before
@@ -158,9 +147,7 @@ func (q *Queries) MessageList(ctx context.Context, arg MessageListParams) ([]Mes
 			&i.Seq,
 			&i.ID,
 			&i.RunID,
-			&i.Role,
-			&i.TextPreview,
-			&i.CreatedAt,
+			&i.OccurredAt,
 			&i.Payload,
 		); err != nil {
 			return nil, err

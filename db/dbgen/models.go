@@ -32,12 +32,8 @@ type Message struct {
 	SessionID    string
 	Seq          int64
 	ID           string
-	RunID        *string
-	Role         string
-	TextPreview  string
 	Size         int64
 	VerbatimSize int64
-	CreatedAt    time.Time
 }
 
 type Project struct {

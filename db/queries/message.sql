@@ -1,12 +1,11 @@
 -- name: MessageInsertMany :exec
-INSERT INTO messages (session_id, seq, id, run_id, role, text_preview, size, verbatim_size, created_at)
-SELECT unnest(@session_ids::uuid[]), unnest(@seqs::bigint[]), unnest(@ids::uuid[]), nullif(unnest(@run_ids::text[]), '')::uuid, unnest(@roles::text[]),
-       unnest(@text_previews::text[]), unnest(@sizes::bigint[]), unnest(@verbatim_sizes::bigint[]), unnest(@created_ats::timestamptz[]);
+INSERT INTO messages (session_id, seq, id, size, verbatim_size)
+SELECT unnest(@session_ids::uuid[]), unnest(@seqs::bigint[]), unnest(@ids::uuid[]), unnest(@sizes::bigint[]), unnest(@verbatim_sizes::bigint[]);
 
 -- MessageList ends a page before it has more than max_bytes, but never before
 -- its first message.
 -- name: MessageList :many
-SELECT page.seq, page.id, page.run_id, page.role, page.text_preview, page.created_at, e.payload FROM (
+SELECT page.seq, page.id, e.run_id, e.occurred_at, e.payload FROM (
     SELECT m.*, sum(m.size + CASE WHEN @include_verbatim::boolean THEN m.verbatim_size ELSE 0 END) OVER (ORDER BY m.seq) AS total,
            row_number() OVER (ORDER BY m.seq) AS n
     FROM (SELECT * FROM messages WHERE messages.session_id = @session_id AND messages.seq > @after_seq ORDER BY messages.seq LIMIT @page_limit) m

@@ -82,8 +82,8 @@ SELECT gen_random_uuid(), id, user_id, 'completed', 'immediate', created_at, cre
 INSERT INTO run_inputs (run_id, prompt, config) SELECT id, repeat('x', 500), '' FROM runs;
 INSERT INTO run_events (session_id, seq, run_id, run_seq, occurred_at, payload, size)
 SELECT session_id, row_number() OVER (PARTITION BY session_id), id, 1, now(), repeat('x', 500)::bytea, 500 FROM runs;
-INSERT INTO messages (session_id, seq, id, run_id, role, text_preview, size, verbatim_size, created_at)
-SELECT session_id, seq, gen_random_uuid(), run_id, 'user', 'x', 1, 0, now() FROM run_events;
+INSERT INTO messages (session_id, seq, id, size, verbatim_size)
+SELECT session_id, seq, gen_random_uuid(), 1, 0 FROM run_events;
 INSERT INTO tool_executions (id, session_id, run_id, seq, tool_use_id, tool_name, created_at)
 SELECT gen_random_uuid(), session_id, run_id, seq, 't' || seq, 'Bash', now() FROM run_events;
 INSERT INTO file_diffs (session_id, hash, diff) SELECT session_id, sha256(seq::text::bytea), repeat('x', 500) FROM run_events;
@@ -193,8 +193,8 @@ WITH event AS (
     SELECT $1, last_seq + n, $2, n + 1, now(), '', 0 FROM sessions, generate_series(1, $3::int) n WHERE id = $1
     RETURNING session_id, seq, run_id
 ), message AS (
-    INSERT INTO messages (session_id, seq, id, run_id, role, text_preview, size, verbatim_size, created_at)
-    SELECT session_id, seq, gen_random_uuid(), run_id, 'assistant', '', 0, 0, now() FROM event
+    INSERT INTO messages (session_id, seq, id, size, verbatim_size)
+    SELECT session_id, seq, gen_random_uuid(), 0, 0 FROM event
 )
 UPDATE sessions SET last_seq = last_seq + $3::int WHERE id = $1`, id, first.GetRun().GetId(), before)
 	require.NoError(t, err)

@@ -57,11 +57,23 @@ func message(sessionID string, row dbgen.MessageListRow, verbatim bool) (*backen
 		return nil, fmt.Errorf("decode message %d of session %s: %w", row.Seq, sessionID, err)
 	}
 	m := &backendv1.Message{
-		Id: row.ID, SessionId: sessionID, RunId: value(row.RunID), Seq: row.Seq, Role: store.Role(row.Role),
-		Blocks: payload.GetMessageAdded().GetBlocks(), TextPreview: row.TextPreview, CreatedAt: timestamppb.New(row.CreatedAt),
+		Id: row.ID, SessionId: sessionID, RunId: value(row.RunID), Seq: row.Seq, Role: payload.GetMessageAdded().GetRole(),
+		Blocks: payload.GetMessageAdded().GetBlocks(), TextPreview: preview(payload.GetMessageAdded()), CreatedAt: timestamppb.New(row.OccurredAt),
 	}
 	if verbatim {
 		m.VerbatimJson = payload.GetMessageAdded().GetVerbatimJson()
 	}
 	return m, nil
+}
+
+// previewRunes is how much of a message's first text lists show.
+const previewRunes = 500
+
+func preview(m *backendv1.MessageAdded) string {
+	for _, block := range m.GetBlocks() {
+		if text, ok := block.GetKind().(*backendv1.ContentBlock_Text); ok {
+			return store.Cut(text.Text.GetText(), previewRunes)
+		}
+	}
+	return ""
 }

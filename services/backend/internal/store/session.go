@@ -15,9 +15,6 @@ import (
 	"github.com/poco-ai/poco/services/internal/rpcerror"
 )
 
-// previewRunes is how much of a message's first text lists show.
-const previewRunes = 500
-
 // Session is a locked session row. Change its fields and its contents; Do saves
 // them, together with the events, which are numbered in the order of the calls.
 type Session struct {
@@ -116,12 +113,12 @@ func (s *Session) Append(runID string, runSeq int64, at time.Time, payload *back
 		Seq: s.LastSeq, RunId: runID, RunSeq: runSeq, OccurredAt: timestamppb.New(at), Payload: payload,
 	})
 	if m := payload.GetMessageAdded(); m != nil {
-		s.addMessage(runID, at, m, size)
+		s.addMessage(m, size)
 	}
 	return nil
 }
 
-func (s *Session) addMessage(runID string, at time.Time, m *backendv1.MessageAdded, size int) {
+func (s *Session) addMessage(m *backendv1.MessageAdded, size int) {
 	id, err := uuid.Parse(m.GetMessageId())
 	if err != nil { // the agent gave none
 		id = uuid.New()
@@ -131,21 +128,8 @@ func (s *Session) addMessage(runID string, at time.Time, m *backendv1.MessageAdd
 	p.SessionIds = append(p.SessionIds, s.ID)
 	p.Seqs = append(p.Seqs, s.LastSeq)
 	p.Ids = append(p.Ids, id.String())
-	p.RunIds = append(p.RunIds, runID)
-	p.Roles = append(p.Roles, RoleText(m.GetRole()))
-	p.TextPreviews = append(p.TextPreviews, preview(m))
 	p.Sizes = append(p.Sizes, int64(size-verbatim))
 	p.VerbatimSizes = append(p.VerbatimSizes, int64(verbatim))
-	p.CreatedAts = append(p.CreatedAts, at)
-}
-
-func preview(m *backendv1.MessageAdded) string {
-	for _, block := range m.GetBlocks() {
-		if text, ok := block.GetKind().(*backendv1.ContentBlock_Text); ok {
-			return Cut(text.Text.GetText(), previewRunes)
-		}
-	}
-	return ""
 }
 
 // Cut returns at most n runes of s.

@@ -70,16 +70,3 @@ func InputStatus(t dbtype.InputStatus) backendv1.UserInputStatus {
 func InputStatusText(s backendv1.UserInputStatus) dbtype.InputStatus {
 	return dbtype.InputStatus(text(s.String(), "USER_INPUT_STATUS_"))
 }
-
-// Role returns the API's value of a role.
-func Role(t string) backendv1.MessageRole {
-	return backendv1.MessageRole(number(backendv1.MessageRole_value, "MESSAGE_ROLE_", t))
-}
-
-// RoleText is the inverse of Role; a role of a later version is none.
-func RoleText(r backendv1.MessageRole) string {
-	if _, known := backendv1.MessageRole_name[int32(r)]; !known {
-		return ""
-	}
-	return text(r.String(), "MESSAGE_ROLE_")
-}
