@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -278,13 +279,14 @@ func (c *clock) advance(d time.Duration) {
 
 // options change what a manager is started with.
 type options struct {
-	reached       func(context.Context) error
-	slots         int32
-	lease         time.Duration
-	pull          time.Duration
-	stopExecutors bool
-	cancelGrace   time.Duration
-	cleanup       *configv1.WorkspaceConfig
+	reached        func(context.Context) error
+	slots          int32
+	lease          time.Duration
+	pull           time.Duration
+	stopExecutors  bool
+	cancelGrace    time.Duration
+	enginePatience time.Duration
+	cleanup        *configv1.WorkspaceConfig
 }
 
 // manager is one life of the manager on a host.
@@ -326,7 +328,7 @@ func (h *host) manage(o options) *manager {
 			PullEnabled: true, MaxConcurrentTasks: o.slots, PullInterval: durationpb.New(o.pull), ClaimLease: durationpb.New(o.lease),
 		},
 		RunConfig: &configv1.RunConfig{}, CallbackURL: "http://manager", Model: func(string) worker.Model { return worker.Model{URL: "http://manager/model"} },
-		Reached: o.reached, Cleanup: o.cleanup, StopExecutors: o.stopExecutors, CancelGrace: o.cancelGrace, Now: m.clock.Now, Logger: logger,
+		Reached: o.reached, Cleanup: o.cleanup, StopExecutors: o.stopExecutors, CancelGrace: o.cancelGrace, EnginePatience: cmp.Or(o.enginePatience, time.Millisecond), Now: m.clock.Now, Logger: logger,
 	})
 	server := connect.NewServer(rpcerror.Interceptor(logger), channels.Interceptor())
 	managerv1connect.RegisterRunChannelServiceHandler(server, channels)

@@ -24,6 +24,9 @@ const (
 	// defaultCancelGrace is how long an executor may take to end a canceled run
 	// before it is stopped.
 	defaultCancelGrace = 30 * time.Second
+	// defaultEnginePatience is what an engine, or a proxy before it, needs to start
+	// anew.
+	defaultEnginePatience = 10 * time.Second
 	// connectGrace is how long an executor may take to open its channel.
 	connectGrace = 30 * time.Second
 	// channelCheck is how often a missing channel is looked for.

@@ -100,7 +100,7 @@ func (r *heldRun) prepare(ctx context.Context) (environment *executorv1.RunEnvir
 		}
 		r.after = nil
 	}
-	if err := r.w.clear(ctx, r.sessionID, r.logger); err != nil {
+	if err := r.whileEngineIsAway(ctx, func() error { return r.w.clear(ctx, r.sessionID, r.logger) }); err != nil {
 		return nil, launchFailed(err), false
 	}
 	if err := r.w.opts.Exporter.Supersede(ctx, r.sessionID); err != nil {
@@ -126,7 +126,10 @@ func (r *heldRun) prepare(ctx context.Context) (environment *executorv1.RunEnvir
 	var resolving sync.WaitGroup
 	var resolveErr error
 	resolving.Go(func() { environment, resolveErr = r.resolveConfig(ctx) })
-	executor, err := r.launch(ctx, folders, func() {
+	var executor runtime.Executor
+	there := false
+	launched := func() {
+		there = true
 		resolving.Wait()
 		if resolveErr == nil {
 			end, ok = r.declareStarted(ctx)
@@ -135,7 +138,15 @@ func (r *heldRun) prepare(ctx context.Context) (environment *executorv1.RunEnvir
 			end, ok = r.recoverBefore(ctx)
 			r.w.recoverEnded(ctx, r.userID, r.sessionID, nil, r.logger)
 		}
+	}
+	var launchErr error
+	_ = r.whileEngineIsAway(ctx, func() error { // launchErr is what it returns
+		if executor, launchErr = r.launch(ctx, folders, launched); there {
+			return nil // It was made: not another one.
+		}
+		return launchErr
 	})
+	err = launchErr
 	if err == nil {
 		r.executor = &executor
 	}
@@ -147,6 +158,20 @@ func (r *heldRun) prepare(ctx context.Context) (environment *executorv1.RunEnvir
 		return nil, failed(backendv1.RunReason_RUN_REASON_CONFIG_ERROR, "The run's configuration could not be resolved: %v", status.Convert(resolveErr).Message()), false
 	}
 	return environment, end, ok
+}
+
+// whileEngineIsAway makes a call again while the container engine does not answer:
+// it may have been restarted, which takes seconds.
+func (r *heldRun) whileEngineIsAway(ctx context.Context, call func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, r.w.opts.EnginePatience)
+	defer cancel()
+	wait := newBackOff()
+	for {
+		err := call()
+		if !errors.Is(err, runtime.ErrEngineUnavailable) || !retry.Pause(ctx, wait.NextBackOff()) {
+			return err
+		}
+	}
 }
 
 func (r *heldRun) resolveConfig(ctx context.Context) (*executorv1.RunEnvironment, error) {

@@ -61,6 +61,9 @@ type Options struct {
 	// CancelGrace is how long an executor may take to end a canceled run before
 	// it is stopped; 30 s when zero.
 	CancelGrace time.Duration
+	// EnginePatience is how long a container engine may be away while a run starts,
+	// before the run fails for it; 0 means 10 seconds.
+	EnginePatience time.Duration
 	// Now is the monotonic clock that leases are judged by; time.Now when nil.
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -111,6 +114,9 @@ func New(opts Options) *Worker {
 	}
 	if opts.CancelGrace == 0 {
 		opts.CancelGrace = defaultCancelGrace
+	}
+	if opts.EnginePatience == 0 {
+		opts.EnginePatience = defaultEnginePatience
 	}
 	return &Worker{
 		opts: opts, logger: opts.Logger, now: opts.Now, metrics: newMetrics(),

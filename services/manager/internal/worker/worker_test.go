@@ -409,3 +409,19 @@ func TestTheBackendMayGoAndComeBack(t *testing.T) {
 	h.queue.Fail("ReportExport", nil)
 	h.awaitExport(id)
 }
+
+// An engine that is started anew fails no run.
+func TestAnEngineThatIsAwayForAMoment(t *testing.T) {
+	h := newHost(t, completes)
+	var asked atomic.Int64
+	h.machine.Refuse = func(runtime.Spec) error {
+		if asked.Add(1) < 3 {
+			return fmt.Errorf("%w: no answer at unix:///x", runtime.ErrEngineUnavailable)
+		}
+		return nil
+	}
+	h.manage(options{enginePatience: time.Minute})
+	id := h.queue.Enqueue(session(), "x", nil)
+	h.queue.AwaitStatus(t, id, completed)
+	require.EqualValues(t, 3, asked.Load())
+}

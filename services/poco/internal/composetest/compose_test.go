@@ -41,6 +41,7 @@ type stack struct {
 	dir     string
 	poco    string
 	url     string
+	token   string
 }
 
 // newStack prepares a stack on the images under test.
@@ -64,12 +65,19 @@ func newStack(t *testing.T, env map[string]string) *stack {
 		settings[name] = strconv.Itoa(testkit.FreePort(t))
 	}
 	maps.Copy(settings, env)
+	s.run(exec.CommandContext(t.Context(), "go", "build", "-o", s.poco, "github.com/poco-ai/poco/services/poco"))
+	begin := exec.CommandContext(t.Context(), s.poco, "config", "init")
+	begin.Dir = s.dir
+	s.run(begin)
+	made, err := os.ReadFile(filepath.Join(s.dir, ".env"))
+	require.NoError(t, err)
+	s.token = regexp.MustCompile(`(?m)^CLIENT_TOKEN=(.*)$`).FindStringSubmatch(string(made))[1]
 	var file strings.Builder
+	file.Write(made)
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		fmt.Fprintf(&file, "%s=%s\n", name, settings[name])
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(s.dir, ".env"), []byte(file.String()), 0o600))
-	s.run(exec.CommandContext(t.Context(), "go", "build", "-o", s.poco, "github.com/poco-ai/poco/services/poco"))
 	t.Cleanup(s.down)
 	return s
 }
@@ -123,10 +131,18 @@ type person struct {
 	done chan error
 }
 
+// command is a poco command at the stack's frontend.
+func (s *stack) command(args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(s.t.Context(), s.poco, append(args, "--backend", s.url)...)
+	cmd.Env = append(os.Environ(), "POCO_TOKEN="+s.token)
+	cmd.Dir = s.dir
+	return cmd
+}
+
 func (s *stack) start(args ...string) *person {
 	s.t.Helper()
 	p := &person{t: s.t, done: make(chan error, 1)}
-	cmd := exec.CommandContext(s.t.Context(), s.poco, append(args, "--backend", s.url)...)
+	cmd := s.command(args...)
 	cmd.Stdout, cmd.Stderr = &p.out, &p.out
 	require.NoError(s.t, cmd.Start())
 	go func() { p.done <- cmd.Wait() }()
@@ -171,7 +187,7 @@ func (p *person) end(code int) string {
 // do runs a poco command to its good end.
 func (s *stack) do(args ...string) string {
 	s.t.Helper()
-	return s.run(exec.CommandContext(s.t.Context(), s.poco, append(args, "--backend", s.url)...))
+	return s.run(s.command(args...))
 }
 
 // TestTheComposeStack is a person's way through it: a task with a question, whose
