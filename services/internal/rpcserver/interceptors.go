@@ -151,9 +151,11 @@ func (s *Server) draining(next connect.ServerFunc) connect.ServerFunc {
 // services, which show the internal token, always find a place.
 func (s *Server) limitStreams(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+		if spec.StreamType == connect.StreamTypeUnary {
+			return next(ctx, spec, stream)
+		}
 		info, ok := connect.CallInfoForServerContext(ctx)
-		trusted := ok && s.opts.InternalToken.Equal(auth.BearerToken(info.RequestHeader().Get("Authorization")))
-		if spec.StreamType == connect.StreamTypeUnary || trusted {
+		if ok && s.opts.InternalToken.Equal(auth.BearerToken(info.RequestHeader().Get("Authorization"))) {
 			return next(ctx, spec, stream)
 		}
 		select {
