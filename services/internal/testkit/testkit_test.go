@@ -12,7 +12,10 @@ import (
 )
 
 // The shared servers leave no goroutine behind.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// pgx closes a connection whose server was killed in the background.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/jackc/pgx/v5/pgconn.(*PgConn).asyncClose.func1"))
+}
 
 func TestPostgres(t *testing.T) {
 	url := testkit.Postgres(t)
