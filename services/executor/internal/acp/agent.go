@@ -31,8 +31,8 @@ const (
 	// maxMessage is the longest message that the connection takes.
 	maxMessage = 8 << 20
 
-	noticeWarning   = "agent_warning"
-	noticeMCP       = "mcp_server_left_out"
+	noticeWarning = "agent_warning"
+	noticeMCP     = "mcp_server_left_out"
 )
 
 // acpAgent works on one prompt. It implements agent.Agent.
@@ -156,7 +156,7 @@ var errGone = errors.New("the agent is gone")
 func (a *acpAgent) verdict(ctx context.Context, outcome agent.Outcome, err error) agent.Outcome {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var stopped *agent.Stop
+	var stopped *agent.StopError
 	switch {
 	case a.ending != nil:
 		return *a.ending

@@ -51,7 +51,7 @@ func (d Drivers) Find(name string) (Driver, error) {
 type Agent interface {
 	// Run works until the agent has ended, and everything that it started. When ctx
 	// ends first, it is killed at once, and the outcome is that of the context's
-	// cause, if that is a Stop.
+	// cause, if that is a StopError.
 	Run(ctx context.Context) Outcome
 	// End asks the agent to stop: it is interrupted, and killed when that does not
 	// help. The run ends with the given outcome; the first one counts.

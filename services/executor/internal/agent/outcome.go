@@ -46,8 +46,8 @@ func NotStarted(title string, err error) Outcome {
 	return Failed(reason, "%s cannot be started: %v", title, err)
 }
 
-// Stop is a context cause that says how the run ends.
-type Stop struct{ Outcome Outcome }
+// StopError is a context cause that says how the run ends.
+type StopError struct{ Outcome Outcome }
 
-// Error makes Stop usable as a context's cause.
-func (s *Stop) Error() string { return s.Outcome.Reason.String() + ": " + s.Outcome.Message }
+// Error makes StopError usable as a context's cause.
+func (s *StopError) Error() string { return s.Outcome.Reason.String() + ": " + s.Outcome.Message }

@@ -128,7 +128,7 @@ func (a *Agent) call(f func()) {
 
 // Run runs the CLI until it has ended and is reaped. When ctx ends first, the
 // CLI is killed at once and the outcome is the context's cause, if that is an
-// agent.Outcome (see Stop).
+// agent.Outcome (see agent.StopError).
 func (a *Agent) Run(ctx context.Context) agent.Outcome {
 	defer a.watchers.Wait()
 	defer close(a.done)
@@ -334,7 +334,7 @@ func (a *Agent) outcome(ctx context.Context) agent.Outcome {
 }
 
 func (a *Agent) verdict(ctx context.Context) agent.Outcome {
-	var stopped *agent.Stop
+	var stopped *agent.StopError
 	switch {
 	case a.ending != nil:
 		return *a.ending

@@ -166,7 +166,7 @@ func TestFakeUnknownRequestsAndWithdrawnQuestions(t *testing.T) {
 func TestFakeKilledAtOnceByItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	r := &recorder{on: func(*executorv1.RunEventPayload) {
-		cancel(&agent.Stop{Outcome: agent.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
+		cancel(&agent.StopError{Outcome: agent.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
 	}}
 	outcome := New(fake(t, "stubborn"), r).Run(ctx)
 	require.Equal(t, backendv1.RunReason_RUN_REASON_LEASE_LOST, outcome.Reason)

@@ -149,7 +149,7 @@ func TestRealEndedWhileWaiting(t *testing.T) {
 			a.End(agent.Failed(backendv1.RunReason_RUN_REASON_RUN_TIMEOUT, "late"))
 		}, failed, backendv1.RunReason_RUN_REASON_RUN_TIMEOUT},
 		"lease lost": {func(_ *Agent, cancel context.CancelCauseFunc) {
-			cancel(&agent.Stop{Outcome: agent.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
+			cancel(&agent.StopError{Outcome: agent.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
 		}, failed, backendv1.RunReason_RUN_REASON_LEASE_LOST},
 	}
 	for name, c := range cases {

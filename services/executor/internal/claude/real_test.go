@@ -364,7 +364,7 @@ func TestRealLeavesNothingRunning(t *testing.T) {
 			}
 		}
 		a.call(func() { pids <- process.Descendants(a.process.PID) })
-		cancel(&agent.Stop{Outcome: agent.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
+		cancel(&agent.StopError{Outcome: agent.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
 	}()
 	requireStatus(t, failed, backendv1.RunReason_RUN_REASON_LEASE_LOST, a.Run(ctx))
 	found := <-pids

@@ -94,7 +94,7 @@ func (r *activeRun) end(outcome agent.Outcome) {
 		r.asked = &outcome
 	}
 	if working == nil {
-		r.cancel(&agent.Stop{Outcome: outcome})
+		r.cancel(&agent.StopError{Outcome: outcome})
 	}
 	r.mu.Unlock()
 	if working != nil {
@@ -107,7 +107,7 @@ func (r *activeRun) abandon(outcome agent.Outcome) {
 	r.mu.Lock()
 	r.abandoned = true
 	r.mu.Unlock()
-	r.cancel(&agent.Stop{Outcome: outcome})
+	r.cancel(&agent.StopError{Outcome: outcome})
 }
 
 func (r *activeRun) isAbandoned() bool {
@@ -262,7 +262,7 @@ func (r *activeRun) findPrompt(driver agent.Driver, task *agent.Task) (bool, err
 
 // stopped prefers the reason why the run was stopped over what that caused.
 func (r *activeRun) stopped(otherwise agent.Outcome) agent.Outcome {
-	if stop, ok := context.Cause(r.ctx).(*agent.Stop); ok { //nolint:errorlint // A cause is not wrapped.
+	if stop, ok := context.Cause(r.ctx).(*agent.StopError); ok { //nolint:errorlint // A cause is not wrapped.
 		return stop.Outcome
 	}
 	return otherwise

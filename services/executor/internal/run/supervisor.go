@@ -214,7 +214,7 @@ func (s *Supervisor) Close(ctx context.Context) error {
 	r := s.current
 	s.mu.Unlock()
 	if r != nil {
-		r.cancel(&agent.Stop{Outcome: agent.Failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The executor was stopped.")})
+		r.cancel(&agent.StopError{Outcome: agent.Failed(backendv1.RunReason_RUN_REASON_EXECUTOR_LOST, "The executor was stopped.")})
 		farewell, cancel := context.WithTimeout(ctx, farewellTimeout)
 		defer cancel()
 		select {

@@ -145,13 +145,13 @@ func (f *fixture) file(name string) string {
 	return string(data)
 }
 
-// awaitFile waits until the agent has made a file.
-func (f *fixture) awaitFile(name string) {
+// awaitWaiting waits until the agent's command waits for a file.
+func (f *fixture) awaitWaiting() {
 	f.t.Helper()
 	require.Eventually(f.t, func() bool {
-		_, err := os.Stat(filepath.Join(f.task.Dir, name))
+		_, err := os.Stat(filepath.Join(f.task.Dir, "waiting"))
 		return err == nil
-	}, patience, 10*time.Millisecond, "the agent did not make %s", name)
+	}, patience, 10*time.Millisecond, "the agent's command does not wait")
 }
 
 func (f *fixture) touch(name string) {

@@ -100,7 +100,7 @@ var behaviours = []behaviour{
 	}},
 	{name: "cancel", test: func(f *fixture) {
 		r := f.start("[[waitfile]]")
-		f.awaitFile("waiting")
+		f.awaitWaiting()
 		r.agent.End(agent.Canceled("enough"))
 		r.requireEnd(canceled, backendv1.RunReason_RUN_REASON_CANCELED)
 		requireNothingLeft(f)
@@ -124,19 +124,19 @@ var behaviours = []behaviour{
 	{name: "its executor stops", test: func(f *fixture) {
 		ctx, cancel := context.WithCancelCause(context.Background())
 		r := f.startIn(ctx, "[[waitfile]]")
-		f.awaitFile("waiting")
-		cancel(&agent.Stop{Outcome: agent.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
+		f.awaitWaiting()
+		cancel(&agent.StopError{Outcome: agent.Failed(backendv1.RunReason_RUN_REASON_LEASE_LOST, "lost")})
 		r.requireEnd(failed, backendv1.RunReason_RUN_REASON_LEASE_LOST)
 		requireNothingLeft(f)
 	}},
 	{name: "it is held", test: func(f *fixture) {
 		r := f.start("[[waitfile]]")
-		f.awaitFile("waiting")
+		f.awaitWaiting()
 		r.agent.Hold()
 		f.touch("go")
 		require.Eventually(f.t, func() bool { // A stop takes effect at the next turn of each thread.
 			for _, pid := range process.Descendants(os.Getpid()) {
-				if !strings.Contains("TtZ", process.State(pid)) {
+				if strings.Trim(process.State(pid), "TtZ") != "" {
 					return false
 				}
 			}
@@ -170,7 +170,7 @@ var behaviours = []behaviour{
 	{name: "goes on after its end in the middle", test: func(f *fixture) {
 		ctx, cancel := context.WithCancel(context.Background())
 		first := f.startIn(ctx, "[[waitfile]]")
-		f.awaitFile("waiting")
+		f.awaitWaiting()
 		cancel()
 		first.wait()
 		conversation, err := f.driver.Took(f.task.StateDir, f.task.PromptID)
@@ -264,7 +264,7 @@ var behaviours = []behaviour{
 	}},
 	{name: "crash", test: func(f *fixture) {
 		r := f.start("[[waitfile]]")
-		f.awaitFile("waiting")
+		f.awaitWaiting()
 		for _, pid := range process.Descendants(os.Getpid()) {
 			_ = syscall.Kill(pid, syscall.SIGKILL) // Its parent comes first; it may be gone with that.
 		}
